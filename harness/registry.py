@@ -1,0 +1,34 @@
+"""Finds methods by name through the entry-point group ``arbench.methods``, so that a stranger's package joins too."""
+
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+
+from harness.errors import ArbenchError, unknown
+from harness.method import Method
+
+GROUP = "arbench.methods"
+
+
+@cache
+def _points() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=GROUP)}
+
+
+def names() -> list[str]:
+    """Registered method names, sorted."""
+    return sorted(_points())
+
+
+@cache
+def get(name: str) -> type[Method]:
+    """The method class; ArbenchError if none has the name, or if its package cannot be imported."""
+    if name not in _points():
+        raise unknown("method", name, _points())
+    point = _points()[name]
+    try:
+        found = point.load()
+    except Exception as error:
+        raise ArbenchError(f"method {name!r} ({point.value}) cannot be imported: {error}") from error
+    if found.name != name:
+        raise ArbenchError(f"method {name!r} ({point.value}) calls itself {found.name!r}: the two names must be one")
+    return found

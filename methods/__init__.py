@@ -1,0 +1,1 @@
+"""What is under test: EAR and ActVAR, one file a method."""
