@@ -6,6 +6,7 @@ only to retrain; they are looked for where the user says, in Debian's package, a
 
 import gzip
 import hashlib
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,11 +18,11 @@ from harness.errors import ArbenchError, unknown
 
 BUNDLED = Path(__file__).parent / "datasets"
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
-SHA256 = {
-    "train-images-idx3-ubyte.gz": "b0564c3eedabfbf835052cff8503ea422014ce006caf5b757f851416ee8300c7",
-    "train-labels-idx1-ubyte.gz": "0ae29f65d86684f32d1b9c85147786c547b9c6aebcaf235f0400a0cce308b056",
-    "t10k-images-idx3-ubyte.gz": "cc1d090a38ace84dfa1aa66e3ada7c336ef481a96936906477e6dd344da56eaa",
-    "t10k-labels-idx1-ubyte.gz": "8d3605d196f4be44669e46906da9733c8131fef761fdbfec72c424d5222f1a05",
+SHA256 = {  # of the content: Debian packs the same bytes into other .gz files than the authors do
+    "train-images-idx3-ubyte.gz": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+    "train-labels-idx1-ubyte.gz": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+    "t10k-images-idx3-ubyte.gz": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+    "t10k-labels-idx1-ubyte.gz": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
 }
 CLASSES = {
     "fmnist": ("T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
@@ -92,12 +93,12 @@ def _read(folder: Path, split: str) -> Images:
 
 
 def _idx(path: Path, header: int) -> tuple["np.ndarray[tuple[int], np.dtype[np.uint8]]", str]:
-    """The bytes after the header of an IDX file, and the file's sha256, which must be the published file's."""
+    """The bytes after the header of an IDX file, and the sha256 of its content, which must be the published one."""
     try:
-        packed = path.read_bytes()
-    except OSError as error:
-        raise ArbenchError(_three_ways(f"cannot read {path} ({error.strerror})")) from error
-    digest = hashlib.sha256(packed).hexdigest()
+        content = gzip.decompress(path.read_bytes())
+    except (OSError, EOFError, zlib.error) as error:
+        raise ArbenchError(_three_ways(f"cannot read {path} ({error})")) from error
+    digest = hashlib.sha256(content).hexdigest()
     if digest != SHA256[path.name]:
-        raise ArbenchError(f"{path} is not the published file: sha256 {digest}, expected {SHA256[path.name]}")
-    return np.frombuffer(gzip.decompress(packed), dtype=np.uint8, offset=header), digest
+        raise ArbenchError(f"{path} does not hold the published data: sha256 {digest}, expected {SHA256[path.name]}")
+    return np.frombuffer(content, dtype=np.uint8, offset=header), digest
