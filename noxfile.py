@@ -1,0 +1,152 @@
+"""The project's chores. ``nox -l`` lists them; what follows ``--`` is passed on.
+
+All sessions but ``lock`` share one environment, .nox/arbench: with the CUDA libraries that PyPI's Linux build of torch
+pulls it takes 6 GB, so one environment a session would cost four times the disk and the wait. Every session therefore
+has nox's backend "none" and runs the programs of that environment. virtualenv makes it (nox brings it, and it works
+where Debian has left ensurepip out) and pip fills it: uv does not look where pip has been told to find wheels.
+"""
+
+import argparse
+import fcntl
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2024.4.15"
+nox.options.sessions = ["lint", "types", "tests"]
+
+ROOT = Path(__file__).parent.resolve()
+ENV = ROOT / ".nox" / "arbench"
+LOCK = ROOT / "requirements.lock"
+PROJECT = ROOT / "pyproject.toml"
+FAST_FIRST = ("unit", "conformance")
+BROWSER_LAST = ("browser",)
+CUDA = re.compile(r"(nvidia|cuda)-|triton$")
+LOCK_HEADER = """\
+# Every package that nox installs, pinned. Made by `nox -s lock`: pip resolves `.[dev]` of pyproject.toml in an empty
+# environment, held to the pins of this file as it was. `nox -s lock -- --upgrade` lets go of them all, `nox -s lock --
+# --upgrade NAME...` of some. Left out: the CUDA packages (nvidia-*, cuda-*, triton), which the Linux build of torch on
+# PyPI pins itself and a CPU build does without. torch's pin takes both: 2.14.1 is satisfied by 2.14.1+cpu.
+"""
+
+
+@nox.session(venv_backend="none")
+def reproduce(session: nox.Session) -> None:
+    """Measure every method with the bundled weights, skip what is recorded, write the report."""
+    parser = argparse.ArgumentParser(prog="nox -s reproduce --")
+    parser.add_argument("--full", action="store_true", help="cross guidance as well, 10,000 images a trial (hours)")
+    parser.add_argument("--images", type=int, metavar="N", help="images a trial, instead of the sweep file's number")
+    parser.add_argument("--store", default="store", metavar="DIR", help="where records are kept (default: %(default)s)")
+    parser.add_argument("--out", default="site", metavar="DIR", help="where the pages go (default: %(default)s)")
+    asked = parser.parse_args(session.posargs)
+    sweep = "fmnist-full" if asked.full else "fmnist"
+    images = [] if asked.images is None else ["--images", str(asked.images)]
+    install(session)
+    run(session, "arbench", "run", f"harness/sweeps/{sweep}.toml", "--store", asked.store, *images)
+    run(session, "arbench", "report", "--store", asked.store, "--out", asked.out)
+    session.log(f"the report: {(ROOT / asked.out / 'index.html').as_uri()}")
+
+
+@nox.session(venv_backend="none")
+def tests(session: nox.Session) -> None:
+    """pytest: unit tests and conformance first, browser last; or what is named: `nox -s tests -- tests/unit -x`."""
+    install(session)
+    folders = sorted(path.name for path in (ROOT / "tests").iterdir() if any(path.glob("test_*.py")))
+    between = [name for name in folders if name not in FAST_FIRST + BROWSER_LAST]
+    ordered = [f"tests/{name}" for name in (*FAST_FIRST, *between, *BROWSER_LAST) if name in folders]
+    run(session, "pytest", *(session.posargs or ordered))
+
+
+@nox.session(venv_backend="none")
+def lint(session: nox.Session) -> None:
+    """ruff: rules and layout."""
+    install(session)
+    run(session, "ruff", "check", *session.posargs)
+    run(session, "ruff", "format", "--check", *session.posargs)
+
+
+@nox.session(venv_backend="none")
+def types(session: nox.Session) -> None:
+    """mypy, strict."""
+    install(session)
+    run(session, "mypy", *session.posargs)
+
+
+@nox.session(venv_backend="none")
+def retrain(session: nox.Session) -> None:
+    """Train every set of bundled weights from its seed: hours; resumes where a killed run stopped."""
+    install(session)
+    run(session, "arbench", "train", "--all", *session.posargs)
+
+
+@nox.session(venv_backend="virtualenv", reuse_venv=False)
+def lock(session: nox.Session) -> None:
+    """Write requirements.lock anew; `-- --upgrade [NAME...]` lets pins move."""
+    parser = argparse.ArgumentParser(prog="nox -s lock --")
+    parser.add_argument("--upgrade", nargs="*", metavar="NAME", help="let go of these pins; of all if none is named")
+    released = parser.parse_args(session.posargs).upgrade
+    pins = LOCK.read_text().splitlines() if LOCK.exists() else []
+    held = [] if released == [] else [pin for pin in pins if pin.partition("==")[0] not in (released or [])]
+    folder = Path(session.create_tmp())
+    constraints, report = folder / "constraints.txt", folder / "report.json"
+    constraints.write_text("\n".join(held))
+    # A resolution without an installation gives what pip freeze would, and spares the download of gigabytes.
+    quiet = ["--quiet", "--dry-run", "--ignore-installed"]
+    session.run("python", "-m", "pip", "install", *quiet, "-c", str(constraints), "--report", str(report), ".[dev]")
+    found = [item["metadata"] for item in json.loads(report.read_text())["install"] if not _is_ours(item)]
+    named = {re.sub(r"[-_.]+", "-", item["name"]).lower(): item["version"].partition("+")[0] for item in found}
+    lines = [f"{name}=={version}" for name, version in sorted(named.items()) if not CUDA.match(name)]
+    LOCK.write_text(LOCK_HEADER + "\n".join(lines) + "\n")
+    session.log(f"{LOCK.name}: {len(lines)} pins")
+
+
+def install(session: nox.Session) -> None:
+    """Bring the shared environment up to what the lock and pyproject.toml say; at once if it is there already."""
+    ENV.parent.mkdir(exist_ok=True)
+    with (ENV.parent / "arbench.lock").open("w") as guard:
+        fcntl.flock(guard, fcntl.LOCK_EX)  # two sessions started at the same time install once
+        stamp = ENV / "installed.sha256"
+        wanted = _wanted()
+        if stamp.exists() and stamp.read_text() == wanted:
+            return
+        stamp.unlink(missing_ok=True)
+        session.log("installing into .nox/arbench, once: several minutes, and with PyPI's Linux build of torch 6 GB")
+        session.run(sys.executable, "-m", "virtualenv", "--quiet", *_clear(), str(ENV), external=True)
+        run(session, "python", "-m", "pip", "install", "-r", str(LOCK))
+        # The lock brings setuptools: no second copy is fetched to build our own package, which is editable, so that a
+        # change of the source needs no installation.
+        run(session, "python", "-m", "pip", "install", "--no-deps", "--no-build-isolation", "-e", str(ROOT))
+        stamp.write_text(wanted)
+
+
+def run(session: nox.Session, program: str, *arguments: str) -> None:
+    """Run a program of the shared environment; the session fails with it."""
+    # A newcomer's own packages (PYTHONPATH, ~/.local) must not be seen by what was pinned here.
+    env = {"PYTHONNOUSERSITE": "1", "PYTHONPATH": None, "PATH": f"{ENV / 'bin'}:{os.environ['PATH']}"}
+    session.run(str(ENV / "bin" / program), *arguments, env=env, external=True)
+
+
+def _wanted() -> str:
+    """What the environment depends on: both files, the interpreter, and where the editable install points to."""
+    parts = (LOCK.read_bytes(), PROJECT.read_bytes(), sys.version.encode(), str(ROOT).encode())
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()
+
+
+def _clear() -> list[str]:
+    """virtualenv's option to start afresh, if the environment there runs another Python than this one, or none."""
+    python = ENV / "bin" / "python"
+    if not python.exists():
+        return ["--clear"]
+    program = "import sys; print(sys.version)"
+    found = subprocess.run([python, "-c", program], capture_output=True, text=True, check=False).stdout
+    return [] if found.strip() == sys.version.strip() else ["--clear"]
+
+
+def _is_ours(item: dict[str, dict[str, object]]) -> bool:
+    return "dir_info" in item["download_info"]
