@@ -1,0 +1,200 @@
+"""The reference that samples are held against: its features, statistics and own scores, cached by content.
+
+The name of a cache file hashes all that its figures depend on: the images and labels themselves (not their path), the
+extractor's weights as they are in memory, the uint8 rule, the resize, and the version of the metrics. What a hash
+cannot see, the extractor's code, a probe does: before a cached file is believed, a few images go through the extractor.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from harness import files
+from harness.data import Images
+from harness.errors import ArbenchError
+from harness.hashing import digest
+from harness.metrics import NEIGHBOUR, Array, Gaussian, Moments, checked, inception_score, radii
+
+VERSION = 1
+"""Raised when a reference's figures change for the same images and extractor."""
+UINT8_RULE = "round(255 x), clamped"
+"""How images in [0, 1] become uint8 (harness.stages.generate.to_uint8)."""
+
+_BATCH = 100
+_PROBE = 16
+_PROBE_TOLERANCE = 1e-3  # of the features' standard deviation: far above rounding, far below another network
+
+
+class Extractor(Protocol):
+    """What is asked of an extractor (harness/extractors.py). ``resize``: what it does to an image's size first;
+    ``classifies``: whether its logits are for the classes of the data's labels."""
+
+    name: str
+    network: nn.Module
+    resize: str
+    classifies: bool
+
+    def features(self, images: Tensor) -> dict[str, Tensor]:
+        """uint8 [B, C, H, W] -> ``features`` float32 [B, D], ``logits`` float32 [B, classes]."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A reference set as one extractor sees it.
+
+    key: sha256 of all that it depends on; facts: the same in words, for records; features: float32 [N, D]; logits:
+    float32 [N, classes]; radii: float64 [N], squared distance to the NEIGHBOUR-th neighbour; is_: its own inception
+    score; label_accuracy: of the extractor's logits on its labels, None where they have other classes.
+    """
+
+    key: str
+    facts: Mapping[str, Any]
+    features: NDArray[np.float32]
+    logits: NDArray[np.float32]
+    gaussian: Gaussian
+    radii: Array
+    is_: float
+    label_accuracy: float | None
+
+    @property
+    def extractor(self) -> str:
+        """The extractor's name."""
+        return str(self.facts["extractor"])
+
+    def about(self) -> dict[str, Any]:
+        """The ``reference`` part of a record's quality: plain values."""
+        return {"key": self.key, **self.facts, "is": self.is_, "label_accuracy": self.label_accuracy}
+
+
+def reference_for(images: Images, extractor: Extractor, folder: Path, uint8_rule: str = UINT8_RULE) -> Reference:
+    """The reference of ``images`` under ``extractor``: from ``folder`` (made if need be) if it is there and believed,
+    else computed and written there, at once or not at all. A damaged file is replaced.
+
+    Raises ArbenchError if the images are no uint8 [N, C, H, W] with a label each, or the folder cannot be written.
+    """
+    facts = _facts(images, extractor, uint8_rule)
+    key = digest(facts)
+    path = folder / f"reference-{extractor.name}-{key[:16]}.npz"
+    found = _cached(path, key, images, extractor)
+    if found is None:
+        found = _computed(key, facts, images, extractor)
+        _write(path, found)
+    return found
+
+
+def label_accuracy(logits: NDArray[Any], labels: NDArray[Any]) -> float:
+    """Share of rows whose largest logit is that of their label. Raises ArbenchError if a row lacks its label."""
+    if labels.shape != logits.shape[:1]:
+        raise ArbenchError(f"labels: shape {labels.shape} for {len(logits)} images")
+    return float((logits.argmax(axis=1) == labels).mean())
+
+
+def _facts(images: Images, extractor: Extractor, uint8_rule: str) -> dict[str, Any]:
+    pictures, labels = images.images, images.labels
+    if pictures.dtype != torch.uint8 or pictures.dim() != 4:
+        raise ArbenchError(f"reference: {pictures.dtype} {tuple(pictures.shape)} (valid: uint8 [N, C, H, W])")
+    if labels.shape != pictures.shape[:1]:
+        raise ArbenchError(f"reference: labels of shape {tuple(labels.shape)} for {len(pictures)} images")
+    network = type(extractor.network)
+    return {
+        "version": VERSION,
+        "images": len(pictures),
+        "data": images.sha256,
+        "content": _tensors_sha256({"images": pictures, "labels": labels}),
+        "extractor": extractor.name,
+        "network": f"{network.__module__}.{network.__qualname__}",
+        "weights": _tensors_sha256(extractor.network.state_dict()),
+        "resize": extractor.resize,
+        "classifies": extractor.classifies,
+        "uint8": uint8_rule,
+        "neighbour": NEIGHBOUR,
+    }
+
+
+def _tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
+    """The sha256 of named tensors: names, types, shapes, values."""
+    whole = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        whole.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        whole.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return whole.hexdigest()
+
+
+def _computed(key: str, facts: Mapping[str, Any], images: Images, extractor: Extractor) -> Reference:
+    seen = [extractor.features(batch) for batch in images.images.split(_BATCH)]
+    features, logits = (
+        torch.cat([part[name] for part in seen]).cpu().numpy().astype(np.float32) for name in ("features", "logits")
+    )
+    checked(features, f"reference features ({extractor.name})")
+    return Reference(
+        key=key,
+        facts=facts,
+        features=features,
+        logits=logits,
+        gaussian=Moments.of(features).gaussian(),
+        radii=radii(features),
+        is_=inception_score(logits),
+        label_accuracy=label_accuracy(logits, images.labels.numpy()) if extractor.classifies else None,
+    )
+
+
+def _write(path: Path, reference: Reference) -> None:
+    about = {
+        "key": reference.key,
+        "facts": dict(reference.facts),
+        "is": reference.is_,
+        "label_accuracy": reference.label_accuracy,
+    }
+    arrays: dict[str, NDArray[Any]] = {
+        "features": reference.features,
+        "logits": reference.logits,
+        "mean": reference.gaussian.mean,
+        "covariance": reference.gaussian.covariance,
+        "radii": reference.radii,
+        "about": np.array(json.dumps(about)),
+    }
+    files.write_arrays(path, arrays)
+
+
+def _cached(path: Path, key: str, images: Images, extractor: Extractor) -> Reference | None:
+    """The reference in a cache file; None if there is none, if it is damaged, or if the extractor now gives others."""
+    try:
+        arrays = files.read_arrays(path)
+        about = json.loads(str(arrays["about"]))
+        reference = Reference(
+            key=about["key"],
+            facts=about["facts"],
+            features=arrays["features"],
+            logits=arrays["logits"],
+            gaussian=Gaussian.stored(arrays["mean"], arrays["covariance"], str(path), n=len(arrays["features"])),
+            radii=arrays["radii"],
+            is_=about["is"],
+            label_accuracy=about["label_accuracy"],
+        )
+    except (ArbenchError, KeyError, ValueError):
+        return None
+    count = len(images.images)
+    fits = reference.key == key and all(len(rows) == count for rows in (reference.features, reference.logits))
+    return reference if fits and reference.radii.shape == (count,) and _probed(reference, images, extractor) else None
+
+
+def _probed(reference: Reference, images: Images, extractor: Extractor) -> bool:
+    """Whether the extractor still gives the cached features and logits for a few images spread over the set."""
+    count = len(images.images)
+    places = np.linspace(0, count - 1, min(_PROBE, count)).astype(np.int64)
+    seen = extractor.features(images.images[torch.from_numpy(places)])
+    for name, kept in (("features", reference.features), ("logits", reference.logits)):
+        now = seen[name].cpu().numpy()
+        if now.shape[1:] != kept.shape[1:]:
+            return False
+        if not np.abs(now - kept[places]).max() <= _PROBE_TOLERANCE * kept.std():
+            return False
+    return True
