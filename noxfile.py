@@ -116,7 +116,7 @@ def install(session: nox.Session) -> None:
         if stamp.exists() and stamp.read_text() == wanted:
             return
         stamp.unlink(missing_ok=True)
-        session.log("installing into .nox/arbench, once: several minutes, and with PyPI's Linux build of torch 6 GB")
+        session.log("installing into .nox/arbench, once; PyPI's Linux build of torch is 3 GB to download, 6 GB on disk")
         session.run(sys.executable, "-m", "virtualenv", "--quiet", *_clear(), str(ENV), external=True)
         run(session, "python", "-m", "pip", "install", "-r", str(LOCK))
         # The lock brings setuptools: no second copy is fetched to build our own package, which is editable, so that a
