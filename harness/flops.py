@@ -1,0 +1,186 @@
+"""Counts multiply-adds of the operators that really run, and tells which part of the network ran them.
+
+Convention: 1 MAC = one multiply and one add, and FLOPs = 2 x MACs. Matrix products, convolutions and attention over all
+keys handed to it are counted; element-wise work, norms, resizing, look-ups, gathers and scatters are not.
+"""
+
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from harness.errors import ArbenchError, unknown
+from harness.method import PARTS, KnobValue, Method
+from harness.noise import uniforms
+from harness.operators import MISSING_RULES, RULES, is_light
+from harness.sampling import Sampling
+
+CONVENTION = (
+    "1 MAC = one multiply and one add; FLOPs = 2 x MACs; matrix products, convolutions and attention over every slot "
+    "given to it (a mask does not lower it), of both branches where there is guidance; element-wise work, norms, "
+    "resizing, look-ups, gathers and scatters count nothing"
+)
+COUNTER = "operators executed on real labels and noise, by the rules of torch.utils.flop_counter and harness.operators"
+
+
+@dataclass
+class Count:
+    """What ran. by_part and by_operator: MACs; uncounted: calls of light operators, which add nothing."""
+
+    by_part: Counter[str] = field(default_factory=Counter)
+    by_operator: Counter[str] = field(default_factory=Counter)
+    uncounted: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def macs(self) -> int:
+        """All MACs."""
+        return sum(self.by_part.values())
+
+    @property
+    def flops(self) -> int:
+        """2 x MACs."""
+        return 2 * self.macs
+
+
+class ExecutedCounter(TorchDispatchMode):
+    """Counts what runs while it is entered (``with ExecutedCounter(method) as counter: ...``; then ``counter.count``).
+
+    An operator belongs to the part of the innermost module of ``root`` on the call stack; a module without a part of
+    its own has its owner's, or if its owners disagree its caller's. Work outside every part goes to ``otherwise``; if
+    that is None it is an error, and so is an operator without a rule that is not known to be light: ArbenchError names
+    it.
+    """
+
+    supports_higher_order_operators = True
+
+    def __init__(self, root: nn.Module, otherwise: str | None = None) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.count = Count()
+        self._otherwise = otherwise
+        self._parts: dict[int, set[str | None]] = {}
+        self._claim(root, None)
+
+    def _claim(self, module: nn.Module, inherited: str | None) -> None:
+        part = part_of(module) or inherited
+        self._parts.setdefault(id(module), set()).add(part)
+        for child in module.children():
+            self._claim(child, part)
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        packet = getattr(func, "_overloadpacket", None)
+        rule = RULES.get(packet)
+        if rule is not None:
+            out = func(*args, **kwargs)
+            self._add(str(packet), rule(*args, **kwargs, out_val=out))
+            return out
+        # In inference mode composite operators arrive whole: take them apart until something with a rule appears.
+        if packet is not None and func._can_decompose():
+            with self:
+                out = func.decompose(*args, **kwargs)
+            if out is not NotImplemented:
+                return out
+        if packet is None or not is_light(packet):
+            raise ArbenchError(
+                f"FLOPs: operator {func} has no counting rule and is not known to be light ({self._where()})"
+            )
+        self.count.uncounted[str(packet)] += 1
+        return func(*args, **kwargs)
+
+    def _add(self, operator: str, flops: int) -> None:
+        part = self._part()
+        if part is None:
+            raise ArbenchError(
+                f"FLOPs: operator {operator} belongs to no part ({self._where()}; valid: {', '.join(PARTS)})"
+            )
+        self.count.by_part[part] += flops // 2
+        self.count.by_operator[operator] += flops // 2
+
+    def _part(self) -> str | None:
+        for module in _modules_on_stack():
+            owned = self._parts.get(id(module), {part_of(module)})
+            if len(owned) == 1 and (part := next(iter(owned))) is not None:
+                return part
+        return self._otherwise
+
+    def _where(self) -> str:
+        module = next(_modules_on_stack(), None)
+        return "outside any module" if module is None else f"in {type(module).__name__}"
+
+
+def part_of(module: nn.Module) -> str | None:
+    """The part that a module itself declares; ArbenchError if it is none of PARTS."""
+    part = getattr(module, "part", None)
+    if part is not None and part not in PARTS:
+        raise unknown(f"part of {type(module).__name__}", str(part), PARTS)
+    return part
+
+
+def _modules_on_stack() -> Iterator[nn.Module]:
+    """Modules whose methods are running, innermost first. The stack also sees methods other than ``forward``, which
+    hooks do not."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if "self" in frame.f_code.co_varnames or "self" in frame.f_code.co_freevars:
+            owner = frame.f_locals.get("self")
+            if isinstance(owner, nn.Module):
+                yield owner
+        frame = frame.f_back
+
+
+def inputs(method: Method, seed: int, indices: Iterable[int]) -> tuple[Tensor, Tensor]:
+    """Labels int64 [B] and noise float64 [B, positions] of these images, on the method's device."""
+    chosen = list(indices)
+    parameter = next(method.parameters(), None)
+    device = torch.device("cpu") if parameter is None else parameter.device
+    labels = torch.tensor([index % method.preset.classes for index in chosen], dtype=torch.int64, device=device)
+    return labels, uniforms(seed, chosen, method.positions).to(device)
+
+
+def count_image(
+    method: Method, knobs: Mapping[str, KnobValue], sampling: Sampling, seed: int, index: int
+) -> tuple[Count, Count]:
+    """What sampling and what decoding ran for one image alone."""
+    labels, noise = inputs(method, seed, [index])
+    sampled, decoded = ExecutedCounter(method), ExecutedCounter(method.tokenizer, otherwise="tokenizer")
+    with torch.no_grad():
+        with sampled:
+            tokens = method.sample(labels, noise, knobs, sampling).tokens
+        with decoded:
+            method.decode(tokens)
+    return sampled.count, decoded.count
+
+
+def agreement(method: Method, knobs: Mapping[str, KnobValue], sampling: Sampling, seed: int = 0) -> dict[str, float]:
+    """MACs of image 0, sampled and decoded, by each counter: ``executed``, ``fvcore``, ``torch`` (FlopCounterMode with
+    the rules it lacks) and ``closed form``, which is left out where cost depends on content."""
+    from harness.traced import traced_macs  # fvcore takes a second to import, and only this comparison needs it
+
+    labels, noise = inputs(method, seed, [0])
+    sampled, decoded = count_image(method, knobs, sampling, seed, 0)
+    with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=MISSING_RULES) as mode:
+        method.decode(method.sample(labels, noise, knobs, sampling).tokens)
+    found = {
+        "executed": float(sampled.macs + decoded.macs),
+        "fvcore": float(traced_macs(method, knobs, sampling, labels, noise)),
+        "torch": mode.get_total_flops() / 2,
+    }
+    form = closed_form(method, knobs, sampling)
+    return found if form is None else {**found, "closed form": sum(form.values())}
+
+
+def closed_form(method: Method, knobs: Mapping[str, KnobValue], sampling: Sampling) -> dict[str, float] | None:
+    """The method's own figure, MACs by part; None where it has none because cost depends on content."""
+    try:
+        return method.closed_form(knobs, sampling)
+    except ArbenchError:
+        return None

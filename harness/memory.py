@@ -1,0 +1,58 @@
+"""Peak memory of this process and of its GPU while something runs."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+MEGABYTE = 1e6
+
+
+@contextmanager
+def peak_memory(device: torch.device) -> Iterator[dict[str, Any]]:
+    """Fills the dictionary it yields, on leaving, with (MB of 10^6 bytes)
+
+    - ``peak_memory_mb``: the process's largest resident size, interpreter, libraries and all loaded weights included;
+      None where the system does not tell
+    - ``peak_memory_rise_mb``: by how much that exceeds the size on entering; memory an earlier run left for reuse is
+      not seen as a rise
+    - ``peak_memory_scope``: ``run``, or ``process`` where the mark could not be reset and is since the process began
+    - ``gpu_peak_memory_mb``: the largest allocation on the GPU; only on CUDA
+    """
+    found: dict[str, Any] = {}
+    reset = _reset()
+    before = _status("VmRSS")
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    try:
+        yield found
+    finally:
+        peak = _status("VmHWM")
+        found["peak_memory_mb"] = peak
+        found["peak_memory_rise_mb"] = None if peak is None or before is None else max(0.0, peak - before)
+        found["peak_memory_scope"] = "run" if reset else "process"
+        if device.type == "cuda":
+            found["gpu_peak_memory_mb"] = torch.cuda.max_memory_allocated(device) / MEGABYTE
+
+
+def _status(name: str) -> float | None:
+    """A size from /proc/self/status in MB; None where there is none."""
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1]) * 1024 / MEGABYTE
+    return None
+
+
+def _reset() -> bool:
+    """Sets the process's high-water mark back to its present size; whether that was permitted."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return False
+    return True

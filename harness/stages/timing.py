@@ -1,0 +1,295 @@
+"""The timing stage: latency, throughput and memory by one stated protocol, methods interleaved round by round.
+
+Every case is run once a round, in an order shuffled anew each round, so that whatever drifts (clock, heat, other load)
+hits all alike, and two cases can be compared round by round.
+"""
+
+import gc
+import os
+import random
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from math import comb
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from harness.errors import ArbenchError, unknown
+from harness.flops import inputs
+from harness.memory import peak_memory
+from harness.method import KnobValue, Method
+from harness.sampling import Sampling
+
+Case = tuple[str, Method | Callable[[], Method], Mapping[str, KnobValue], Sampling]
+"""Name, method (or what loads it: one loader shared by many cases is called once), complete knobs, sampling."""
+
+NOISY = 0.10
+"""A row is marked noisy if the interval of its median is wider than this share of the median."""
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How time is taken; stated in every record.
+
+    Latency is the time of one batch of ``latency_batch`` images, throughput comes from batches of ``throughput_batch``.
+    Each case first runs ``warmup`` times unmeasured. Then rounds go on until either budget (``latency_seconds``,
+    ``throughput_seconds``: an average a case, warm-up included) is spent, but never under ``min_rounds`` nor over
+    ``max_rounds``. Six rounds are the fewest that give a 95 % interval of a median. Sampling and decoding are timed
+    apart, with the device synchronised on both sides of each; weights are loaded, and labels and noise drawn, before
+    the clock starts. Images differ from round to round and are the same for all cases.
+    """
+
+    latency_batch: int = 1
+    throughput_batch: int = 64
+    warmup: int = 1
+    min_rounds: int = 6
+    max_rounds: int = 30
+    latency_seconds: float = 0.8
+    throughput_seconds: float = 2.4
+    seed: int = 0
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> "Protocol":
+        """The protocol with these settings and the defaults of the others; ArbenchError for a name it does not have."""
+        types = {field.name: type(field.default) for field in fields(cls)}
+        for name, value in settings.items():
+            if name not in types:
+                raise unknown("setting of the timing protocol", name, types)
+            if isinstance(value, bool) or not isinstance(value, int if types[name] is int else int | float):
+                words = "a whole number" if types[name] is int else "a number"
+                raise ArbenchError(f"timing protocol: {name} = {value!r} is no valid value (valid: {words})")
+        return cls(**settings)
+
+    def __post_init__(self) -> None:
+        for name, low in (("latency_batch", 1), ("throughput_batch", 1), ("warmup", 1), ("min_rounds", 1)):
+            if getattr(self, name) < low:
+                raise ArbenchError(
+                    f"timing protocol: {name} = {getattr(self, name)} is too small (valid: {low} or more)"
+                )
+        if self.max_rounds < self.min_rounds:
+            raise ArbenchError(
+                f"timing protocol: max_rounds = {self.max_rounds} is below min_rounds = {self.min_rounds}"
+            )
+
+
+@dataclass
+class _Run:
+    """A case while it is being timed. tokens, decoder: seconds, one a round; failure: why it was given up."""
+
+    name: str
+    method: Method | None
+    knobs: Mapping[str, KnobValue]
+    sampling: Sampling
+    tokens: list[float]
+    decoder: list[float]
+    memory: dict[str, Any]
+    failure: dict[str, str] | None = None
+
+
+def interleaved(
+    cases: Sequence[Case], protocol: Protocol | None = None, tell: Callable[[str], None] | None = None
+) -> list[dict[str, Any]]:
+    """The ``timing`` part of the record of each case, in the order of ``cases``; ``tell`` is given lines of progress.
+
+    A case that raises anything but an interrupt is given up, and has the one key ``failure`` (stage, reason, log); the
+    others go on.
+    Otherwise the keys are
+
+    - ``latency`` (of a batch of ``latency_batch``): ``total_s``, ``tokens_s``, ``decoder_s`` (medians, seconds),
+      ``interval`` of total_s, ``coverage`` (of that interval, 0 to 1: at least 0.95 from six rounds on), ``noisy``,
+      ``batch``, ``samples`` and ``decoder_samples`` (seconds, one a round)
+    - ``throughput``: the same of a batch of ``throughput_batch``, and ``images_per_s`` with ``images_per_s_interval``
+    - ``peak_memory_mb`` and what belongs to it (see harness.memory), ``noisy``, ``threads``, ``device``,
+      ``load_average`` (1 minute: before, after), ``protocol``, ``session`` (cases timed together have the same)
+    """
+    protocol = protocol or Protocol()
+    tell = tell or (lambda line: None)
+    load = os.getloadavg()[0]
+    session = f"{time.time():.6f}-{os.getpid()}"
+    runs = _load(cases)
+    latency = _phase(runs, protocol, protocol.latency_batch, protocol.latency_seconds, tell)
+    throughput = _phase(runs, protocol, protocol.throughput_batch, protocol.throughput_seconds, tell)
+    about = {
+        "threads": torch.get_num_threads(),
+        "load_average": [load, os.getloadavg()[0]],
+        "protocol": asdict(protocol),
+        "session": session,
+    }
+    return [
+        {"failure": run.failure} if run.failure else _record(run, one, many, protocol, about)
+        for run, one, many in zip(runs, latency, throughput, strict=True)
+    ]
+
+
+def ratio(one: Mapping[str, Any], other: Mapping[str, Any], kind: str = "latency") -> tuple[float, float, float]:
+    """Median of ``one``'s time over ``other``'s, paired by round, and its 95 % interval: (ratio, low, high).
+
+    one, other: timing parts of two records of the same session; kind: ``latency`` or ``throughput``.
+    ArbenchError if they were not timed together, since then drift would pass for a difference.
+    """
+    if one.get("session") is None or one.get("session") != other.get("session"):
+        raise ArbenchError("timing: two records can be compared round by round only if they were timed in one session")
+    pairs = zip(one[kind]["samples"], other[kind]["samples"], strict=True)
+    ratios = [first / second for first, second in pairs]
+    low, high, _ = median_interval(ratios)
+    return median(ratios), low, high
+
+
+def median_interval(samples: Sequence[float], confidence: float = CONFIDENCE) -> tuple[float, float, float]:
+    """An interval that holds the true median with at least ``confidence``: (low, high, coverage).
+
+    It is made of order statistics and assumes no distribution. With too few samples for that (under 6 for 0.95) it is
+    the whole range, and ``coverage`` says how sure that is. ArbenchError without samples.
+    """
+    size = len(samples)
+    if not size:
+        raise ArbenchError("timing: no samples, so there is no median")
+    ordered = sorted(samples)
+    outside = 0.0  # probability that the median lies beyond the order statistic, on one side
+    drop = 0
+    for rank in range(size // 2 + 1):
+        beyond = outside + comb(size, rank) / 2**size
+        if 1 - 2 * beyond < confidence and rank > 0:
+            break
+        outside, drop = beyond, rank
+    return ordered[drop], ordered[size - 1 - drop], max(0.0, 1 - 2 * outside)
+
+
+def _load(cases: Sequence[Case]) -> list[_Run]:
+    """Cases ready to run, each distinct loader called once."""
+    loaded: dict[int, Method | dict[str, str]] = {}
+    runs = []
+    for name, source, knobs, sampling in cases:
+        if isinstance(source, Method):
+            loaded[id(source)] = source
+        elif id(source) not in loaded:
+            try:
+                loaded[id(source)] = source()
+            except Exception as error:  # one case's fault must not cost the others their figures
+                loaded[id(source)] = _said(error)
+        found = loaded[id(source)]
+        method, failure = (None, found) if isinstance(found, dict) else (found, None)
+        runs.append(_Run(name, method, knobs, sampling, [], [], {}, failure))
+    return runs
+
+
+def _phase(
+    runs: Sequence[_Run], protocol: Protocol, batch: int, seconds: float, tell: Callable[[str], None]
+) -> list[tuple[list[float], list[float]]]:
+    """Times every run at one batch size; returns (tokens, decoder) seconds, one a round, of each."""
+    began = time.perf_counter()
+    budget = seconds * len(runs)
+    for run in runs:
+        run.tokens, run.decoder = [], []
+        with peak_memory(_device(run)) as run.memory:
+            for _ in range(protocol.warmup):
+                _attempt(run, protocol, batch, 0, keep=False)
+    tell(f"timing batch {batch}: {len(runs)} cases warm after {time.perf_counter() - began:.0f} s")
+    first = time.perf_counter()
+    for done in range(protocol.max_rounds):
+        now = time.perf_counter()
+        per_round = (now - first) / max(done, 1)
+        if done >= protocol.min_rounds and now - began + per_round > budget:
+            break
+        # A fixed order would let one case always run in the cache and heat left by the same other.
+        for run in random.Random(done).sample(list(runs), len(runs)):
+            _attempt(run, protocol, batch, done, keep=True)
+        tell(f"timing batch {batch}: round {done + 1} done after {time.perf_counter() - began:.0f} s")
+    return [(run.tokens, run.decoder) for run in runs]
+
+
+def _attempt(run: _Run, protocol: Protocol, batch: int, turn: int, keep: bool) -> None:
+    """Runs a case once, unless it was given up; keeps its times if they count."""
+    if run.failure or run.method is None:
+        return
+    try:
+        labels, noise = inputs(run.method, protocol.seed, range(turn * batch, (turn + 1) * batch))
+        tokens, decoder = _time(run.method, run.knobs, run.sampling, labels, noise)
+    except Exception as error:  # one case's fault must not cost the others their figures
+        run.failure = _said(error)
+        return
+    if keep:
+        run.tokens.append(tokens)
+        run.decoder.append(decoder)
+
+
+def _time(
+    method: Method, knobs: Mapping[str, KnobValue], sampling: Sampling, labels: Tensor, noise: Tensor
+) -> tuple[float, float]:
+    """Seconds of sampling and of decoding one batch, the device synchronised on both sides of each."""
+    with torch.inference_mode(), _no_collection():
+        _synchronise(labels.device)
+        start = time.perf_counter()
+        generated = method.sample(labels, noise, knobs, sampling)
+        _synchronise(labels.device)
+        middle = time.perf_counter()
+        method.decode(generated.tokens)
+        _synchronise(labels.device)
+        return middle - start, time.perf_counter() - middle
+
+
+def _record(
+    run: _Run,
+    latency: tuple[list[float], list[float]],
+    throughput: tuple[list[float], list[float]],
+    protocol: Protocol,
+    about: Mapping[str, Any],
+) -> dict[str, Any]:
+    one = _summary(*latency, protocol.latency_batch)
+    many = _summary(*throughput, protocol.throughput_batch)
+    many["images_per_s"] = many["batch"] / many["total_s"]
+    many["images_per_s_interval"] = [many["batch"] / seconds for seconds in reversed(many["interval"])]
+    noisy = one["noisy"] or many["noisy"]
+    return {"latency": one, "throughput": many, **run.memory, "noisy": noisy, "device": str(_device(run)), **about}
+
+
+def _summary(tokens: Sequence[float], decoder: Sequence[float], batch: int) -> dict[str, Any]:
+    total = [one + other for one, other in zip(tokens, decoder, strict=True)]
+    low, high, coverage = median_interval(total)
+    return {
+        "total_s": median(total),
+        "tokens_s": median(tokens),
+        "decoder_s": median(decoder),
+        "interval": [low, high],
+        "coverage": coverage,
+        "noisy": high - low > NOISY * median(total),
+        "batch": batch,
+        "samples": total,
+        "decoder_samples": list(decoder),
+    }
+
+
+def _said(error: Exception) -> dict[str, str]:
+    reason = str(error) if isinstance(error, ArbenchError) else f"{type(error).__name__}: {error}"
+    return {"stage": "timing", "reason": reason, "log": "".join(traceback.format_exception(error))}
+
+
+def _device(run: _Run) -> torch.device:
+    parameter = None if run.method is None else next(run.method.parameters(), None)
+    return torch.device("cpu") if parameter is None else parameter.device
+
+
+def _synchronise(device: torch.device) -> None:
+    """Waits until the device has done all it was given; the CPU always has."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """No garbage collection inside, so that it never falls into a measured interval."""
+    was_on = gc.isenabled()
+    gc.collect(0)
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
