@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from types import FrameType
 from typing import Any
 
@@ -77,23 +78,19 @@ class ExecutedCounter(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        packet = getattr(func, "_overloadpacket", None)
-        rule = RULES.get(packet)
-        if rule is not None:
+        kind, name, rule = _classified(func)
+        if kind == "counted":
             out = func(*args, **kwargs)
-            self._add(str(packet), rule(*args, **kwargs, out_val=out))
+            self._add(name, rule(*args, **kwargs, out_val=out))
             return out
-        # In inference mode composite operators arrive whole: take them apart until something with a rule appears.
-        if packet is not None and func._can_decompose():
+        if kind == "composite":
             with self:
-                out = func.decompose(*args, **kwargs)
-            if out is not NotImplemented:
-                return out
-        if packet is None or not is_light(packet):
+                return func.decompose(*args, **kwargs)
+        if kind == "heavy":
             raise ArbenchError(
                 f"FLOPs: operator {func} has no counting rule and is not known to be light ({self._where()})"
             )
-        self.count.uncounted[str(packet)] += 1
+        self.count.uncounted[name] += 1
         return func(*args, **kwargs)
 
     def _add(self, operator: str, flops: int) -> None:
@@ -115,6 +112,22 @@ class ExecutedCounter(TorchDispatchMode):
     def _where(self) -> str:
         module = next(_modules_on_stack(), None)
         return "outside any module" if module is None else f"in {type(module).__name__}"
+
+
+@cache
+def _classified(func: Any) -> tuple[str, str, Any]:
+    """(what is done with an operator, its name, its rule). Cached, since asking torch costs more than a small operator.
+
+    ``composite`` operators arrive whole in inference mode: they are taken apart until something with a rule appears.
+    """
+    packet = getattr(func, "_overloadpacket", None)
+    if packet is None:  # a higher-order operator
+        return "heavy", str(func), None
+    if packet in RULES:
+        return "counted", str(packet), RULES[packet]
+    if func._can_decompose():
+        return "composite", str(packet), None
+    return "light" if is_light(packet) else "heavy", str(packet), None
 
 
 def part_of(module: nn.Module) -> str | None:

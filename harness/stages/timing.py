@@ -11,7 +11,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from math import comb
 from statistics import median
 from typing import Any
@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.errors import ArbenchError, unknown
+from harness.errors import ArbenchError
 from harness.flops import inputs
 from harness.memory import peak_memory
 from harness.method import KnobValue, Method
@@ -55,18 +55,6 @@ class Protocol:
     throughput_seconds: float = 2.4
     seed: int = 0
 
-    @classmethod
-    def of(cls, settings: Mapping[str, Any]) -> "Protocol":
-        """The protocol with these settings and the defaults of the others; ArbenchError for a name it does not have."""
-        types = {field.name: type(field.default) for field in fields(cls)}
-        for name, value in settings.items():
-            if name not in types:
-                raise unknown("setting of the timing protocol", name, types)
-            if isinstance(value, bool) or not isinstance(value, int if types[name] is int else int | float):
-                words = "a whole number" if types[name] is int else "a number"
-                raise ArbenchError(f"timing protocol: {name} = {value!r} is no valid value (valid: {words})")
-        return cls(**settings)
-
     def __post_init__(self) -> None:
         for name, low in (("latency_batch", 1), ("throughput_batch", 1), ("warmup", 1), ("min_rounds", 1)):
             if getattr(self, name) < low:
@@ -98,9 +86,8 @@ def interleaved(
 ) -> list[dict[str, Any]]:
     """The ``timing`` part of the record of each case, in the order of ``cases``; ``tell`` is given lines of progress.
 
-    A case that raises anything but an interrupt is given up, and has the one key ``failure`` (stage, reason, log); the
-    others go on.
-    Otherwise the keys are
+    A case that raises anything but an interrupt is given up, and has the two keys ``failure`` (the reason) and ``log``;
+    the others go on. Otherwise the keys are
 
     - ``latency`` (of a batch of ``latency_batch``): ``total_s``, ``tokens_s``, ``decoder_s`` (medians, seconds),
       ``interval`` of total_s, ``coverage`` (of that interval, 0 to 1: at least 0.95 from six rounds on), ``noisy``,
@@ -123,7 +110,7 @@ def interleaved(
         "session": session,
     }
     return [
-        {"failure": run.failure} if run.failure else _record(run, one, many, protocol, about)
+        run.failure if run.failure else _record(run, one, many, protocol, about)
         for run, one, many in zip(runs, latency, throughput, strict=True)
     ]
 
@@ -268,7 +255,7 @@ def _summary(tokens: Sequence[float], decoder: Sequence[float], batch: int) -> d
 
 def _said(error: Exception) -> dict[str, str]:
     reason = str(error) if isinstance(error, ArbenchError) else f"{type(error).__name__}: {error}"
-    return {"stage": "timing", "reason": reason, "log": "".join(traceback.format_exception(error))}
+    return {"failure": reason, "log": "".join(traceback.format_exception(error))}
 
 
 def _device(run: _Run) -> torch.device:
