@@ -1,0 +1,1 @@
+"""Tokenizers: images to discrete tokens and back."""

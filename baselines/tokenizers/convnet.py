@@ -1,0 +1,65 @@
+"""Encoder and decoder of the ``fmnist`` tokenizers: 28x28 grey images to a 7x7 grid of vectors and back.
+
+A small VQGAN-class network (Esser et al., arXiv 2012.09841): residual convolutions, group norm, SiLU. Ours: the image is
+first folded 2x2 into channels, so that no convolution but the last runs at full size.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+GRID = 7
+
+
+class Residual(nn.Module):
+    """Two 3x3 convolutions around a skip; [B, width, H, W] -> the same shape. The second starts small, which spares
+    its norm (norms took a fifth of a training step)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(8, width)
+        self.conv1, self.conv2 = nn.Conv2d(width, width, 3, padding=1), nn.Conv2d(width, width, 3, padding=1)
+        with torch.no_grad():
+            self.conv2.weight.mul_(0.1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv2(F.silu(self.conv1(F.silu(self.norm(x)))))
+
+
+class Encoder(nn.Sequential):
+    """images [B, 1, 28, 28] in [-1, 1] -> vectors [B, channels, 7, 7]."""
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__(
+            nn.PixelUnshuffle(2),
+            nn.Conv2d(4, width, 3, padding=1),
+            Residual(width),
+            nn.Conv2d(width, 2 * width, 4, 2, 1),
+            Residual(2 * width),
+            nn.SiLU(),
+            nn.Conv2d(2 * width, channels, 1),
+        )
+
+
+class Decoder(nn.Sequential):
+    """vectors [B, channels, 7, 7] -> images [B, 1, 28, 28], about [-1, 1]."""
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__(
+            nn.Conv2d(channels, 2 * width, 3, padding=1),
+            Residual(2 * width),
+            nn.Conv2d(2 * width, 4 * width, 1),
+            nn.PixelShuffle(2),
+            nn.Conv2d(width, width, 3, padding=1),
+            Residual(width),
+            nn.SiLU(),
+            nn.Conv2d(width, 4 * 16, 3, padding=1),
+            nn.PixelShuffle(2),
+            nn.SiLU(),
+            nn.Conv2d(16, 1, 3, padding=1),
+        )
+
+
+def to_unit(x: Tensor) -> Tensor:
+    """[-1, 1] -> [0, 1], clamped."""
+    return torch.clamp(x.float() * 0.5 + 0.5, 0, 1)

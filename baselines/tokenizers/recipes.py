@@ -1,0 +1,115 @@
+"""How the ``fmnist`` tokenizers are trained and what is reported of them.
+
+Losses: L1, commitment (weight 0.25 beside the codes' moving average), and the perceptual distance of
+``baselines.perceptual``, whose network is not the metric's. No adversarial loss.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from baselines.perceptual import WEIGHTS as PERCEPTUAL_WEIGHTS
+from baselines.perceptual import PerceptualNet
+from baselines.tokenizers.vq import Tokenizer, multi_scale, single_scale
+from harness.checkpoint import read_weights
+from harness.extractors import load_fmnist_cnn
+from harness.metrics import Moments, fid
+from harness.recipe import Context, Recipe
+from harness.training import Plan, Trainee
+
+FOLDER = Path(__file__).parents[1] / "weights"
+BUILDERS: dict[str, Callable[[], Tokenizer]] = {"vq-fmnist": single_scale, "msvq-fmnist": multi_scale}
+
+
+def tokenizer_weights(name: str) -> Path:
+    """Where the bundled weights of a tokenizer are."""
+    return FOLDER / f"{name}.safetensors"
+
+
+def load_tokenizer(name: str, weights: Path | None = None) -> Tokenizer:
+    """A trained tokenizer in eval mode."""
+    module = BUILDERS[name]()
+    read_weights(weights or tokenizer_weights(name), module)
+    return module
+
+
+class TokenizerTrainee(Trainee):
+    """A tokenizer with its losses."""
+
+    def __init__(self, tokenizer: Tokenizer, perceptual: PerceptualNet) -> None:
+        super().__init__()
+        self.tokenizer = tokenizer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.perceptual = perceptual.requires_grad_(False)
+        self.seen: tuple[Tensor, Tensor, Tensor] | None = None
+
+    def loss(self, batch: Sequence[Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+        """batch: images uint8 [B, 1, 28, 28]."""
+        images = batch[0].float() / 255
+        z = self.tokenizer.encoder(images * 2 - 1)
+        with torch.autocast("cpu", enabled=False):
+            quantised = self.tokenizer.quantiser(z.float())
+        self.seen = quantised.seen
+        made = self.tokenizer.decoder(quantised.vectors).float() * 0.5 + 0.5
+        l1 = F.l1_loss(made, images)
+        perceptual = self.perceptual.distance(made, images)
+        loss = l1 + perceptual + 0.25 * quantised.loss
+        return {"loss": loss, "l1": l1, "perceptual": perceptual, "quantiser": quantised.loss}
+
+    def after_step(self, generator: torch.Generator) -> None:
+        assert self.seen is not None
+        self.tokenizer.quantiser.codebook.learn(*self.seen, generator)
+
+
+@torch.inference_mode()
+def tokenizer_figures(tokenizer: Tokenizer, context: Context) -> dict[str, float]:
+    """rFID (fmnist-cnn), share of codes in use, mean absolute error and PSNR (dB) on the held-out images."""
+    extractor, images = load_fmnist_cnn(), context.reference.images
+    used = torch.zeros(tokenizer.vocabulary, dtype=torch.bool)
+    made = []
+    for part in images.split(500):
+        tokens = tokenizer.encode(part.float() / 255)
+        used[tokens.unique()] = True
+        made.append(tokenizer.decode(tokens))
+    decoded, original = torch.cat(made), images.float() / 255
+    bytes_ = decoded.mul(255).round().to(torch.uint8)
+    seen = [torch.cat([extractor.features(p)["features"] for p in x.split(500)]).numpy() for x in (bytes_, images)]
+    return {
+        "rfid": fid(*(Moments.of(features).gaussian() for features in seen)),
+        "codebook_use": used.double().mean().item(),
+        "l1": (decoded - original).abs().mean().item(),
+        "psnr": -10 * (decoded - original).square().mean((1, 2, 3)).log10().mean().item(),
+    }
+
+
+def _prepare(name: str, context: Context) -> tuple[Trainee, Sequence[Tensor]]:
+    perceptual = PerceptualNet()
+    read_weights(PERCEPTUAL_WEIGHTS, perceptual)
+    return TokenizerTrainee(BUILDERS[name](), perceptual), (context.training.images,)
+
+
+def _exported(trainee: Trainee) -> nn.Module:
+    assert isinstance(trainee, TokenizerTrainee)
+    return trainee.tokenizer
+
+
+def _figures(trainee: Trainee, context: Context) -> dict[str, float]:
+    assert isinstance(trainee, TokenizerTrainee)
+    return tokenizer_figures(trainee.tokenizer, context)
+
+
+RECIPES = tuple(
+    Recipe(
+        name=name,
+        weights=tokenizer_weights(name),
+        plan=Plan(epochs=4, batch=100, lr=2e-3, ema=0.998, weight_decay=0.01),
+        prepare=partial(_prepare, name),
+        export=_exported,
+        figures=_figures,
+        needs=("fmnist-cnn", "perceptual-fmnist"),
+    )
+    for name in BUILDERS
+)

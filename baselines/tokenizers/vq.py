@@ -1,0 +1,176 @@
+"""Single-scale and multi-scale vector quantisation.
+
+Single-scale: VQ-VAE (van den Oord et al., arXiv 1711.00937) with moving-average codes (its appendix A.1). Multi-scale: VAR's
+residual quantiser (arXiv 2404.02905, algorithm 1 and 2). Ours: moving-average codes there as well, in which a token of a
+coarse scale weighs as many grid places as it covers; codes that fall out of use restart at a vector of the batch.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from baselines.tokenizers.convnet import GRID, Decoder, Encoder, to_unit
+
+DECAY = 0.99
+
+
+class Codebook(nn.Module):
+    """codes [V, C], learned as moving averages of the vectors that chose them."""
+
+    def __init__(self, size: int, channels: int) -> None:
+        super().__init__()
+        self.register_buffer("codes", torch.randn(size, channels))
+        self.register_buffer("mass", torch.zeros(size))
+        self.register_buffer("sums", torch.zeros(size, channels))
+        self.codes: Tensor
+        self.mass: Tensor
+        self.sums: Tensor
+
+    def nearest(self, vectors: Tensor) -> Tensor:
+        """vectors [N, C] -> indices [N] of the nearest codes."""
+        return (self.codes.square().sum(1) - 2 * vectors @ self.codes.T).argmin(1)
+
+    @torch.no_grad()
+    def learn(self, vectors: Tensor, index: Tensor, weights: Tensor, generator: torch.Generator) -> None:
+        """One moving-average step; weights [N] say how much each vector counts."""
+        mass = torch.zeros_like(self.mass).index_add_(0, index, weights)
+        sums = torch.zeros_like(self.sums).index_add_(0, index, vectors * weights[:, None])
+        self.mass.lerp_(mass, 1 - DECAY)
+        self.sums.lerp_(sums, 1 - DECAY)
+        self.codes.copy_(self.sums / self.mass.clamp(min=1e-6)[:, None])
+        dead = self.mass < 0.05 * weights.sum() / len(self.mass)
+        fresh = torch.multinomial(weights, int(dead.sum()), generator=generator) if dead.any() else index[:0]
+        self.codes[dead] = vectors[fresh]
+        self.mass[dead] = 0.5 * weights.sum() / len(self.mass)
+        self.sums[dead] = self.codes[dead] * self.mass[dead, None]
+
+
+class Quantised:
+    """What quantising gives while training: ``vectors`` [B, C, 7, 7] for the decoder, ``loss`` (commitment and, with
+    phi, reconstruction of the vectors), ``tokens`` [B, positions]; and what ``learn`` needs."""
+
+    def __init__(self, vectors: Tensor, loss: Tensor, tokens: Tensor, seen: tuple[Tensor, Tensor, Tensor]) -> None:
+        self.vectors, self.loss, self.tokens, self.seen = vectors, loss, tokens, seen
+
+
+class Quantiser(nn.Module):
+    """Single-scale: each of the 7x7 vectors becomes its nearest code."""
+
+    def __init__(self, size: int, channels: int, scales: Sequence[int] = (GRID,)) -> None:
+        super().__init__()
+        self.codebook = Codebook(size, channels)
+        self.scales = tuple(scales)
+
+    @property
+    def positions(self) -> int:
+        return sum(side * side for side in self.scales)
+
+    def forward(self, z: Tensor) -> Quantised:
+        """z [B, C, 7, 7]."""
+        flat = z.permute(0, 2, 3, 1).flatten(0, 2)
+        index = self.codebook.nearest(flat.detach())
+        vectors = self.codebook.codes[index].view(len(z), *z.shape[2:], -1).permute(0, 3, 1, 2)
+        loss = F.mse_loss(z, vectors)
+        seen = (flat.detach(), index, torch.ones(len(flat)))
+        return Quantised(z + (vectors - z).detach(), loss, index.view(len(z), -1), seen)
+
+    def lookup(self, tokens: Tensor) -> Tensor:
+        """tokens [B, 49] -> vectors [B, C, 7, 7]."""
+        return self.codebook.codes[tokens].permute(0, 2, 1).unflatten(2, (GRID, GRID))
+
+
+class MultiScaleQuantiser(Quantiser):
+    """Residual over scales: at each scale the residual is averaged down, quantised, interpolated up and smoothed by phi.
+
+    phi_k(h) = h / 2 + conv3x3(h) / 2 with ``phis`` convolutions shared among the scales, as in VAR.
+    """
+
+    def __init__(self, size: int, channels: int, scales: Sequence[int], phis: int = 4) -> None:
+        super().__init__(size, channels, scales)
+        self.phis = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in range(phis))
+
+    def phi(self, scale: int) -> nn.Module:
+        """The convolution of a scale (0-based): the nearest of the evenly spread ones."""
+        ticks = torch.linspace(1 / 3 / len(self.phis), 1 - 1 / 3 / len(self.phis), len(self.phis))
+        place = scale / (len(self.scales) - 1)
+        return self.phis[int((ticks - place).abs().argmin())]
+
+    def grow(self, index: Tensor, scale: int) -> Tensor:
+        """tokens [B, side^2] of a scale -> their contribution [B, C, 7, 7]."""
+        side = self.scales[scale]
+        h = self.codebook.codes[index].permute(0, 2, 1).unflatten(2, (side, side))
+        if side != GRID:
+            h = F.interpolate(h, size=(GRID, GRID), mode="bicubic")
+        return h * 0.5 + self.phi(scale)(h) * 0.5
+
+    def shrink(self, canvas: Tensor, scale: int) -> Tensor:
+        """canvas [B, C, 7, 7] -> [B, C, side, side], averaged over areas."""
+        side = self.scales[scale]
+        return canvas if side == GRID else F.interpolate(canvas, size=(side, side), mode="area")
+
+    def forward(self, z: Tensor) -> Quantised:
+        target, rest = z.detach(), z.detach()
+        canvas = torch.zeros_like(target)
+        loss = z.new_zeros(())
+        seen: list[tuple[Tensor, Tensor, Tensor]] = []
+        for scale, side in enumerate(self.scales):
+            flat = self.shrink(rest, scale).permute(0, 2, 3, 1).flatten(0, 2)
+            index = self.codebook.nearest(flat)
+            seen.append((flat, index, torch.full((len(flat),), (GRID / side) ** 2)))
+            canvas = canvas + self.grow(index.view(len(z), -1), scale)
+            rest = target - canvas.detach()
+            loss = loss + 0.25 * F.mse_loss(canvas.detach(), z) + F.mse_loss(canvas, target)
+        flat, index, weights = (torch.cat(column) for column in zip(*seen, strict=True))
+        tokens = torch.cat([index.view(len(z), -1) for _, index, _ in seen], 1)
+        return Quantised(z + (canvas - z).detach(), 4 * loss / len(self.scales), tokens, (flat, index, weights))
+
+    def split(self, tokens: Tensor) -> list[Tensor]:
+        """tokens [B, positions] -> one [B, side^2] a scale."""
+        return list(tokens.split([side * side for side in self.scales], 1))
+
+    def lookup(self, tokens: Tensor) -> Tensor:
+        return torch.stack([self.grow(part, scale) for scale, part in enumerate(self.split(tokens))]).sum(0)
+
+
+class Tokenizer(nn.Module):
+    """Encoder, quantiser and decoder. Tokens lie in [0, vocabulary); images float in [0, 1]."""
+
+    part = "tokenizer"
+
+    def __init__(self, quantiser: Quantiser, channels: int, width: int) -> None:
+        super().__init__()
+        self.encoder, self.decoder = Encoder(channels, width), Decoder(channels, width)
+        self.quantiser = quantiser
+
+    @property
+    def positions(self) -> int:
+        """Tokens an image."""
+        return self.quantiser.positions
+
+    @property
+    def vocabulary(self) -> int:
+        """Number of codes."""
+        return len(self.quantiser.codebook.codes)
+
+    def encode(self, images: Tensor) -> Tensor:
+        """images [B, 1, 28, 28] in [0, 1] -> tokens int64 [B, positions]."""
+        tokens: Tensor = self.quantiser(self.encoder(images * 2 - 1).float()).tokens
+        return tokens
+
+    def decode(self, tokens: Tensor) -> Tensor:
+        """tokens [B, positions] -> images [B, 1, 28, 28] in [0, 1]."""
+        return to_unit(self.decoder(self.quantiser.lookup(tokens)))
+
+
+def single_scale(size: int = 512, channels: int = 16, width: int = 32) -> Tokenizer:
+    """7x7 = 49 tokens."""
+    return Tokenizer(Quantiser(size, channels), channels, width)
+
+
+def multi_scale(
+    size: int = 512, channels: int = 16, width: int = 32, scales: Sequence[int] = (1, 2, 3, 4, 5, 7)
+) -> Tokenizer:
+    """Scales 1, 2, 3, 4, 5, 7: 104 tokens. Same encoder and decoder as ``single_scale``."""
+    return Tokenizer(MultiScaleQuantiser(size, channels, scales), channels, width)

@@ -1,0 +1,88 @@
+"""Where a result came from: code, machine, versions, command line."""
+
+import hashlib
+import os
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+LOCK = ROOT / "requirements.lock"
+PACKAGES = ("arbench", "torch", "torchvision", "numpy", "torch-fidelity", "fvcore", "pandas", "safetensors")
+"""The packages that can move a figure."""
+
+
+def source_commit() -> str:
+    """The commit of the code that runs, with ``+dirty`` if the tree differs from it; ``unknown`` outside a checkout."""
+    try:
+        found = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=40", "--dirty=+dirty", "--exclude=*"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return found.stdout.strip()
+
+
+@cache
+def gather() -> dict[str, Any]:
+    """What all records of a run share: commit, dirty, lock (sha256 or None), machine, versions, command."""
+    commit, _, dirty = source_commit().partition("+")
+    return {
+        "commit": commit,
+        "dirty": bool(dirty),
+        "lock": hashlib.sha256(LOCK.read_bytes()).hexdigest() if LOCK.is_file() else None,
+        "machine": machine(),
+        "versions": versions(),
+        "command": list(sys.argv),
+    }
+
+
+def machine() -> dict[str, Any]:
+    """The machine: host, processor, cores this process may use, memory in MB, system."""
+    return {
+        "host": platform.node(),
+        "processor": _processor(),
+        "cores": cores(),
+        "memory_mb": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20,
+        "system": platform.platform(),
+    }
+
+
+def versions() -> dict[str, str | None]:
+    """Installed versions of Python and PACKAGES; None for one that is not installed."""
+    found: dict[str, str | None] = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = None
+    return found
+
+
+def cores() -> int:
+    """Processor cores that this process may run on, at least 1."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def now() -> str:
+    """The time in UTC as ISO 8601 text, which sorts like time."""
+    return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

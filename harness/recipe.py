@@ -1,0 +1,116 @@
+"""Recipes: how each set of bundled weights comes about. ``arbench train NAME`` runs one, ``nox -s retrain`` all of them.
+
+A package offers its recipes under the entry-point group ``arbench.recipes``. Weights are written with metadata: the plan
+(with its seed), the data's hash, the code's commit, the figures reached, and the loss curve's last line.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from harness.checkpoint import write_weights
+from harness.data import Images, reference_images, training_images
+from harness.errors import ArbenchError, unknown
+from harness.heap import keep_heap
+from harness.provenance import source_commit
+from harness.training import Plan, Trainee, fit
+
+GROUP = "arbench.recipes"
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a recipe works with: the data set's name, where its training images are, and a folder for runs and caches."""
+
+    data_name: str
+    runs: Path
+    data: Path | None = None
+    download: Path | None = None
+
+    @cached_property
+    def training(self) -> Images:
+        """The training images."""
+        return training_images(self.data_name, self.data, self.download)
+
+    @cached_property
+    def reference(self) -> Images:
+        """The images held out from training."""
+        return reference_images(self.data_name)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One set of weights.
+
+    prepare: gives the trainee and the columns of data to fit it on; export: the module whose state is saved;
+    figures: what was reached, measured on the held-out images; needs: recipes that must have been run before.
+    """
+
+    name: str
+    weights: Path
+    plan: Plan
+    prepare: Callable[[Context], tuple[Trainee, Sequence[Tensor]]]
+    export: Callable[[Trainee], nn.Module]
+    figures: Callable[[Trainee, Context], Mapping[str, float]]
+    needs: tuple[str, ...] = ()
+
+
+def recipes() -> dict[str, Recipe]:
+    """All recipes by name, each after those that it needs."""
+    found: dict[str, Recipe] = {}
+    for point in entry_points(group=GROUP):
+        found |= {recipe.name: recipe for recipe in point.load()}
+    ordered: dict[str, Recipe] = {}
+
+    def add(name: str) -> None:
+        for need in found[name].needs:
+            add(need)
+        ordered.setdefault(name, found[name])
+
+    for name in sorted(found):
+        add(name)
+    return ordered
+
+
+def recipe_named(name: str) -> Recipe:
+    """The recipe; ArbenchError naming the valid ones if there is none."""
+    valid = recipes()
+    if name not in valid:
+        raise unknown("recipe", name, valid)
+    return valid[name]
+
+
+def train(recipe: Recipe, context: Context) -> Mapping[str, Any]:
+    """Run a recipe to its end (resuming what a killed run left in ``context.runs``) and write its weights.
+
+    Returns the metadata written. Raises ArbenchError if weights that it needs are missing.
+    """
+    for need in recipe.needs:
+        if not recipe_named(need).weights.exists():
+            raise ArbenchError(f"{recipe.name} needs the weights of {need}: run 'arbench train {need}' first")
+    keep_heap()
+    torch.manual_seed(recipe.plan.seed)
+    trainee, columns = recipe.prepare(context)
+    folder = context.runs / recipe.name
+    print(f"training {recipe.name}: {sum(p.numel() for p in trainee.parameters() if p.requires_grad)} parameters", flush=True)
+    started = time.monotonic()
+    log = fit(trainee, columns, recipe.plan, folder)
+    about = {
+        "recipe": recipe.name,
+        "plan": asdict(recipe.plan),
+        "data": context.training.sha256,
+        "commit": source_commit(),
+        "figures": dict(recipe.figures(trainee, context)),
+        "last": log[-1] if log else {},
+    }
+    write_weights(recipe.weights, recipe.export(trainee).state_dict(), about)
+    (folder / "state.pt").unlink(missing_ok=True)
+    print(f"{recipe.name}: {about['figures']} after {time.monotonic() - started:.0f} s; wrote {recipe.weights}", flush=True)
+    return about

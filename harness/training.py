@@ -1,0 +1,170 @@
+"""One training loop for everything that is trained: bf16, AdamW, warm-up and cosine, averaged weights, resumable.
+
+A run that is killed at any moment and started again gives the same weights as one left alone: batches and random numbers
+depend on (seed, step) only, and the whole state is saved every minute under a temporary name, then renamed.
+"""
+
+import json
+import math
+import os
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from harness.errors import ArbenchError
+
+SAVE_EVERY_S = 60.0
+LOG_EVERY_STEPS = 50
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and how fast. ``lr`` falls to ``final_lr`` times itself by a cosine after ``warmup`` steps; ``ema`` is
+    the decay of the averaged weights, which are the ones kept."""
+
+    epochs: int
+    batch: int
+    lr: float
+    seed: int = 0
+    warmup: int = 100
+    final_lr: float = 0.02
+    weight_decay: float = 0.05
+    betas: tuple[float, float] = (0.9, 0.95)
+    clip: float = 1.0
+    ema: float = 0.999
+
+    def rate(self, step: int, steps: int) -> float:
+        """The learning rate at a step."""
+        if step < self.warmup:
+            return self.lr * (step + 1) / self.warmup
+        done = (step - self.warmup) / max(steps - self.warmup, 1)
+        return self.lr * (self.final_lr + (1 - self.final_lr) * 0.5 * (1 + math.cos(math.pi * done)))
+
+
+class Trainee(nn.Module, ABC):
+    """What can be trained: a module with a loss."""
+
+    @abstractmethod
+    def loss(self, batch: Sequence[Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+        """Figures of one batch; ``loss`` is the one minimised."""
+
+    def after_step(self, generator: torch.Generator) -> None:  # noqa: B027 - most have nothing to do
+        """Called after the optimiser's step."""
+
+
+def fit(trainee: Trainee, data: Sequence[Tensor], plan: Plan, folder: Path) -> list[dict[str, float]]:
+    """Train on ``data`` (tensors of one length, cut into batches together); leaves the averaged weights in ``trainee``.
+
+    ``folder`` holds ``state.pt`` (to resume) and ``log.jsonl`` (a line every 50 steps). Returns the log.
+    Raises ArbenchError if the folder holds a run with another plan.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    loop = _Loop(trainee, data, plan, folder)
+    loop.resume()
+    loop.run()
+    return loop.log
+
+
+class _Loop:
+    def __init__(self, trainee: Trainee, data: Sequence[Tensor], plan: Plan, folder: Path) -> None:
+        self.trainee, self.data, self.plan, self.folder = trainee, data, plan, folder
+        self.per_epoch = len(data[0]) // plan.batch
+        self.steps = plan.epochs * self.per_epoch
+        self.step = 0
+        self.log: list[dict[str, float]] = []
+        self.seconds = 0.0
+        self.trained = {name: p for name, p in trainee.named_parameters() if p.requires_grad}
+        self.average = {name: p.detach().clone() for name, p in self.trained.items()}
+        decayed = [p for p in self.trained.values() if p.ndim >= 2]
+        plain = [p for p in self.trained.values() if p.ndim < 2]
+        groups: list[dict[str, Any]] = [{"params": decayed}, {"params": plain, "weight_decay": 0.0}]
+        self.optimiser = torch.optim.AdamW(groups, lr=plan.lr, betas=plan.betas, weight_decay=plan.weight_decay)
+
+    def resume(self) -> None:
+        path = self.folder / "state.pt"
+        if not path.exists():
+            return
+        state = torch.load(path, weights_only=True)
+        if state["plan"] != json.dumps(asdict(self.plan)):
+            raise ArbenchError(f"{path} belongs to a run with another plan ({state['plan']}): remove it, or restore it")
+        self.trainee.load_state_dict(state["trainee"])
+        self.average = state["average"]
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.step, self.log, self.seconds = state["step"], state["log"], state["seconds"]
+        print(f"resumed at step {self.step} of {self.steps}", flush=True)
+
+    def save(self) -> None:
+        partial = self.folder / f".state.{os.getpid()}"
+        state = {
+            "plan": json.dumps(asdict(self.plan)),
+            "trainee": self.trainee.state_dict(),
+            "average": self.average,
+            "optimiser": self.optimiser.state_dict(),
+            "step": self.step,
+            "log": self.log,
+            "seconds": self.seconds,
+        }
+        torch.save(state, partial)
+        partial.replace(self.folder / "state.pt")
+
+    def run(self) -> None:
+        self.trainee.train()
+        started = saved = time.monotonic()
+        before = self.seconds
+        while self.step < self.steps:
+            figures = self._one()
+            self.seconds = before + time.monotonic() - started
+            if self.step % LOG_EVERY_STEPS == 0 or self.step == self.steps:
+                self._note(figures)
+            if time.monotonic() - saved > SAVE_EVERY_S:
+                self.save()
+                saved = time.monotonic()
+        self.save()
+        with torch.no_grad():
+            for name, parameter in self.trained.items():
+                parameter.copy_(self.average[name])
+        self.trainee.eval()
+
+    def _one(self) -> dict[str, Tensor]:
+        generator = torch.Generator().manual_seed(self.plan.seed * 1_000_003 + self.step)
+        rate = self.plan.rate(self.step, self.steps)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            figures = self.trainee.loss(self._batch(), generator)
+        self.optimiser.zero_grad(set_to_none=True)
+        figures["loss"].backward()  # type: ignore[no-untyped-call]
+        figures = {name: value.detach() for name, value in figures.items()}
+        norm = nn.utils.clip_grad_norm_(self.trained.values(), self.plan.clip)
+        if not torch.isfinite(norm):
+            raise ArbenchError(f"training diverged: the gradient at step {self.step} is {norm.item()}")
+        self.optimiser.step()
+        self.trainee.after_step(generator)
+        self.step += 1
+        decay = min(self.plan.ema, (1 + self.step) / (10 + self.step))
+        torch._foreach_lerp_(list(self.average.values()), [p.detach() for p in self.trained.values()], 1 - decay)
+        return figures
+
+    def _batch(self) -> list[Tensor]:
+        epoch, place = divmod(self.step, self.per_epoch)
+        if place == 0 or not hasattr(self, "order"):
+            shuffle = torch.Generator().manual_seed(self.plan.seed * 1_000_003 + 999_983 * (epoch + 1))
+            self.order = torch.randperm(len(self.data[0]), generator=shuffle)
+        chosen = self.order[place * self.plan.batch : (place + 1) * self.plan.batch]
+        return [column[chosen] for column in self.data]
+
+    def _note(self, figures: dict[str, Tensor]) -> None:
+        line = {"step": self.step, "seconds": round(self.seconds, 1)}
+        line |= {name: round(float(value), 5) for name, value in figures.items()}
+        self.log.append(line)
+        with (self.folder / "log.jsonl").open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        left = (self.steps - self.step) * self.seconds / self.step
+        shown = " ".join(f"{name} {float(value):.4f}" for name, value in figures.items())
+        print(f"step {self.step}/{self.steps} {shown} | {self.seconds:.0f} s, {left:.0f} s left", flush=True)
