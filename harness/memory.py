@@ -1,5 +1,6 @@
 """Peak memory of this process and of its GPU while something runs."""
 
+import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,12 +17,13 @@ def peak_memory(device: torch.device) -> Iterator[dict[str, Any]]:
 
     - ``peak_memory_mb``: the process's largest resident size, interpreter, libraries and all loaded weights included;
       None where the system does not tell
-    - ``peak_memory_rise_mb``: by how much that exceeds the size on entering; memory an earlier run left for reuse is
-      not seen as a rise
+    - ``peak_memory_rise_mb``: by how much that exceeds the size on entering: the run's own share. What an earlier run
+      left with the allocator is given back to the system first, where the C library can
     - ``peak_memory_scope``: ``run``, or ``process`` where the mark could not be reset and is since the process began
     - ``gpu_peak_memory_mb``: the largest allocation on the GPU; only on CUDA
     """
     found: dict[str, Any] = {}
+    _give_back()
     reset = _reset()
     before = _status("VmRSS")
     if device.type == "cuda":
@@ -47,6 +49,13 @@ def _status(name: str) -> float | None:
         if line.startswith(f"{name}:"):
             return int(line.split()[1]) * 1024 / MEGABYTE
     return None
+
+
+def _give_back() -> None:
+    """Has glibc return freed memory to the system, so that one run's leavings do not hide the next one's rise."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def _reset() -> bool:

@@ -1,5 +1,6 @@
 """Time is taken by one protocol: interleaved, bounded, told apart from noise, and honest about memory."""
 
+import ctypes
 import json
 import random
 import time
@@ -233,6 +234,18 @@ def test_records_of_two_sessions_are_not_compared_round_by_round() -> None:
     one, other = (interleaved([case(FakeMethod.load("tiny"))], QUICK)[0] for _ in range(2))
     with pytest.raises(ArbenchError, match="one session"):
         ratio(one, other)
+
+
+def test_an_earlier_run_does_not_hide_the_memory_of_a_later_one() -> None:
+    rises = []
+    for size in (2000, 8000, 2000):
+        with peak_memory(torch.device("cpu")) as found:
+            blocks = [torch.ones(size, 256) for _ in range(8)]
+            del blocks
+        rises.append(found["peak_memory_rise_mb"])
+    if found["peak_memory_scope"] != "run" or not hasattr(ctypes.CDLL(None), "malloc_trim"):
+        pytest.skip("this system does not let a process reset its high-water mark, or return its memory")
+    assert rises == pytest.approx([16.4, 65.5, 16.4], abs=4)
 
 
 def test_peak_memory_sees_what_was_allocated_and_freed() -> None:
