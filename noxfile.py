@@ -75,8 +75,8 @@ def tests(session: nox.Session) -> None:
 def lint(session: nox.Session) -> None:
     """ruff: rules and layout."""
     install(session)
-    run(session, "ruff", "check", *session.posargs)
-    run(session, "ruff", "format", "--check", *session.posargs)
+    run(session, "ruff", "check")
+    run(session, "ruff", "format", "--check")
 
 
 @nox.session(venv_backend="none")
