@@ -126,6 +126,11 @@ class Method(nn.Module, ABC):
         Raises ArbenchError naming the file and the fault if it is missing, truncated or does not fit.
         """
 
+    @classmethod
+    def weight_files(cls, preset: str) -> tuple[Path, ...]:
+        """The files that ``load(preset)`` reads, tokenizer's included: a record's key hashes them without loading."""
+        return ()
+
     @property
     @abstractmethod
     def positions(self) -> int:

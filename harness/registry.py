@@ -19,6 +19,11 @@ def names() -> list[str]:
     return sorted(_points())
 
 
+def points() -> list[EntryPoint]:
+    """The entry points of all methods, in the order of their names; none is imported."""
+    return [_points()[name] for name in names()]
+
+
 @cache
 def get(name: str) -> type[Method]:
     """The method class; ArbenchError if none has the name, or if its package cannot be imported."""

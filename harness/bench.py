@@ -1,0 +1,106 @@
+"""The bench at which one process does jobs, one after another; what it has loaded stays for the next job."""
+
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness import extractors, files
+from harness.data import reference_images
+from harness.errors import ArbenchError
+from harness.method import Method
+from harness.plan import Job, Plan
+from harness.reference import Extractor, Reference, reference_for
+from harness.stages import flops, generate, quality
+
+LOG_LINES = 30
+"""How many of a log's last lines a failed record keeps."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a trial failed: in which stage, one line of reason, the last lines of its log."""
+
+    stage: str
+    reason: str
+    log: str
+
+
+class Bench:
+    """Does jobs. It travels to a worker empty and loads what it needs there: extractors, references, one method at a
+    time (trials of one method follow each other)."""
+
+    def __init__(self, extractors: Sequence[tuple[str, Path | None]], folder: Path) -> None:
+        self._named, self._folder = tuple(extractors), folder
+        self._loaded: dict[str, Any] = {}
+
+    def do(self, job: Job) -> None:
+        """Do a job and leave its file. Raises whatever goes wrong."""
+        {"generate": self._generate, "flops": self._flops, "quality": self._quality}[job.stage](job)
+
+    def attempt(self, job: Job) -> Failure | None:
+        """Do a job; what went wrong, if anything did. Interrupts pass."""
+        try:
+            self.do(job)
+        except Exception as error:  # whatever a method raises concerns its trial alone
+            reason = str(error) if isinstance(error, ArbenchError) else f"{type(error).__name__}: {error}"
+            return Failure(job.stage, " ".join(reason.split()), last_lines(traceback.format_exc()))
+        return None
+
+    def _generate(self, job: Job) -> None:
+        path = job.plan.shards.path(job.indices)
+        if not path.exists():  # another runner may have been here
+            shard = generate.shard(self._method(job.plan), self.extractors(), job.plan.trial, job.indices)
+            files.write_arrays(path, shard)
+
+    def _quality(self, job: Job) -> None:
+        arrays = self._generated(job.plan)
+        reference, *others = self.references(job.plan.data)
+        beside = [(arrays[f"features {other.extractor}"], other) for other in others]
+        found = quality.measure(arrays["features"], arrays["logits"], arrays["labels"], reference, beside)
+        files.write_json(job.plan.stages["quality"], {"generate": generate.summary(arrays), "quality": found})
+
+    def _generated(self, plan: Plan) -> generate.Arrays:
+        path = plan.stages["generate"]
+        if not path.exists():
+            files.write_arrays(path, plan.shards.merge())
+        plan.shards.remove()
+        return files.read_arrays(path)
+
+    def _flops(self, job: Job) -> None:
+        method, trial = self._method(job.plan), job.plan.trial
+        counted = flops.count(method, trial.knobs, trial.sampling, trial.seed)
+        parts = {"network": method.network, "tokenizer": method.tokenizer}
+        sizes = {name: sum(parameter.numel() for parameter in part.parameters()) for name, part in parts.items()}
+        files.write_json(job.plan.stages["flops"], {"flops": counted, "parameters": sizes})
+
+    def _method(self, plan: Plan) -> Method:
+        name = f"method {plan.trial.method} {plan.trial.preset}"
+        if name not in self._loaded:
+            for other in [key for key in self._loaded if key.startswith("method ")]:
+                del self._loaded[other]
+        return self._once(name, plan.load_method)
+
+    def extractors(self) -> list[Extractor]:
+        """The extractors, loaded. ArbenchError for an unknown name or unreadable weights."""
+        return self._once("extractors", lambda: [extractors.load(name, weights) for name, weights in self._named])
+
+    def references(self, data: str) -> list[Reference]:
+        """What each extractor sees in the reference images of a data set; computed once a store."""
+
+        def load() -> list[Reference]:
+            images = reference_images(data)
+            return [reference_for(images, extractor, self._folder) for extractor in self.extractors()]
+
+        return self._once(f"references {data}", load)
+
+    def _once(self, name: str, load: Callable[[], Any]) -> Any:
+        if name not in self._loaded:
+            self._loaded[name] = load()
+        return self._loaded[name]
+
+
+def last_lines(text: str) -> str:
+    """The end of a log, as a failed record keeps it."""
+    return "\n".join(text.rstrip().splitlines()[-LOG_LINES:])

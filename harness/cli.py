@@ -1,0 +1,138 @@
+"""The ``arbench`` command. Packages add sub-commands through the entry-point group ``arbench.commands``: a callable
+that is given argparse's subparsers, adds a parser, and sets its default ``run`` to a function of the parsed arguments
+that returns an exit code (or None for 0).
+
+Exit codes: 0; 1 some trials failed; 2 something the user can mend; 130 interrupted.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from harness import provenance
+from harness.errors import ArbenchError
+
+GROUP = "arbench.commands"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The console command: parse, run, turn errors meant for people into one line."""
+    try:
+        asked = parser().parse_args(arguments)
+        return asked.run(asked) or 0
+    except ArbenchError as error:
+        print(f"arbench: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("arbench: interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `arbench list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line, with what other packages add to it."""
+    whole = argparse.ArgumentParser(
+        prog="arbench", description="Measures image generators: fidelity against real cost."
+    )
+    commands = whole.add_subparsers(metavar="COMMAND", required=True)
+    _add_list(commands)
+    _add_run(commands)
+    _add_export(commands)
+    for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
+        try:
+            point.load()(commands)
+        except ImportError as error:
+            print(f"arbench: sub-command {point.name!r} ({point.value}) is left out: {error}", file=sys.stderr)
+    return whole
+
+
+def _add_list(commands: Any) -> None:
+    add = commands.add_parser("list", help="methods, their presets and knobs")
+    add.add_argument("--json", action="store_true", help="as JSON")
+    add.set_defaults(run=_list)
+
+
+def _add_run(commands: Any) -> None:
+    add = commands.add_parser("run", help="measure the trials of a sweep; what is recorded is skipped")
+    add.add_argument("sweep", type=Path, metavar="SWEEP", help="a sweep file, or the name of a bundled sweep")
+    add.add_argument("--store", type=Path, required=True, metavar="DIR", help="folder of records, made if need be")
+    add.add_argument(
+        "--workers", type=_count(0), metavar="N", help="processes (default: one a core; 0: this one alone)"
+    )
+    add.add_argument("--images", type=_count(1), metavar="N", help="images a trial, in place of the sweep's number")
+    add.add_argument("--batch", type=_count(1), default=250, metavar="N", help="images a shard (default: %(default)s)")
+    add.add_argument("--retry-failed", action="store_true", help="try again what is recorded as failed")
+    add.add_argument(
+        "--inception", type=Path, metavar="FILE", help="weights-inception-2015-12-05-6726825d.pth: Inception FID too"
+    )
+    add.set_defaults(run=_run)
+
+
+def _add_export(commands: Any) -> None:
+    add = commands.add_parser("export", help="all records as one table")
+    add.add_argument("--store", type=Path, required=True, metavar="DIR", help="folder of records")
+    add.add_argument("--out", type=Path, required=True, metavar="FILE", help="a .csv or .parquet file")
+    add.set_defaults(run=_export)
+
+
+def _count(low: int) -> Any:
+    """An argparse type: a whole number of at least ``low``."""
+
+    def whole_number(text: str) -> int:
+        if not text.isdecimal() or int(text) < low:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {low}")
+        return int(text)
+
+    return whole_number
+
+
+def _list(asked: argparse.Namespace) -> None:
+    from harness.listing import in_words, methods  # late: --help needs no torch
+
+    print(json.dumps(methods(), indent=1) if asked.json else in_words(methods()))
+
+
+def _run(asked: argparse.Namespace) -> int:
+    from harness import runner, sweep
+    from harness.store import Store
+
+    store = Store(asked.store)
+    options = runner.Options(
+        workers=provenance.cores() if asked.workers is None else asked.workers,
+        batch=asked.batch,
+        retry_failed=asked.retry_failed,
+        inception=asked.inception,
+    )
+    tally = runner.run(sweep.load(asked.sweep, asked.images), store, options)
+    print(f"{tally}; store: {asked.store}")
+    if not tally.failed:
+        return 0
+    hint = "" if asked.retry_failed else "; --retry-failed tries them again"
+    print(f"arbench: {tally.failed} trials failed, their records say why{hint}", file=sys.stderr)
+    return 1
+
+
+def _export(asked: argparse.Namespace) -> None:
+    from harness.store import Store
+
+    kind = asked.out.suffix.lower()
+    if kind not in (".csv", ".parquet"):
+        raise ArbenchError(f"--out {asked.out}: a file's name ends in .csv or .parquet")
+    table = Store(asked.store).must_exist().table()
+    try:
+        if kind == ".csv":
+            table.to_csv(asked.out, index=False)
+        else:
+            table.to_parquet(asked.out, index=False)
+    except ImportError as error:
+        raise ArbenchError("Parquet needs the package pyarrow (pip install pyarrow); .csv needs nothing") from error
+    except OSError as error:
+        raise ArbenchError(f"cannot write {asked.out}: {error.strerror or error}") from error
+    print(f"{len(table)} records written to {asked.out}")

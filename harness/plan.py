@@ -1,0 +1,182 @@
+"""What is to be done for a trial, and where: its key, the files its stages leave, the jobs still open."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from harness import files
+from harness.errors import ArbenchError, unknown
+from harness.hashing import digest, source_sha256, weights_sha256
+from harness.method import Method
+from harness.reference import Reference
+from harness.stages import VERSIONS
+from harness.stages.generate import Shards
+from harness.stages.quality import METRIC_VERSION
+from harness.stages.timing import Protocol
+from harness.store import Store
+from harness.trial import Trial
+
+
+@dataclass(frozen=True)
+class Instrument:
+    """What trials are measured with. extractors: names, and weights where they are not bundled, the one that scores are
+    named after first; references: data set -> what each of them sees in its reference images; timing: the whole
+    protocol."""
+
+    extractors: tuple[tuple[str, Path | None], ...]
+    references: Mapping[str, Sequence[Reference]]
+    timing: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A trial with its key and its files. folder: for shards; stages: stage -> file that it leaves; data: name of the
+    reference; weights: file name -> sha256."""
+
+    trial: Trial
+    name: str
+    key: str
+    folder: Path
+    stages: Mapping[str, Path]
+    data: str
+    weights: Mapping[str, str]
+
+    @property
+    def shards(self) -> Shards:
+        """The shards of its images."""
+        return Shards(self.folder / "shards", self.trial.images)
+
+    def done(self, stage: str) -> bool:
+        """Whether a stage has left its file."""
+        return self.stages[stage].exists()
+
+    def load_method(self) -> Method:
+        """The method, with the weights that the key was made of.
+
+        Raises ArbenchError if they cannot be read, or are others than ``weight_files`` names or than they were.
+        """
+        owner = self.trial.owner
+        method = owner.load(self.trial.preset)
+        for name, sha256 in method.provenance.weights.items():
+            if Path(name).name not in self.weights:
+                raise ArbenchError(f"method {owner.name!r} loads {name}, which its weight_files() does not name")
+            if self.weights[Path(name).name] != sha256:
+                raise ArbenchError(f"weights {name} of {owner.name!r} have changed since the run began")
+        return method.eval()
+
+
+@dataclass(frozen=True)
+class Job:
+    """A piece of work that one worker does at a stretch. indices: the shard, for stage ``generate``."""
+
+    plan: Plan
+    stage: str
+    indices: range = range(0)
+
+    @property
+    def id(self) -> str:
+        """Tells jobs of a run apart."""
+        return f"{self.plan.key}:{self.stage}:{self.indices.start}"
+
+
+def plan(trial: Trial, instrument: Instrument, store: Store) -> Plan:
+    """The plan of a trial. A stage's file is named after all that its content depends on, so that what is still valid
+    is found again when something else has changed. Raises ArbenchError if weights cannot be read."""
+    owner = trial.owner
+    preset = owner.preset_named(trial.preset)
+    references = instrument.references[preset.data]
+    weights = weights_sha256(owner.weight_files(trial.preset))
+    made = {
+        **trial.settings(),
+        "classes": preset.classes,
+        "weights": weights,
+        "source": source_sha256(owner),
+        "extractors": {one.extractor: one.facts["weights"] for one in references},
+        "version": VERSIONS["generate"],
+    }
+    identity = {
+        "generate": made,
+        "quality": {"version": METRIC_VERSION, "references": [one.key for one in references]},
+        "flops": {"version": VERSIONS["flops"]},
+        "timing": {"version": VERSIONS["timing"], "protocol": dict(instrument.timing)},
+    }
+    folder = store.work(digest(made))
+    stages = {
+        stage: folder / f"{stage}-{digest(identity[stage])[:16]}.json" for stage in ("quality", "flops", "timing")
+    }
+    return Plan(
+        trial=trial,
+        name=trial.name,
+        key=digest(identity),
+        folder=folder,
+        stages={"generate": folder / "generated.npz", **stages},
+        data=preset.data,
+        weights=weights,
+    )
+
+
+def jobs(planned: Plan, batch: int) -> Iterator[Job]:
+    """The jobs that are open and can start at once; ``quality`` follows when the shards are there."""
+    if not planned.done("generate"):
+        yield from (Job(planned, "generate", indices) for indices in planned.shards.missing(batch))
+    if not planned.done("flops"):
+        yield Job(planned, "flops")
+
+
+def assemble(planned: Plan, instrument: Instrument, about: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The final record and its arrays, from the files of all stages. ``about``: its provenance."""
+    owner = planned.trial.owner
+    found = {stage: files.read_json(planned.stages[stage]) for stage in ("quality", "flops", "timing")}
+    arrays = files.read_arrays(planned.stages["generate"])
+    record = {
+        **heading(planned, "done"),
+        "method": {name: getattr(owner, name) for name in ("title", "family", "paper", "differences")},
+        "generate": found["quality"]["generate"],
+        "quality": found["quality"]["quality"],
+        "flops": found["flops"]["flops"],
+        "timing": found["timing"],
+        "parameters": found["flops"]["parameters"],
+        "provenance": provenance(planned, instrument, about),
+    }
+    return record, {"thumbnails": arrays["thumbnails"], "labels": arrays["labels"], "steps": arrays["steps"]}
+
+
+def heading(planned: Plan, status: str) -> dict[str, Any]:
+    """The part that every record has, failed ones too."""
+    return {
+        "name": planned.name,
+        "key": planned.key,
+        "status": status,
+        "failure": None,
+        "trial": planned.trial.settings(),
+    }
+
+
+def provenance(planned: Plan, instrument: Instrument, about: Mapping[str, Any]) -> dict[str, Any]:
+    """Where a record came from: what all of a run share, and the hashes that are this trial's own."""
+    references = instrument.references[planned.data]
+    return {
+        **about,
+        "weights": dict(planned.weights),
+        "data": references[0].facts["data"],
+        "reference": references[0].key,
+        "extractors": {one.extractor: one.facts["weights"] for one in references},
+    }
+
+
+def protocol(timing: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """The whole timing protocol, from a sweep's ``[timing]`` table. ArbenchError naming an unknown or wrong setting."""
+    default = asdict(Protocol())
+    for name, value in timing.items():
+        if name not in default:
+            raise ArbenchError(f"{source}: [timing]: {unknown('key', name, default)}")
+        kinds = (int, float) if isinstance(default[name], float) else (int,)
+        if isinstance(value, bool) or not isinstance(value, kinds):
+            raise ArbenchError(
+                f"{source}: [timing]: key {name!r} must be a {'' if float in kinds else 'whole '}number, got {value!r}"
+            )
+    try:
+        return asdict(Protocol(**timing))
+    except ArbenchError as error:
+        raise ArbenchError(f"{source}: [timing]: {error}") from error

@@ -1,0 +1,129 @@
+"""Stage 1: images of a trial in shards; kept are features, logits, steps and a few thumbnails, not the images.
+
+A shard is a range of image indices and one .npz. Image i has label i mod classes and noise keyed by (seed, i), so it
+does not matter how a trial is cut, or who computes what.
+"""
+
+import shutil
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harness import files
+from harness.errors import ArbenchError
+from harness.method import Method
+from harness.noise import uniforms
+from harness.reference import Extractor
+from harness.trial import Trial
+
+THUMBNAILS = 40
+"""Images 0 to 39 are kept as they are: with 10 classes, four of each."""
+
+Arrays = dict[str, np.ndarray[Any, Any]]
+
+
+@dataclass(frozen=True)
+class Shards:
+    """The shards of one trial: a folder of START-STOP.npz files, STOP excluded."""
+
+    folder: Path
+    images: int
+
+    def missing(self, batch: int) -> list[range]:
+        """Ranges of at most ``batch`` images that no finished shard covers, in order."""
+        return list(_cut(self.images, self._present(), batch))
+
+    def _present(self) -> list[tuple[int, int, Path]]:
+        found = []
+        for path in self.folder.glob("[0-9]*.npz"):
+            start, _, stop = path.stem.partition("-")
+            found.append((int(start), int(stop), path))
+        return sorted(found)
+
+    def path(self, indices: range) -> Path:
+        """The file of a shard."""
+        return self.folder / f"{indices.start:07d}-{indices.stop:07d}.npz"
+
+    def remove(self) -> None:
+        """Remove all shards, once they are merged."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def merge(self) -> Arrays:
+        """All shards as one, rows by image index, as ``shard`` gives them; ``thumbnails`` [n, C, H, W] of images 0 to
+        n-1; ``seconds`` [] is their sum. Raises ArbenchError if images are missing."""
+        if self.missing(1):
+            raise ArbenchError(f"{self.folder} lacks {len(self.missing(1))} of {self.images} images")
+        whole: Arrays = {}
+        seconds = 0.0
+        for start, stop, path in self._present():
+            part = files.read_arrays(path)
+            seconds += float(part.pop("seconds"))
+            thumbnails = part.pop("thumbnails")
+            for name, rows in part.items():
+                whole.setdefault(name, np.empty((self.images, *rows.shape[1:]), rows.dtype))[start:stop] = rows
+            kept = whole.setdefault(
+                "thumbnails", np.empty((min(self.images, THUMBNAILS), *thumbnails.shape[1:]), np.uint8)
+            )
+            kept[start : start + len(thumbnails)] = thumbnails
+        return {**whole, "seconds": np.array(seconds)}
+
+
+def _cut(images: int, present: Iterable[tuple[int, int, Path]], batch: int) -> Iterator[range]:
+    reached = 0
+    for start, stop in [*((start, stop) for start, stop, _ in present), (images, images)]:
+        while reached < start:
+            end = min(reached + batch, start)
+            yield range(reached, end)
+            reached = end
+        reached = max(reached, stop)
+
+
+def shard(method: Method, extractors: Sequence[Extractor], trial: Trial, indices: range) -> Arrays:
+    """Sample, decode and look at the images of a range of indices.
+
+    Returns ``features`` float32 [n, D] and ``logits`` float32 [n, classes] of the first extractor, ``features NAME`` of
+    each other, ``steps`` and ``labels`` int64 [n], ``thumbnails`` uint8 [up to n, C, H, W] (images below THUMBNAILS),
+    ``seconds`` of sampling and decoding.
+    """
+    started = time.perf_counter()
+    labels = torch.tensor([index % method.preset.classes for index in indices])
+    noise = uniforms(trial.seed, indices, method.positions)
+    with torch.inference_mode():
+        generated = method.sample(labels, noise, trial.knobs, trial.sampling)
+        images = to_uint8(method.decode(generated.tokens))
+        seconds = time.perf_counter() - started
+        first, *others = extractors
+        seen = first.features(images)
+    return {
+        "features": seen["features"].numpy(),
+        "logits": seen["logits"].numpy(),
+        **{f"features {other.name}": other.features(images)["features"].numpy() for other in others},
+        "steps": generated.steps.numpy().astype(np.int64),
+        "labels": labels.numpy(),
+        "thumbnails": images[: max(0, THUMBNAILS - indices.start)].numpy(),
+        "seconds": np.array(seconds),
+    }
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """Images in [0, 1] -> uint8: round(255 x), clamped. Raises ArbenchError for values that are not finite."""
+    if not torch.isfinite(images).all():
+        raise ArbenchError("the images hold values that are not finite")
+    return (images * 255).round().clamp(0, 255).to(torch.uint8)
+
+
+def summary(arrays: Arrays) -> dict[str, Any]:
+    """The ``generate`` part of a record: images, mean and spread of the steps really taken, seconds."""
+    steps = arrays["steps"].astype(np.float64)
+    return {
+        "images": len(steps),
+        "steps_mean": float(steps.mean()),
+        "steps_std": float(steps.std()),
+        "seconds": float(arrays["seconds"]),
+    }

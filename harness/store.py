@@ -1,0 +1,125 @@
+"""The store: a folder of records, one JSON file each, arrays beside them, a work folder a trial. No server, no locks.
+
+    records/NAME-KEY.json, .npz     finished and failed trials
+    work/KEY/                       what the stages of a trial leave for each other
+    reference.json                  facts about the reference and the tokenizers
+
+Every file is written under a temporary name and renamed, so two runners, or a killed one, leave no half file. Where two
+runners finish the same trial, both write the same record and the last one stays.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness import files
+from harness.errors import ArbenchError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Record = dict[str, Any]
+KEY_SHOWN = 12
+"""How many hex digits of a key file names carry."""
+
+
+class Store:
+    """A folder of records. Opening it writes nothing; reading an absent folder finds nothing."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.records_folder = folder / "records"
+
+    def prepare(self) -> None:
+        """Make the folder and make sure that it can be written. ArbenchError naming it and the reason if not."""
+        try:
+            self.records_folder.mkdir(parents=True, exist_ok=True)
+            files.remove_stale(self.records_folder)
+            files.remove_stale(self.folder)
+            probe = self.folder / "probe"
+            files.write(probe, lambda file: None)
+            probe.unlink(missing_ok=True)
+        except (OSError, ArbenchError) as error:
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            raise ArbenchError(f"store {self.folder} cannot be written: {reason}") from error
+
+    def must_exist(self) -> "Store":
+        """The store itself; ArbenchError if its folder holds no records."""
+        if not self.records_folder.is_dir():
+            raise ArbenchError(f"{self.folder} is no store: it has no folder 'records' (arbench run makes one)")
+        return self
+
+    def work(self, key: str) -> Path:
+        """The folder in which the stages of a trial keep their files."""
+        return self.folder / "work" / key[:32]
+
+    def path(self, name: str, key: str) -> Path:
+        """The file of a record."""
+        return self.records_folder / f"{_for_file(name)}-{key[:KEY_SHOWN]}.json"
+
+    def read(self, name: str, key: str) -> Record | None:
+        """The record of a trial, or None."""
+        found = files.read_json(self.path(name, key))
+        return found if found is not None and found.get("key") == key else None
+
+    def write(self, record: Record, arrays: Mapping[str, np.ndarray[Any, Any]] | None = None) -> None:
+        """Write a record, its arrays first: whoever sees the record sees them too."""
+        if arrays:
+            files.write_arrays(self._arrays_path(record), arrays)
+        files.write_json(self.path(record["name"], record["key"]), record)
+
+    def arrays(self, record: Record) -> dict[str, np.ndarray[Any, Any]]:
+        """The arrays of a record: ``thumbnails`` uint8 [n, C, H, W] of images 0 to n-1; ``steps`` and ``labels`` int64
+        [N] of all images. Empty for a failed trial."""
+        path = self._arrays_path(record)
+        return files.read_arrays(path) if path.exists() else {}
+
+    def _arrays_path(self, record: Record) -> Path:
+        return self.path(record["name"], record["key"]).with_suffix(".npz")
+
+    def all_records(self) -> Iterator[Record]:
+        """Every record, by file name: also those that a newer record of the same trial supersedes."""
+        for path in sorted(self.records_folder.glob("*.json")):
+            if not path.name.startswith("."):
+                found = files.read_json(path)
+                if found is not None:
+                    yield found
+
+    def records(self) -> list[Record]:
+        """The records in force, by name and number of images: of several records of one trial (made by other code,
+        weights or metrics, hence under other keys) the one finished last."""
+        newest: dict[tuple[str, int], Record] = {}
+        for record in self.all_records():
+            place = (record["name"], record["trial"]["images"])
+            if place not in newest or _finished(record) >= _finished(newest[place]):
+                newest[place] = record
+        return [newest[place] for place in sorted(newest)]
+
+    def table(self) -> "pd.DataFrame":
+        """The records in force as one table: a row a record, nested values under dotted names (``quality.is``)."""
+        import pandas as pd  # late: reading one record needs no table
+
+        return pd.DataFrame([flat(record) for record in self.records()])
+
+
+def flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested dicts as one, names joined by dots; lists are kept as values."""
+    row: dict[str, Any] = {}
+    for name, value in record.items():
+        if isinstance(value, Mapping):
+            row |= flat(value, f"{prefix}{name}.")
+        else:
+            row[prefix + name] = value
+    return row
+
+
+def _finished(record: Record) -> str:
+    return str(record.get("provenance", {}).get("finished", ""))
+
+
+def _for_file(name: str) -> str:
+    """A trial's name as the stem of a file that any file system takes: not hidden, well under 255 bytes."""
+    return re.sub(r"[^\w.=,+\[\]-]", "_", name, flags=re.ASCII).lstrip(".")[:180]

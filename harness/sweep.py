@@ -1,0 +1,164 @@
+"""Sweep files: which trials answer a question. TOML in, trials in a stable order without duplicates out.
+
+preset = "fmnist"            # required; a block may name another
+images = 5000                # the rest of the head is optional: these are the defaults
+seed = 0                     # or a list of seeds
+extractor = "fmnist-cnn"     # whose features the scores are computed on
+[sampling]                   # for every method; a value that is a list is crossed
+cfg = [1.5, 2.0]
+[timing]                     # the timing protocol (harness/stages/timing.py)
+repeats = 10
+
+[method.var]                 # a block: all its parts are optional
+[[method.ear]]               # several blocks of one method
+knobs = { schedule = "rings" }           # fixed knobs
+grid = { steps = [4, 7, 13] }            # crossed with each other, and with
+list = [{ adaptive = 0.5 }, {}]          # each of these sets of knobs
+sampling = { cfg = 2.0 }                 # over the head's
+"""
+
+import itertools
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness.errors import ArbenchError, unknown
+from harness.hashing import digest
+from harness.trial import Trial, checked_int
+
+BUNDLED = Path(__file__).parent / "sweeps"
+HEAD = {
+    "preset": str,
+    "images": int,
+    "seed": (int, list),
+    "extractor": str,
+    "sampling": dict,
+    "timing": dict,
+    "method": dict,
+}
+BLOCK = {"preset": str, "seed": (int, list), "knobs": dict, "grid": dict, "list": list, "sampling": dict}
+IN_WORDS = {
+    str: "a string",
+    int: "a whole number",
+    dict: "a table",
+    list: "a list",
+    (int, list): "a whole number or a list",
+}
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What a sweep file says. timing: the settings of the timing protocol that differ from its defaults."""
+
+    name: str
+    trials: tuple[Trial, ...]
+    extractor: str = "fmnist-cnn"
+    timing: Mapping[str, Any] = field(default_factory=dict)
+
+
+def load(path: Path, images: int | None = None) -> Sweep:
+    """Read a sweep file, or the bundled sweep of that name (``fmnist``). ``images`` takes the place of the file's.
+
+    Raises ArbenchError naming file, table and key for anything that is not right.
+    """
+    if not path.exists() and (BUNDLED / f"{path}.toml").is_file():
+        path = BUNDLED / f"{path}.toml"
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ArbenchError(f"{path}: not a text file in UTF-8 ({error.reason})") from error
+    except OSError as error:
+        names = ", ".join(sorted(bundled.stem for bundled in BUNDLED.glob("*.toml")))
+        raise ArbenchError(f"cannot read sweep file {path}: {error.strerror} (bundled sweeps: {names})") from error
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ArbenchError(f"{path}: not valid TOML: {error}") from error
+    return parse(content, str(path), images)
+
+
+def parse(content: Mapping[str, Any], source: str, images: int | None = None) -> Sweep:
+    """The sweep that a file's content describes; ``source`` is what errors call the file."""
+    _check(content, HEAD, f"{source}: top level")
+    blocks = content.get("method", {})
+    if not blocks:
+        raise ArbenchError(f"{source}: no [method.NAME] table: the sweep holds no trial")
+    found: dict[str, Trial] = {}
+    for method, value in blocks.items():
+        several = isinstance(value, list)
+        for number, block in enumerate(value if several else [value], start=1):
+            where = f"{source}: [[method.{method}]] number {number}" if several else f"{source}: [method.{method}]"
+            if not isinstance(block, dict):
+                raise ArbenchError(f"{where}: expected a table, got {block!r}")
+            _check(block, BLOCK, where)
+            for trial in _block(method, content, block, where, images):
+                found.setdefault(digest(trial.settings()), trial)
+    return Sweep(
+        name=Path(source).stem,
+        trials=tuple(found.values()),
+        extractor=content.get("extractor", "fmnist-cnn"),
+        timing=content.get("timing", {}),
+    )
+
+
+def _block(
+    method: str, head: Mapping[str, Any], block: Mapping[str, Any], where: str, images: int | None
+) -> Iterator[Trial]:
+    """The trials of one block: seeds slowest, then sampling, then the list of knob sets, then the grid."""
+    preset = block.get("preset", head.get("preset"))
+    if preset is None:
+        raise ArbenchError(f"{where}: key 'preset' is missing (here or at the top level)")
+    seeds = block.get("seed", head.get("seed", 0))
+    sampling = {**head.get("sampling", {}), **block.get("sampling", {})}
+    for name, values in block.get("grid", {}).items():
+        if not isinstance(values, list):
+            raise ArbenchError(f"{where}: key 'grid.{name}' must be a list, got {values!r}")
+    points = block.get("list", [{}])
+    for number, point in enumerate(points, start=1):
+        if not isinstance(point, dict):
+            raise ArbenchError(f"{where}: key 'list', entry {number} must be a table of knobs, got {point!r}")
+    empty = [f"grid.{name}" for name, values in block.get("grid", {}).items() if not values]
+    empty += [f"sampling.{name}" for name, value in sampling.items() if value == []]
+    empty += [name for name, value in (("list", points), ("seed", seeds)) if value == []]
+    if empty:
+        raise ArbenchError(f"{where}: key '{empty[0]}' is an empty list: no trial would come of it")
+    fixed = block.get("knobs", {})
+    for seed, drawn, point, crossed in itertools.product(
+        seeds if isinstance(seeds, list) else [seeds], _crossed(sampling), points, _crossed(block.get("grid", {}))
+    ):
+        _once(where, fixed, point, crossed)
+        try:
+            yield Trial.of(
+                method, preset, {**fixed, **point, **crossed}, drawn, seed, _images(head) if images is None else images
+            )
+        except ArbenchError as error:
+            raise ArbenchError(f"{where}: {error}") from error
+
+
+def _images(head: Mapping[str, Any]) -> int:
+    return checked_int("images", head.get("images", 5000), 1, 10**9)
+
+
+def _crossed(axes: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Every combination of the axes' values, the last axis fastest; a value that is no list is a list of one."""
+    lists = [value if isinstance(value, list) else [value] for value in axes.values()]
+    for values in itertools.product(*lists):
+        yield dict(zip(axes, values, strict=True))
+
+
+def _once(where: str, *tables: Mapping[str, Any]) -> None:
+    """ArbenchError if a knob stands in two of ``knobs``, ``list`` and ``grid``: which one holds would be a guess."""
+    for (one, first), (two, second) in itertools.combinations(zip(("knobs", "list", "grid"), tables, strict=True), 2):
+        for name in first.keys() & second.keys():
+            raise ArbenchError(f"{where}: knob {name!r} is given both in '{one}' and in '{two}'")
+
+
+def _check(table: Mapping[str, Any], schema: Mapping[str, Any], where: str) -> None:
+    """ArbenchError if a key is unknown or its value of another type than the schema's."""
+    for key, value in table.items():
+        if key not in schema:
+            raise ArbenchError(f"{where}: {unknown('key', key, schema)}")
+        if isinstance(value, bool) or not isinstance(value, schema[key]):
+            raise ArbenchError(f"{where}: key {key!r} must be {IN_WORDS[schema[key]]}, got {value!r}")

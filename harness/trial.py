@@ -1,0 +1,161 @@
+"""A trial: one point to be measured, its canonical name and its key."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+from urllib.parse import quote, unquote
+
+from harness import registry
+from harness.errors import ArbenchError, unknown
+from harness.method import KnobValue, Method
+from harness.sampling import SAMPLING_FIELDS, Sampling
+
+RESERVED = ("preset", *SAMPLING_FIELDS, "seed")
+"""Names that a knob cannot have: a trial's name would be ambiguous."""
+
+_NAME = re.compile(r"(?P<method>[^\[\]]+)\[(?P<settings>[^\[\]]*)\]")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One point. knobs: complete, as ``Method.resolve`` gives them; images: how many are generated, at least 1."""
+
+    method: str
+    preset: str
+    knobs: Mapping[str, KnobValue]
+    sampling: Sampling
+    seed: int
+    images: int
+
+    @classmethod
+    def of(
+        cls,
+        method: str,
+        preset: str,
+        knobs: Mapping[str, Any] | None = None,
+        sampling: Mapping[str, Any] | None = None,
+        seed: int = 0,
+        images: int = 5000,
+    ) -> "Trial":
+        """The trial with these settings and the defaults of the others.
+
+        Raises ArbenchError for an unknown method, preset, knob or sampling field, and for a value out of range.
+        """
+        owner = registry.get(method)
+        clash = {knob.name for knob in owner.knobs} & set(RESERVED)
+        if clash:
+            raise ArbenchError(f"method {method!r} has a knob with a reserved name: {', '.join(sorted(clash))}")
+        default = owner.preset_named(preset).sampling
+        return cls(
+            method=method,
+            preset=preset,
+            knobs=owner.resolve(knobs or {}),
+            sampling=resolve_sampling(default, sampling or {}),
+            seed=checked_int("seed", seed, 0, 2**64 - 1),
+            images=checked_int("images", images, 1, 10**9),
+        )
+
+    @classmethod
+    def parse(cls, name: str, images: int) -> "Trial":
+        """The trial that has this canonical name, with ``images`` images (their number is not in a name)."""
+        match = _NAME.fullmatch(name)
+        if match is None:
+            raise ArbenchError(
+                f"{name!r} is no trial's name (they look like ear[preset=fmnist,steps=7,cfg=1.5,seed=0])"
+            )
+        given: dict[str, str] = {}
+        for setting in match["settings"].split(","):
+            left, equals, right = setting.partition("=")
+            if not equals or left in given:
+                raise ArbenchError(f"{name!r} is no trial's name: {setting!r} is not one name=value")
+            given[left] = unquote(right)
+        if "preset" not in given or "seed" not in given:
+            raise ArbenchError(f"{name!r} is no trial's name: it lacks preset= or seed=")
+        owner = registry.get(match["method"])
+        kinds = {knob.name: knob.kind for knob in owner.knobs}
+        preset, seed = given.pop("preset"), _number(given.pop("seed"))
+        sampling = {left: given.pop(left) for left in SAMPLING_FIELDS if left in given}
+        return cls.of(
+            owner.name,
+            preset,
+            {left: right if kinds.get(left) == "choice" else _number(right) for left, right in given.items()},
+            {left: right if left == "cfg_schedule" else _number(right) for left, right in sampling.items()},
+            seed,
+            images,
+        )
+
+    @property
+    def owner(self) -> type[Method]:
+        """The method's class."""
+        return registry.get(self.method)
+
+    @property
+    def name(self) -> str:
+        """The canonical name: preset, knobs that are axes or differ from their default, cfg and the sampling settings
+        that differ from the preset's, seed. Used in logs, folders, tables and URLs alike."""
+        default = self.owner.preset_named(self.preset).sampling
+        settings: dict[str, Any] = {"preset": self.preset}
+        for knob in self.owner.knobs:
+            if knob.axis or self.knobs[knob.name] != knob.default:
+                settings[knob.name] = self.knobs[knob.name]
+        for field in SAMPLING_FIELDS:
+            if field == "cfg" or getattr(self.sampling, field) != getattr(default, field):
+                settings[field] = getattr(self.sampling, field)
+        settings["seed"] = self.seed
+        return f"{self.method}[{','.join(f'{left}={_text(right)}' for left, right in settings.items())}]"
+
+    def settings(self) -> dict[str, Any]:
+        """All that the trial is, as plain values: the ``trial`` part of its record."""
+        return {
+            "method": self.method,
+            "preset": self.preset,
+            "knobs": dict(self.knobs),
+            "sampling": asdict(self.sampling),
+            "seed": self.seed,
+            "images": self.images,
+        }
+
+
+def resolve_sampling(default: Sampling, given: Mapping[str, Any]) -> Sampling:
+    """``default`` with the fields in ``given`` changed, each of its field's type. ArbenchError names what is wrong."""
+    kinds = {field.name: field.type for field in fields(Sampling)}
+    changed: dict[str, Any] = {}
+    for name, value in given.items():
+        if name not in kinds:
+            raise unknown("sampling setting", name, kinds)
+        kind = kinds[name]
+        if kind is str or kind == "str":
+            right = isinstance(value, str)
+        else:
+            whole = kind is int or kind == "int"
+            right = isinstance(value, int | float) and not isinstance(value, bool) and not (whole and value % 1)
+            value = (int(value) if whole else float(value)) if right else value
+        if not right:
+            raise ArbenchError(f"sampling: {name} = {value!r} is not of type {getattr(kind, '__name__', kind)}")
+        changed[name] = value
+    return replace(default, **changed)
+
+
+def checked_int(what: str, value: Any, low: int, high: int) -> int:
+    """``value`` if it is a whole number from ``low`` to ``high``; ArbenchError otherwise."""
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise ArbenchError(f"{what} = {value!r} is out of range (valid: a whole number from {low} to {high})")
+    return value
+
+
+def _text(value: KnobValue) -> str:
+    """A value as it stands in a name. Whole floats lose their .0; characters that a name gives a meaning are quoted."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return quote(str(value), safe="+")
+
+
+def _number(text: str) -> Any:
+    """The int or float that a text spells, or the text itself, which the check of its field then refuses."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text

@@ -1,0 +1,165 @@
+"""A whole benchmark in small, to run sweeps with: a fake method with weights, a data set of 4x4 images, an extractor.
+
+``python -m tests.sweeping run ...`` is the arbench command with these in place. Worker processes import the main module
+again, so the replacements below hold in them too. Environment variables make the method misbehave.
+"""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from harness import bench, cli, extractors, registry
+from harness.checkpoint import read_weights, write_weights
+from harness.data import Images
+from harness.errors import ArbenchError, unknown
+from harness.hashing import weights_sha256
+from harness.method import Generated, Knob, KnobValue, Preset, Provenance
+from harness.sampling import Sampling
+from tests.fakes import CLASSES, FakeMethod
+
+WEIGHTS = "ARBENCH_FAKE_WEIGHTS"
+"""The file that the method loads; made by ``make_weights``."""
+LOG = "ARBENCH_FAKE_LOG"
+"""A file to which every sampled batch adds a line: number of images, knob ``steps``, first uniform."""
+SLEEP = "ARBENCH_FAKE_SLEEP"
+"""Seconds that every sampled batch takes longer."""
+DARK = "ARBENCH_FAKE_DARK"
+"""What a trial with shade=dark does: ``raise`` or ``die``."""
+
+SWEEP = """
+preset = "tiny"
+images = 28
+[timing]
+warmup = 1
+min_rounds = 1
+max_rounds = 1
+throughput_batch = 3
+[method.fake]
+grid = { steps = [1, 2, 4] }
+"""
+BATCH = 7
+
+
+class SweepMethod(FakeMethod):
+    """The fake method with a weights file and a bad temper."""
+
+    name: ClassVar[str] = "fake"
+    knobs: ClassVar[tuple[Knob, ...]] = (*FakeMethod.knobs, Knob("warmth", "float", 0.0, "does nothing", low=0, high=1))
+    presets: ClassVar[Mapping[str, Preset]] = {
+        "tiny": Preset("tiny", "tiny", "fake", {}, Sampling(cfg=1.5), CLASSES, (1, 4, 4))
+    }
+
+    @classmethod
+    def weight_files(cls, preset: str) -> tuple[Path, ...]:
+        return (Path(os.environ[WEIGHTS]),)
+
+    @classmethod
+    def load(cls, preset: str, checkpoint: Path | None = None) -> "SweepMethod":
+        method = cls.build(preset)
+        path = Path(os.environ[WEIGHTS])
+        read_weights(path, method)
+        method.provenance = Provenance(weights_sha256([path]))
+        return method
+
+    @classmethod
+    def build(cls, preset: str) -> "SweepMethod":
+        cls.preset_named(preset)
+        return cls()
+
+    def sample(self, labels: Tensor, noise: Tensor, knobs: Mapping[str, KnobValue], sampling: Sampling) -> Generated:
+        time.sleep(float(os.environ.get(SLEEP, "0")))
+        if knobs["shade"] == "dark" and os.environ.get(DARK) == "raise":
+            raise RuntimeError("too dark\nto see")
+        if knobs["shade"] == "dark" and os.environ.get(DARK) == "die":
+            print("a last word", file=sys.stderr, flush=True)
+            os.kill(os.getpid(), signal.SIGKILL)
+        if LOG in os.environ:
+            with Path(os.environ[LOG]).open("a", encoding="utf-8") as file:
+                file.write(f"{len(labels)} {knobs['steps']} {float(noise[0, 0])!r}\n")
+        return super().sample(labels, noise, knobs, sampling)
+
+
+class TinyExtractor:
+    """A random projection of 4x4 images."""
+
+    name, resize, classifies = "tiny", "none", True
+
+    def __init__(self) -> None:
+        self.network: nn.Module = nn.Linear(16, 6 + CLASSES)
+        with torch.no_grad():
+            self.network.weight.copy_(torch.randn(6 + CLASSES, 16, generator=torch.Generator().manual_seed(1)))
+            self.network.bias.zero_()
+
+    @torch.inference_mode()
+    def features(self, images: Tensor) -> dict[str, Tensor]:
+        found = self.network(images.flatten(1).float() / 255)
+        return {"features": found[:, :6], "logits": found[:, 6:]}
+
+
+class Point:
+    """An entry point of the fake method."""
+
+    name, value, module = "fake", "tests.sweeping:SweepMethod", "tests.sweeping"
+
+    def load(self) -> type[SweepMethod]:
+        import tests.sweeping
+
+        return tests.sweeping.SweepMethod  # not __main__'s, which other processes do not know
+
+
+def tiny_images(name: str) -> Images:
+    """The data set ``tiny``: 40 random images."""
+    if name != "tiny":
+        raise unknown("data set", name, ["tiny"])
+    generator = torch.Generator().manual_seed(5)
+    images = torch.randint(0, 256, (40, 1, 4, 4), generator=generator, dtype=torch.uint8)
+    return Images(images, torch.arange(40) % CLASSES, "the tiny data")
+
+
+def load_extractor(name: str, weights: Path | None = None) -> TinyExtractor:
+    """The tiny extractor under whatever name but ``lost``."""
+    if name == "lost":
+        raise ArbenchError("cannot read weights lost.safetensors")
+    return TinyExtractor()
+
+
+@contextmanager
+def in_place() -> Iterator[pytest.MonkeyPatch]:
+    """The small benchmark in the place of the real one, inside the ``with``."""
+    with pytest.MonkeyPatch.context() as patch:
+        install(patch)
+        yield patch
+    registry.get.cache_clear()
+
+
+def install(patch: pytest.MonkeyPatch) -> None:
+    """Put the small benchmark in the place of the real one."""
+    patch.setattr(registry, "_points", lambda: {"fake": Point()})
+    patch.setattr(cli, "entry_points", lambda group: ())
+    patch.setattr(bench, "reference_images", tiny_images)
+    patch.setattr(extractors, "load", load_extractor)
+    registry.get.cache_clear()
+
+
+def make_weights(path: Path) -> Path:
+    """Write the method's weights; returns the path."""
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        write_weights(path, SweepMethod().state_dict(), {})
+    return path
+
+
+if __name__ in ("__main__", "__mp_main__"):
+    install(pytest.MonkeyPatch())
+
+if __name__ == "__main__":
+    sys.exit(cli.main())
