@@ -1,0 +1,20 @@
+"""The command ``arbench report``."""
+
+import argparse
+from pathlib import Path
+
+
+def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add ``report`` to the commands of arbench."""
+    parser = subparsers.add_parser("report", help="write the pages and figures of a store")
+    parser.add_argument("--store", type=Path, required=True, metavar="DIR", help="the folder of records")
+    parser.add_argument("--out", type=Path, default=Path("site"), metavar="DIR", help="folder to write (default: site)")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Build the report and print where it is."""
+    from reports.pages import build  # late: matplotlib and pandas would slow every other command
+
+    print(build(args.store, args.out))
+    return 0

@@ -1,0 +1,311 @@
+"""Static figures by matplotlib: trade-off curves, each as SVG and PNG. One colour and one mark a method, everywhere."""
+
+import itertools
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
+
+from reports.frontier import frontier, staircase
+from reports.names import safe
+from reports.table import SPARSITY, Measure, figure, rank
+
+INK, PALE, GRID, FLOOR = "#1b1f24", "#8b949e", "#e6e8eb", "#6e7781"
+WIDTH, HEIGHT = 5.4, 4.3  # inches: text stays readable where a phone shrinks it to 370 pixels
+NARROW = 3.0  # an axis that spans less than this factor is linear
+DENSE = "var"
+SAVING = 0.212  # of VAR's FLOPs, as ActVAR's paper states
+
+RC: Any = {
+    "font.size": 10,
+    "axes.labelsize": 10,
+    "axes.edgecolor": PALE,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.8,
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+    "svg.fonttype": "none",  # text stays text: it can be selected and read aloud, and the files are small
+    "svg.hashsalt": "arbench",  # the same store gives the same bytes
+}
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a method is drawn, everywhere. colour: hex; mark: matplotlib's name for it; label: the method's name, cut to
+    24 characters."""
+
+    colour: str
+    mark: str
+    label: str
+
+
+# Okabe and Ito's colours without their yellow, which is too pale on white, and Tol's wine. Marks differ as well, so
+# that nothing hangs on colour alone.
+KNOWN = {
+    "raster": ("#000000", "o"),
+    "ear": ("#d55e00", "D"),
+    "raster-blocks": ("#e69f00", "s"),
+    "random-order": ("#cc79a7", "p"),
+    "var": ("#0072b2", "^"),
+    "actvar": ("#009e73", "P"),
+    "var-static": ("#56b4e9", "v"),
+    "actvar-random": ("#882255", "X"),
+}
+SPARE = tuple(itertools.product(("<", ">", "h", "*", "d"), ("#332288", "#999933", "#aa4499", "#117733", "#661100")))
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure on disk. svg, png: file names in the figures' folder; caption: what it shows; alt: the same in text."""
+
+    svg: str
+    png: str
+    title: str
+    caption: str
+    alt: str
+
+
+def styles(methods: Iterable[str]) -> dict[str, Style]:
+    """A style for every method name: fixed for the project's own; strangers share out the spare ones in the
+    order of their names, and more than 25 strangers start over."""
+    names = set(methods)
+    strangers = sorted(names - set(KNOWN))
+    spare = {name: SPARE[i % len(SPARE)] for i, name in enumerate(strangers)}
+    found = {}
+    for name in sorted(names, key=rank):
+        colour, mark = KNOWN[name] if name in KNOWN else spare[name][::-1]
+        found[name] = Style(colour, mark, _plain(name if len(name) <= 24 else f"{name[:23]}…"))
+    return found
+
+
+def tradeoff(
+    settings: pd.DataFrame, x: Measure, y: Measure, looks: Mapping[str, Style], lines: Mapping[str, float], folder: Path
+) -> Drawn | None:
+    """Draw y against x, one point a row of ``settings``, and the frontier. None if no row has both.
+
+    A method's curve joins its best setting at each fixed number of steps; of a method without that knob, its own
+    frontier. Other settings are small marks, and hollow where the method chooses its steps image by image. ``lines``:
+    label -> level of y, drawn across (the tokenizer's floor, the test set's own score).
+    """
+    rows = settings[settings[x.name].notna() & settings[y.name].notna()]
+    if rows.empty:
+        return None
+    ends = (x.better or "low", y.better or "low")
+    fig, ax = _axes()
+    for name in present(looks, rows):
+        own, look = rows[rows["method"] == name], looks[name]
+        curve = _curve(own, x.name, y.name, ends)
+        ax.plot(own.loc[curve, x.name], own.loc[curve, y.name], color=look.colour, lw=1.6, alpha=0.85, zorder=3)
+        _marks(ax, own.drop(index=curve), x.name, y.name, look, size=4.5, alpha=0.45)
+        _marks(ax, own.loc[curve], x.name, y.name, look, size=6.5, alpha=1.0)
+    reached = staircase(rows[x.name], rows[y.name], ends)
+    on = frontier(rows[x.name], rows[y.name], ends)
+    ax.plot(*reached, color=PALE, lw=5, alpha=0.35, zorder=2, solid_joinstyle="round", solid_capstyle="round")
+    _levels(ax, lines)
+    _scale(ax, "x", rows[x.name])
+    _scale(ax, "y", pd.concat([rows[y.name], pd.Series(list(lines.values()), dtype=float)]))
+    if x.name == "steps":
+        _whole_ticks(ax, rows.loc[_fixed(rows), "steps"])
+    _label(ax, x, y)
+    _legend(fig, [looks[name] for name in present(looks, rows)], frontier_line=True)
+    best = rows[on].groupby("method").size().sort_values(ascending=False)
+    caption = (
+        "On the frontier: " + ", ".join(f"{looks[str(name)].label} ({count})" for name, count in best.items()) + "."
+    )
+    return _save(fig, folder, f"{y.name}-{x.name}", f"{y.title} against {x.title}", f"{len(rows)} settings. {caption}")
+
+
+def sparsity(
+    settings: pd.DataFrame, knob: str, y: Measure, looks: Mapping[str, Style], lines: Mapping[str, float], folder: Path
+) -> Drawn | None:
+    """Draw y against one sparsity knob, the other at zero (curves) or not (small marks). None if nothing has it."""
+    column, other = f"knob:{knob}", f"knob:{SPARSITY[1 - SPARSITY.index(knob)]}"
+    if column not in settings:
+        return None
+    rows = settings[settings[column].notna() & settings[y.name].notna()]
+    if rows.empty:
+        return None
+    rows = rows.assign(**{column: rows[column].astype(float)})
+    fig, ax = _axes()
+    pure = rows[other].astype(float) == 0 if other in rows else pd.Series(True, index=rows.index)
+    for name in present(looks, rows):
+        mine, look = rows["method"] == name, looks[name]
+        own = rows[mine & pure]
+        best = own.loc[own.groupby(column)[y.name].idxmin()].sort_values(column)
+        ax.plot(best[column], best[y.name], color=look.colour, lw=1.6, alpha=0.85, zorder=3)
+        _marks(ax, rows[mine].drop(index=best.index), column, y.name, look, size=4.5, alpha=0.45)
+        _marks(ax, best, column, y.name, look, size=6.5, alpha=1.0)
+    on = staircase(rows[column], rows[y.name], ("high", "low"))
+    ax.plot(*on, color=PALE, lw=5, alpha=0.35, zorder=2, solid_joinstyle="round", solid_capstyle="round")
+    _levels(ax, lines)
+    _scale(ax, "y", pd.concat([rows[y.name], pd.Series(list(lines.values()), dtype=float)]))
+    ax.xaxis.set_major_locator(FixedLocator(sorted(rows[column].unique())))
+    ax.set_xlabel(f"{knob} (fraction not computed)")
+    ax.set_ylabel(f"{y.title}{_hint(y)}")
+    _legend(fig, [looks[name] for name in present(looks, rows)], frontier_line=True)
+    caption = f"Curves: the other sparsity at zero. Small marks: both at work. {len(rows)} settings."
+    return _save(fig, folder, f"{y.name}-{knob}", f"{y.title} against {knob}", caption)
+
+
+def same_cost(settings: pd.DataFrame, x: Measure, y: Measure, looks: Mapping[str, Style], folder: Path) -> Drawn | None:
+    """Draw the sparse methods alone, y against x, each with its own frontier, the dense network beside them and, over
+    FLOPs, a line where ActVAR's paper puts its saving. None if nothing sparse was measured."""
+    columns = [f"knob:{name}" for name in SPARSITY if f"knob:{name}" in settings]
+    if not columns:
+        return None
+    known = settings[x.name].notna() & settings[y.name].notna()
+    sparse = settings[known & settings[columns].notna().any(axis=1)]
+    dense = settings[known & settings["method"].eq(DENSE)]
+    if sparse.empty:
+        return None
+    fig, ax = _axes()
+    rows = pd.concat([sparse, dense])
+    for name in present(looks, rows):
+        own, look = rows[rows["method"] == name], looks[name]
+        on = own[frontier(own[x.name], own[y.name])]
+        ax.plot(*staircase(own[x.name], own[y.name]), color=look.colour, lw=1.4, alpha=0.8, zorder=3)
+        _marks(ax, own.drop(index=on.index), x.name, y.name, look, size=4.5, alpha=0.45)
+        _marks(ax, on, x.name, y.name, look, size=6.5, alpha=1.0)
+    caption = "Each method's own frontier over all of its sparse settings."
+    if not dense.empty and x.name == "gflops":
+        base = float(dense[x.name].iloc[int(dense[y.name].argmin())])
+        ax.axvline(base * (1 - SAVING), color=FLOOR, lw=1, ls=(0, (4, 3)), zorder=1)
+        ax.annotate(
+            f"−{SAVING:.1%} of {DENSE}", (base * (1 - SAVING), 1), xycoords=("data", "axes fraction"),
+            xytext=(4, -2), textcoords="offset points", va="top", fontsize=8.5, color=FLOOR,
+        )  # fmt: skip
+        caption += f" Dashed: {SAVING:.1%} less than {DENSE}, decoder included: the saving that ActVAR's paper states."
+    _scale(ax, "x", rows[x.name])
+    _scale(ax, "y", rows[y.name])
+    _label(ax, x, y)
+    _legend(fig, [looks[name] for name in present(looks, rows)], frontier_line=False)
+    return _save(fig, folder, f"{y.name}-{x.name}-sparse", f"{y.title} against {x.title}, sparse methods", caption)
+
+
+def key(look: Style, folder: Path, name: str) -> str:
+    """Write a method's mark as a small SVG for tables; returns its file name, safe whatever the method is called."""
+    with mpl.rc_context(RC):
+        fig = Figure(figsize=(0.25, 0.25))
+        ax = fig.add_axes((0, 0, 1, 1))
+        ax.axis("off")
+        ax.plot([0], [0], look.mark, color=look.colour, ms=9, mec="white", mew=0.6)
+        file = f"mark-{safe(name)}.svg"
+        fig.savefig(folder / file, transparent=True, metadata={"Date": None})
+    return file
+
+
+def _axes() -> tuple[Figure, Axes]:
+    with mpl.rc_context(RC):
+        fig = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
+        FigureCanvasAgg(fig)
+        return fig, fig.add_subplot()
+
+
+def present(looks: Mapping[str, Style], rows: pd.DataFrame) -> list[str]:
+    """The names of the methods in these rows, in the order of ``looks``."""
+    found = set(rows["method"])
+    return [name for name in looks if name in found]
+
+
+def _fixed(rows: pd.DataFrame) -> "pd.Series[bool]":
+    """Rows whose steps were the same for every image."""
+    return ~(rows["steps_std"].fillna(0) > 0)
+
+
+def _curve(own: pd.DataFrame, x: str, y: str, ends: tuple[Any, Any]) -> pd.Index:
+    """Index of the rows that a method's curve joins, in its order."""
+    fixed = own[_fixed(own)]
+    if "knob:steps" in own and fixed["knob:steps"].nunique() > 1:
+        best = fixed.groupby("knob:steps")[y]
+        return pd.Index((best.idxmin() if ends[1] == "low" else best.idxmax()).to_list())
+    return own[frontier(own[x], own[y], ends)].sort_values(x).index
+
+
+def _marks(ax: Axes, rows: pd.DataFrame, x: str, y: str, look: Style, *, size: float, alpha: float) -> None:
+    fixed = _fixed(rows)
+    for part, filled in ((rows[fixed], True), (rows[~fixed], False)):
+        ax.plot(
+            part[x], part[y], look.mark, ms=size if filled else 6.5, alpha=alpha if filled else 1.0, zorder=4,
+            mfc=look.colour if filled else "white", mec="white" if filled else look.colour, mew=0.6 if filled else 1.4,
+        )  # fmt: skip
+
+
+def _levels(ax: Axes, lines: Mapping[str, float]) -> None:
+    for (label, level), dash in zip(lines.items(), itertools.cycle([(0, (5, 3)), (0, (1, 2)), (0, (5, 2, 1, 2))])):
+        ax.axhline(level, color=FLOOR, lw=1.1, ls=dash, zorder=1, label=f"{_plain(label)} {figure(level)}")
+
+
+def _scale(ax: Axes, axis: str, values: pd.Series) -> None:
+    """Logarithmic where the values span more than a factor of NARROW, with plain numbers at round places."""
+    finite = values[np.isfinite(values)]
+    if finite.min() <= 0 or finite.max() / finite.min() < NARROW:
+        return
+    getattr(ax, f"set_{axis}scale")("log")
+    ticks = getattr(ax, f"{axis}axis")
+    span = finite.max() / finite.min()
+    ticks.set_major_locator(LogLocator(subs=(1, 2, 3, 5, 7) if span < 15 else (1, 2, 5) if span < 300 else (1,)))
+    ticks.set_major_formatter(FuncFormatter(lambda value, _: figure(float(value), 2)))
+    ticks.set_minor_locator(NullLocator())
+
+
+def _whole_ticks(ax: Axes, steps: pd.Series) -> None:
+    """Ticks at the decode lengths that were measured, without those that would run into their neighbour."""
+    kept: list[float] = []
+    for value in sorted(set(steps.round())):
+        if not kept or value / kept[-1] > 1.25:
+            kept.append(value)
+    ax.xaxis.set_major_locator(FixedLocator(kept))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: figure(float(value))))
+    ax.xaxis.set_minor_locator(NullLocator())
+
+
+def _hint(measure: Measure) -> str:
+    return {"low": " (lower is better)", "high": " (higher is better)", None: ""}[measure.better]
+
+
+def _label(ax: Axes, x: Measure, y: Measure) -> None:
+    ax.set_xlabel(f"{x.title}{_hint(x)}")
+    ax.set_ylabel(f"{y.title}{_hint(y)}")
+
+
+def _legend(fig: Figure, looks: Iterable[Style], *, frontier_line: bool) -> None:
+    handles = [
+        Line2D([], [], color=look.colour, marker=look.mark, mec="white", mew=0.6, ms=6.5, lw=1.6, label=look.label)
+        for look in looks
+    ]
+    if frontier_line:
+        handles.append(Line2D([], [], color=PALE, alpha=0.35, lw=5, label="frontier"))
+    handles += [line for line in fig.axes[0].get_lines() if not str(line.get_label()).startswith("_")]
+    with mpl.rc_context(RC):
+        fig.legend(handles=handles, loc="outside lower center", ncols=3, handlelength=1.8, columnspacing=1.0)
+
+
+def _save(fig: Figure, folder: Path, name: str, title: str, caption: str) -> Drawn:
+    with mpl.rc_context(RC):
+        fig.draw_without_rendering()
+        fig.set_layout_engine("none")  # the layout is found: to find it again for each file would take as long again
+        fig.savefig(folder / f"{name}.svg", metadata={"Date": None})
+        fig.savefig(folder / f"{name}.png", dpi=150, metadata={"Software": None})
+    return Drawn(f"{name}.svg", f"{name}.png", title, caption, f"{title}. {caption}")
+
+
+def _plain(text: str) -> str:
+    """A label that matplotlib prints as it stands: dollars make no formula, a leading underscore does not hide it."""
+    return (" " if text.startswith("_") else "") + text.replace("$", r"\$")

@@ -1,0 +1,50 @@
+"""The frontier: the points that no other point beats on both axes. Pure functions on arrays."""
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Better = Literal["low", "high"]
+
+
+def frontier(x: ArrayLike, y: ArrayLike, better: tuple[Better, Better] = ("low", "low")) -> NDArray[np.bool_]:
+    """Which points are on the frontier: bool [n].
+
+    x, y: [n]; ``better`` says for each axis which end is the good one. A point is off the frontier if another is at
+    least as good on both axes and better on one; equal points stand or fall together. A point with a value that is not
+    finite is never on it. Raises ValueError if the lengths differ.
+    """
+    cost, loss = _oriented(x, better[0]), _oriented(y, better[1])
+    if cost.shape != loss.shape or cost.ndim != 1:
+        raise ValueError(f"x and y must be vectors of one length, not {cost.shape} and {loss.shape}")
+    on = np.zeros(len(cost), dtype=bool)
+    known = np.flatnonzero(np.isfinite(cost) & np.isfinite(loss))
+    ordered = known[np.lexsort((loss[known], cost[known]))]
+    lowest, at = np.inf, np.nan  # the lowest loss so far, and the cost that it was reached at
+    for index in ordered:
+        if loss[index] < lowest or (loss[index] == lowest and cost[index] == at):
+            on[index] = True
+            lowest, at = loss[index], cost[index]
+    return on
+
+
+def staircase(
+    x: ArrayLike, y: ArrayLike, better: tuple[Better, Better] = ("low", "low")
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The corners of the line that bounds what was reached, from the cheapest frontier point to the dearest.
+
+    Between two frontier points the line keeps the cheaper one's y until the dearer one's x: nothing in between is
+    promised. Returns x [m], y [m], m = 2 k - 1 for k distinct frontier points (0 if there are none).
+    """
+    on = frontier(x, y, better)
+    points = np.unique(np.column_stack([_oriented(x, better[0])[on], _oriented(y, better[1])[on]]), axis=0)
+    cost = np.repeat(points[:, 0], 2)[1:]
+    loss = np.repeat(points[:, 1], 2)[:-1]
+    return _oriented(cost, better[0]), _oriented(loss, better[1])
+
+
+def _oriented(values: ArrayLike, better: Better) -> NDArray[np.float64]:
+    """The values with low as the good end; its own inverse."""
+    array = np.asarray(values, dtype=np.float64)
+    return array if better == "low" else -array

@@ -1,0 +1,369 @@
+"""The page: from a store to a folder that opens from disk, without a network."""
+
+import re
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+
+from harness import files
+from harness.errors import ArbenchError
+from harness.store import Record, Store
+from reports import figures, images, table
+from reports.figures import Drawn, Style
+from reports.frontier import frontier
+from reports.protocol import machine_words, protocol
+from reports.table import Measure
+
+TEMPLATES = Path(__file__).parent / "templates"
+COSTS = ("steps", "gflops", "latency", "throughput")
+SCORES = ("fid", "is")
+SMALL = ("gmacs", "latency_tokens", "latency_decoder")  # printed small in the cell of what they belong to
+FLOOR = "test images, encoded and decoded (rFID)"
+LOG_SHOWN = 4000  # characters of a failed trial's log; its end says what happened
+
+
+@dataclass(frozen=True)
+class Row:
+    """A table row. method: its name, "" for a reference row; cells: printed figures by measure; best: measures in which
+    no other row is better; ``href``: where its trial is on the page."""
+
+    method: str
+    title: str
+    settings: str
+    cells: Mapping[str, str]
+    best: frozenset[str] = frozenset()
+    anchor: str = ""
+    href: str = ""
+    seed: str = ""
+    images: str = ""
+    frontier: str = ""
+    failure: str = ""
+    noisy: bool = False
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Strips of images under a heading. strips: (label, settings, file or "", reason if there is no file)."""
+
+    heading: str
+    strips: Sequence[tuple[str, str, str, str]]
+
+
+@dataclass
+class _Site:
+    """What is known of a store while its pages are made. ``notes``: what the reader must be told first."""
+
+    store: Store
+    records: list[Record]
+    facts: Mapping[str, Any]
+    fid: str
+    rows: pd.DataFrame
+    main: pd.DataFrame
+    settings: pd.DataFrame
+    tuned: pd.DataFrame
+    looks: Mapping[str, Style]
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def measures(self) -> dict[str, Measure]:
+        return {measure.name: measure for measure in table.named(self.fid)}
+
+
+def build(store: Path, out: Path) -> Path:
+    """Write the report of a store into folder ``out``: index.html, style.css, leaderboard.csv, trials.csv, figures/ and
+    images/. Files of an earlier report are replaced, others are left alone. Returns the path of index.html.
+
+    Raises ArbenchError if the store has no records or a damaged one, or if ``out`` cannot be written. The same store
+    gives the same files.
+    """
+    site = _read(store)
+    try:
+        for place in (out, out / "figures", out / "images"):
+            place.mkdir(parents=True, exist_ok=True)
+        return _write(site, out)
+    except OSError as error:
+        raise ArbenchError(f"cannot write the report to {out}: {error.strerror or error}") from error
+
+
+def _read(folder: Path) -> _Site:
+    store = Store(folder).must_exist()
+    records = store.records()
+    if not records:
+        raise ArbenchError(f"{folder} holds no records (arbench run SWEEP --store {folder} makes them)")
+    fid = table.extractor(records)
+    rows = table.tidy(records, fid)
+    main, aside = table.comparable(rows)
+    settings = table.over_seeds(main)
+    facts = files.read_json(folder / "reference.json") or {}
+    tuned = table.at_best_guidance(settings)
+    site = _Site(store, records, facts, fid, rows, main, settings, tuned, figures.styles(rows["method"]))
+    site.notes += [f"Not compared, only listed under all trials: {line}." for line in aside]
+    site.notes += _notes(site)
+    return site
+
+
+def _notes(site: _Site) -> Iterable[str]:
+    """What is missing or odd, so that nothing is left out in silence."""
+    if not site.facts:
+        yield "The store has no reference.json, so tokenizers' rFID and the test images' own scores are not shown."
+    if site.main.empty:
+        yield "No trial has finished yet."
+    failed = int((site.rows["status"] != "done").sum())
+    if failed:
+        yield f"{failed} of {len(site.rows)} trials failed; they are listed under failed trials with their reason."
+    for name, what in (("fid", f"FID ({site.fid})"), ("gflops", "FLOPs"), ("latency", "time")):
+        lacking = int(site.main[name].isna().sum())
+        if lacking:
+            yield f"Finished trials without {what}: {lacking}; they are in the tables, not in figures that need it."
+    noisy = int(site.main["noisy"].sum())
+    if noisy:
+        yield f"Trials timed on a noisy machine (interval over 10 % of the median): {noisy}, marked ≈."
+    for what, values in (("commits", _commits(site.records)), ("machines", _machines(site.records))):
+        if len(values) > 1:
+            yield f"Records come from {len(values)} {what}: {'; '.join(values)}. Times across them do not compare."
+
+
+def _commits(records: Iterable[Record]) -> list[str]:
+    found = (r.get("provenance") or {} for r in records)
+    known = {(str(p.get("commit", "unknown"))[:12], bool(p.get("dirty"))) for p in found}
+    return sorted(commit + (" with local changes" if dirty else "") for commit, dirty in known)
+
+
+def _machines(records: Iterable[Record]) -> list[str]:
+    return sorted({machine_words((r.get("provenance") or {}).get("machine") or {}) for r in records})
+
+
+def _write(site: _Site, out: Path) -> Path:
+    env = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    env.filters["unbroken"] = _unbroken
+    board = table.leaderboard(site.settings)
+    shown = site.tuned[~table.is_dense(site.tuned)] if figures.DENSE in set(site.tuned["method"]) else site.tuned
+    marks = {name: figures.key(look, out / "figures", name) for name, look in site.looks.items()}
+    content = {
+        "fid": site.fid,
+        "head": _head(site),
+        "notes": site.notes,
+        "marks": marks,
+        "measures": [m for m in table.named(site.fid) if m.name not in SMALL],
+        "leaderboard": [*_ranked(site, board), *_references(site)],
+        "tradeoffs": _tradeoffs(site, shown, out / "figures"),
+        "sparsities": _sparsities(site, out / "figures"),
+        "grids": _grids(site, board, out / "images"),
+        "columns": images.labels(str(site.rows["preset"].iloc[0])),
+        "methods": _methods(site),
+        "trials": _trials(site, shown),
+        "failed": _failed(site),
+        "tokenizers": site.facts.get("tokenizers") or {},
+        "figure": table.figure,
+        "protocol": protocol(site.records),
+    }
+    page = env.get_template("index.html").render(content)
+    shutil.copyfile(TEMPLATES / "style.css", out / "style.css")
+    for name, rows in (("leaderboard", board), ("trials", site.rows)):
+        text = rows.drop(columns=["log"]).rename(columns={"fid": f"FID ({site.fid})"}).to_csv(index=False)
+        (out / f"{name}.csv").write_text(text, encoding="utf-8")
+    (out / "index.html").write_text(page, encoding="utf-8")
+    return out / "index.html"
+
+
+def _unbroken(settings: str) -> str:
+    """Settings that break over lines between knobs only, never between a knob and its value."""
+    return settings.replace(" ", "\N{NO-BREAK SPACE}").replace(",\N{NO-BREAK SPACE}", ", ")
+
+
+def _head(site: _Site) -> dict[str, Any]:
+    finished = [str((r.get("provenance") or {}).get("finished") or "") for r in site.records]
+    counts = sorted({int(n) for n in site.main["images"]}) or sorted({int(n) for n in site.rows["images"]})
+    return {
+        "methods": site.rows["method"].nunique(),
+        "trials": len(site.rows),
+        "failed": int((site.rows["status"] != "done").sum()),
+        "images": f"{counts[0]:,}",
+        "preset": " and ".join(sorted(site.rows["preset"].unique())),
+        "machine": "; ".join(_machines(site.records)),
+        "commit": "; ".join(_commits(site.records)),
+        "finished": max(finished)[:10],
+    }
+
+
+def _cells(site: _Site, row: Mapping[str, Any]) -> dict[str, str]:
+    cells = {name: measure.text(row[name]) for name, measure in site.measures.items()}
+    if row["steps_std"] and row["steps_std"] > 0:
+        cells["steps"] += f" ± {table.figure(float(row['steps_std']), 2)}"
+    return cells
+
+
+def _ranked(site: _Site, board: pd.DataFrame) -> list[Row]:
+    best: dict[int, set[str]] = {}
+    for name, measure in site.measures.items():
+        if measure.better and board[name].notna().any():
+            top = board[name].min() if measure.better == "low" else board[name].max()
+            for index in board.index[board[name] == top]:
+                best.setdefault(int(index), set()).add(name)
+    ranked = [
+        Row(
+            row["method"], row["title"], row["settings"], _cells(site, row), frozenset(best.get(index, ())),
+            href=f"#trial-{row['key'][:12]}", noisy=bool(row["noisy"]), seed=_seeds(row),
+        )
+        for index, row in enumerate(table.dicts(board))
+    ]  # fmt: skip
+    absent = site.rows[~site.rows["method"].isin(board["method"])].drop_duplicates("method")
+    return ranked + [
+        Row(row["method"], row["title"], "", {}, failure="no comparable finished trial") for row in table.dicts(absent)
+    ]
+
+
+def _seeds(row: Mapping[str, Any]) -> str:
+    return f"mean of {row['seeds']} seeds" if row["seeds"] > 1 else ""
+
+
+def _references(site: _Site) -> list[Row]:
+    """The floor and the ceiling: tokenizers' reconstructions, and the test images themselves."""
+    measures = site.measures
+    found = [
+        Row("", f"Floor: tokenizer {name}", FLOOR, {"fid": measures["fid"].text(of.get("rfid"))})
+        for name, of in (site.facts.get("tokenizers") or {}).items()
+    ]
+    if "is" in site.facts:
+        accuracy = site.facts.get("label_accuracy")
+        cells = {"is": measures["is"].text(site.facts["is"])}
+        if accuracy is not None:
+            cells["label_accuracy"] = measures["label_accuracy"].text(100 * accuracy)
+        found.append(Row("", "Ceiling: test images", "as they are", cells))
+    return found
+
+
+def _levels(site: _Site, score: str) -> dict[str, float]:
+    """Lines across the figures of a score: the floor under FID, the ceiling over IS."""
+    if score == "fid":
+        tokenizers = (site.facts.get("tokenizers") or {}).items()
+        found = {f"floor {name}": of.get("rfid") for name, of in tokenizers}
+    else:
+        found = {"test images": site.facts.get("is")}
+    return {label: float(level) for label, level in found.items() if isinstance(level, int | float)}
+
+
+def _tradeoffs(site: _Site, shown: pd.DataFrame, folder: Path) -> list[Drawn]:
+    measures = site.measures
+    drawn = [
+        figures.tradeoff(shown, measures[cost], measures[score], site.looks, _levels(site, score), folder)
+        for cost in COSTS
+        for score in SCORES
+    ]
+    return [one for one in drawn if one]
+
+
+def _sparsities(site: _Site, folder: Path) -> list[Drawn]:
+    measures, levels, fid = site.measures, _levels(site, "fid"), site.measures["fid"]
+    drawn = [figures.sparsity(site.tuned, knob, fid, site.looks, levels, folder) for knob in table.SPARSITY]
+    drawn += [figures.same_cost(site.tuned, measures[x], fid, site.looks, folder) for x in ("gflops", "latency")]
+    return [one for one in drawn if one]
+
+
+def _grids(site: _Site, board: pd.DataFrame, folder: Path) -> list[Grid]:
+    """All methods at their leaderboard setting, then each method over its settings; one seed, so one noise, in all."""
+    if site.main.empty:
+        return []
+    seed = site.main["seed"].mode().iloc[0]
+    by_key = {record["key"]: record for record in site.records}
+    made: dict[str, tuple[str, str, str, str]] = {}
+
+    def strip(row: Mapping[str, Any]) -> tuple[str, str, str, str]:
+        """The strip of a setting, from its trial with the common seed."""
+        same = (site.main["method"] == row["method"]) & (site.main["settings"] == row["settings"])
+        keys = site.main.loc[same & (site.main["seed"] == seed), "key"]
+        if keys.empty:
+            return row["method"], row["settings"], "", f"not measured with seed {seed}"
+        key = keys.iloc[0]
+        if key not in made:
+            file, reason = "", ""
+            try:
+                file = images.of_record(site.store, by_key[key], folder)
+            except ArbenchError as error:
+                reason = str(error)
+            made[key] = (row["method"], row["settings"], file, reason)
+        return made[key]
+
+    file = images.real(str(site.main["preset"].iloc[0]), folder)
+    top = [("real images", "the first two of each class in the test set", file, "")] if file else []
+    grids = [Grid("", top + [strip(row) for row in table.dicts(board)])]
+    for name in figures.present(site.looks, site.tuned):
+        own = site.tuned[site.tuned["method"] == name]
+        if len(own) > 1:
+            grids.append(Grid(f"{name}: {len(own)} settings", [strip(row) for row in table.dicts(own)]))
+    return grids
+
+
+def _methods(site: _Site) -> list[dict[str, Any]]:
+    found = []
+    for name in site.looks:
+        own = [record for record in site.records if record["trial"]["method"] == name]
+        about: Mapping[str, Any] = next((record["method"] for record in own if record.get("method")), {})
+        sizes: Mapping[str, Any] = next((record["parameters"] for record in own if record.get("parameters")), {})
+        status = Counter(record["status"] for record in own)
+        found.append(
+            {
+                "name": name,
+                "title": about.get("title", name),
+                "family": about.get("family", ""),
+                "paper": about.get("paper", ""),
+                "link": _link(str(about.get("paper", ""))),
+                "differences": about.get("differences", ""),
+                "network": table.figure(sizes.get("network")),
+                "tokenizer": table.figure(sizes.get("tokenizer")),
+                "done": status["done"],
+                "failed": sum(status.values()) - status["done"],
+            }
+        )
+    return found
+
+
+def _link(paper: str) -> str:
+    """Where a paper is, if it is named by its arXiv number; other texts are not made into links."""
+    found = re.search(r"\b(\d{4}\.\d{4,5})\b", paper)
+    return f"https://arxiv.org/abs/{found[1]}" if found else ""
+
+
+def _trials(site: _Site, shown: pd.DataFrame) -> list[Row]:
+    badges: dict[tuple[str, str], list[str]] = {}
+    words = {"steps": "steps", "gflops": "FLOPs", "latency": "latency", "throughput": "throughput"}
+    for cost in COSTS:
+        on = frontier(shown[cost], shown["fid"], (site.measures[cost].better or "low", "low"))
+        for row in table.dicts(shown[on]):
+            badges.setdefault((row["method"], row["settings"]), []).append(words[cost])
+    compared = set(site.main["key"])
+    found = []
+    for row in table.dicts(site.rows):
+        done = row["status"] == "done"
+        badge = ", ".join(badges.get((row["method"], row["settings"]), ())) if row["key"] in compared else ""
+        found.append(
+            Row(
+                row["method"], row["title"], row["settings"], _cells(site, row) if done else {},
+                anchor=f"trial-{row['key'][:12]}", seed=str(row["seed"]), images=f"{row['images']:,}", frontier=badge,
+                noisy=bool(row["noisy"]), failure="" if done else f"failed in {row['stage'] or 'an unknown stage'}",
+            )
+        )  # fmt: skip
+    return found
+
+
+def _failed(site: _Site) -> list[dict[str, str]]:
+    rows = site.rows[site.rows["status"] != "done"]
+    return [
+        {
+            "name": row["name"],
+            "anchor": f"trial-{row['key'][:12]}",
+            "stage": row["stage"] or "unknown",
+            "reason": row["reason"] or "no reason recorded",
+            "log": row["log"][-LOG_SHOWN:],
+        }
+        for row in table.dicts(rows)
+    ]

@@ -1,0 +1,85 @@
+"""How it was measured, in words, from what the records say of themselves."""
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from reports.table import Record, figure
+
+
+def machine_words(machine: Mapping[str, Any]) -> str:
+    """``Intel Xeon @ 2.20GHz, 2 cores, 24 GB, Linux 6.1``: what bears on speed, without the host's name."""
+    words = [str(machine[name]) for name in ("processor",) if machine.get(name)]
+    if machine.get("cores"):
+        words.append(f"{machine['cores']} cores")
+    if machine.get("memory_mb"):
+        words.append(f"{figure(machine['memory_mb'] / 1024, places=0)} GB memory")
+    words += [str(machine[name]) for name in ("gpu", "system") if machine.get(name)]
+    return ", ".join(words) or "an unnamed machine"
+
+
+def protocol(records: Iterable[Record]) -> list[tuple[str, str]]:
+    """(topic, text) pairs. Where records differ, every value is given with the number of records that have it."""
+    records = list(records)
+
+    def said(*path: str) -> str:
+        return _said(_at(record, path) for record in records)
+
+    return [  # one topic a line, however long its text
+        ("Images", "Image i has label i mod classes. All randomness comes from uniforms keyed by (seed, image index, "
+         "position), so an image does not depend on batch size, order or restarts. uint8 = round(255 x), clamped."),
+        ("Extractor", said("quality", "extractor")),
+        ("Reference", f"images: {said('quality', 'reference', 'images')}; sha256: {said('provenance', 'reference')}"),
+        ("Settings", "Each row lists all knobs of its method and its guidance (cfg is s in u + s (c − u); 1 is none)."
+         " Temperature, top-k and top-p are off where they are not listed."),
+        ("Guidance", "Of the settings that differ only in sampling, curves and leaderboard take the one of lowest FID."
+         " Where a setting has several seeds, its figures are their means."),
+        ("Sparsity", "Methods with sparsity knobs are ranked at a sparse setting: at zero they are the dense network."
+         " Those zero points are drawn against sparsity only."),
+        ("FLOPs", f"FLOPs = 2 × MACs, an image, tokens and decoder together. Convention: {said('flops', 'convention')}."
+         f" Counted by: {said('flops', 'counter')}; images counted: {said('flops', 'images_counted')}."),
+        ("Latency", "Median time of one image at batch 1, tokens and decoder together; the two parts stand below it."),
+        ("Throughput", f"Images a second in batches of {said('timing', 'throughput', 'batch')}, decoder included."),
+        ("Timing", f"{said('timing', 'protocol')}; threads: {said('timing', 'threads')}; "
+         f"device: {said('timing', 'device')}"),
+        ("Seeds and images", f"seed: {said('trial', 'seed')}; images a trial: {said('trial', 'images')}"),
+        ("Machine", _said(machine_words(m) for m in (_at(r, ("provenance", "machine")) for r in records) if m)),
+        ("Commit", said("provenance", "commit")),
+        ("Lock file", said("provenance", "lock")),
+        ("Versions", said("provenance", "versions")),
+        ("Data", f"sha256 {said('provenance', 'data')}"),
+        ("Weights", _weights(records)),
+        ("Command", _said(" ".join(map(str, c)) for c in (_at(r, ("provenance", "command")) for r in records) if c)),
+    ]  # fmt: skip
+
+
+def _at(record: Any, path: Iterable[str]) -> Any:
+    for name in path:
+        if not isinstance(record, Mapping) or name not in record:
+            return None
+        record = record[name]
+    return record
+
+
+def _said(values: Iterable[Any]) -> str:
+    counts: dict[str, int] = {}
+    for value in values:
+        if value is not None:
+            counts[_words(value)] = counts.get(_words(value), 0) + 1
+    if not counts:
+        return "not recorded"
+    if len(counts) == 1:
+        return next(iter(counts))
+    return "; ".join(f"{words} ({count} records)" for words, count in sorted(counts.items(), key=lambda item: -item[1]))
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_words(part)}" for name, part in value.items())
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _weights(records: Iterable[Record]) -> str:
+    named = (_at(record, ("provenance", "weights")) or {} for record in records)
+    found = {f"{file} {digest[:16]}" for weights in named for file, digest in weights.items()}
+    return ", ".join(sorted(found)) or "not recorded"

@@ -1,0 +1,236 @@
+"""Records in, tidy pandas rows out: one row a trial, its settings in words, its figures in the units of the report."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import pandas as pd
+
+Record = Mapping[str, Any]
+"""As harness.store reads it; nothing here changes one."""
+
+SPARSITY = ("ffn_sparsity", "token_sparsity")
+OFF = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "cfg_schedule": "constant"}
+"""Sampling fields at these values change nothing, and are left out of a row's settings."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A measured column. name: of the pandas column; title: with its unit, as printed; better: which end is good, if
+    either is; digits: significant digits printed; places: decimals printed, instead; about: one line."""
+
+    name: str
+    title: str
+    about: str
+    better: Literal["low", "high"] | None = None
+    digits: int = 3
+    places: int | None = None
+
+    def text(self, value: Any) -> str:
+        """The value as printed; an en dash if it was not measured."""
+        return figure(value, self.digits, self.places)
+
+
+MEASURES = (
+    Measure("steps", "Steps", "sequential network evaluations really taken, mean over images", digits=3),
+    Measure("params", "Params (M)", "parameters of the network, without the tokenizer", places=2),
+    Measure("fid", "FID", "Fréchet distance to the reference images", "low"),
+    Measure("is", "IS", "Inception Score with the same extractor", "high", places=2),
+    Measure("kid", "KID ×10³", "kernel distance to the reference images", "low"),
+    Measure("precision", "Precision", "share of generated images near the reference", "high", places=3),
+    Measure("recall", "Recall", "share of reference images near the generated", "high", places=3),
+    Measure("label_accuracy", "Label acc. (%)", "images that the extractor puts in the asked class", "high", places=1),
+    Measure("gmacs", "GMACs / image", "multiply-adds an image, decoder included", "low"),
+    Measure("gflops", "GFLOPs / image", "2 × GMACs, which stand below in small", "low"),
+    Measure("latency", "Latency b1 (ms)", "one image at batch 1: tokens and decoder", "low"),
+    Measure("latency_tokens", "of it tokens", "part of the latency that makes tokens"),
+    Measure("latency_decoder", "of it decoder", "part of the latency that decodes them"),
+    Measure("throughput", "Images / s b64", "images a second at batch 64: tokens and decoder", "high"),
+    Measure("memory", "Peak memory (MB)", "of the process", "low", places=0),
+)
+
+
+def named(extractor: str) -> tuple[Measure, ...]:
+    """The measures, with FID and its kin named after the extractor that they were taken with."""
+    return tuple(replace(m, title=f"FID ({extractor})") if m.name == "fid" else m for m in MEASURES)
+
+
+def figure(value: Any, digits: int = 3, places: int | None = None) -> str:
+    """A number for people: ``digits`` significant digits, or ``places`` decimals, never an exponent.
+
+    1234.5 -> 1,234 ; 0.01234 -> 0.0123 ; 12.0 -> 12 for whole numbers of any kind. None, NaN, infinities and what is no
+    number -> an en dash.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return "–"
+    if places is None:
+        if value == int(value):
+            return f"{int(value):,}"
+        magnitude = math.floor(math.log10(abs(value)))
+        places = min(max(0, digits - 1 - magnitude), 12)
+    return f"{value:,.{places}f}"
+
+
+def extractor(records: Iterable[Record]) -> str:
+    """The extractor whose FID the report leads with: the one that most records were scored with."""
+    names = pd.Series([str(r["quality"]["extractor"]) for r in records if r.get("quality")], dtype="object")
+    return str(names.mode().iloc[0]) if len(names) else "no extractor"
+
+
+def tidy(records: Iterable[Record], fid: str) -> pd.DataFrame:
+    """One row a record, finished or failed, in the order of method and knobs; ``fid`` names the extractor of column
+    ``fid``. What a record lacks is NaN. Other extractors' FIDs are in columns ``FID (name)``."""
+    rows = pd.DataFrame([_row(record, fid) for record in records])
+    if rows.empty:
+        raise ValueError("no records")
+    for name in (m.name for m in MEASURES):
+        rows[name] = pd.to_numeric(rows[name], errors="coerce").astype(float)
+    knobs = sorted(name for name in rows.columns if name.startswith("knob:"))
+    order = [rows["method"].map(rank), *(rows[name].map(_sortable) for name in knobs), rows["cfg"], rows["seed"]]
+    keys = pd.concat([pd.Series(part.to_numpy(), index=rows.index) for part in order], axis=1)
+    return rows.loc[keys.sort_values(list(keys.columns), kind="stable").index].reset_index(drop=True)
+
+
+ORDER = ("raster", "ear", "raster-blocks", "random-order", "var", "actvar", "var-static", "actvar-random")
+
+
+def rank(method: str) -> tuple[int, str]:
+    """Sort key: the project's own methods in the order of their question, then strangers by name."""
+    return (ORDER.index(method) if method in ORDER else len(ORDER), method)
+
+
+def _sortable(value: Any) -> tuple[int, float, str]:
+    if isinstance(value, int | float) and not pd.isna(value):
+        return (0, float(value), "")
+    return (1, 0.0, str(value))
+
+
+def knob_words(knobs: Mapping[str, Any]) -> str:
+    """``steps 13, schedule half-rings``"""
+    return ", ".join(f"{name} {f'{v:g}' if isinstance(v, float) else v}" for name, v in knobs.items())
+
+
+def sampling_words(sampling: Mapping[str, Any]) -> str:
+    """``cfg 1.5, top_k 100``: guidance always, the rest where it does something."""
+    return knob_words({name: v for name, v in sampling.items() if name == "cfg" or OFF.get(name) != v})
+
+
+def _row(record: Record, fid: str) -> dict[str, Any]:
+    trial, method = record["trial"], record.get("method") or {}
+    quality, flops = record.get("quality") or {}, record.get("flops") or {}
+    timing, failure = record.get("timing") or {}, record.get("failure") or {}
+    latency, throughput = timing.get("latency") or {}, timing.get("throughput") or {}
+    generate, provenance = record.get("generate") or {}, record.get("provenance") or {}
+    scores = quality.get("fid") or {}
+    knobs, sampling = knob_words(trial["knobs"]), sampling_words(trial["sampling"])
+    row = {
+        "name": record["name"],
+        "key": record["key"],
+        "status": record["status"],
+        "method": trial["method"],
+        "title": method.get("title") or trial["method"],
+        "family": method.get("family", ""),
+        "preset": trial["preset"],
+        "images": trial["images"],
+        "seed": trial["seed"],
+        "seeds": 1,
+        "knobs": knobs,
+        "sampling": sampling,
+        "settings": ", ".join(filter(None, (knobs, sampling))),
+        "cfg": trial["sampling"].get("cfg"),
+        "extractor": quality.get("extractor", ""),
+        "reference": str(provenance.get("reference", "")),
+        "steps_std": generate.get("steps_std"),
+        "steps": generate.get("steps_mean"),
+        "params": _times((record.get("parameters") or {}).get("network"), 1e-6),
+        "fid": scores.get(fid),
+        "is": quality.get("is"),
+        "kid": _times(quality.get("kid"), 1e3),
+        "precision": quality.get("precision"),
+        "recall": quality.get("recall"),
+        "label_accuracy": _times(quality.get("label_accuracy"), 100),
+        "gmacs": _times(flops.get("macs"), 1e-9),
+        "gflops": _times(flops.get("flops"), 1e-9),
+        "latency": _times(latency.get("total_s"), 1e3),
+        "latency_tokens": _times(latency.get("tokens_s"), 1e3),
+        "latency_decoder": _times(latency.get("decoder_s"), 1e3),
+        "throughput": throughput.get("images_per_s"),
+        "memory": timing.get("peak_memory_mb"),
+        "noisy": bool(timing.get("noisy")),
+        "stage": failure.get("stage", ""),
+        "reason": failure.get("reason", ""),
+        "log": failure.get("log") or "",
+    }
+    row |= {f"knob:{name}": value for name, value in trial["knobs"].items()}
+    return row | {f"FID ({name})": value for name, value in scores.items() if name != fid}
+
+
+def _times(value: Any, factor: float) -> float | None:
+    return value * factor if isinstance(value, int | float) else None
+
+
+COMPARABLE = ["preset", "images", "extractor", "reference"]
+"""Trials are compared only where all of these agree: FID at 1,000 images says nothing against FID at 10,000."""
+
+
+def comparable(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """The largest set of finished trials that may be compared, and one line for every set that was left aside."""
+    done = rows[rows["status"] == "done"]
+    if done.empty:
+        return done, []
+    groups = [part for _, part in done.groupby(COMPARABLE, dropna=False)]
+    groups.sort(key=lambda part: (-len(part), -int(part["images"].max())))
+    aside = [
+        f"{len(part)} with preset {part['preset'].iloc[0]}, {part['images'].iloc[0]:,} images, extractor "
+        f"{part['extractor'].iloc[0]}, reference {str(part['reference'].iloc[0])[:12]}"
+        for part in groups[1:]
+    ]
+    return groups[0], aside
+
+
+def dicts(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows as dictionaries."""
+    return [{str(name): value for name, value in row.items()} for row in rows.to_dict("records")]
+
+
+def over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
+    """One row a setting: means over its seeds, ``seeds`` counting them; other columns from the lowest seed."""
+    by = ["method", "settings"]
+    rows = rows.sort_values("seed", kind="stable")
+    groups = rows.groupby(by, sort=False)
+    first = rows.drop_duplicates(by).copy()  # in the order of the groups
+    for name in [m.name for m in MEASURES] + ["steps_std"]:
+        first[name] = groups[name].mean().to_numpy()
+    first["seeds"] = groups.size().to_numpy()
+    order = first["method"].map(rank).sort_values(kind="stable").index
+    return first.loc[order].reset_index(drop=True)
+
+
+def at_best_guidance(settings: pd.DataFrame) -> pd.DataFrame:
+    """Of the settings that differ only in sampling, the one with the lowest FID. Settings without FID stay out."""
+    scored = settings[settings["fid"].notna()]
+    return scored.loc[scored.groupby(["method", "knobs"], sort=False)["fid"].idxmin()].reset_index(drop=True)
+
+
+def leaderboard(settings: pd.DataFrame) -> pd.DataFrame:
+    """One row a method, the best FID first: its setting of lowest FID.
+
+    A method with sparsity knobs stands there with its best *sparse* setting, as at zero it is the dense network; if it
+    was measured at zero only, that row stands.
+    """
+    scored = settings[settings["fid"].notna()]
+    candidates = scored[~is_dense(scored)]
+    missing = scored[~scored["method"].isin(candidates["method"])]
+    candidates = pd.concat([candidates, missing])
+    best = candidates.loc[candidates.groupby("method", sort=False)["fid"].idxmin()]
+    return best.sort_values("fid", kind="stable").reset_index(drop=True)
+
+
+def is_dense(rows: pd.DataFrame) -> "pd.Series[bool]":
+    """Whether a row belongs to a method with sparsity knobs and has them all at zero."""
+    present = [f"knob:{name}" for name in SPARSITY if f"knob:{name}" in rows.columns]
+    if not present:
+        return pd.Series(False, index=rows.index)
+    values = rows[present].apply(pd.to_numeric, errors="coerce")
+    return values.notna().any(axis=1) & (values.fillna(0) == 0).all(axis=1)

@@ -1,0 +1,295 @@
+"""The report, from a made-up store to its files."""
+
+import argparse
+import copy
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from harness.errors import ArbenchError
+from harness.store import Store
+from reports import commands, figures, images, names, table
+from reports.pages import build
+from reports.protocol import machine_words, protocol
+from tests import fakes_store
+
+HOSTILE = '<script>alert("x")</script> $\\frac$ & "quotes"'
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("report with spaces & ünicode")
+    return build(fakes_store.write(folder / "store"), folder / "site").parent
+
+
+@pytest.fixture(scope="module")
+def page(site: Path) -> str:
+    return (site / "index.html").read_text()
+
+
+@pytest.fixture
+def rows() -> pd.DataFrame:
+    return table.tidy(fakes_store.records(), "fmnist-cnn")
+
+
+class Links(HTMLParser):
+    """What a page refers to: files it loads, places it links to, places that exist."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.loads: list[str] = []
+        self.hrefs: list[str] = []
+        self.ids: list[str] = []
+        self.tags: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        given = {name: value or "" for name, value in attrs}
+        self.ids += [given["id"]] if "id" in given else []
+        self.loads += [given["src"]] if "src" in given else []
+        if "href" in given:
+            (self.loads if tag == "link" else self.hrefs).append(given["href"])
+
+
+def test_every_file_that_the_page_names_is_there(site: Path, page: str) -> None:
+    links = Links(page)
+    files = [
+        link for link in [*links.loads, *links.hrefs] if not link.startswith(("#", "https://arxiv.org/abs/", "data:"))
+    ]
+    assert len(files) > 100
+    assert [link for link in files if not (site / link).is_file()] == []
+    assert not any(re.match(r"[a-z]+:|//", link) for link in links.loads if link != "data:,")
+
+
+def test_every_link_inside_the_page_leads_somewhere(page: str) -> None:
+    links = Links(page)
+    assert len(links.ids) == len(set(links.ids))
+    assert {link[1:] for link in links.hrefs if link.startswith("#")} <= set(links.ids)
+
+
+def test_every_figure_is_there_as_svg_and_as_png(site: Path) -> None:
+    wanted = {f"{y}-{x}" for y in ("fid", "is") for x in ("steps", "gflops", "latency", "throughput")}
+    wanted |= {"fid-ffn_sparsity", "fid-token_sparsity", "fid-gflops-sparse", "fid-latency-sparse"}
+    made = {path.name for path in (site / "figures").iterdir()}
+    assert {f"{name}.{kind}" for name in wanted for kind in ("svg", "png")} <= made
+
+
+def test_no_trial_is_left_out(page: str) -> None:
+    for record in fakes_store.records():
+        assert f'id="trial-{record["key"][:12]}"' in page
+    assert "70 trials (2 failed)" in page
+    assert "shard 3 of 5 is missing" in page
+    assert "&amp; so on" in page, "the log of a failed trial is shown"
+
+
+def test_the_head_says_what_was_measured_where_and_with_which_code(page: str) -> None:
+    lead = page[page.index('class="lead"') : page.index("<nav")]
+    for said in ("8 visual autoregressive methods", "5,000 images", "Intel Xeon 4210", "e928e1c0ffee", "fmnist"):
+        assert said in lead
+    assert "lab-7" not in page, "a host's name is nobody's business"
+
+
+def test_floor_and_ceiling_stand_in_the_leaderboard(page: str) -> None:
+    board = page[page.index('id="leaderboard"') : page.index('id="tradeoffs"')]
+    assert "Floor: tokenizer vq-49" in board
+    assert "5.10" in board
+    assert "Ceiling: test images" in board
+    assert "9.24" in board
+
+
+def test_the_leaderboard_as_csv_holds_one_row_a_method(site: Path) -> None:
+    board = pd.read_csv(site / "leaderboard.csv")
+    assert sorted(board["method"]) == sorted(fakes_store.TITLES)
+    assert board["FID (fmnist-cnn)"].is_monotonic_increasing
+    assert len(pd.read_csv(site / "trials.csv")) == 70
+
+
+def test_the_same_store_gives_the_same_bytes(site: Path, tmp_path: Path) -> None:
+    again = build(site.parent / "store", tmp_path / "again").parent
+    for path in sorted(site.rglob("*")):
+        if path.is_file():
+            assert path.read_bytes() == (again / path.relative_to(site)).read_bytes(), path.name
+
+
+def test_hostile_text_is_shown_and_never_run(tmp_path: Path) -> None:
+    made = fakes_store.records()[:6]
+    for record in made:
+        record["trial"]["method"] = record["method"]["title"] = record["method"]["paper"] = HOSTILE
+        record["trial"]["knobs"] = {HOSTILE: HOSTILE, "steps": 49}
+        record["provenance"]["command"] = [HOSTILE]
+        record["method"]["differences"] = HOSTILE
+        record["key"] = "../../" + record["key"]
+        record["name"] = HOSTILE + record["name"]
+    fakes_store.fail(made[5], HOSTILE, HOSTILE)
+    facts = {"is": 9.0, "tokenizers": {HOSTILE: {"rfid": 5.0}}}
+    out = build(fakes_store.write(tmp_path / "store", made, facts), tmp_path / "site")
+    assert "script" not in Links(out.read_text()).tags
+    assert "javascript:" not in out.read_text()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["site", "store"]
+    for svg in (tmp_path / "site" / "figures").glob("*.svg"):
+        assert "<script" not in svg.read_text()
+
+
+def test_a_store_where_all_failed_still_gives_a_page_that_says_so(tmp_path: Path) -> None:
+    made = fakes_store.records()[:3]
+    for record in made:
+        fakes_store.fail(record, "generate", "out of memory")
+    page = build(fakes_store.write(tmp_path / "store", made, {}), tmp_path / "site").read_text()
+    assert "No trial has finished yet." in page
+    assert "no comparable finished trial" in page
+    assert page.count("out of memory") >= 3
+    assert "no reference.json" in page
+
+
+def test_missing_parts_are_dashes_and_the_page_says_how_many(tmp_path: Path) -> None:
+    made = fakes_store.records()[:8]
+    del made[0]["timing"]
+    made[1]["flops"] = None
+    made[2]["timing"]["noisy"] = True
+    page = build(fakes_store.write(tmp_path / "store", made), tmp_path / "site").read_text()
+    assert "Finished trials without time: 1" in page
+    assert "Finished trials without FLOPs: 1" in page
+    assert "Trials timed on a noisy machine (interval over 10 % of the median): 1" in page
+    assert "≈" in page
+
+
+def test_trials_of_another_number_of_images_are_listed_and_not_compared(tmp_path: Path) -> None:
+    made = fakes_store.records()[:10]
+    made[0]["trial"]["images"] = 200
+    made[0]["quality"]["fid"]["fmnist-cnn"] = 0.1
+    page = build(fakes_store.write(tmp_path / "store", made), tmp_path / "site").read_text()
+    assert "Not compared, only listed under all trials: 1 with preset fmnist, 200 images" in page
+    board = pd.read_csv(tmp_path / "site" / "leaderboard.csv")
+    assert (board["images"] == fakes_store.IMAGES).all()
+
+
+def test_missing_thumbnails_are_named_in_the_grid(tmp_path: Path) -> None:
+    made = fakes_store.records()[:4]
+    fakes_store.write(tmp_path / "store", made)
+    Store(tmp_path / "store").path(made[1]["name"], made[1]["key"]).with_suffix(".npz").unlink()
+    page = build(tmp_path / "store", tmp_path / "site").read_text()
+    assert "No images:" in page
+    assert "the store has no thumbnails" in page
+
+
+def test_a_folder_without_records_is_refused_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(ArbenchError, match="is no store"):
+        build(tmp_path / "nowhere", tmp_path / "site")
+    Store(tmp_path / "empty").prepare()
+    with pytest.raises(ArbenchError, match="holds no records"):
+        build(tmp_path / "empty", tmp_path / "site")
+
+
+def test_an_out_that_is_a_file_is_refused_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "site").write_text("mine")
+    with pytest.raises(ArbenchError, match="cannot write the report to"):
+        build(fakes_store.write(tmp_path / "store", fakes_store.records()[:3]), tmp_path / "site")
+    assert (tmp_path / "site").read_text() == "mine"
+
+
+def test_the_command_prints_where_the_page_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    parser = argparse.ArgumentParser()
+    commands.add(parser.add_subparsers())
+    store = fakes_store.write(tmp_path / "store", fakes_store.records()[:3])
+    asked = parser.parse_args(["report", "--store", str(store), "--out", str(tmp_path / "site")])
+    assert asked.run(asked) == 0
+    assert capsys.readouterr().out.strip() == str(tmp_path / "site" / "index.html")
+
+
+@pytest.mark.parametrize(
+    ("value", "printed"),
+    [
+        (1234.5, "1,234"),
+        (0.012345, "0.0123"),
+        (12.0, "12"),
+        (9.999, "10.00"),
+        (0, "0"),
+        (-3.14159, "-3.14"),
+        (float("nan"), "–"),
+        (None, "–"),
+        ("<b>", "–"),
+        (True, "–"),
+    ],
+)
+def test_figures_are_printed_with_three_digits_and_no_exponent(value: object, printed: str) -> None:
+    assert table.figure(value) == printed
+
+
+def test_seeds_of_a_setting_are_averaged_before_the_best_guidance_is_chosen() -> None:
+    one, other, lucky = (copy.deepcopy(fakes_store.records()[0]) for _ in range(3))
+    for record, seed, cfg, fid in ((one, 0, 1.0, 10.0), (other, 0, 2.0, 9.0), (lucky, 1, 2.0, 14.0)):
+        record["trial"]["seed"], record["trial"]["sampling"]["cfg"] = seed, cfg
+        record["quality"]["fid"]["fmnist-cnn"] = fid
+    best = table.at_best_guidance(table.over_seeds(table.tidy([one, other, lucky], "fmnist-cnn")))
+    assert best["cfg"].tolist() == [1.0], "the lucky seed of cfg 2 must not win"
+    assert table.over_seeds(table.tidy([other, lucky], "fmnist-cnn"))["fid"].tolist() == [11.5]
+
+
+def test_sparse_methods_are_ranked_at_a_sparse_setting(rows: pd.DataFrame) -> None:
+    board = table.leaderboard(table.over_seeds(table.comparable(rows)[0])).set_index("method")
+    for method in ("actvar", "var-static", "actvar-random"):
+        row = board.loc[method]
+        assert row["knob:ffn_sparsity"] + row["knob:token_sparsity"] > 0
+    assert len(board) == 8
+
+
+def test_settings_name_every_knob_and_the_guidance(rows: pd.DataFrame) -> None:
+    ear = rows[rows["method"] == "ear"].iloc[0]
+    assert ear["settings"] == "steps 4, schedule equal, adaptive 0, cfg 1.5"
+    assert table.sampling_words({"cfg": 1.0, "temperature": 0.9, "top_k": 0}) == "cfg 1, temperature 0.9"
+
+
+def test_no_two_methods_look_alike() -> None:
+    looks = figures.styles([*figures.KNOWN, *(f"stranger-{i}" for i in range(20))])
+    assert len({(look.colour, look.mark) for look in looks.values()}) == len(looks)
+    assert len({look.mark for name, look in looks.items() if name in figures.KNOWN}) == len(figures.KNOWN)
+
+
+@pytest.mark.parametrize("deficiency", ["protan", "deutan", "tritan"])
+def test_colours_of_the_project_stay_apart_for_colour_blind_readers(deficiency: str) -> None:
+    colours = np.array([[int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)] for colour, _ in figures.KNOWN.values()])
+    matrix = {  # Machado, Oliveira, Fernandes 2009, severity 1, on linear RGB
+        "protan": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+        "deutan": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+        "tritan": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+    }[deficiency]
+    linear = np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
+    seen = np.clip(linear @ np.array(matrix).T, 0, 1)
+    xyz = seen @ np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]).T
+    scaled = np.cbrt(xyz / np.array([0.9505, 1.0, 1.089]))
+    lab = np.stack(
+        [116 * scaled[:, 1] - 16, 500 * (scaled[:, 0] - scaled[:, 1]), 200 * (scaled[:, 1] - scaled[:, 2])], axis=1
+    )
+    apart = np.linalg.norm(lab[:, None] - lab[None], axis=-1) + 1e9 * np.eye(len(lab))
+    assert apart.min() > 10  # about 2 is just noticeable
+
+
+def test_a_strip_shows_the_images_in_order_row_by_row() -> None:
+    thumbnails = np.arange(25, dtype=np.uint8)[:, None, None, None] * np.ones((1, 1, 4, 6), np.uint8)
+    drawn = images.strip(thumbnails)
+    assert drawn.shape == (4 + 2 + 4, 10 * 6 + 9 * 2, 4)
+    assert drawn[0, 0, 0] == 0
+    assert drawn[0, 8, 0] == 1
+    assert drawn[6, 0, 0] == 10
+    assert drawn[4, 0, 3] == 0, "gaps are transparent"
+
+
+def test_file_names_are_safe_and_distinct() -> None:
+    assert names.safe("actvar-random") == "actvar-random"
+    hostile = [names.safe(name) for name in ("../../etc", "..\\..\\etc", "", "a" * 300, "naïve")]
+    assert len(set(hostile)) == 5
+    assert all(re.fullmatch(r"[A-Za-z0-9_-]{1,49}", name) for name in hostile)
+
+
+def test_the_protocol_gives_every_value_where_records_differ() -> None:
+    made = fakes_store.records()[:3]
+    made[0]["timing"]["threads"] = 8
+    said = dict(protocol(made))
+    assert "2 (2 records); 8 (1 records)" in said["Timing"]
+    assert dict(protocol([{"trial": {}}]))["Versions"] == "not recorded"
+    assert machine_words({}) == "an unnamed machine"
