@@ -66,7 +66,6 @@ def run(sweep: Sweep, store: Store, options: Options, stream: TextIO | None = No
     data = dict.fromkeys(trial.owner.preset_named(trial.preset).data for trial in sweep.trials)
     instrument = Instrument(named, {name: bench.references(name) for name in data}, timing)
     plans = [plan(trial, instrument, store) for trial in sweep.trials]
-    files.write_json(store.folder / "reference.json", reference_facts(instrument.references))
     return Run(plans, instrument, store, bench, options, stream or sys.stderr).all()
 
 
@@ -97,6 +96,8 @@ class Run:
         if self._open:
             self._about = {**provenance.gather(), "started": provenance.now()}
             self._preflight()
+            facts = reference_facts(self._instrument.references)
+            files.write_json(self._store.folder / "reference.json", facts)
             self._measure()
             self._time()
             for planned in self._alive():

@@ -17,7 +17,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from harness import bench, cli, extractors, registry
+from harness import bench, cli, extractors, facts, registry
 from harness.checkpoint import read_weights, write_weights
 from harness.data import Images
 from harness.errors import ArbenchError, unknown
@@ -145,6 +145,7 @@ def install(patch: pytest.MonkeyPatch) -> None:
     """Put the small benchmark in the place of the real one."""
     patch.setattr(registry, "_points", lambda: {"fake": Point()})
     patch.setattr(cli, "entry_points", lambda group: ())
+    patch.setattr(facts, "recipes", dict)
     patch.setattr(bench, "reference_images", tiny_images)
     patch.setattr(extractors, "load", load_extractor)
     registry.get.cache_clear()

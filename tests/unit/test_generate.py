@@ -1,0 +1,94 @@
+"""Shards: however a trial is cut and by whom it is computed, the same rows come out in the same order."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness import files
+from harness.errors import ArbenchError
+from harness.sampling import Sampling
+from harness.stages.generate import THUMBNAILS, Shards, shard, summary, to_uint8
+from harness.trial import Trial
+from tests.fakes import FakeMethod
+from tests.sweeping import TinyExtractor
+
+TRIAL = Trial("fake", "tiny", {"steps": 2, "shade": "plain"}, Sampling(cfg=1.5), 3, 60)
+
+
+def made(indices: range) -> dict[str, np.ndarray]:
+    return shard(FakeMethod.load("tiny"), [TinyExtractor()], TRIAL, indices)
+
+
+@given(
+    images=st.integers(1, 60),
+    present=st.lists(st.tuples(st.integers(0, 59), st.integers(1, 20)), max_size=6),
+    batch=st.integers(1, 70),
+)
+def test_missing_ranges_are_the_images_that_no_shard_covers(
+    tmp_path_factory: pytest.TempPathFactory, images: int, present: list[tuple[int, int]], batch: int
+) -> None:
+    folder = tmp_path_factory.mktemp("shards")
+    there = [range(start, min(start + size, images)) for start, size in present if start < images]
+    shards = Shards(folder, images)
+    for indices in there:
+        shards.path(indices).touch()
+    covered = {index for indices in there for index in indices}
+    missing = shards.missing(batch)
+    assert [index for indices in missing for index in indices] == sorted(set(range(images)) - covered)
+    assert all(1 <= len(indices) <= batch for indices in missing)
+
+
+@pytest.mark.parametrize("cuts", [[0, 60], [0, 7, 14, 60], [0, 39, 41, 60]])
+def test_any_cut_gives_the_rows_of_one_piece(tmp_path: Path, cuts: list[int]) -> None:
+    whole = made(range(60))
+    shards = Shards(tmp_path, 60)
+    for start, stop in reversed(list(zip(cuts, cuts[1:], strict=False))):
+        files.write_arrays(shards.path(range(start, stop)), made(range(start, stop)))
+    merged = shards.merge()
+    assert len(merged["thumbnails"]) == THUMBNAILS
+    for name in ("labels", "steps", "thumbnails", "logits", "features"):
+        np.testing.assert_allclose(merged[name], whole[name], rtol=1e-5, atol=1e-5)
+    assert merged["features"].dtype == np.float32
+    shards.remove()
+    assert not tmp_path.exists()
+
+
+def test_shards_that_overlap_do_no_harm(tmp_path: Path) -> None:
+    shards = Shards(tmp_path, 60)
+    for indices in (range(0, 40), range(30, 60), range(10, 20)):
+        files.write_arrays(shards.path(indices), made(indices))
+    np.testing.assert_allclose(shards.merge()["features"], made(range(60))["features"], rtol=1e-5, atol=1e-5)
+
+
+def test_a_trial_with_a_gap_is_not_merged(tmp_path: Path) -> None:
+    shards = Shards(tmp_path, 60)
+    files.write_arrays(shards.path(range(0, 50)), made(range(0, 50)))
+    with pytest.raises(ArbenchError, match="lacks 10 of 60 images"):
+        shards.merge()
+
+
+def test_labels_are_balanced_and_depend_on_the_index_alone() -> None:
+    assert list(made(range(5, 10))["labels"]) == [1, 0, 1, 0, 1]
+
+
+def test_another_extractor_sees_the_same_images() -> None:
+    beside = TinyExtractor()
+    beside.name = "beside"
+    found = shard(FakeMethod.load("tiny"), [TinyExtractor(), beside], TRIAL, range(4))
+    np.testing.assert_array_equal(found["features beside"], found["features"])
+
+
+def test_the_summary_tells_mean_and_spread_of_the_steps_taken() -> None:
+    arrays = {"steps": np.array([2, 4, 4, 2]), "seconds": np.array(1.5)}
+    assert summary(arrays) == {"images": 4, "steps_mean": 3.0, "steps_std": 1.0, "seconds": 1.5}
+
+
+def test_images_are_rounded_and_clamped() -> None:
+    images = torch.tensor([-0.1, 0.0, 0.4 / 255, 0.6 / 255, 1.0, 1.1])
+    assert to_uint8(images).tolist() == [0, 0, 0, 1, 255, 255]
+    with pytest.raises(ArbenchError, match="not finite"):
+        to_uint8(torch.tensor([0.5, float("nan")]))
