@@ -164,6 +164,28 @@ def sparsity(
     return _save(fig, folder, f"{y.name}-{knob}", f"{y.title} against {knob}", caption)
 
 
+def guidance(
+    settings: pd.DataFrame, board: pd.DataFrame, y: Measure, looks: Mapping[str, Style], folder: Path
+) -> Drawn | None:
+    """Draw y against guidance, each method at the knobs of its row in ``board``. None if none has two."""
+    chosen = settings.merge(board[["method", "knobs"]], on=["method", "knobs"])
+    rows = chosen[chosen[y.name].notna() & chosen["cfg"].notna()]
+    if rows.empty or rows.groupby("method")["cfg"].nunique().max() < 2:
+        return None
+    fig, ax = _axes()
+    for name in present(looks, rows):
+        own, look = rows[rows["method"] == name], looks[name]
+        best = own.loc[own.groupby("cfg")[y.name].idxmin()].sort_values("cfg")
+        ax.plot(best["cfg"], best[y.name], color=look.colour, lw=1.6, alpha=0.85, zorder=3)
+        _marks(ax, best, "cfg", y.name, look, size=6.5, alpha=1.0)
+    _scale(ax, "y", rows[y.name])
+    ax.set_xlabel("cfg (1 is no guidance)")
+    ax.set_ylabel(f"{y.title}{_hint(y)}")
+    _legend(fig, [looks[name] for name in present(looks, rows)], frontier_line=False)
+    caption = "Each method at its knobs of the leaderboard: where its guidance comes from."
+    return _save(fig, folder, f"{y.name}-cfg", f"{y.title} against guidance", caption)
+
+
 def same_cost(settings: pd.DataFrame, x: Measure, y: Measure, looks: Mapping[str, Style], folder: Path) -> Drawn | None:
     """Draw the sparse methods alone, y against x, each with its own frontier, the dense network beside them and, over
     FLOPs, a line where ActVAR's paper puts its saving. None if nothing sparse was measured."""

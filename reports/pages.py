@@ -121,6 +121,8 @@ def _notes(site: _Site) -> Iterable[str]:
         lacking = int(site.main[name].isna().sum())
         if lacking:
             yield f"Finished trials without {what}: {lacking}; they are in the tables, not in figures that need it."
+    flags = Counter(flag for record in site.records for flag in (record.get("quality") or {}).get("flags") or ())
+    yield from (f"{flag} ({count} trials)." for flag, count in flags.most_common())
     noisy = int(site.main["noisy"].sum())
     if noisy:
         yield f"Trials timed on a noisy machine (interval over 10 % of the median): {noisy}, marked ≈."
@@ -155,7 +157,7 @@ def _write(site: _Site, out: Path) -> Path:
         "marks": marks,
         "measures": [m for m in table.named(site.fid) if m.name not in SMALL],
         "leaderboard": [*_ranked(site, board), *_references(site)],
-        "tradeoffs": _tradeoffs(site, shown, out / "figures"),
+        "tradeoffs": _tradeoffs(site, shown, board, out / "figures"),
         "sparsities": _sparsities(site, out / "figures"),
         "grids": _grids(site, board, out / "images"),
         "columns": images.labels(str(site.rows["preset"].iloc[0])),
@@ -218,7 +220,8 @@ def _ranked(site: _Site, board: pd.DataFrame) -> list[Row]:
     ]  # fmt: skip
     absent = site.rows[~site.rows["method"].isin(board["method"])].drop_duplicates("method")
     return ranked + [
-        Row(row["method"], row["title"], "", {}, failure="no comparable finished trial") for row in table.dicts(absent)
+        Row(row["method"], row["title"], "", {}, failure="no finished trial that has a FID and can be compared")
+        for row in table.dicts(absent)
     ]
 
 
@@ -252,13 +255,14 @@ def _levels(site: _Site, score: str) -> dict[str, float]:
     return {label: float(level) for label, level in found.items() if isinstance(level, int | float)}
 
 
-def _tradeoffs(site: _Site, shown: pd.DataFrame, folder: Path) -> list[Drawn]:
+def _tradeoffs(site: _Site, shown: pd.DataFrame, board: pd.DataFrame, folder: Path) -> list[Drawn]:
     measures = site.measures
     drawn = [
         figures.tradeoff(shown, measures[cost], measures[score], site.looks, _levels(site, score), folder)
         for cost in COSTS
         for score in SCORES
     ]
+    drawn.append(figures.guidance(site.settings, board, measures["fid"], site.looks, folder))
     return [one for one in drawn if one]
 
 

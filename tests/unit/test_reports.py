@@ -141,7 +141,7 @@ def test_a_store_where_all_failed_still_gives_a_page_that_says_so(tmp_path: Path
         fakes_store.fail(record, "generate", "out of memory")
     page = build(fakes_store.write(tmp_path / "store", made, {}), tmp_path / "site").read_text()
     assert "No trial has finished yet." in page
-    assert "no comparable finished trial" in page
+    assert "no finished trial that has a FID" in page
     assert page.count("out of memory") >= 3
     assert "no reference.json" in page
 
@@ -166,6 +166,23 @@ def test_trials_of_another_number_of_images_are_listed_and_not_compared(tmp_path
     assert "Not compared, only listed under all trials: 1 with preset fmnist, 200 images" in page
     board = pd.read_csv(tmp_path / "site" / "leaderboard.csv")
     assert (board["images"] == fakes_store.IMAGES).all()
+
+
+def test_guidance_is_drawn_where_it_was_crossed(tmp_path: Path) -> None:
+    made = fakes_store.records()[:5]  # raster at three guidances, then ear at one
+    build(fakes_store.write(tmp_path / "store", made), tmp_path / "site")
+    assert (tmp_path / "site" / "figures" / "fid-cfg.svg").is_file()
+    build(fakes_store.write(tmp_path / "other", made[2:]), tmp_path / "elsewhere")
+    assert not (tmp_path / "elsewhere" / "figures" / "fid-cfg.svg").exists()
+
+
+def test_what_weakens_a_score_is_told_first(tmp_path: Path) -> None:
+    made = fakes_store.records()[:3]
+    made[0]["quality"]["flags"] = ["FID (fmnist-cnn): samples: 40 images for 128 dimensions"]
+    page = build(fakes_store.write(tmp_path / "store", made), tmp_path / "site").read_text()
+    assert (
+        "40 images for 128 dimensions (1 trials)." in page[page.index('class="notes"') : page.index('id="leaderboard"')]
+    )
 
 
 def test_missing_thumbnails_are_named_in_the_grid(tmp_path: Path) -> None:
