@@ -8,6 +8,7 @@ import faulthandler
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections import Counter, deque
 from collections.abc import Iterator
@@ -120,14 +121,16 @@ def _hand(worker: _Worker, job: Job) -> None:
 
 
 def _stop(workers: list[_Worker]) -> None:
+    """End all workers: an idle one leaves when its pipe closes, others are told to."""
     for worker in workers:
-        worker.process.terminate()
+        worker.pipe.close()
+        if worker.job is not None or not worker.ready:
+            worker.process.terminate()
     for worker in workers:
         worker.process.join(5)
         if worker.process.is_alive():
             worker.process.kill()
             worker.process.join()
-        worker.pipe.close()
         with contextlib.suppress(OSError):
             if not worker.log.stat().st_size:
                 worker.log.unlink()
@@ -164,6 +167,7 @@ def _one_thread() -> Iterator[None]:
 def _work(pipe: Connection, bench: Bench, log: Path) -> None:
     """A worker's life: jobs from the pipe until it is closed, or the driver is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of a terminal's processes: the driver decides
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))  # leaves as one should, not in mid-air
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
