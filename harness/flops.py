@@ -125,9 +125,9 @@ def _classified(func: Any) -> tuple[str, str, Any]:
         return "heavy", str(func), None
     if packet in RULES:
         return "counted", str(packet), RULES[packet]
-    if func._can_decompose():
-        return "composite", str(packet), None
-    return "light" if is_light(packet) else "heavy", str(packet), None
+    if is_light(packet):
+        return "light", str(packet), None
+    return "composite" if func._can_decompose() else "heavy", str(packet), None
 
 
 def part_of(module: nn.Module) -> str | None:

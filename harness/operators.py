@@ -87,7 +87,13 @@ MISSING_RULES: dict[Any, Callable[..., int]] = {
 }
 """What torch's FlopCounterMode counts as nothing though it is heavy; pass it as its ``custom_mapping``."""
 
-RULES: dict[Any, Callable[..., int]] = {**flop_registry, **MISSING_RULES}
+_WHOLE: dict[Any, Callable[..., int]] = {
+    aten.linear: _flops(lambda inputs, weight, *bias: matrix_product(inputs, weight[::-1]), 0, 3),
+    aten.matmul: _flops(matrix_product, 0, 2),
+}
+# In inference mode these arrive before torch has taken them apart, which takes longer than the work itself.
+
+RULES: dict[Any, Callable[..., int]] = {**flop_registry, **MISSING_RULES, **_WHOLE}
 """Operator packet -> FLOPs (2 x MACs) from the operator's arguments and ``out_val``."""
 
 
