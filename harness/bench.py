@@ -50,21 +50,26 @@ class Bench:
 
     def _generate(self, job: Job) -> None:
         path = job.plan.shards.path(job.indices)
-        if not path.exists():  # another runner may have been here
+        if not path.exists() and not job.plan.done("generate"):  # another runner may have been here
             shard = generate.shard(self._method(job.plan), self.extractors(), job.plan.trial, job.indices)
             files.write_arrays(path, shard)
 
     def _quality(self, job: Job) -> None:
-        arrays = self._generated(job.plan)
+        arrays = self.generated(job.plan)
         reference, *others = self.references(job.plan.data)
         beside = [(arrays[f"features {other.extractor}"], other) for other in others]
         found = quality.measure(arrays["features"], arrays["logits"], arrays["labels"], reference, beside)
         files.write_json(job.plan.stages["quality"], {"generate": generate.summary(arrays), "quality": found})
 
-    def _generated(self, plan: Plan) -> generate.Arrays:
+    def generated(self, plan: Plan) -> generate.Arrays:
+        """The merged shards of a trial, which they are replaced by. ArbenchError if some are missing."""
         path = plan.stages["generate"]
         if not path.exists():
-            files.write_arrays(path, plan.shards.merge())
+            try:
+                files.write_arrays(path, plan.shards.merge())
+            except ArbenchError:
+                if not path.exists():  # if it does, another runner has merged the shards and removed them
+                    raise
         plan.shards.remove()
         return files.read_arrays(path)
 

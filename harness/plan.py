@@ -126,12 +126,10 @@ def jobs(planned: Plan, batch: int) -> Iterator[Job]:
 
 def assemble(planned: Plan, instrument: Instrument, about: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The final record and its arrays, from the files of all stages. ``about``: its provenance."""
-    owner = planned.trial.owner
     found = {stage: files.read_json(planned.stages[stage]) for stage in ("quality", "flops", "timing")}
     arrays = files.read_arrays(planned.stages["generate"])
     record = {
         **heading(planned, "done"),
-        "method": {name: getattr(owner, name) for name in ("title", "family", "paper", "differences")},
         "generate": found["quality"]["generate"],
         "quality": found["quality"]["quality"],
         "flops": found["flops"]["flops"],
@@ -150,6 +148,7 @@ def heading(planned: Plan, status: str) -> dict[str, Any]:
         "status": status,
         "failure": None,
         "trial": planned.trial.settings(),
+        "method": {name: getattr(planned.trial.owner, name) for name in ("title", "family", "paper", "differences")},
     }
 
 

@@ -167,8 +167,10 @@ class Run:
             progress.close()
 
     def _fail(self, planned: Plan, failure: Failure, progress: Progress) -> None:
-        """Record a trial as failed."""
+        """Record a trial as failed, unless another runner has finished it meanwhile."""
         self._failed.add(planned.key)
+        if _status(self._store.read(planned.name, planned.key)) == "done":
+            return
         progress.say(f"failed: {planned.name}: {failure.stage}: {failure.reason}")
         about = origin(planned, self._instrument, {**self._about, "finished": provenance.now()})
         self._store.write({**heading(planned, "failed"), "failure": asdict(failure), "provenance": about})

@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness import files
+from harness.bench import Bench
 from harness.errors import ArbenchError
+from harness.plan import Plan
 from harness.sampling import Sampling
 from harness.stages.generate import THUMBNAILS, Shards, shard, summary, to_uint8
 from harness.trial import Trial
@@ -92,3 +94,21 @@ def test_images_are_rounded_and_clamped() -> None:
     assert to_uint8(images).tolist() == [0, 0, 0, 1, 255, 255]
     with pytest.raises(ArbenchError, match="not finite"):
         to_uint8(torch.tensor([0.5, float("nan")]))
+
+
+def test_shards_that_another_runner_merges_meanwhile_are_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shards = Shards(tmp_path / "shards", 60)
+    files.write_arrays(shards.path(range(60)), made(range(60)))
+    stages = {"generate": tmp_path / "generated.npz"}
+    planned = Plan(TRIAL, "fake", "key", tmp_path, stages, "tiny", {})
+    real = Shards.merge
+
+    def overtaken(self: Shards) -> dict[str, np.ndarray]:
+        files.write_arrays(stages["generate"], real(self))
+        self.remove()
+        return real(self)
+
+    monkeypatch.setattr(Shards, "merge", overtaken)
+    assert len(Bench([], tmp_path).generated(planned)["steps"]) == 60

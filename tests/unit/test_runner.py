@@ -170,8 +170,24 @@ def test_a_run_killed_at_ten_random_moments_ends_as_an_undisturbed_one(
     assert not list((small / "store").rglob("shards"))
 
 
+def test_two_runners_on_one_store_leave_what_one_leaves(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cli.main(command(small, store="alone"))
+    monkeypatch.setenv(sweeping.SLEEP, "0.02")
+    children = [_fork(lambda: cli.main(command(small))), _fork(lambda: cli.main([*command(small), "--batch", "5"]))]
+    assert [_exit_code(child) for child in children] == [0, 0]
+    assert results(small / "store") == results(small / "alone")
+
+
 def _forked(run: Callable[[], int], kill_after: float | None = None) -> int:
     """Run in a fork of this process, which has loaded torch already; kill -9 it after some seconds."""
+    child = _fork(run)
+    if kill_after is not None:
+        time.sleep(kill_after)
+        os.kill(child, signal.SIGKILL)
+    return _exit_code(child)
+
+
+def _fork(run: Callable[[], int]) -> int:
     child = os.fork()
     if not child:
         code = 99
@@ -180,9 +196,10 @@ def _forked(run: Callable[[], int], kill_after: float | None = None) -> int:
             code = run()
         finally:
             os._exit(code)
-    if kill_after is not None:
-        time.sleep(kill_after)
-        os.kill(child, signal.SIGKILL)
+    return child
+
+
+def _exit_code(child: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
