@@ -58,6 +58,14 @@ class Decoder(nn.Sequential):
             nn.SiLU(),
             nn.Conv2d(16, 1, 3, padding=1),
         )
+        self.channels, self.width = channels, width
+
+    def macs(self) -> int:
+        """Closed form: MACs an image of all convolutions."""
+        c, w = self.channels, self.width
+        at7 = 9 * c * 2 * w + 2 * 9 * (2 * w) ** 2 + 2 * w * 4 * w
+        at14 = 9 * w * w + 2 * 9 * w * w + 9 * w * 4 * 16
+        return 7 * 7 * at7 + 14 * 14 * at14 + 28 * 28 * 9 * 16
 
 
 def to_unit(x: Tensor) -> Tensor:

@@ -30,9 +30,14 @@ def tokenizer_weights(name: str) -> Path:
     return FOLDER / f"{name}.safetensors"
 
 
+def new_tokenizer(name: str) -> Tokenizer:
+    """A tokenizer with random weights."""
+    return BUILDERS[name]()
+
+
 def load_tokenizer(name: str, weights: Path | None = None) -> Tokenizer:
     """A trained tokenizer in eval mode."""
-    module = BUILDERS[name]()
+    module = new_tokenizer(name)
     read_weights(weights or tokenizer_weights(name), module)
     return module
 
@@ -88,7 +93,7 @@ def tokenizer_figures(tokenizer: Tokenizer, context: Context) -> dict[str, float
 def _prepare(name: str, context: Context) -> tuple[Trainee, Sequence[Tensor]]:
     perceptual = PerceptualNet()
     read_weights(PERCEPTUAL_WEIGHTS, perceptual)
-    return TokenizerTrainee(BUILDERS[name](), perceptual), (context.training.images,)
+    return TokenizerTrainee(new_tokenizer(name), perceptual), (context.training.images,)
 
 
 def _exported(trainee: Trainee) -> nn.Module:

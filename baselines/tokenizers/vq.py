@@ -80,6 +80,10 @@ class Quantiser(nn.Module):
         """tokens [B, 49] -> vectors [B, C, 7, 7]."""
         return self.codebook.codes[tokens].permute(0, 2, 1).unflatten(2, (GRID, GRID))
 
+    def lookup_macs(self) -> int:
+        """Closed form: MACs an image of ``lookup``."""
+        return 0
+
 
 class MultiScaleQuantiser(Quantiser):
     """Residual over scales: at each scale the residual is averaged down, quantised, interpolated up and smoothed by phi.
@@ -130,8 +134,21 @@ class MultiScaleQuantiser(Quantiser):
         """tokens [B, positions] -> one [B, side^2] a scale."""
         return list(tokens.split([side * side for side in self.scales], 1))
 
+    def inputs(self, tokens: Tensor) -> Tensor:
+        """tokens [B, positions] -> what VAR sees of them, [B, positions - 1, C]: for each scale but the first, the canvas of
+        the scales before, averaged down."""
+        canvas = torch.zeros(len(tokens), self.codebook.codes.shape[1], GRID, GRID, device=tokens.device)
+        seen = []
+        for scale, part in enumerate(self.split(tokens)[:-1]):
+            canvas = canvas + self.grow(part, scale)
+            seen.append(self.shrink(canvas, scale + 1).flatten(2).transpose(1, 2))
+        return torch.cat(seen, 1)
+
     def lookup(self, tokens: Tensor) -> Tensor:
         return torch.stack([self.grow(part, scale) for scale, part in enumerate(self.split(tokens))]).sum(0)
+
+    def lookup_macs(self) -> int:
+        return len(self.scales) * 9 * self.codebook.codes.shape[1] ** 2 * GRID * GRID
 
 
 class Tokenizer(nn.Module):
@@ -162,6 +179,10 @@ class Tokenizer(nn.Module):
     def decode(self, tokens: Tensor) -> Tensor:
         """tokens [B, positions] -> images [B, 1, 28, 28] in [0, 1]."""
         return to_unit(self.decoder(self.quantiser.lookup(tokens)))
+
+    def decode_macs(self) -> int:
+        """Closed form: MACs an image of ``decode``."""
+        return self.quantiser.lookup_macs() + self.decoder.macs()
 
 
 def single_scale(size: int = 512, channels: int = 16, width: int = 32) -> Tokenizer:

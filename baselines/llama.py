@@ -1,0 +1,199 @@
+"""LlamaGen's transformer (arXiv 2406.06525; FoundationVision/LlamaGen): RMSNorm, SwiGLU, 2-D RoPE, KV cache; and the adaLN
+that EAR adds to it (facts/METHODS.md). Raster AR and next-set prediction are both built from this block.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from baselines.attention import attend
+
+
+class RMSNorm(nn.Module):
+    """x / rms(x) * weight over the last dimension."""
+
+    def __init__(self, dim: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.weight, self.eps = nn.Parameter(torch.ones(dim)), eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x, x.shape[-1:], self.weight, self.eps)
+
+
+def rope_table(grid: int, head_dim: int, base: float = 10000.0) -> Tensor:
+    """Rotations of 2-D RoPE, [1 + grid^2, head_dim / 2, 2] (cos, sin): first half of the pairs by row, second by column.
+
+    Entry 0, the class token's, is all zeros, as in LlamaGen's code: its query and key vanish, only its value counts.
+    """
+    quarter = head_dim // 4
+    freqs = base ** (-torch.arange(quarter) / quarter)
+    angles = torch.outer(torch.arange(grid), freqs)
+    rows = angles[:, None, :].expand(grid, grid, quarter)
+    both = torch.cat([rows, rows.transpose(0, 1)], -1).flatten(0, 1)
+    places = torch.stack([both.cos(), both.sin()], -1)
+    return torch.cat([torch.zeros(1, *places.shape[1:]), places])
+
+
+def rotate(x: Tensor, rope: Tensor) -> Tensor:
+    """x [B, n, heads, head_dim] turned by rope [B or 1, n, head_dim / 2, 2]; neighbouring values make a pair."""
+    even, odd = x.unflatten(-1, (-1, 2)).unbind(-1)
+    cos, sin = rope.to(x.dtype).unsqueeze(-3).unbind(-1)
+    return torch.stack([even * cos - odd * sin, odd * cos + even * sin], -1).flatten(-2)
+
+
+@dataclass
+class Slots:
+    """Where this step's tokens live in the KV cache. index: [B or 1, n], the slot each of the n tokens writes; reach: how
+    many slots, from 0, are attended to; bias: [B or 1, 1, n, reach] added to the scores, or None to see them all."""
+
+    index: Tensor
+    reach: int
+    bias: Tensor | None = None
+
+
+@dataclass
+class Cache:
+    """Keys and values of every layer, [B, slots, heads, head_dim] each."""
+
+    keys: list[Tensor] = field(default_factory=list)
+    values: list[Tensor] = field(default_factory=list)
+
+    @classmethod
+    def empty(cls, layers: int, shape: tuple[int, int, int, int], like: Tensor) -> "Cache":
+        """All zeros; shape = (B, slots, heads, head_dim)."""
+        return cls([like.new_zeros(shape) for _ in range(layers)], [like.new_zeros(shape) for _ in range(layers)])
+
+    def write(self, layer: int, slots: Slots, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Store k and v in their slots; returns all that is within reach."""
+        rows = torch.arange(len(k), device=k.device)[:, None]
+        self.keys[layer][rows, slots.index] = k
+        self.values[layer][rows, slots.index] = v
+        return self.keys[layer][:, : slots.reach], self.values[layer][:, : slots.reach]
+
+    def keep(self, rows: Tensor) -> None:
+        """Keep some rows of the batch only."""
+        self.keys = [k[rows] for k in self.keys]
+        self.values = [v[rows] for v in self.values]
+
+
+class Attention(nn.Module):
+    """Self-attention without biases; tokens see what ``bias`` lets them, or the cache's slots."""
+
+    part = "attention"
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.wqkv, self.wo = nn.Linear(dim, 3 * dim, bias=False), nn.Linear(dim, dim, bias=False)
+
+    def forward(self, x: Tensor, rope: Tensor, bias: Tensor | None, store: tuple[Cache, int, Slots] | None) -> Tensor:
+        q, k, v = self.wqkv(x).unflatten(-1, (3, self.heads, -1)).unbind(2)
+        q, k = rotate(q, rope), rotate(k, rope)
+        if store is not None:
+            cache, layer, slots = store
+            k, v = cache.write(layer, slots, k, v)
+            bias = slots.bias
+        out: Tensor = self.wo(attend(q, k, v, bias, q.shape[-1] ** -0.5))
+        return out
+
+
+class FeedForward(nn.Module):
+    """SwiGLU: w2(silu(w1 x) * w3 x)."""
+
+    part = "ffn"
+
+    def __init__(self, dim: int, hidden: int) -> None:
+        super().__init__()
+        self.w1, self.w3 = nn.Linear(dim, hidden, bias=False), nn.Linear(dim, hidden, bias=False)
+        self.w2 = nn.Linear(hidden, dim, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.w2(F.silu(self.w1(x)) * self.w3(x))
+        return out
+
+
+class AdaLN(nn.Sequential):
+    """class embedding [B, dim] -> six modulations [B, 1, dim], in EAR's order: gamma1, gamma2, scale1, scale2, shift1,
+    shift2."""
+
+    part = "condition"
+
+    def __init__(self, dim: int) -> None:
+        super().__init__(nn.SiLU(), nn.Linear(dim, 6 * dim))
+
+    def forward(self, condition: Tensor) -> list[Tensor]:
+        out: Tensor = super().forward(condition)
+        return list(out.unsqueeze(1).chunk(6, -1))
+
+
+class Block(nn.Module):
+    """Attention and SwiGLU around pre-norms; with ``adaln`` both are modulated by the class (EAR)."""
+
+    def __init__(self, dim: int, heads: int, hidden: int, adaln: bool) -> None:
+        super().__init__()
+        self.attention, self.feed_forward = Attention(dim, heads), FeedForward(dim, hidden)
+        self.attention_norm, self.ffn_norm = RMSNorm(dim), RMSNorm(dim)
+        self.ada_lin = AdaLN(dim) if adaln else None
+
+    def forward(
+        self,
+        x: Tensor,
+        rope: Tensor,
+        bias: Tensor | None,
+        modulation: list[Tensor] | None,
+        store: tuple[Cache, int, Slots] | None,
+    ) -> Tensor:
+        if modulation is None:
+            x = x + self.attention(self.attention_norm(x), rope, bias, store)
+            return x + self.feed_forward(self.ffn_norm(x))  # type: ignore[no-any-return]
+        gamma1, gamma2, scale1, scale2, shift1, shift2 = modulation
+        x = x + gamma1 * self.attention(self.attention_norm(x) * (1 + scale1) + shift1, rope, bias, store)
+        return x + gamma2 * self.feed_forward(self.ffn_norm(x) * (1 + scale2) + shift2)  # type: ignore[no-any-return]
+
+
+class Trunk(nn.Module):
+    """Blocks, final norm and head over [class, places...]. Subclasses say what goes in.
+
+    classes + 1 rows embed the class: the last is "no class", for guidance. Heads: dim / heads must be a multiple of 4.
+    """
+
+    rope: Tensor
+
+    def __init__(self, vocabulary: int, grid: int, classes: int, dim: int, layers: int, heads: int, adaln: bool) -> None:
+        super().__init__()
+        hidden = -(-(8 * dim // 3) // 32) * 32
+        self.dim, self.heads, self.classes, self.grid = dim, heads, classes, grid
+        self.tok_embeddings, self.cls_embedding = nn.Embedding(vocabulary, dim), nn.Embedding(classes + 1, dim)
+        self.layers = nn.ModuleList(Block(dim, heads, hidden, adaln) for _ in range(layers))
+        self.norm, self.output = RMSNorm(dim), nn.Linear(dim, vocabulary, bias=False)
+        self.output.part = "head"  # type: ignore[assignment]
+        self.register_buffer("rope", rope_table(grid, dim // heads), persistent=False)
+        for parameter in self.parameters():
+            if parameter.ndim == 2:
+                nn.init.normal_(parameter, std=0.04)
+
+    def modulations(self, condition: Tensor) -> list[list[Tensor] | None]:
+        """adaLN of every layer from class embeddings [B, dim]: once an image."""
+        return [layer.ada_lin(condition) if layer.ada_lin else None for layer in self.layers]
+
+    def run(
+        self,
+        x: Tensor,
+        rope: Tensor,
+        modulations: list[list[Tensor] | None],
+        bias: Tensor | None = None,
+        store: tuple[Cache, Slots] | None = None,
+    ) -> Tensor:
+        """x [B, n, dim] through all layers and the final norm; with ``store`` keys and values go through the cache."""
+        for place, (layer, modulation) in enumerate(zip(self.layers, modulations, strict=True)):
+            x = layer(x, rope, bias, modulation, (store[0], place, store[1]) if store else None)
+        normed: Tensor = self.norm(x)
+        return normed
+
+    def new_cache(self, rows: int, slots: int) -> Cache:
+        """An empty cache."""
+        shape = (rows, slots, self.heads, self.dim // self.heads)
+        return Cache.empty(len(self.layers), shape, self.output.weight)
+

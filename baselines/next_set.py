@@ -1,0 +1,204 @@
+"""Next-set prediction with two streams (EAR, arXiv 2511.15499; facts/METHODS.md), over any order of the places of a grid.
+
+Training sequence: [class, real tokens in order, mask tokens in order]. Real tokens of part i see the class and the real
+tokens of parts <= i; mask tokens of part i see the class, the real tokens of parts < i and the mask tokens of part i, and
+predict their own places. A sampling step feeds the real tokens of the part before and the mask tokens of the next; a mask
+token's key and value lie in its place's slot of the cache until the real token overwrites them.
+
+Ours: places get the 2-D RoPE of where they lie, whatever the order; the sequence has no second class token, which nothing
+would read; every training step draws another schedule, so that one set of weights serves every number of steps.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from baselines.llama import Cache, Slots, Trunk
+from baselines.schedules import ORDERS, SCHEDULES, parts, random_parts
+from baselines.single_scale import SingleScale
+from baselines.training import drop_class
+from harness.errors import ArbenchError
+from harness.method import Generated, Knob, KnobValue, Preset
+from harness.sampling import Sampling, draw, guide
+
+WINDOW = 13
+"""Mask tokens a step of adaptive decoding: the largest ring of a 7x7 grid."""
+
+STEPS = Knob("steps", "int", 13, "decode length: sequential network evaluations", low=1, high=49, axis=True)
+SCHEDULE = Knob(
+    "schedule", "choice", "growing", "part sizes: rings (7 steps), half-rings (13), growing or equal", choices=SCHEDULES
+)
+ADAPTIVE = Knob(
+    "adaptive",
+    "float",
+    0.0,
+    "accept the longest prefix whose every token's predicted entropy is at most this many nats; 0 is off, then steps and "
+    "schedule count",
+    low=0,
+    high=10,
+    axis=True,
+)
+
+
+class NextSetNetwork(Trunk):
+    """LlamaGen's trunk with adaLN and one mask embedding; ``order`` names the order of the places."""
+
+    order: Tensor
+
+    def __init__(self, order: str, **config: Any) -> None:
+        super().__init__(adaln=True, **config)
+        self.mask_token = nn.Parameter(torch.randn(1, 1, self.dim) * 0.02)
+        self.register_buffer("order", torch.tensor(ORDERS[order](self.grid)), persistent=False)
+        places = self.rope[1:][self.order]
+        self.rope = torch.cat([self.rope[:1], places, torch.zeros_like(places[:1])])  # the last: a slot for padding
+
+    def logits(self, tokens: Tensor, labels: Tensor, sizes: list[int]) -> Tensor:
+        """Teacher-forced: tokens [B, T] in raster order, labels [B] (``classes`` is no class), part sizes -> [B, T, V] in
+        raster order."""
+        total = tokens.shape[1]
+        condition = self.cls_embedding(labels)
+        real = self.tok_embeddings(tokens[:, self.order])
+        x = torch.cat([condition[:, None], real, self.mask_token.expand(len(tokens), total, -1)], 1)
+        rope = torch.cat([self.rope[: total + 1], self.rope[1 : total + 1]])[None]
+        part = torch.repeat_interleave(torch.arange(1, len(sizes) + 1), torch.tensor(sizes)).to(x.device)
+        own = torch.cat([part.new_zeros(1), part, part])
+        masked = torch.arange(2 * total + 1, device=x.device) > total
+        sees_real = ~masked & (own[None, :] <= (own - masked.long())[:, None])
+        sees_mask = masked & masked[:, None] & (own[None, :] == own[:, None])
+        bias = torch.zeros(sees_real.shape, device=x.device).masked_fill(~(sees_real | sees_mask), -torch.inf)
+        out = self.output(self.run(x, rope, self.modulations(condition), bias)[:, total + 1 :])
+        return out[:, self.order.argsort()]  # type: ignore[no-any-return]
+
+    def loss(self, tokens: Tensor, labels: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        """Cross-entropy a token, in nats, on one random schedule."""
+        seed = int(torch.randint(2**31, (), generator=generator))
+        sizes = random_parts(tokens.shape[1], np.random.default_rng(seed))
+        logits = self.logits(tokens, drop_class(labels, self.classes, generator), sizes)
+        return {"loss": F.cross_entropy(logits.float().flatten(0, 1), tokens.flatten())}
+
+
+@dataclass
+class _Rows:
+    """Rows still being decoded. Slot 0 is the class, slot 1 + p the p-th place in order, the last slot takes padding.
+
+    index: [A] which rows of the batch; known: [A, slots] tokens; fed, filled: [A], or [1] if alike in all rows: how many
+    slots hold final keys and values, and how many are decided.
+    """
+
+    index: Tensor
+    known: Tensor
+    fed: Tensor
+    filled: Tensor
+
+
+class NextSet(SingleScale):
+    """What EAR and the order controls share."""
+
+    knobs: ClassVar[tuple[Knob, ...]] = (STEPS, SCHEDULE)
+    weights_folder: ClassVar[Path] = Path(__file__).parent / "weights"
+    network: NextSetNetwork
+
+    @classmethod
+    def new_network(cls, preset: Preset) -> NextSetNetwork:
+        return NextSetNetwork(**preset.network)
+
+    def sizes(self, knobs: Mapping[str, KnobValue]) -> list[int]:
+        """The part sizes that ``steps`` and ``schedule`` ask for."""
+        return parts(str(knobs["schedule"]), self.positions, int(knobs["steps"]))
+
+    def schedule(self, knobs: Mapping[str, KnobValue]) -> list[list[int]]:
+        order = self.network.order.tolist()
+        ends = np.cumsum([0, *self.sizes(knobs)])
+        return [order[start:end] for start, end in zip(ends, ends[1:], strict=False)]
+
+    @torch.inference_mode()
+    def sample(self, labels: Tensor, noise: Tensor, knobs: Mapping[str, KnobValue], sampling: Sampling) -> Generated:
+        net, total = self.network, self.positions
+        threshold = float(knobs.get("adaptive", 0.0))
+        if threshold and sampling.cfg_schedule != "constant":
+            raise ArbenchError("adaptive decoding needs cfg_schedule = constant: its number of steps is not known ahead")
+        sizes = [WINDOW] * total if threshold else self.sizes(knobs)
+        condition = net.cls_embedding(self.branches(labels, sampling))
+        cache, modulations = net.new_cache(len(condition), total + 2), net.modulations(condition)
+        alike = 1 if not threshold else len(labels)
+        rows = _Rows(
+            torch.arange(len(labels), device=labels.device),
+            labels.new_zeros(len(labels), total + 2),
+            labels.new_zeros(alike),
+            labels.new_ones(alike),
+        )
+        tokens, steps = torch.zeros_like(rows.known[:, 1:-1]), torch.zeros_like(labels)
+        for step, size in enumerate(sizes):
+            logits, slots = self._step(rows, cache, modulations, condition, size)
+            logits = guide(logits, sampling, step, len(sizes))
+            place = (slots - 1).clamp(max=total - 1)
+            drawn = draw(logits, noise[rows.index].gather(1, net.order[place].expand(len(rows.index), -1)), sampling)
+            rows.known.scatter_(1, slots.expand_as(drawn), drawn)
+            accepted = _prefix(logits, threshold) if threshold else torch.full_like(rows.filled, size)
+            rows.fed, rows.filled = rows.filled, (rows.filled + accepted).clamp(max=total + 1)
+            steps[rows.index] += 1
+            tokens[rows.index] = rows.known[:, 1:-1]
+            going = (rows.filled <= total).expand(len(rows.index))
+            if not going.any():
+                break
+            if threshold and not going.all():
+                rows = _Rows(rows.index[going], rows.known[going], rows.fed[going], rows.filled[going])
+                branches = going.repeat(1 + sampling.guided)
+                cache.keep(branches)
+                condition = condition[branches]
+                modulations = [[m[branches] for m in layer] for layer in modulations if layer]
+        return Generated(tokens[:, net.order.argsort()], steps)
+
+    def _step(
+        self, rows: _Rows, cache: Cache, modulations: list[list[Tensor] | None], condition: Tensor, size: int
+    ) -> tuple[Tensor, Tensor]:
+        """One network evaluation: logits [rows of all branches, masks, V] and the masks' slots [A or 1, masks]."""
+        net, total = self.network, self.positions
+        padding, branches = total + 1, len(condition) // len(rows.index)
+        before = rows.fed[:, None] + torch.arange(int((rows.filled - rows.fed).max()), device=rows.fed.device)
+        before = before.masked_fill(before >= rows.filled[:, None], padding)
+        masks = rows.filled[:, None] + torch.arange(min(size, total + 1 - int(rows.filled.min())), device=rows.fed.device)
+        masks = masks.clamp(max=padding)
+        reach = min(int(masks.max()) + 1, padding)
+        if int(rows.fed.max()) == 0:
+            real = condition[:, None]
+        else:
+            known = rows.known.gather(1, before.expand(len(rows.known), -1))
+            real = net.tok_embeddings(known).repeat(branches, 1, 1)
+        x = torch.cat([real, net.mask_token.expand(len(condition), masks.shape[1], -1)], 1)
+        index = torch.cat([before, masks], 1)
+        limit = torch.cat([rows.filled[:, None].expand_as(before), (masks[:, -1:] + 1).expand_as(masks)], 1)
+        hidden = torch.arange(reach, device=x.device) >= limit[..., None]
+        bias = torch.zeros(hidden.shape, device=x.device).masked_fill(hidden, -torch.inf)[:, None]
+        if len(index) > 1:
+            index, bias = index.repeat(branches, 1), bias.repeat(branches, 1, 1, 1)
+        out = net.run(x, net.rope[index], modulations, store=(cache, Slots(index, reach, bias)))
+        return net.output(out[:, before.shape[1] :]), masks
+
+    def closed_form(self, knobs: Mapping[str, KnobValue], sampling: Sampling) -> dict[str, float]:
+        if knobs.get("adaptive"):
+            raise ArbenchError("adaptive decoding has no closed form: its steps depend on what is generated")
+        steps, before, filled = [], 1, 1
+        for size in self.sizes(knobs):
+            steps.append((before + size, filled + size, size))
+            before, filled = size, filled + size
+        return self.macs(steps, sampling)
+
+
+def _prefix(logits: Tensor, threshold: float) -> Tensor:
+    """How many tokens of the longest prefix have an entropy of at most ``threshold`` nats, at least 1; logits [A, n, V]."""
+    log_p = logits.log_softmax(-1)
+    sure = -(log_p.exp() * log_p).sum(-1) <= threshold
+    return sure.long().cumprod(1).sum(1).clamp(min=1)
+
+
+def next_set_preset(order: str) -> dict[str, Preset]:
+    """The ``fmnist`` preset, the same for every order."""
+    config = {"vocabulary": 512, "grid": 7, "classes": 10, "dim": 96, "layers": 4, "heads": 4, "order": order}
+    return {"fmnist": Preset("fmnist", "fmnist", "vq-fmnist", config, Sampling(cfg=1.5), 10, (1, 28, 28))}

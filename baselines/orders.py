@@ -1,0 +1,32 @@
+"""The order controls: EAR's network, schedules and training on another order of the places.
+
+What they lose or gain against ``ear`` is due to the order alone; they tell whether the spiral is what helps.
+"""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from baselines.next_set import NextSet, next_set_preset
+from harness.method import Preset
+
+
+class RasterBlocks(NextSet):
+    """Next-set prediction row by row: several neighbours of a row at once."""
+
+    name: ClassVar[str] = "raster-blocks"
+    title: ClassVar[str] = "Raster blocks"
+    family: ClassVar[str] = "order control"
+    paper: ClassVar[str] = "control of arbench (naive raster multi-token prediction, cf. PAR, arXiv 2412.15119)"
+    differences: ClassVar[str] = "EAR's network and schedules, raster order"
+    presets: ClassVar[Mapping[str, Preset]] = next_set_preset("raster")
+
+
+class RandomOrder(NextSet):
+    """Next-set prediction in one random order, the same for every image, so that parts hold distant places."""
+
+    name: ClassVar[str] = "random-order"
+    title: ClassVar[str] = "Random order"
+    family: ClassVar[str] = "order control"
+    paper: ClassVar[str] = "control of arbench (distant tokens together, cf. PAR, arXiv 2412.15119)"
+    differences: ClassVar[str] = "EAR's network and schedules, one fixed random order"
+    presets: ClassVar[Mapping[str, Preset]] = next_set_preset("scattered")

@@ -1,0 +1,85 @@
+"""Raster AR: LlamaGen's next-token prediction, row by row (arXiv 2406.06525, section 2.2)."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from baselines.llama import Slots, Trunk
+from baselines.single_scale import SingleScale
+from baselines.training import drop_class
+from harness.method import Generated, KnobValue, Preset
+from harness.sampling import Sampling, draw, guide
+
+
+class RasterNetwork(Trunk):
+    """[class, t_0 .. t_{T-2}] -> logits of t_0 .. t_{T-1}, causal."""
+
+    def __init__(self, **config: Any) -> None:
+        super().__init__(adaln=False, **config)
+
+    def logits(self, tokens: Tensor, labels: Tensor) -> Tensor:
+        """Teacher-forced: tokens [B, T], labels [B] (``classes`` is no class) -> [B, T, V]."""
+        x = torch.cat([self.cls_embedding(labels)[:, None], self.tok_embeddings(tokens[:, :-1])], 1)
+        length = x.shape[1]
+        bias = torch.full((length, length), -torch.inf, device=x.device).triu(1)
+        out: Tensor = self.output(self.run(x, self.rope[None, :length], [None] * len(self.layers), bias))
+        return out
+
+    def loss(self, tokens: Tensor, labels: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        """Cross-entropy a token, in nats."""
+        logits = self.logits(tokens, drop_class(labels, self.classes, generator))
+        return {"loss": F.cross_entropy(logits.float().flatten(0, 1), tokens.flatten())}
+
+
+class Raster(SingleScale):
+    """Raster AR (LlamaGen)."""
+
+    name: ClassVar[str] = "raster"
+    title: ClassVar[str] = "Raster AR"
+    family: ClassVar[str] = "raster"
+    paper: ClassVar[str] = "Sun et al., arXiv 2406.06525 (LlamaGen)"
+    differences: ClassVar[str] = (
+        "next-token, raster order, causal; LlamaGen block without adaLN, so more layers for the same parameters"
+    )
+    presets: ClassVar[Mapping[str, Preset]] = {
+        "fmnist": Preset(
+            name="fmnist",
+            data="fmnist",
+            tokenizer="vq-fmnist",
+            network={"vocabulary": 512, "grid": 7, "classes": 10, "dim": 96, "layers": 6, "heads": 4},
+            sampling=Sampling(cfg=1.5),
+            classes=10,
+            image=(1, 28, 28),
+        )
+    }
+    weights_folder: ClassVar[Path] = Path(__file__).parent / "weights"
+    network: RasterNetwork
+
+    @classmethod
+    def new_network(cls, preset: Preset) -> RasterNetwork:
+        return RasterNetwork(**preset.network)
+
+    def schedule(self, knobs: Mapping[str, KnobValue]) -> list[list[int]]:
+        return [[place] for place in range(self.positions)]
+
+    @torch.inference_mode()
+    def sample(self, labels: Tensor, noise: Tensor, knobs: Mapping[str, KnobValue], sampling: Sampling) -> Generated:
+        net, total = self.network, self.positions
+        condition = self.branches(labels, sampling)
+        cache = net.new_cache(len(condition), total)
+        x = net.cls_embedding(condition)[:, None]
+        tokens: list[Tensor] = []
+        for place in range(total):
+            slots = Slots(torch.tensor([[place]], device=x.device), place + 1)
+            out = net.run(x, net.rope[None, place : place + 1], [None] * len(net.layers), store=(cache, slots))
+            logits = guide(net.output(out[:, 0]), sampling, place, total)
+            tokens.append(draw(logits, noise[:, place], sampling))
+            x = net.tok_embeddings(tokens[-1].repeat(len(condition) // len(labels)))[:, None]
+        return Generated(torch.stack(tokens, 1), torch.full((len(labels),), total))
+
+    def closed_form(self, knobs: Mapping[str, KnobValue], sampling: Sampling) -> dict[str, float]:
+        return self.macs([(1, place + 1, 1) for place in range(self.positions)], sampling)

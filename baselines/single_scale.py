@@ -1,0 +1,100 @@
+"""What methods over a single grid of tokens share: loading, guidance branches, decoding, counting."""
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+
+from baselines.llama import Trunk
+from baselines.tokenizers.recipes import load_tokenizer, new_tokenizer, tokenizer_weights
+from baselines.training import GeneratorTrainee
+from harness.checkpoint import read_weights, sha256
+from harness.method import Method, Preset, Provenance
+from harness.sampling import Sampling
+from harness.training import Trainee
+
+
+class Bundled(Method):
+    """A method whose weights are one safetensors file for the network and one for the tokenizer."""
+
+    weights_folder: ClassVar[Path]
+
+    @classmethod
+    @abstractmethod
+    def new_network(cls, preset: Preset) -> nn.Module:
+        """The network with random weights."""
+
+    @classmethod
+    def trainee(cls, network: nn.Module, tokenizer: nn.Module) -> Trainee:
+        """What trains the network on the tokenizer's tokens."""
+        return GeneratorTrainee(network)
+
+    @classmethod
+    def bundled_weights(cls, preset: str) -> Path:
+        """Where the network's bundled weights are."""
+        return cls.weights_folder / f"{cls.name}-{preset}.safetensors"
+
+    @classmethod
+    def weight_files(cls, preset: str) -> tuple[Path, ...]:
+        return cls.bundled_weights(preset), tokenizer_weights(cls.preset_named(preset).tokenizer)
+
+    def __init__(self, preset: Preset, tokenizer: nn.Module, network: nn.Module, weights: Mapping[str, str]) -> None:
+        super().__init__()
+        self.preset, self.tokenizer, self.network = preset, tokenizer, network
+        self.provenance = Provenance(weights)
+        self.eval()
+
+    @classmethod
+    def build(cls, preset: str) -> Self:
+        found = cls.preset_named(preset)
+        return cls(found, new_tokenizer(found.tokenizer), cls.new_network(found), {})
+
+    @classmethod
+    def load(cls, preset: str, checkpoint: Path | None = None) -> Self:
+        found = cls.preset_named(preset)
+        path = checkpoint or cls.bundled_weights(preset)
+        network = read_weights(path, cls.new_network(found))
+        hashes = {file.name: sha256(file) for file in (path, *cls.weight_files(preset)[1:])}
+        return cls(found, load_tokenizer(found.tokenizer), network, hashes)
+
+    @property
+    def positions(self) -> int:
+        return int(self.tokenizer.positions)  # type: ignore[arg-type]
+
+    @property
+    def vocabulary(self) -> int:
+        return int(self.tokenizer.vocabulary)  # type: ignore[arg-type]
+
+    @torch.inference_mode()
+    def decode(self, tokens: Tensor) -> Tensor:
+        images: Tensor = self.tokenizer.decode(tokens)  # type: ignore[operator]
+        return images
+
+    def branches(self, labels: Tensor, sampling: Sampling) -> Tensor:
+        """Labels [B], followed by "no class" for as many rows if guided."""
+        return torch.cat([labels, torch.full_like(labels, self.preset.classes)]) if sampling.guided else labels
+
+
+class SingleScale(Bundled):
+    """Raster AR and next-set prediction: LlamaGen's trunk over one grid."""
+
+    network: Trunk
+
+    def macs(self, steps: Sequence[tuple[int, int, int]], sampling: Sampling) -> dict[str, float]:
+        """Closed form of ``Method.closed_form``. A step feeds tokens (first), each of which attends to slots (second), and
+        puts some of them (third) through the head."""
+        net, branches = self.network, 1 + sampling.guided
+        dim, layers, hidden = net.dim, len(net.layers), net.layers[0].feed_forward.w1.out_features
+        fed = sum(tokens for tokens, _, _ in steps)
+        attended = sum(tokens * slots for tokens, slots, _ in steps)
+        adaln = 6 * dim * dim if net.layers[0].ada_lin else 0
+        return {
+            "attention": branches * layers * (4 * dim * dim * fed + 2 * dim * attended),
+            "ffn": branches * layers * 3 * dim * hidden * fed,
+            "condition": branches * layers * adaln,
+            "head": branches * dim * self.vocabulary * sum(headed for _, _, headed in steps),
+            "tokenizer": self.tokenizer.decode_macs(),  # type: ignore[operator]
+        }

@@ -1,0 +1,68 @@
+"""What all trained generators have in common: data as tokens, class dropout, equal plans."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from baselines.tokenizers.recipes import load_tokenizer, tokenizer_weights
+from harness.checkpoint import sha256
+from harness.recipe import Context
+from harness.training import Plan, Trainee
+
+CLASS_DROPOUT = 0.1
+EQUAL_PLAN = Plan(epochs=4, batch=125, lr=2.5e-3, warmup=200, ema=0.998, weight_decay=0.03)
+"""The same for every generator: images seen, batches, optimiser."""
+
+
+def drop_class(labels: Tensor, classes: int, generator: torch.Generator) -> Tensor:
+    """A tenth of the labels becomes ``classes``, that is no class: for guidance."""
+    dropped = torch.rand(len(labels), generator=generator) < CLASS_DROPOUT
+    return labels.masked_fill(dropped.to(labels.device), classes)
+
+
+class GeneratorTrainee(Trainee):
+    """A network over a grid's tokens, with its own ``loss(tokens, labels, generator)``."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def loss(self, batch: Sequence[Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+        """batch: tokens [B, positions], labels [B]."""
+        found: dict[str, Tensor] = self.network.loss(*batch, generator)  # type: ignore[operator]
+        return found
+
+
+class ScaleTrainee(Trainee):
+    """A network over the scales of a multi-scale tokenizer; its cross-entropy is a token's, in nats."""
+
+    def __init__(self, network: nn.Module, tokenizer: nn.Module) -> None:
+        super().__init__()
+        self.network, self.tokenizer = network, tokenizer.requires_grad_(False)
+
+    def loss(self, batch: Sequence[Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+        """batch: tokens [B, positions], labels [B]."""
+        tokens, labels = batch
+        with torch.no_grad():
+            seen = self.tokenizer.quantiser.inputs(tokens)  # type: ignore[union-attr, operator]
+        logits = self.network.logits(seen, drop_class(labels, self.network.classes, generator))  # type: ignore[operator]
+        return {"loss": F.cross_entropy(logits.float().flatten(0, 1), tokens.flatten())}
+
+
+@torch.inference_mode()
+def training_tokens(tokenizer: str, context: Context) -> tuple[Tensor, Tensor]:
+    """The training images as tokens [60000, positions], with their labels; kept in ``context.runs`` by content."""
+    training = context.training
+    key = sha256(tokenizer_weights(tokenizer))[:12] + training.sha256[:12]
+    path = Path(context.runs) / f"tokens-{tokenizer}-{key}.pt"
+    if not path.exists():
+        module = load_tokenizer(tokenizer)
+        tokens = torch.cat([module.encode(part.float() / 255) for part in training.images.split(500)])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        torch.save(tokens.short(), partial)
+        partial.replace(path)
+    return torch.load(path, weights_only=True).long(), training.labels

@@ -1,0 +1,307 @@
+"""VAR: next-scale prediction (Tian et al., arXiv 2404.02905; FoundationVision/VAR): adaLN, l2-normed attention, guidance
+ramp, KV cache. Parameter names are those of the published checkpoints.
+"""
+
+from collections.abc import Mapping, Sequence
+from math import log
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from baselines.attention import attend
+from baselines.single_scale import Bundled
+from baselines.tokenizers.vq import GRID, MultiScaleQuantiser
+from baselines.training import ScaleTrainee
+from harness.method import Generated, KnobValue, Preset
+from harness.sampling import Sampling, draw, guide
+from harness.training import Trainee
+
+Past = list[tuple[Tensor, Tensor]]
+
+
+class SelfAttention(nn.Module):
+    """Attention over l2-normalised queries and keys with a learned temperature a head (VAR, section 4, "attn_l2_norm")."""
+
+    part = "attention"
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.scale_mul_1H11 = nn.Parameter(torch.full((1, heads, 1, 1), log(4.0)))
+        self.mat_qkv = nn.Linear(dim, 3 * dim, bias=False)
+        self.q_bias, self.v_bias = nn.Parameter(torch.zeros(dim)), nn.Parameter(torch.zeros(dim))
+        self.register_buffer("zero_k_bias", torch.zeros(dim))
+        self.zero_k_bias: Tensor
+        self.proj = nn.Linear(dim, dim)
+
+    def queries(self, x: Tensor) -> Tensor:
+        """x [B, n, dim] -> [B, n, heads, head_dim], scaled."""
+        q = F.linear(x, self.mat_qkv.weight[: x.shape[-1]], self.q_bias).unflatten(-1, (self.heads, -1))
+        return self.scaled(q)
+
+    def keys_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x [B, n, dim] -> keys (normalised) and values, [B, n, heads, head_dim] each."""
+        bias = torch.cat([self.zero_k_bias, self.v_bias])
+        k, v = F.linear(x, self.mat_qkv.weight[x.shape[-1] :], bias).unflatten(-1, (2, self.heads, -1)).unbind(2)
+        return F.normalize(k, dim=-1), v
+
+    def all_three(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """``queries`` and ``keys_values`` in one product."""
+        bias = torch.cat([self.q_bias, self.zero_k_bias, self.v_bias])
+        q, k, v = F.linear(x, self.mat_qkv.weight, bias).unflatten(-1, (3, self.heads, -1)).unbind(2)
+        return self.scaled(q), F.normalize(k, dim=-1), v
+
+    def scaled(self, q: Tensor) -> Tensor:
+        """Normalised queries times the learned temperature, at most 100."""
+        return F.normalize(q, dim=-1) * self.scale_mul_1H11.clamp(max=log(100.0)).exp().transpose(1, 2).to(q.dtype)
+
+    def read(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
+        """Attend and project: [B, n, dim]."""
+        out: Tensor = self.proj(attend(q, k, v, bias, 1.0))
+        return out
+
+
+class FFN(nn.Module):
+    """fc2(gelu(fc1 x)), tanh approximation."""
+
+    part = "ffn"
+
+    def __init__(self, dim: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1, self.fc2 = nn.Linear(dim, hidden), nn.Linear(hidden, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.fc2(F.gelu(self.fc1(x), approximate="tanh"))
+        return out
+
+
+class Modulation(nn.Sequential):
+    """class embedding [B, dim] -> ``count`` modulations [B, 1, dim]."""
+
+    part = "condition"
+
+    def __init__(self, dim: int, count: int) -> None:
+        super().__init__(nn.SiLU(), nn.Linear(dim, count * dim))
+        self.count = count
+
+    def forward(self, condition: Tensor) -> list[Tensor]:
+        out: Tensor = super().forward(condition)
+        return list(out.unsqueeze(1).chunk(self.count, -1))
+
+
+class Block(nn.Module):
+    """adaLN block: modulations in the order gamma1, gamma2, scale1, scale2, shift1, shift2."""
+
+    def __init__(self, dim: int, heads: int, hidden: int) -> None:
+        super().__init__()
+        self.attn, self.ffn, self.ada_lin = SelfAttention(dim, heads), FFN(dim, hidden), Modulation(dim, 6)
+
+    def forward(self, x: Tensor, modulation: list[Tensor], bias: Tensor | None, past: Past | None, place: int) -> Tensor:
+        """x [B, n, dim]; with ``past``, keys and values are appended to its entry ``place`` and all of them attended to."""
+        gamma1, gamma2, scale1, scale2, shift1, shift2 = modulation
+        q, k, v = self.attn.all_three(norm(x) * (1 + scale1) + shift1)
+        k, v = remember(past, place, k, v)
+        x = x + gamma1 * self.attn.read(q, k, v, bias)
+        return x + gamma2 * self.ffn(norm(x) * (1 + scale2) + shift2)  # type: ignore[no-any-return]
+
+
+def norm(x: Tensor) -> Tensor:
+    """Layer norm without weights, eps 1e-6."""
+    return F.layer_norm(x, x.shape[-1:], eps=1e-6)
+
+
+def remember(past: Past | None, place: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    """Append k and v to a layer's past, if there is one; all keys and values."""
+    if past is None:
+        return k, v
+    if place < len(past):
+        k, v = torch.cat([past[place][0], k], 1), torch.cat([past[place][1], v], 1)
+        past[place] = (k, v)
+    else:
+        past.append((k, v))
+    return k, v
+
+
+class Head(nn.Module):
+    """adaLN before the head: modulations scale, shift."""
+
+    part = "head"
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.ada_lin = Modulation(dim, 2)
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        scale, shift = self.ada_lin(condition)
+        return norm(x) * (1 + scale) + shift  # type: ignore[no-any-return]
+
+
+class VARNetwork(nn.Module):
+    """[class, canvases of the scales before] -> logits of every scale. ``classes`` is no class."""
+
+    def __init__(
+        self, vocabulary: int, channels: int, scales: Sequence[int], classes: int, dim: int, layers: int, heads: int
+    ) -> None:
+        super().__init__()
+        self.scales, self.classes, self.dim = tuple(scales), classes, dim
+        length = sum(side * side for side in scales)
+        self.word_embed, self.class_emb = nn.Linear(channels, dim), nn.Embedding(classes + 1, dim)
+        self.word_embed.part = "embedding"  # type: ignore[assignment]
+        std = (1 / dim / 3) ** 0.5
+        self.pos_start = nn.Parameter(torch.randn(1, scales[0] ** 2, dim) * std)
+        self.pos_1LC = nn.Parameter(torch.randn(1, length, dim) * std)
+        self.lvl_embed = nn.Embedding(len(scales), dim)
+        self.blocks = nn.ModuleList(Block(dim, heads, 4 * dim) for _ in range(layers))
+        self.head_nm, self.head = Head(dim), nn.Linear(dim, vocabulary)
+        self.head.part = "head"  # type: ignore[assignment]
+        level = torch.repeat_interleave(torch.arange(len(scales)), torch.tensor([side * side for side in scales]))
+        self.register_buffer("lvl_1L", level[None])
+        self.lvl_1L: Tensor
+        for parameter in self.parameters():
+            if parameter.ndim == 2:
+                nn.init.normal_(parameter, std=0.04)
+
+    def span(self, scale: int) -> slice:
+        """Where a scale's tokens are in the sequence."""
+        start = sum(side * side for side in self.scales[:scale])
+        return slice(start, start + self.scales[scale] ** 2)
+
+    def modulations(self, condition: Tensor) -> list[list[Tensor]]:
+        """adaLN of every block: once an image."""
+        return [block.ada_lin(condition) for block in self.blocks]
+
+    def embed(self, seen: Tensor | None, condition: Tensor, span: slice) -> Tensor:
+        """Inputs of a part of the sequence. seen [B, n, channels]: canvases, or None for the first scale alone;
+        condition [B, dim]: class embeddings, which start the sequence if ``span`` does."""
+        pieces = [condition[:, None] + self.pos_start] if span.start == 0 else []
+        pieces += [self.word_embed(seen)] if seen is not None else []
+        return torch.cat(pieces, 1) + (self.lvl_embed(self.lvl_1L[:, span]) + self.pos_1LC[:, span])
+
+    def run(self, x: Tensor, modulations: list[list[Tensor]], bias: Tensor | None = None, past: Past | None = None) -> Tensor:
+        """All blocks."""
+        for place, (block, modulation) in enumerate(zip(self.blocks, modulations, strict=True)):
+            x = block(x, modulation, bias, past, place)
+        return x
+
+    def read_out(self, x: Tensor, condition: Tensor) -> Tensor:
+        """Hidden states -> logits."""
+        logits: Tensor = self.head(self.head_nm(x, condition))
+        return logits
+
+    def causal(self) -> Tensor:
+        """Bias [L, L]: tokens see their own scale and those before."""
+        level = self.lvl_1L[0]
+        return torch.zeros(len(level), len(level), device=level.device).masked_fill(
+            level[:, None] < level[None, :], -torch.inf
+        )
+
+    def logits(self, seen: Tensor, labels: Tensor) -> Tensor:
+        """Teacher-forced, all scales in one pass: seen [B, L - 1, channels] (``MultiScaleQuantiser.inputs``), labels [B] ->
+        [B, L, V]."""
+        condition = self.class_emb(labels)
+        x = self.embed(seen, condition, slice(0, self.lvl_1L.shape[1]))
+        return self.read_out(self.run(x, self.modulations(condition), self.causal()), condition)
+
+
+class NextScale(Bundled):
+    """What VAR and its sparse versions share."""
+
+    weights_folder: ClassVar[Path] = Path(__file__).parent / "weights"
+    family: ClassVar[str] = "next-scale"
+    network: VARNetwork
+
+    @classmethod
+    def new_network(cls, preset: Preset) -> VARNetwork:
+        return VARNetwork(**preset.network)
+
+    @classmethod
+    def trainee(cls, network: nn.Module, tokenizer: nn.Module) -> Trainee:
+        return ScaleTrainee(network, tokenizer)
+
+    @property
+    def quantiser(self) -> MultiScaleQuantiser:
+        """The tokenizer's multi-scale quantiser."""
+        return self.tokenizer.quantiser  # type: ignore[return-value]
+
+    def schedule(self, knobs: Mapping[str, KnobValue]) -> list[list[int]]:
+        spans = [self.network.span(scale) for scale in range(len(self.network.scales))]
+        return [list(range(span.start, span.stop)) for span in spans]
+
+    def run_scale(self, scale: int, x: Tensor, modulations: list[list[Tensor]], past: Past, knobs: Mapping[str, KnobValue]) -> Tensor:
+        """The blocks at one scale of sampling; sparse versions do less here."""
+        return self.network.run(x, modulations, past=past)
+
+    @torch.inference_mode()
+    def sample(self, labels: Tensor, noise: Tensor, knobs: Mapping[str, KnobValue], sampling: Sampling) -> Generated:
+        net, quantiser, count = self.network, self.quantiser, len(self.network.scales)
+        condition = net.class_emb(self.branches(labels, sampling))
+        modulations, past = net.modulations(condition), Past()
+        canvas = torch.zeros(len(labels), net.word_embed.in_features, GRID, GRID, device=labels.device)
+        seen, tokens = None, []
+        for scale in range(count):
+            span = net.span(scale)
+            x = self.run_scale(scale, net.embed(seen, condition, span), modulations, past, knobs)
+            logits = guide(net.read_out(x, condition), sampling, scale, count)
+            tokens.append(draw(logits, noise[:, span], sampling))
+            if scale + 1 < count:
+                canvas = canvas + quantiser.grow(tokens[-1], scale)
+                seen = quantiser.shrink(canvas, scale + 1).flatten(2).transpose(1, 2)
+                seen = seen.repeat(len(condition) // len(labels), 1, 1)
+        return Generated(torch.cat(tokens, 1), torch.full((len(labels),), count, device=labels.device))
+
+    def dense_macs(self, sampling: Sampling) -> dict[str, float]:
+        """Closed form of the dense network."""
+        net, branches = self.network, 1 + sampling.guided
+        dim, layers, length, past, attended = net.dim, len(net.blocks), self.positions, 0, 0
+        for side in net.scales:
+            past += side * side
+            attended += side * side * past
+        scales, phi = len(net.scales), self.quantiser.lookup_macs() / len(net.scales)
+        return {
+            "attention": branches * layers * (4 * dim * dim * length + 2 * dim * attended),
+            "ffn": branches * layers * 8 * dim * dim * length,
+            "condition": branches * (layers * 6 + scales * 2) * dim * dim,
+            "embedding": branches * (length - net.scales[0] ** 2) * net.word_embed.in_features * dim,
+            "head": branches * dim * self.vocabulary * length,
+            "tokenizer": (scales - 1) * phi + self.tokenizer.decode_macs(),  # type: ignore[operator]
+        }
+
+
+VAR_PRESETS = {
+    "fmnist": Preset(
+        name="fmnist",
+        data="fmnist",
+        tokenizer="msvq-fmnist",
+        network={
+            "vocabulary": 512,
+            "channels": 16,
+            "scales": (1, 2, 3, 4, 5, 7),
+            "classes": 10,
+            "dim": 96,
+            "layers": 4,
+            "heads": 4,
+        },
+        sampling=Sampling(cfg=1.5, cfg_schedule="ramp"),
+        classes=10,
+        image=(1, 28, 28),
+    )
+}
+
+
+class VAR(NextScale):
+    """VAR: next-scale prediction."""
+
+    name: ClassVar[str] = "var"
+    title: ClassVar[str] = "VAR"
+    paper: ClassVar[str] = "Tian et al., arXiv 2404.02905 (VAR)"
+    differences: ClassVar[str] = (
+        "next-scale, 6 scales, 104 tokens of a multi-scale tokenizer; GELU, layer norm, l2-normed attention, learned positions; "
+        "adaLN by class; guidance ramp"
+    )
+    presets: ClassVar[Mapping[str, Preset]] = VAR_PRESETS
+
+    def closed_form(self, knobs: Mapping[str, KnobValue], sampling: Sampling) -> dict[str, float]:
+        return self.dense_macs(sampling)

@@ -1,0 +1,6 @@
+"""All recipes of this package, for the entry-point group ``arbench.recipes``."""
+
+from baselines.generators import generator_recipe
+from methods.ear import EAR
+
+RECIPES = (generator_recipe(EAR),)
