@@ -29,19 +29,23 @@ Case = tuple[str, Method | Callable[[], Method], Mapping[str, KnobValue], Sampli
 """Name, method (or what loads it: one loader shared by many cases is called once), complete knobs, sampling."""
 
 NOISY = 0.10
-"""A row is marked noisy if the interval of its median is wider than this share of the median."""
+"""A row is marked noisy if the 95 % interval of its median is wider than this share of it, or not to be had."""
 
 CONFIDENCE = 0.95
+
+OVERDRAWN_ROUNDS = 3
+"""Rounds after which timing stops whatever the protocol's ``min_rounds``, once twice the budget is spent."""
 
 
 @dataclass(frozen=True)
 class Protocol:
     """How time is taken; stated in every record.
 
-    Latency is the time of one batch of ``latency_batch`` images, throughput comes from batches of ``throughput_batch``.
-    Each case first runs ``warmup`` times unmeasured. Then rounds go on until either budget (``latency_seconds``,
-    ``throughput_seconds``: an average a case, warm-up included) is spent, but never under ``min_rounds`` nor over
-    ``max_rounds``. Six rounds are the fewest that give a 95 % interval of a median. Sampling and decoding are timed
+    Latency is the time of one batch of ``latency_batch`` images, throughput comes from batches of
+    ``throughput_batch``. Each case first runs ``warmup`` times unmeasured. Then rounds go on until either budget
+    (``latency_seconds``, ``throughput_seconds``: an average a case, warm-up included) is spent, but not under
+    ``min_rounds`` nor over ``max_rounds``; on a machine so slow or busy that twice the budget is gone, three rounds
+    are enough. Six rounds are the fewest that give a 95 % interval of a median. Sampling and decoding are timed
     apart, with the device synchronised on both sides of each; weights are loaded, and labels and noise drawn, before
     the clock starts. Images differ from round to round and are the same for all cases.
     """
@@ -90,7 +94,7 @@ def interleaved(
     the others go on. Otherwise the keys are
 
     - ``latency`` (of a batch of ``latency_batch``): ``total_s``, ``tokens_s``, ``decoder_s`` (medians, seconds),
-      ``interval`` of total_s, ``coverage`` (of that interval, 0 to 1: at least 0.95 from six rounds on), ``noisy``,
+      ``interval`` of total_s, ``coverage`` (of that interval, 0 to 1: from six rounds on at least 0.95), ``noisy``,
       ``batch``, ``samples`` and ``decoder_samples`` (seconds, one a round)
     - ``throughput``: the same of a batch of ``throughput_batch``, and ``images_per_s`` with ``images_per_s_interval``
     - ``peak_memory_mb`` and what belongs to it (see harness.memory), ``noisy``, ``threads``, ``device``,
@@ -183,7 +187,9 @@ def _phase(
     for done in range(protocol.max_rounds):
         now = time.perf_counter()
         per_round = (now - first) / max(done, 1)
-        if done >= protocol.min_rounds and now - began + per_round > budget:
+        enough = done >= protocol.min_rounds and now - began + per_round > budget
+        overdrawn = done >= OVERDRAWN_ROUNDS and now - began + per_round > 2 * budget
+        if enough or overdrawn:
             break
         # A fixed order would let one case always run in the cache and heat left by the same other.
         for run in random.Random(done).sample(list(runs), len(runs)):
@@ -246,7 +252,7 @@ def _summary(tokens: Sequence[float], decoder: Sequence[float], batch: int) -> d
         "decoder_s": median(decoder),
         "interval": [low, high],
         "coverage": coverage,
-        "noisy": high - low > NOISY * median(total),
+        "noisy": coverage < CONFIDENCE or high - low > NOISY * median(total),
         "batch": batch,
         "samples": total,
         "decoder_samples": list(decoder),

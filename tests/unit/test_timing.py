@@ -98,11 +98,22 @@ def test_the_default_protocol_times_66_trials_within_four_minutes(monkeypatch: p
     assert all(record[kind]["coverage"] >= 0.95 for record in records for kind in ("latency", "throughput"))
 
 
+def test_a_machine_too_slow_for_the_budget_stops_after_three_rounds_and_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = Clock(drift=0, jitter=0)
+    clock.install(monkeypatch)
+    (found,) = interleaved([case(slow(clock.wait, 10.0))])
+    assert len(found["latency"]["samples"]) == len(found["throughput"]["samples"]) == 3
+    assert found["latency"]["coverage"] == 0.75
+    assert found["noisy"]
+
+
 def test_a_slow_method_gets_the_fewest_rounds_and_a_fast_one_the_most(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(drift=0)
     clock.install(monkeypatch)
     protocol = Protocol(min_rounds=6, max_rounds=20)
-    (sluggish,) = interleaved([case(slow(clock.wait, 10.0))], protocol)
+    (sluggish,) = interleaved([case(slow(clock.wait, 0.13))], protocol)
     (swift,) = interleaved([case(slow(clock.wait, 0.001))], protocol)
     assert len(sluggish["latency"]["samples"]) == len(sluggish["throughput"]["samples"]) == 6
     assert len(swift["latency"]["samples"]) == len(swift["throughput"]["samples"]) == 20
