@@ -10,7 +10,7 @@ from baselines.orders import RandomOrder, RasterBlocks
 from baselines.raster import Raster
 from baselines.single_scale import Bundled
 from baselines.tokenizers.recipes import load_tokenizer
-from baselines.training import EQUAL_PLAN, GeneratorTrainee, training_tokens
+from baselines.training import EQUAL_PLAN, training_tokens
 from baselines.var import VAR
 from harness.recipe import Context, Recipe
 from harness.training import Trainee

@@ -1,12 +1,12 @@
-"""LlamaGen's transformer (arXiv 2406.06525; FoundationVision/LlamaGen): RMSNorm, SwiGLU, 2-D RoPE, KV cache; and the adaLN
-that EAR adds to it (facts/METHODS.md). Raster AR and next-set prediction are both built from this block.
+"""LlamaGen's transformer (arXiv 2406.06525; FoundationVision/LlamaGen): RMSNorm, SwiGLU, 2-D RoPE, KV cache; and the
+adaLN that EAR adds to it (facts/METHODS.md). Raster AR and next-set prediction are both built from this block.
 """
 
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from baselines.attention import attend
 
@@ -23,7 +23,8 @@ class RMSNorm(nn.Module):
 
 
 def rope_table(grid: int, head_dim: int, base: float = 10000.0) -> Tensor:
-    """Rotations of 2-D RoPE, [1 + grid^2, head_dim / 2, 2] (cos, sin): first half of the pairs by row, second by column.
+    """Rotations of 2-D RoPE, [1 + grid^2, head_dim / 2, 2] (cos, sin): first half of the pairs by row, second by
+    column.
 
     Entry 0, the class token's, is all zeros, as in LlamaGen's code: its query and key vanish, only its value counts.
     """
@@ -45,8 +46,9 @@ def rotate(x: Tensor, rope: Tensor) -> Tensor:
 
 @dataclass
 class Slots:
-    """Where this step's tokens live in the KV cache. index: [B or 1, n], the slot each of the n tokens writes; reach: how
-    many slots, from 0, are attended to; bias: [B or 1, 1, n, reach] added to the scores, or None to see them all."""
+    """Where this step's tokens live in the KV cache. index: [B or 1, n], the slot each of the n tokens writes; reach:
+    how many slots, from 0, are attended to; bias: [B or 1, 1, n, reach] added to the scores, or None to see them
+    all."""
 
     index: Tensor
     reach: int
@@ -124,7 +126,7 @@ class AdaLN(nn.Sequential):
         super().__init__(nn.SiLU(), nn.Linear(dim, 6 * dim))
 
     def forward(self, condition: Tensor) -> list[Tensor]:
-        out: Tensor = super().forward(condition)
+        out: Tensor = super().forward(condition)  # type: ignore[no-untyped-call]
         return list(out.unsqueeze(1).chunk(6, -1))
 
 
@@ -147,10 +149,10 @@ class Block(nn.Module):
     ) -> Tensor:
         if modulation is None:
             x = x + self.attention(self.attention_norm(x), rope, bias, store)
-            return x + self.feed_forward(self.ffn_norm(x))  # type: ignore[no-any-return]
+            return x + self.feed_forward(self.ffn_norm(x))
         gamma1, gamma2, scale1, scale2, shift1, shift2 = modulation
         x = x + gamma1 * self.attention(self.attention_norm(x) * (1 + scale1) + shift1, rope, bias, store)
-        return x + gamma2 * self.feed_forward(self.ffn_norm(x) * (1 + scale2) + shift2)  # type: ignore[no-any-return]
+        return x + gamma2 * self.feed_forward(self.ffn_norm(x) * (1 + scale2) + shift2)
 
 
 class Trunk(nn.Module):
@@ -161,12 +163,15 @@ class Trunk(nn.Module):
 
     rope: Tensor
 
-    def __init__(self, vocabulary: int, grid: int, classes: int, dim: int, layers: int, heads: int, adaln: bool) -> None:
+    def __init__(
+        self, vocabulary: int, grid: int, classes: int, dim: int, layers: int, heads: int, adaln: bool
+    ) -> None:
         super().__init__()
         hidden = -(-(8 * dim // 3) // 32) * 32
         self.dim, self.heads, self.classes, self.grid = dim, heads, classes, grid
         self.tok_embeddings, self.cls_embedding = nn.Embedding(vocabulary, dim), nn.Embedding(classes + 1, dim)
-        self.layers = nn.ModuleList(Block(dim, heads, hidden, adaln) for _ in range(layers))
+        blocks = nn.ModuleList(Block(dim, heads, hidden, adaln) for _ in range(layers))
+        self.layers: list[Block] = blocks  # type: ignore[assignment]
         self.norm, self.output = RMSNorm(dim), nn.Linear(dim, vocabulary, bias=False)
         self.output.part = "head"  # type: ignore[assignment]
         self.register_buffer("rope", rope_table(grid, dim // heads), persistent=False)
@@ -196,4 +201,3 @@ class Trunk(nn.Module):
         """An empty cache."""
         shape = (rows, slots, self.heads, self.dim // self.heads)
         return Cache.empty(len(self.layers), shape, self.output.weight)
-

@@ -1,12 +1,13 @@
-"""Next-set prediction with two streams (EAR, arXiv 2511.15499; facts/METHODS.md), over any order of the places of a grid.
+"""Next-set prediction with two streams (EAR, arXiv 2511.15499; facts/METHODS.md), over any order of the places of a
+grid.
 
 Training sequence: [class, real tokens in order, mask tokens in order]. Real tokens of part i see the class and the real
-tokens of parts <= i; mask tokens of part i see the class, the real tokens of parts < i and the mask tokens of part i, and
-predict their own places. A sampling step feeds the real tokens of the part before and the mask tokens of the next; a mask
-token's key and value lie in its place's slot of the cache until the real token overwrites them.
+tokens of parts <= i; mask tokens of part i see the class, the real tokens of parts < i and the mask tokens of part i,
+and predict their own places. A sampling step feeds the real tokens of the part before and the mask tokens of the next;
+a mask token's key and value lie in its place's slot of the cache until the real token overwrites them.
 
-Ours: places get the 2-D RoPE of where they lie, whatever the order; the sequence has no second class token, which nothing
-would read; every training step draws another schedule, so that one set of weights serves every number of steps.
+Ours: places get the 2-D RoPE of where they lie, whatever the order; the sequence has no second class token, which
+nothing would read; every training step draws another schedule, so that one set of weights serves every number of steps.
 """
 
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from baselines.llama import Cache, Slots, Trunk
 from baselines.schedules import ORDERS, SCHEDULES, parts, random_parts
@@ -38,8 +39,8 @@ ADAPTIVE = Knob(
     "adaptive",
     "float",
     0.0,
-    "accept the longest prefix whose every token's predicted entropy is at most this many nats; 0 is off, then steps and "
-    "schedule count",
+    "accept the longest prefix whose every token's predicted entropy is at most this many nats; 0 is off, then steps "
+    "and schedule count",
     low=0,
     high=10,
     axis=True,
@@ -59,8 +60,8 @@ class NextSetNetwork(Trunk):
         self.rope = torch.cat([self.rope[:1], places, torch.zeros_like(places[:1])])  # the last: a slot for padding
 
     def logits(self, tokens: Tensor, labels: Tensor, sizes: list[int]) -> Tensor:
-        """Teacher-forced: tokens [B, T] in raster order, labels [B] (``classes`` is no class), part sizes -> [B, T, V] in
-        raster order."""
+        """Teacher-forced: tokens [B, T] in raster order, labels [B] (``classes`` is no class), part sizes -> [B, T, V]
+        in raster order."""
         total = tokens.shape[1]
         condition = self.cls_embedding(labels)
         real = self.tok_embeddings(tokens[:, self.order])
@@ -73,7 +74,7 @@ class NextSetNetwork(Trunk):
         sees_mask = masked & masked[:, None] & (own[None, :] == own[:, None])
         bias = torch.zeros(sees_real.shape, device=x.device).masked_fill(~(sees_real | sees_mask), -torch.inf)
         out = self.output(self.run(x, rope, self.modulations(condition), bias)[:, total + 1 :])
-        return out[:, self.order.argsort()]  # type: ignore[no-any-return]
+        return out[:, self.order.argsort()]
 
     def loss(self, tokens: Tensor, labels: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         """Cross-entropy a token, in nats, on one random schedule."""
@@ -87,8 +88,8 @@ class NextSetNetwork(Trunk):
 class _Rows:
     """Rows still being decoded. Slot 0 is the class, slot 1 + p the p-th place in order, the last slot takes padding.
 
-    index: [A] which rows of the batch; known: [A, slots] tokens; fed, filled: [A], or [1] if alike in all rows: how many
-    slots hold final keys and values, and how many are decided.
+    index: [A] which rows of the batch; known: [A, slots] tokens; fed, filled: [A], or [1] if alike in all rows: how
+    many slots hold final keys and values, and how many are decided.
     """
 
     index: Tensor
@@ -122,7 +123,7 @@ class NextSet(SingleScale):
         net, total = self.network, self.positions
         threshold = float(knobs.get("adaptive", 0.0))
         if threshold and sampling.cfg_schedule != "constant":
-            raise ArbenchError("adaptive decoding needs cfg_schedule = constant: its number of steps is not known ahead")
+            raise ArbenchError("adaptive decoding needs cfg_schedule = constant: how many steps it takes is not known")
         sizes = [WINDOW] * total if threshold else self.sizes(knobs)
         condition = net.cls_embedding(self.branches(labels, sampling))
         cache, modulations = net.new_cache(len(condition), total + 2), net.modulations(condition)
@@ -163,7 +164,8 @@ class NextSet(SingleScale):
         padding, branches = total + 1, len(condition) // len(rows.index)
         before = rows.fed[:, None] + torch.arange(int((rows.filled - rows.fed).max()), device=rows.fed.device)
         before = before.masked_fill(before >= rows.filled[:, None], padding)
-        masks = rows.filled[:, None] + torch.arange(min(size, total + 1 - int(rows.filled.min())), device=rows.fed.device)
+        count = min(size, total + 1 - int(rows.filled.min()))
+        masks = rows.filled[:, None] + torch.arange(count, device=rows.fed.device)
         masks = masks.clamp(max=padding)
         reach = min(int(masks.max()) + 1, padding)
         if int(rows.fed.max()) == 0:
@@ -192,7 +194,8 @@ class NextSet(SingleScale):
 
 
 def _prefix(logits: Tensor, threshold: float) -> Tensor:
-    """How many tokens of the longest prefix have an entropy of at most ``threshold`` nats, at least 1; logits [A, n, V]."""
+    """How many tokens of the longest prefix have an entropy of at most ``threshold`` nats, at least 1; logits [A, n,
+    V]."""
     log_p = logits.log_softmax(-1)
     sure = -(log_p.exp() * log_p).sum(-1) <= threshold
     return sure.long().cumprod(1).sum(1).clamp(min=1)

@@ -1,8 +1,8 @@
 """The network whose features the tokenizers' perceptual loss compares: not the metric's, in layout, task or weights.
 
 A choice of ours: three strided convolutions that learn on Fashion-MNIST's training images to tell both an image's class
-and by which multiple of 90 degrees it was turned. The loss is LPIPS-like (Zhang et al., arXiv 1801.03924) without learned
-weights: squared differences of channel-normalised features, averaged over places and summed over layers.
+and by which multiple of 90 degrees it was turned. The loss is LPIPS-like (Zhang et al., arXiv 1801.03924) without
+learned weights: squared differences of channel-normalised features, averaged over places and summed over layers.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from harness.recipe import Context, Recipe
 from harness.training import Plan, Trainee

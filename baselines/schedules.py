@@ -78,8 +78,8 @@ def parts(schedule: str, places: int, steps: int) -> list[int]:
 
 
 def random_parts(places: int, rng: np.random.Generator) -> list[int]:
-    """Part sizes for one training step: a quarter of the draws each are rings and half-rings, the rest grow, are equal or
-    are cut at random places, in any number of steps from 1 to ``places``."""
+    """Part sizes for one training step: a quarter of the draws each are rings and half-rings, the rest grow, are equal
+    or are cut at random places, in any number of steps from 1 to ``places``."""
     kind = rng.integers(8)
     if kind < 2:
         return rings(places)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from baselines.llama import Trunk
 from baselines.tokenizers.recipes import load_tokenizer, new_tokenizer, tokenizer_weights
+from baselines.tokenizers.vq import Tokenizer
 from baselines.training import GeneratorTrainee
 from harness.checkpoint import read_weights, sha256
 from harness.method import Method, Preset, Provenance
@@ -21,6 +22,7 @@ class Bundled(Method):
     """A method whose weights are one safetensors file for the network and one for the tokenizer."""
 
     weights_folder: ClassVar[Path]
+    tokenizer: Tokenizer
 
     @classmethod
     @abstractmethod
@@ -41,7 +43,7 @@ class Bundled(Method):
     def weight_files(cls, preset: str) -> tuple[Path, ...]:
         return cls.bundled_weights(preset), tokenizer_weights(cls.preset_named(preset).tokenizer)
 
-    def __init__(self, preset: Preset, tokenizer: nn.Module, network: nn.Module, weights: Mapping[str, str]) -> None:
+    def __init__(self, preset: Preset, tokenizer: Tokenizer, network: nn.Module, weights: Mapping[str, str]) -> None:
         super().__init__()
         self.preset, self.tokenizer, self.network = preset, tokenizer, network
         self.provenance = Provenance(weights)
@@ -62,16 +64,15 @@ class Bundled(Method):
 
     @property
     def positions(self) -> int:
-        return int(self.tokenizer.positions)  # type: ignore[arg-type]
+        return self.tokenizer.positions
 
     @property
     def vocabulary(self) -> int:
-        return int(self.tokenizer.vocabulary)  # type: ignore[arg-type]
+        return self.tokenizer.vocabulary
 
     @torch.inference_mode()
     def decode(self, tokens: Tensor) -> Tensor:
-        images: Tensor = self.tokenizer.decode(tokens)  # type: ignore[operator]
-        return images
+        return self.tokenizer.decode(tokens)
 
     def branches(self, labels: Tensor, sampling: Sampling) -> Tensor:
         """Labels [B], followed by "no class" for as many rows if guided."""
@@ -84,8 +85,8 @@ class SingleScale(Bundled):
     network: Trunk
 
     def macs(self, steps: Sequence[tuple[int, int, int]], sampling: Sampling) -> dict[str, float]:
-        """Closed form of ``Method.closed_form``. A step feeds tokens (first), each of which attends to slots (second), and
-        puts some of them (third) through the head."""
+        """Closed form of ``Method.closed_form``. A step feeds tokens (first), each of which attends to slots (second),
+        and puts some of them (third) through the head."""
         net, branches = self.network, 1 + sampling.guided
         dim, layers, hidden = net.dim, len(net.layers), net.layers[0].feed_forward.w1.out_features
         fed = sum(tokens for tokens, _, _ in steps)
@@ -96,5 +97,5 @@ class SingleScale(Bundled):
             "ffn": branches * layers * 3 * dim * hidden * fed,
             "condition": branches * layers * adaln,
             "head": branches * dim * self.vocabulary * sum(headed for _, _, headed in steps),
-            "tokenizer": self.tokenizer.decode_macs(),  # type: ignore[operator]
+            "tokenizer": self.tokenizer.decode_macs(),
         }

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from baselines.tokenizers.recipes import load_tokenizer, tokenizer_weights
 from harness.checkpoint import sha256
@@ -48,7 +48,8 @@ class ScaleTrainee(Trainee):
         tokens, labels = batch
         with torch.no_grad():
             seen = self.tokenizer.quantiser.inputs(tokens)  # type: ignore[union-attr, operator]
-        logits = self.network.logits(seen, drop_class(labels, self.network.classes, generator))  # type: ignore[operator]
+        classes: int = self.network.classes  # type: ignore[assignment]
+        logits = self.network.logits(seen, drop_class(labels, classes, generator))  # type: ignore[operator]
         return {"loss": F.cross_entropy(logits.float().flatten(0, 1), tokens.flatten())}
 
 

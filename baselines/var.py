@@ -1,19 +1,20 @@
-"""VAR: next-scale prediction (Tian et al., arXiv 2404.02905; FoundationVision/VAR): adaLN, l2-normed attention, guidance
-ramp, KV cache. Parameter names are those of the published checkpoints.
+"""VAR: next-scale prediction (Tian et al., arXiv 2404.02905; FoundationVision/VAR): adaLN, l2-normed attention,
+guidance ramp, KV cache. Parameter names are those of the published checkpoints.
 """
 
 from collections.abc import Mapping, Sequence
 from math import log
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from baselines.attention import attend
 from baselines.single_scale import Bundled
-from baselines.tokenizers.vq import GRID, MultiScaleQuantiser
+from baselines.tokenizers.convnet import GRID
+from baselines.tokenizers.vq import MultiScaleQuantiser
 from baselines.training import ScaleTrainee
 from harness.method import Generated, KnobValue, Preset
 from harness.sampling import Sampling, draw, guide
@@ -23,7 +24,8 @@ Past = list[tuple[Tensor, Tensor]]
 
 
 class SelfAttention(nn.Module):
-    """Attention over l2-normalised queries and keys with a learned temperature a head (VAR, section 4, "attn_l2_norm")."""
+    """Attention over l2-normalised queries and keys with a learned temperature a head (VAR, section 4,
+    "attn_l2_norm")."""
 
     part = "attention"
 
@@ -88,7 +90,7 @@ class Modulation(nn.Sequential):
         self.count = count
 
     def forward(self, condition: Tensor) -> list[Tensor]:
-        out: Tensor = super().forward(condition)
+        out: Tensor = super().forward(condition)  # type: ignore[no-untyped-call]
         return list(out.unsqueeze(1).chunk(self.count, -1))
 
 
@@ -99,13 +101,16 @@ class Block(nn.Module):
         super().__init__()
         self.attn, self.ffn, self.ada_lin = SelfAttention(dim, heads), FFN(dim, hidden), Modulation(dim, 6)
 
-    def forward(self, x: Tensor, modulation: list[Tensor], bias: Tensor | None, past: Past | None, place: int) -> Tensor:
-        """x [B, n, dim]; with ``past``, keys and values are appended to its entry ``place`` and all of them attended to."""
+    def forward(
+        self, x: Tensor, modulation: list[Tensor], bias: Tensor | None, past: Past | None, place: int
+    ) -> Tensor:
+        """x [B, n, dim]; with ``past``, keys and values are appended to its entry ``place`` and all of them attended
+        to."""
         gamma1, gamma2, scale1, scale2, shift1, shift2 = modulation
         q, k, v = self.attn.all_three(norm(x) * (1 + scale1) + shift1)
         k, v = remember(past, place, k, v)
         x = x + gamma1 * self.attn.read(q, k, v, bias)
-        return x + gamma2 * self.ffn(norm(x) * (1 + scale2) + shift2)  # type: ignore[no-any-return]
+        return x + gamma2 * self.ffn(norm(x) * (1 + scale2) + shift2)
 
 
 def norm(x: Tensor) -> Tensor:
@@ -136,7 +141,7 @@ class Head(nn.Module):
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         scale, shift = self.ada_lin(condition)
-        return norm(x) * (1 + scale) + shift  # type: ignore[no-any-return]
+        return norm(x) * (1 + scale) + shift
 
 
 class VARNetwork(nn.Module):
@@ -154,7 +159,8 @@ class VARNetwork(nn.Module):
         self.pos_start = nn.Parameter(torch.randn(1, scales[0] ** 2, dim) * std)
         self.pos_1LC = nn.Parameter(torch.randn(1, length, dim) * std)
         self.lvl_embed = nn.Embedding(len(scales), dim)
-        self.blocks = nn.ModuleList(Block(dim, heads, 4 * dim) for _ in range(layers))
+        blocks = nn.ModuleList(Block(dim, heads, 4 * dim) for _ in range(layers))
+        self.blocks: list[Block] = blocks  # type: ignore[assignment]
         self.head_nm, self.head = Head(dim), nn.Linear(dim, vocabulary)
         self.head.part = "head"  # type: ignore[assignment]
         level = torch.repeat_interleave(torch.arange(len(scales)), torch.tensor([side * side for side in scales]))
@@ -180,7 +186,9 @@ class VARNetwork(nn.Module):
         pieces += [self.word_embed(seen)] if seen is not None else []
         return torch.cat(pieces, 1) + (self.lvl_embed(self.lvl_1L[:, span]) + self.pos_1LC[:, span])
 
-    def run(self, x: Tensor, modulations: list[list[Tensor]], bias: Tensor | None = None, past: Past | None = None) -> Tensor:
+    def run(
+        self, x: Tensor, modulations: list[list[Tensor]], bias: Tensor | None = None, past: Past | None = None
+    ) -> Tensor:
         """All blocks."""
         for place, (block, modulation) in enumerate(zip(self.blocks, modulations, strict=True)):
             x = block(x, modulation, bias, past, place)
@@ -199,8 +207,8 @@ class VARNetwork(nn.Module):
         )
 
     def logits(self, seen: Tensor, labels: Tensor) -> Tensor:
-        """Teacher-forced, all scales in one pass: seen [B, L - 1, channels] (``MultiScaleQuantiser.inputs``), labels [B] ->
-        [B, L, V]."""
+        """Teacher-forced, all scales in one pass: seen [B, L - 1, channels] (``MultiScaleQuantiser.inputs``), labels
+        [B] -> [B, L, V]."""
         condition = self.class_emb(labels)
         x = self.embed(seen, condition, slice(0, self.lvl_1L.shape[1]))
         return self.read_out(self.run(x, self.modulations(condition), self.causal()), condition)
@@ -230,7 +238,9 @@ class NextScale(Bundled):
         spans = [self.network.span(scale) for scale in range(len(self.network.scales))]
         return [list(range(span.start, span.stop)) for span in spans]
 
-    def run_scale(self, scale: int, x: Tensor, modulations: list[list[Tensor]], past: Past, knobs: Mapping[str, KnobValue]) -> Tensor:
+    def run_scale(
+        self, scale: int, x: Tensor, modulations: list[list[Tensor]], past: Past, knobs: Mapping[str, KnobValue]
+    ) -> Tensor:
         """The blocks at one scale of sampling; sparse versions do less here."""
         return self.network.run(x, modulations, past=past)
 
@@ -266,7 +276,7 @@ class NextScale(Bundled):
             "condition": branches * (layers * 6 + scales * 2) * dim * dim,
             "embedding": branches * (length - net.scales[0] ** 2) * net.word_embed.in_features * dim,
             "head": branches * dim * self.vocabulary * length,
-            "tokenizer": (scales - 1) * phi + self.tokenizer.decode_macs(),  # type: ignore[operator]
+            "tokenizer": (scales - 1) * phi + self.tokenizer.decode_macs(),
         }
 
 
@@ -298,8 +308,8 @@ class VAR(NextScale):
     title: ClassVar[str] = "VAR"
     paper: ClassVar[str] = "Tian et al., arXiv 2404.02905 (VAR)"
     differences: ClassVar[str] = (
-        "next-scale, 6 scales, 104 tokens of a multi-scale tokenizer; GELU, layer norm, l2-normed attention, learned positions; "
-        "adaLN by class; guidance ramp"
+        "next-scale, 6 scales, 104 tokens of a multi-scale tokenizer; GELU, layer norm, l2-normed attention, learned "
+        "positions; adaLN by class; guidance ramp"
     )
     presets: ClassVar[Mapping[str, Preset]] = VAR_PRESETS
 

@@ -1,5 +1,5 @@
-"""Keeps freed memory in the process: with glibc's defaults every large tensor is a fresh mapping, and a training step here
-spent up to half of its time in the kernel's page faults."""
+"""Keeps freed memory in the process: with glibc's defaults every large tensor is a fresh mapping, and a training step
+here spent up to half of its time in the kernel's page faults."""
 
 import ctypes
 import sys

@@ -1,4 +1,5 @@
-"""What a method is, seen from the outside: a tokenizer, a network, knobs; labels and noise in, tokens and images out."""
+"""What a method is, seen from the outside: a tokenizer, a network, knobs; labels and noise in, tokens and images
+out."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -63,8 +64,9 @@ class Knob:
 class Preset:
     """Architecture plus data: all that tells one instance of a method from another, as plain values.
 
-    data: name of the data set (``fmnist``); tokenizer: name of its tokenizer's configuration; network: keyword arguments
-    of the network; sampling: the default settings; labels: number of classes; image: (channels, height, width).
+    data: name of the data set (``fmnist``); tokenizer: name of its tokenizer's configuration; network: keyword
+    arguments of the network; sampling: the default settings; labels: number of classes; image: (channels, height,
+    width).
     """
 
     name: str

@@ -1,7 +1,8 @@
 """The only source of randomness in sampling: uniforms keyed by (seed, image index, position).
 
-Each image has a Philox stream of its own (key = (seed, image index)), and position p of the sequence takes the p-th draw
-of that stream. Image i is therefore the same whatever the batch size, the shard, the number of workers or a restart.
+Each image has a Philox stream of its own (key = (seed, image index)), and position p of the sequence takes the p-th
+draw of that stream. Image i is therefore the same whatever the batch size, the shard, the number of workers or a
+restart.
 """
 
 from collections.abc import Iterable

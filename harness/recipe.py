@@ -1,7 +1,8 @@
-"""Recipes: how each set of bundled weights comes about. ``arbench train NAME`` runs one, ``nox -s retrain`` all of them.
+"""Recipes: how each set of bundled weights comes about. ``arbench train NAME`` runs one, ``nox -s retrain`` all of
+them.
 
-A package offers its recipes under the entry-point group ``arbench.recipes``. Weights are written with metadata: the plan
-(with its seed), the data's hash, the code's commit, the figures reached, and the loss curve's last line.
+A package offers its recipes under the entry-point group ``arbench.recipes``. Weights are written with metadata: the
+plan (with its seed), the data's hash, the code's commit, the figures reached, and the loss curve's last line.
 """
 
 import time
@@ -27,7 +28,8 @@ GROUP = "arbench.recipes"
 
 @dataclass(frozen=True)
 class Context:
-    """What a recipe works with: the data set's name, where its training images are, and a folder for runs and caches."""
+    """What a recipe works with: the data set's name, where its training images are, and a folder for runs and
+    caches."""
 
     data_name: str
     runs: Path
@@ -99,7 +101,8 @@ def train(recipe: Recipe, context: Context) -> Mapping[str, Any]:
     torch.manual_seed(recipe.plan.seed)
     trainee, columns = recipe.prepare(context)
     folder = context.runs / recipe.name
-    print(f"training {recipe.name}: {sum(p.numel() for p in trainee.parameters() if p.requires_grad)} parameters", flush=True)
+    trained = sum(p.numel() for p in trainee.parameters() if p.requires_grad)
+    print(f"training {recipe.name}: {trained} parameters", flush=True)
     started = time.monotonic()
     log = fit(trainee, columns, recipe.plan, folder)
     about = {
@@ -112,5 +115,6 @@ def train(recipe: Recipe, context: Context) -> Mapping[str, Any]:
     }
     write_weights(recipe.weights, recipe.export(trainee).state_dict(), about)
     (folder / "state.pt").unlink(missing_ok=True)
-    print(f"{recipe.name}: {about['figures']} after {time.monotonic() - started:.0f} s; wrote {recipe.weights}", flush=True)
+    seconds = time.monotonic() - started
+    print(f"{recipe.name}: {about['figures']} after {seconds:.0f} s; wrote {recipe.weights}", flush=True)
     return about

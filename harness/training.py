@@ -1,7 +1,7 @@
 """One training loop for everything that is trained: bf16, AdamW, warm-up and cosine, averaged weights, resumable.
 
-A run that is killed at any moment and started again gives the same weights as one left alone: batches and random numbers
-depend on (seed, step) only, and the whole state is saved every minute under a temporary name, then renamed.
+A run that is killed at any moment and started again gives the same weights as one left alone: batches and random
+numbers depend on (seed, step) only, and the whole state is saved every minute under a temporary name, then renamed.
 """
 
 import json
@@ -139,7 +139,7 @@ class _Loop:
         with torch.autocast("cpu", dtype=torch.bfloat16):
             figures = self.trainee.loss(self._batch(), generator)
         self.optimiser.zero_grad(set_to_none=True)
-        figures["loss"].backward()  # type: ignore[no-untyped-call]
+        figures["loss"].backward()
         figures = {name: value.detach() for name, value in figures.items()}
         norm = nn.utils.clip_grad_norm_(self.trained.values(), self.plan.clip)
         if not torch.isfinite(norm):

@@ -1,9 +1,9 @@
 """EAR (arXiv 2511.15499): next-set prediction in a spiral from the centre outwards, with length-adaptive decoding.
 
-The network, its two streams and the sampling loop are ``baselines.next_set``'s, shared with the order controls. The paper's
-"length-adaptive decoding" has no counterpart in the released code (facts/METHODS.md), so ``adaptive`` is ours: every step
-predicts the next 13 places of the spiral and accepts the longest prefix in which each token's predicted entropy (of the
-guided distribution) stays under a threshold, at least one token.
+The network, its two streams and the sampling loop are ``baselines.next_set``'s, shared with the order controls. The
+paper's "length-adaptive decoding" has no counterpart in the released code (facts/METHODS.md), so ``adaptive`` is ours:
+every step predicts the next 13 places of the spiral and accepts the longest prefix in which each token's predicted
+entropy (of the guided distribution) stays under a threshold, at least one token.
 """
 
 from collections.abc import Mapping

@@ -1,12 +1,12 @@
 """Encoder and decoder of the ``fmnist`` tokenizers: 28x28 grey images to a 7x7 grid of vectors and back.
 
-A small VQGAN-class network (Esser et al., arXiv 2012.09841): residual convolutions, group norm, SiLU. Ours: the image is
-first folded 2x2 into channels, so that no convolution but the last runs at full size.
+A small VQGAN-class network (Esser et al., arXiv 2012.09841): residual convolutions, group norm, SiLU. Ours: the image
+is first folded 2x2 into channels, so that no convolution but the last runs at full size.
 """
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 GRID = 7
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from baselines.perceptual import WEIGHTS as PERCEPTUAL_WEIGHTS
 from baselines.perceptual import PerceptualNet
@@ -47,7 +47,7 @@ class TokenizerTrainee(Trainee):
 
     def __init__(self, tokenizer: Tokenizer, perceptual: PerceptualNet) -> None:
         super().__init__()
-        self.tokenizer = tokenizer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.tokenizer = tokenizer.to(memory_format=torch.channels_last)
         self.perceptual = perceptual.requires_grad_(False)
         self.seen: tuple[Tensor, Tensor, Tensor] | None = None
 

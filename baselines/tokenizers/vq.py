@@ -1,15 +1,16 @@
 """Single-scale and multi-scale vector quantisation.
 
-Single-scale: VQ-VAE (van den Oord et al., arXiv 1711.00937) with moving-average codes (its appendix A.1). Multi-scale: VAR's
-residual quantiser (arXiv 2404.02905, algorithm 1 and 2). Ours: moving-average codes there as well, in which a token of a
-coarse scale weighs as many grid places as it covers; codes that fall out of use restart at a vector of the batch.
+Single-scale: VQ-VAE (van den Oord et al., arXiv 1711.00937) with moving-average codes (its appendix A.1). Multi-scale:
+VAR's residual quantiser (arXiv 2404.02905, algorithm 1 and 2). Ours: moving-average codes there as well, in which a
+token of a coarse scale weighs as many grid places as it covers; codes that fall out of use restart at a vector of the
+batch.
 """
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from baselines.tokenizers.convnet import GRID, Decoder, Encoder, to_unit
 
@@ -86,7 +87,8 @@ class Quantiser(nn.Module):
 
 
 class MultiScaleQuantiser(Quantiser):
-    """Residual over scales: at each scale the residual is averaged down, quantised, interpolated up and smoothed by phi.
+    """Residual over scales: at each scale the residual is averaged down, quantised, interpolated up and smoothed by
+    phi.
 
     phi_k(h) = h / 2 + conv3x3(h) / 2 with ``phis`` convolutions shared among the scales, as in VAR.
     """
@@ -135,8 +137,8 @@ class MultiScaleQuantiser(Quantiser):
         return list(tokens.split([side * side for side in self.scales], 1))
 
     def inputs(self, tokens: Tensor) -> Tensor:
-        """tokens [B, positions] -> what VAR sees of them, [B, positions - 1, C]: for each scale but the first, the canvas of
-        the scales before, averaged down."""
+        """tokens [B, positions] -> what VAR sees of them, [B, positions - 1, C]: for each scale but the first, the
+        canvas of the scales before, averaged down."""
         canvas = torch.zeros(len(tokens), self.codebook.codes.shape[1], GRID, GRID, device=tokens.device)
         seen = []
         for scale, part in enumerate(self.split(tokens)[:-1]):
