@@ -25,12 +25,15 @@ def sha256(path: Path) -> str:
 
 def write_weights(path: Path, state: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
     """Write tensors and ``about`` (JSON-able values: config, seed, data hash, commit, figures) under a temporary name,
-    then rename: a reader never sees half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    then rename: a reader never sees half a file. ArbenchError if that cannot be done."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
-    save_file(plain, partial, metadata={name: json.dumps(value) for name, value in about.items()})
-    partial.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(plain, partial, metadata={name: json.dumps(value) for name, value in about.items()})
+        partial.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise ArbenchError(f"cannot write weights {path}: {error}") from error
 
 
 def read_about(path: Path) -> dict[str, Any]:

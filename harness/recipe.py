@@ -16,7 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from harness.checkpoint import write_weights
+from harness import files
+from harness.checkpoint import sha256, write_weights
 from harness.data import Images, reference_images, training_images
 from harness.errors import ArbenchError, unknown
 from harness.heap import keep_heap
@@ -52,7 +53,8 @@ class Recipe:
     """One set of weights.
 
     prepare: gives the trainee and the columns of data to fit it on; export: the module whose state is saved;
-    figures: what was reached, measured on the held-out images; needs: recipes that must have been run before.
+    figures: what was reached, measured on the held-out images; needs: recipes that must have been run before; data: the
+    data set's name.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Recipe:
     export: Callable[[Trainee], nn.Module]
     figures: Callable[[Trainee, Context], Mapping[str, float]]
     needs: tuple[str, ...] = ()
+    data: str = "fmnist"
 
 
 def recipes() -> dict[str, Recipe]:
@@ -73,6 +76,8 @@ def recipes() -> dict[str, Recipe]:
 
     def add(name: str) -> None:
         for need in found[name].needs:
+            if need not in found:
+                raise unknown(f"recipe that {name} needs", need, found)
             add(need)
         ordered.setdefault(name, found[name])
 
@@ -87,6 +92,29 @@ def recipe_named(name: str) -> Recipe:
     if name not in valid:
         raise unknown("recipe", name, valid)
     return valid[name]
+
+
+def finished(recipe: Recipe, runs: Path) -> bool:
+    """Whether the folder tells that ``train`` took this recipe to its end, with the plan and the needs of today, and
+    its weights are still the ones written then."""
+    if not all(path.exists() for path in _files(recipe).values()):
+        return False
+    return bool(files.read_json(_note(recipe, runs)) == _identity(recipe))
+
+
+def _note(recipe: Recipe, runs: Path) -> Path:
+    return runs / recipe.name / "finished.json"
+
+
+def _files(recipe: Recipe) -> dict[str, Path]:
+    """The weights that a recipe writes and those that it needs."""
+    return {name: recipe_named(name).weights for name in recipe.needs} | {recipe.name: recipe.weights}
+
+
+def _identity(recipe: Recipe) -> dict[str, Any]:
+    plan = asdict(recipe.plan)
+    hashes = {name: sha256(path) for name, path in _files(recipe).items()}
+    return {"plan": {**plan, "betas": list(plan["betas"])}, "weights": hashes}
 
 
 def train(recipe: Recipe, context: Context) -> Mapping[str, Any]:
@@ -114,6 +142,7 @@ def train(recipe: Recipe, context: Context) -> Mapping[str, Any]:
         "last": log[-1] if log else {},
     }
     write_weights(recipe.weights, recipe.export(trainee).state_dict(), about)
+    files.write_json(_note(recipe, context.runs), _identity(recipe))
     (folder / "state.pt").unlink(missing_ok=True)
     seconds = time.monotonic() - started
     print(f"{recipe.name}: {about['figures']} after {seconds:.0f} s; wrote {recipe.weights}", flush=True)

@@ -1,12 +1,12 @@
 """One training loop for everything that is trained: bf16, AdamW, warm-up and cosine, averaged weights, resumable.
 
 A run that is killed at any moment and started again gives the same weights as one left alone: batches and random
-numbers depend on (seed, step) only, and the whole state is saved every minute under a temporary name, then renamed.
+numbers depend on (seed, step) only, torch's own generator (dropout) is saved with the rest of the state, and that is
+saved every minute under a temporary name, then renamed.
 """
 
 import json
 import math
-import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from harness import files
 from harness.errors import ArbenchError
 
 SAVE_EVERY_S = 60.0
@@ -62,9 +63,9 @@ def fit(trainee: Trainee, data: Sequence[Tensor], plan: Plan, folder: Path) -> l
     """Train on ``data`` (tensors of one length, cut into batches together); leaves the averaged weights in ``trainee``.
 
     ``folder`` holds ``state.pt`` (to resume) and ``log.jsonl`` (a line every 50 steps). Returns the log.
-    Raises ArbenchError if the folder holds a run with another plan.
+    Raises ArbenchError if the folder holds a run with another plan or cannot be written, or if the gradient is not
+    finite.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     loop = _Loop(trainee, data, plan, folder)
     loop.resume()
     loop.run()
@@ -88,8 +89,12 @@ class _Loop:
 
     def resume(self) -> None:
         path = self.folder / "state.pt"
-        if not path.exists():
-            return
+        if path.exists():
+            self._restore(path)
+        lines = "".join(json.dumps(line) + "\n" for line in self.log)  # without what a killed run logged after saving
+        files.write(self.folder / "log.jsonl", lambda file: None if file.write(lines.encode()) else None)
+
+    def _restore(self, path: Path) -> None:
         state = torch.load(path, weights_only=True)
         if state["plan"] != json.dumps(asdict(self.plan)):
             raise ArbenchError(f"{path} belongs to a run with another plan ({state['plan']}): remove it, or restore it")
@@ -97,10 +102,11 @@ class _Loop:
         self.average = state["average"]
         self.optimiser.load_state_dict(state["optimiser"])
         self.step, self.log, self.seconds = state["step"], state["log"], state["seconds"]
+        if "random" in state:
+            torch.set_rng_state(state["random"])
         print(f"resumed at step {self.step} of {self.steps}", flush=True)
 
     def save(self) -> None:
-        partial = self.folder / f".state.{os.getpid()}"
         state = {
             "plan": json.dumps(asdict(self.plan)),
             "trainee": self.trainee.state_dict(),
@@ -109,9 +115,9 @@ class _Loop:
             "step": self.step,
             "log": self.log,
             "seconds": self.seconds,
+            "random": torch.get_rng_state(),
         }
-        torch.save(state, partial)
-        partial.replace(self.folder / "state.pt")
+        files.write(self.folder / "state.pt", lambda file: torch.save(state, file))
 
     def run(self) -> None:
         self.trainee.train()

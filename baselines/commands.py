@@ -1,0 +1,65 @@
+"""The command ``arbench train``."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from harness.recipe import Recipe
+
+
+def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add ``train`` to the commands of arbench."""
+    about = "train bundled weights from their seed; goes on where a killed run stopped"
+    parser = subparsers.add_parser("train", help=about, description=f"{about[0].upper()}{about[1:]}.")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("name", nargs="?", metavar="NAME", help="a method, or a recipe in full, as vq-fmnist")
+    what.add_argument("--all", action="store_true", help="every recipe, each after those it needs, but those finished")
+    parser.add_argument("--preset", default="fmnist", help="preset of the method (default: %(default)s)")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="folder with the training images' published .gz files")
+    parser.add_argument("--download", type=Path, metavar="DIR", help="folder to fetch the training images into")
+    parser.add_argument(
+        "--runs",
+        type=Path,
+        default=Path("runs"),
+        metavar="DIR",
+        help="folder of logs and state (default: %(default)s)",
+    )
+    parser.add_argument("--threads", type=_threads, metavar="N", help="threads of torch (default: torch's own choice)")
+    parser.set_defaults(run=run)
+
+
+def _threads(text: str) -> int:
+    """A whole number of at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
+def run(asked: argparse.Namespace) -> int:
+    """Train what was asked for. ArbenchError if there is no such recipe, no data, or weights it needs are missing."""
+    import torch  # late: --help needs no torch
+
+    from harness.recipe import Context, finished, train
+
+    if asked.threads:
+        torch.set_num_threads(asked.threads)
+    for recipe in _chosen(asked):
+        if asked.all and finished(recipe, asked.runs):
+            print(f"{recipe.name}: finished before (remove {asked.runs / recipe.name} to train it again)", flush=True)
+        else:
+            train(recipe, Context(recipe.data, asked.runs, asked.data, asked.download))
+    return 0
+
+
+def _chosen(asked: argparse.Namespace) -> "Sequence[Recipe]":
+    from harness import registry
+    from harness.recipe import recipe_named, recipes
+
+    if asked.all:
+        return list(recipes().values())
+    if asked.name in registry.names():
+        registry.get(asked.name).preset_named(asked.preset)
+        return [recipe_named(f"{asked.name}-{asked.preset}")]
+    return [recipe_named(asked.name)]
