@@ -4,6 +4,7 @@ out."""
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -50,7 +51,7 @@ class Knob:
             if value not in self.choices:
                 raise complaint
             return str(value)
-        if isinstance(value, bool) or not isinstance(value, int | float):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
             raise complaint
         if self.kind == "int" and value != int(value):
             raise complaint

@@ -1,0 +1,180 @@
+"""What the conformance suite runs on: registered methods with random weights, their settings, their logits."""
+
+import inspect
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from harness import registry
+from harness.errors import ArbenchError
+from harness.flops import inputs
+from harness.method import Generated, Knob, KnobValue, Method
+from harness.sampling import Sampling, guide
+
+COMPANIONS: dict[tuple[str, KnobValue], dict[str, KnobValue]] = {
+    ("schedule", "rings"): {"steps": 7},
+    ("schedule", "half-rings"): {"steps": 13},
+}
+"""What a knob's value asks of other knobs."""
+
+CONTENT = "adaptive"
+"""The knob by which the number of steps depends on what is generated."""
+
+SPARSITY = ("ffn_sparsity", "token_sparsity")
+
+Knobs = dict[str, KnobValue]
+
+
+def names() -> list[str]:
+    """The methods under test: all that are installed."""
+    return registry.names()
+
+
+def preset_of(owner: type[Method]) -> str:
+    """The preset under test: the first."""
+    return next(iter(owner.presets))
+
+
+def with_knobs(*knobs: str) -> list[str]:
+    """The methods under test that have all of these knobs."""
+    found = []
+    for name in names():
+        try:
+            found += [name] if {knob.name for knob in registry.get(name).knobs} >= set(knobs) else []
+        except ArbenchError:  # other tests fail for it
+            continue
+    return found
+
+
+def cases() -> list[Any]:
+    """(method, the knobs given) as pytest parameters: the defaults, then every knob moved alone. A method that cannot
+    be imported has one case, which fails."""
+    found = []
+    for name in names():
+        try:
+            given = moved(registry.get(name))
+        except ArbenchError:
+            given = [{}]
+        found += [pytest.param(name, knobs, id=f"{name}-{_words(knobs)}") for knobs in given]
+    return found
+
+
+def _words(knobs: Knobs) -> str:
+    return ",".join(f"{name}={value}" for name, value in knobs.items()) or "defaults"
+
+
+def moved(owner: type[Method]) -> list[Knobs]:
+    """No knob given; then every knob alone at its ends and in the middle, with what that asks of others."""
+    alone = [{knob.name: value} for knob in owner.knobs for value in values(knob) if value != knob.default]
+    return [{}, *({**COMPANIONS.get(next(iter(knobs.items())), {}), **knobs} for knobs in alone)]
+
+
+def values(knob: Knob) -> list[KnobValue]:
+    """A knob's choices, or its ends and its middle (for an end that is left out, a value close to it)."""
+    if knob.kind == "choice":
+        return list(knob.choices)
+    assert knob.low is not None
+    assert knob.high is not None
+    step = 1 if knob.kind == "int" else (knob.high - knob.low) / 8
+    high = knob.high - step if knob.open_high else knob.high
+    middle = (knob.low + high) / 2
+    return [knob.check(value) for value in (knob.low, int(middle) if knob.kind == "int" else middle, high)]
+
+
+def dense(knobs: Mapping[str, KnobValue]) -> Knobs:
+    """The same knobs without sparsity."""
+    return {name: 0.0 if name in SPARSITY else value for name, value in knobs.items()}
+
+
+@cache
+def subject(name: str) -> Method:
+    """The method with random weights under which every input matters: those that training starts from all but close its
+    residual branches, and a cache could hold anything."""
+    owner = registry.get(name)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        method = owner.build(preset_of(owner)).eval()
+        for module in _networks(method):
+            _liven(module)
+    return method
+
+
+def _networks(method: Method) -> list[nn.Module]:
+    """The method's network, and a backbone that it keeps outside its own parameters."""
+    backbone = getattr(method.network, "backbone", None)
+    return [method.network, *(backbone if isinstance(backbone, list) else [])]
+
+
+@torch.no_grad()
+def _liven(network: nn.Module) -> None:
+    for module in network.modules():
+        if isinstance(module, nn.Embedding):
+            module.weight.normal_()
+        elif isinstance(module, nn.Linear):
+            module.weight.normal_(std=1.5 * module.in_features**-0.5)
+            if module.bias is not None:
+                module.bias.normal_(std=0.1)
+    for own in network.parameters():
+        if own.ndim == 3:  # embeddings that are bare parameters: mask token, positions
+            own.normal_()
+
+
+def images_of(method: Method, indices: list[int], knobs: Mapping[str, KnobValue], **sampling: Any) -> Generated:
+    """These images' tokens, with seed 3."""
+    return method.sample(*inputs(method, 3, indices), method.resolve(knobs), sampling_of(method, **sampling))
+
+
+def sampling_of(method: Method, **changed: Any) -> Sampling:
+    """The preset's sampling, with changes."""
+    default = method.preset.sampling
+    fields = {name: getattr(default, name) for name in default.__dataclass_fields__}
+    return Sampling(**{**fields, **changed})
+
+
+def step_logits(
+    method: Method, knobs: Knobs, sampling: Sampling, labels: Tensor, noise: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Tokens [B, positions], and the logits [B or 2B, positions, V] that they were drawn from, before guidance."""
+    with recorded(method) as seen:
+        tokens = method.sample(labels, noise, knobs, sampling).tokens
+    found = torch.full((len(seen[0]), method.positions, method.vocabulary), torch.nan)
+    for logits, places in zip(seen, method.schedule(knobs), strict=True):
+        found[:, places] = logits.unflatten(0, (len(found), -1)).flatten(1, -2) if logits.ndim > 2 else logits[:, None]
+    return tokens, found
+
+
+@contextmanager
+def recorded(method: Method) -> Iterator[list[Tensor]]:
+    """What ``guide`` is given at every step of sampling. Skips the test of a method that does not use it."""
+    names_of_sample = inspect.unwrap(type(method).sample).__globals__
+    if names_of_sample.get("guide") is not guide:
+        pytest.skip(f"{method.name} does not sample through harness.sampling.guide")
+    seen: list[Tensor] = []
+
+    def listening(logits: Tensor, *rest: Any) -> Tensor:
+        seen.append(logits.clone())
+        return guide(logits, *rest)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(names_of_sample, "guide", listening)
+        yield seen
+
+
+@torch.no_grad()
+def teacher_forced(method: Method, tokens: Tensor, labels: Tensor, knobs: Knobs) -> Tensor:
+    """Logits [B, positions, V] of all tokens in one pass, by the network's own ``logits``: of tokens, or of the
+    canvases ``seen``, and with part ``sizes`` if it asks for them. Skips the test of a network without that method."""
+    network: Any = _networks(method)[-1]
+    if not hasattr(network, "logits"):
+        pytest.skip(f"{method.name} has no network.logits")
+    asked = inspect.signature(network.logits).parameters
+    if "seen" in asked:
+        tokenizer: Any = method.tokenizer
+        return network.logits(tokenizer.quantiser.inputs(tokens), labels)
+    sizes = {"sizes": [len(part) for part in method.schedule(knobs)]} if "sizes" in asked else {}
+    return network.logits(tokens, labels, **sizes)

@@ -1,0 +1,404 @@
+"""One suite for every registered method: what the harness and the sweeps rely on."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save
+
+from harness import registry
+from harness.checkpoint import read_about, sha256
+from harness.errors import ArbenchError
+from harness.flops import agreement, closed_form, count_image, inputs
+from harness.method import PARTS, Method
+from tests.conformance.subjects import (
+    CONTENT,
+    SPARSITY,
+    Knobs,
+    cases,
+    dense,
+    images_of,
+    names,
+    preset_of,
+    sampling_of,
+    step_logits,
+    subject,
+    teacher_forced,
+    values,
+    with_knobs,
+)
+
+every_method = pytest.mark.parametrize("name", names())
+every_setting = pytest.mark.parametrize(("name", "given"), cases())
+every_sparse_method = pytest.mark.parametrize("name", with_knobs(*SPARSITY, "sparse_scales"))
+GUIDED = [pytest.param(1.0, id="unguided"), pytest.param(2.5, id="guided")]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Any:
+    """Small networks: threads cost more than they bring."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@every_method
+def test_it_says_what_it_is(name: str) -> None:
+    owner = registry.get(name)
+    assert owner.name == name
+    for about in (owner.title, owner.family, owner.differences):
+        assert about and "\n" not in about
+    assert owner.presets
+    for word, preset in owner.presets.items():
+        assert preset.name == word
+        assert preset.classes > 0
+    for knob in owner.knobs:
+        assert knob.help and "\n" not in knob.help
+        assert knob.check(knob.default) == knob.default
+
+
+@every_setting
+def test_tokens_and_images_have_their_shapes_and_ranges(name: str, given: Knobs) -> None:
+    method = subject(name)
+    made = images_of(method, [0, 1, 11], given)
+    assert made.tokens.shape == (3, method.positions)
+    assert made.tokens.dtype == torch.int64
+    assert made.tokens.min() >= 0
+    assert made.tokens.max() < method.vocabulary
+    assert made.steps.shape == (3,)
+    assert made.steps.dtype == torch.int64
+    assert made.steps.min() >= 1
+    assert made.steps.max() <= method.positions
+    images = method.decode(made.tokens)
+    assert images.shape == (3, *method.preset.image)
+    assert images.dtype == torch.float32
+    assert images.min() >= 0
+    assert images.max() <= 1
+
+
+@every_setting
+def test_the_schedule_covers_every_position_once(name: str, given: Knobs) -> None:
+    method = subject(name)
+    schedule = method.schedule(method.resolve(given))
+    assert all(schedule)
+    assert sorted(place for part in schedule for place in part) == list(range(method.positions))
+    if not given.get(CONTENT):
+        assert images_of(method, [5], given).steps.tolist() == [len(schedule)]
+
+
+@every_setting
+def test_an_image_is_the_same_at_every_batch_size(name: str, given: Knobs) -> None:
+    if given and not any(given.get(knob) for knob in (CONTENT, *SPARSITY)):
+        pytest.skip("what is decided by content is tested at every setting, the rest at the defaults")
+    method = subject(name)
+    whole = images_of(method, list(range(64)), given)
+    for size, count in ((1, 24), (7, 64)):
+        parts = [images_of(method, list(range(64))[i : i + size], given) for i in range(0, count, size)]
+        tokens = torch.cat([part.tokens for part in parts])[:count]
+        assert (tokens == whole.tokens[:count]).double().mean() >= 0.999
+        assert (torch.cat([part.steps for part in parts])[:count] == whole.steps[:count]).double().mean() >= 0.95
+    together, alone = method.decode(whole.tokens[:7]), method.decode(whole.tokens[3:4])
+    torch.testing.assert_close(together[3:4], alone, atol=1e-5, rtol=0)
+
+
+@every_method
+def test_the_order_of_images_in_a_batch_does_not_matter(name: str) -> None:
+    method = subject(name)
+    order = [17, 4, 63, 0, 8, 21, 30]
+    ordered = images_of(method, sorted(order), {})
+    mixed = images_of(method, order, {})
+    assert (mixed.tokens == ordered.tokens[torch.tensor(order).argsort().argsort()]).double().mean() >= 0.999
+
+
+@every_method
+def test_noise_is_the_only_source_of_chance(name: str) -> None:
+    method = subject(name)
+    labels, noise = inputs(method, 3, [0, 1, 2])
+    given = labels.clone(), noise.clone()
+    knobs = method.resolve({knob.name: values(knob)[1] for knob in method.knobs if knob.name in SPARSITY})
+    made = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        before = torch.get_rng_state()
+        made.append(method.sample(labels, noise, knobs, method.preset.sampling).tokens)
+        assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(*made)
+    assert torch.equal(labels, given[0])
+    assert torch.equal(noise, given[1])
+
+
+@every_method
+def test_noise_class_and_guidance_all_matter(name: str) -> None:
+    method = subject(name)
+    labels, noise = inputs(method, 3, [0, 1, 2, 3])
+    knobs, sampling = method.resolve({}), sampling_of(method, cfg=2.0)
+    tokens = method.sample(labels, noise, knobs, sampling).tokens
+    others = {
+        "noise": method.sample(labels, noise.flip(0), knobs, sampling).tokens,
+        "class": method.sample((labels + 1) % method.preset.classes, noise, knobs, sampling).tokens,
+        "guidance": method.sample(labels, noise, knobs, sampling_of(method, cfg=4.0)).tokens,
+        "temperature": method.sample(labels, noise, knobs, sampling_of(method, cfg=2.0, temperature=0.5)).tokens,
+    }
+    for what, other in others.items():
+        assert (other != tokens).any(1).all(), what
+
+
+@every_method
+def test_without_guidance_one_branch_is_computed(name: str) -> None:
+    method = subject(name)
+    knobs = method.resolve({})
+    one, _ = count_image(method, knobs, sampling_of(method, cfg=1.0), 0, 0)
+    two, _ = count_image(method, knobs, sampling_of(method, cfg=2.5), 0, 0)
+    for part in set(two.by_part) - {"tokenizer"}:
+        assert two.by_part[part] == 2 * one.by_part[part], part
+
+
+@every_setting
+@pytest.mark.parametrize("cfg", GUIDED)
+def test_the_closed_form_is_what_runs(name: str, given: Knobs, cfg: float) -> None:
+    method = subject(name)
+    knobs, sampling = method.resolve(given), sampling_of(method, cfg=cfg)
+    form = closed_form(method, knobs, sampling)
+    if form is None:
+        assert knobs.get(CONTENT), "only what depends on content may lack a closed form"
+        return
+    assert set(form) <= set(PARTS)
+    sampled, decoded = count_image(method, knobs, sampling, 0, 0)
+    ran = sampled.by_part + decoded.by_part
+    for part in set(form) | set(ran):
+        assert form.get(part, 0) == pytest.approx(ran[part], rel=0.005), part
+
+
+@every_method
+def test_all_counters_of_flops_agree(name: str) -> None:
+    method = subject(name)
+    found = agreement(method, method.resolve({}), method.preset.sampling)
+    assert set(found) >= {"executed", "fvcore", "torch"}
+    for counter, macs in found.items():
+        assert macs == pytest.approx(found["executed"], rel=0.005), counter
+
+
+@every_setting
+@pytest.mark.parametrize("cfg", GUIDED)
+def test_sampling_with_a_cache_draws_from_the_teacher_forced_logits(name: str, given: Knobs, cfg: float) -> None:
+    if given.get(CONTENT) or any(given.get(knob) for knob in SPARSITY):
+        pytest.skip("teacher forcing knows neither adaptive steps nor sparsity")
+    method = subject(name)
+    knobs, (labels, noise) = method.resolve(dense(method.resolve(given))), inputs(method, 3, [0, 1, 12])
+    tokens, drawn_from = step_logits(method, knobs, sampling_of(method, cfg=cfg), labels, noise)
+    branches = labels if cfg == 1 else torch.cat([labels, torch.full_like(labels, method.preset.classes)])
+    forced = teacher_forced(method, tokens.repeat(len(branches) // len(labels), 1), branches, knobs)
+    assert forced.std(0).mean() > 0.1, "these weights would hide a faulty cache"
+    assert (drawn_from - forced).abs().max() <= 1e-4
+
+
+@every_method
+def test_every_knob_changes_something(name: str) -> None:
+    method = subject(name)
+
+    def seen(given: Knobs) -> tuple[Any, ...]:
+        knobs = method.resolve(given)
+        labels, noise = inputs(method, 3, [0, 1])
+        made = method.sample(labels, noise, knobs, method.preset.sampling)
+        return method.schedule(knobs), made.steps.tolist(), made.tokens.tolist()
+
+    sparse: Knobs = {knob.name: 0.5 for knob in method.knobs if knob.name in SPARSITY}
+    for knob in method.knobs:
+        settings = [
+            {"steps": 7, knob.name: value} if knob.name == "schedule" else {knob.name: value} for value in values(knob)
+        ]
+        outcomes = []
+        for given in settings:
+            try:
+                outcomes.append(seen({**sparse, **given}))
+            except ArbenchError:  # this value goes with other steps
+                continue
+        assert len(outcomes) > 1
+        assert any(outcome != outcomes[0] for outcome in outcomes), knob.name
+
+
+@pytest.mark.parametrize("name", with_knobs("steps"))
+def test_steps_is_the_number_of_steps(name: str) -> None:
+    method = subject(name)
+    tokens = {}
+    for steps in (1, 4, 13, 49):
+        made = images_of(method, [0, 1], {"steps": steps})
+        assert made.steps.tolist() == [steps, steps]
+        tokens[steps] = made.tokens
+    assert not torch.equal(tokens[1], tokens[49])
+
+
+@pytest.mark.parametrize("name", with_knobs("schedule", "steps"))
+def test_schedule_changes_the_partition(name: str) -> None:
+    method = subject(name)
+
+    def sizes(schedule: str, steps: int) -> list[int]:
+        return [len(part) for part in method.schedule(method.resolve({"schedule": schedule, "steps": steps}))]
+
+    assert sizes("rings", 7) == sizes("growing", 7) == [1, 3, 5, 7, 9, 11, 13]
+    assert sizes("equal", 7) == [7] * 7
+    assert sizes("half-rings", 13) == [1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7]
+    with pytest.raises(ArbenchError, match="schedule rings takes 7 steps"):
+        sizes("rings", 13)
+
+
+@pytest.mark.parametrize("name", with_knobs(CONTENT))
+def test_adaptive_takes_as_many_steps_as_its_threshold_asks_for(name: str) -> None:
+    method = subject(name)
+    images = list(range(16))
+    assert images_of(method, images, {CONTENT: 10}).steps.tolist() == [4] * 16  # 13 places a step at most
+    assert images_of(method, images, {CONTENT: 1e-6}).steps.tolist() == [49] * 16
+    between = [images_of(method, images, {CONTENT: threshold}).steps.double() for threshold in (1.0, 2.0, 3.0, 4.0)]
+    assert all(more.mean() >= fewer.mean() for more, fewer in zip(between, between[1:], strict=False))
+    assert any(steps.std() > 0 for steps in between), "images should differ in the steps they take"
+    with pytest.raises(ArbenchError, match="cfg_schedule = constant"):
+        images_of(method, [0], {CONTENT: 1.0}, cfg_schedule="ramp")
+    with pytest.raises(ArbenchError):
+        method.closed_form(method.resolve({CONTENT: 1.0}), method.preset.sampling)
+
+
+def executed(method: Method, **given: Any) -> dict[str, int]:
+    """MACs of image 0 by part, sampling alone."""
+    return dict(count_image(method, method.resolve(given), sampling_of(method, cfg=1.0), 0, 0)[0].by_part)
+
+
+def share_in_sparse_scales(method: Method, scales: int) -> float:
+    """The share of all tokens that lies in the last ``scales`` scales."""
+    sizes = [len(part) for part in method.schedule(method.resolve({}))]
+    return sum(sizes[len(sizes) - scales :]) / sum(sizes)
+
+
+@every_sparse_method
+@pytest.mark.parametrize("knob", SPARSITY)
+@pytest.mark.parametrize("sparsity", [0.25, 0.5, 0.75])
+def test_sparsity_is_the_share_of_ffn_work_that_does_not_run(name: str, knob: str, sparsity: float) -> None:
+    method = subject(name)
+    scales = int(method.resolve({})["sparse_scales"])
+    none = dict.fromkeys(SPARSITY, 0.0)
+    whole = executed(method, **none, sparse_scales=scales)
+    less = executed(method, **{**none, knob: sparsity}, sparse_scales=scales)
+    expected = 1 - sparsity * share_in_sparse_scales(method, scales)
+    assert less["ffn"] / whole["ffn"] == pytest.approx(expected, abs=0.02)
+    assert sum(less.values()) < sum(whole.values())
+    if knob == "token_sparsity":
+        assert less["attention"] < whole["attention"]
+    else:
+        assert less["attention"] == whole["attention"]
+
+
+@every_sparse_method
+def test_sparsity_changes_tokens_and_zero_sparsity_costs_nothing(name: str) -> None:
+    method = subject(name)
+    none: Knobs = dict.fromkeys(SPARSITY, 0.0)
+    assert executed(method, **none).get("router", 0) == 0
+    whole = images_of(method, [0, 1, 2], none).tokens
+    for knob in SPARSITY:
+        assert not torch.equal(images_of(method, [0, 1, 2], {**none, knob: 0.5}).tokens, whole)
+
+
+@every_sparse_method
+def test_more_sparse_scales_run_less(name: str) -> None:
+    method = subject(name)
+    (knob,) = (knob for knob in method.knobs if knob.name == "sparse_scales")
+    assert knob.low is not None
+    assert knob.high is not None
+    counts = [
+        sum(executed(method, ffn_sparsity=0.5, token_sparsity=0.5, sparse_scales=scales).values())
+        for scales in range(int(knob.low), int(knob.high) + 1)
+    ]
+    assert counts == sorted(counts, reverse=True)
+    assert counts[0] > counts[-1]
+
+
+@every_method
+def test_a_wrong_knob_is_named_with_what_is_valid(name: str) -> None:
+    owner = registry.get(name)
+    with pytest.raises(ArbenchError, match=f"unknown knob of {name} 'no-such-knob'.*valid"):
+        owner.resolve({"no-such-knob": 1})
+    for knob in owner.knobs:
+        wrong: list[Any] = ["no such value", None, True, float("nan")]
+        if knob.kind != "choice":
+            assert knob.low is not None
+            assert knob.high is not None
+            wrong += [knob.low - 1, knob.high + 1, *([knob.high] if knob.open_high else [])]
+            wrong += [knob.low + 0.5] if knob.kind == "int" else []
+        for value in wrong:
+            with pytest.raises(ArbenchError, match=f"knob {knob.name} = .*valid: "):
+                owner.resolve({knob.name: value})
+
+
+@every_method
+def test_an_unknown_preset_is_named_with_the_valid_ones(name: str) -> None:
+    owner = registry.get(name)
+    for make in (owner.build, owner.load):
+        with pytest.raises(ArbenchError, match=f"unknown preset of {name} 'nowhere'.*valid: {preset_of(owner)}"):
+            make("nowhere")
+
+
+@every_method
+def test_build_reads_no_weights(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> Any:
+        raise AssertionError("a weights file was opened")
+
+    monkeypatch.setattr("harness.checkpoint.load_file", refuse)
+    monkeypatch.setattr("harness.checkpoint.safe_open", refuse)
+    monkeypatch.setattr(torch, "load", refuse)
+    owner = registry.get(name)
+    method = owner.build(preset_of(owner))
+    assert not method.provenance.weights
+    assert sum(parameter.numel() for parameter in method.parameters()) > 0
+
+
+@every_method
+@pytest.mark.parametrize("fault", ["missing", "truncated", "another network's"])
+def test_weights_that_do_not_fit_are_told_by_file_and_fault(name: str, fault: str, tmp_path: Path) -> None:
+    owner = registry.get(name)
+    path = tmp_path / "damaged.safetensors"
+    whole = save({"weight": torch.zeros(100)})
+    if fault != "missing":
+        path.write_bytes(whole[:200] if fault == "truncated" else whole)
+    with pytest.raises(ArbenchError, match="damaged.safetensors"):
+        owner.load(preset_of(owner), path)
+
+
+@every_method
+def test_the_bundled_weights_load_and_tell_where_they_came_from(name: str) -> None:
+    owner = registry.get(name)
+    for word in owner.presets:
+        written = owner.weight_files(word)
+        method = owner.load(word)
+        assert not method.training
+        assert {Path(file).name: digest for file, digest in method.provenance.weights.items()} == {
+            path.name: sha256(path) for path in written
+        }
+        made = images_of(method, [0, 1], {})
+        assert torch.isfinite(method.decode(made.tokens)).all()
+
+
+def bundled() -> list[type[Method]]:
+    """Our own methods, which must meet on equal terms."""
+    found = [registry.get(name) for name in names()]
+    return [owner for owner in found if owner.__module__.split(".")[0] in ("baselines", "methods")]
+
+
+def test_the_weights_of_our_methods_say_how_they_were_made() -> None:
+    files = {path for owner in bundled() for preset in owner.presets for path in owner.weight_files(preset)}
+    assert sum(path.stat().st_size for path in files) < 25e6
+    for path in files:
+        about = read_about(path)
+        assert isinstance(about["plan"]["seed"], int), path
+        assert len(about["data"]) == 64, path
+        assert about["commit"], path
+        assert about["figures"], path
+
+
+def test_our_methods_are_of_about_the_same_size() -> None:
+    sizes = {}
+    for owner in bundled():
+        method = owner.build(preset_of(owner))
+        if not {knob.name for knob in method.knobs} & set(SPARSITY):  # those add to a trained network
+            sizes[owner.name] = sum(parameter.numel() for parameter in method.network.parameters())
+    assert len(sizes) > 4
+    assert max(sizes.values()) <= 1.1 * min(sizes.values()), sizes
