@@ -1,0 +1,133 @@
+"""What the sparse versions of VAR share as methods: knobs, loading on top of var's weights, counting, distillation."""
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import ClassVar, Self
+
+from torch import Tensor, nn
+
+from baselines.distillation import DISTILLATION_IMAGES, DISTILLATION_PLAN, DistillationTrainee
+from baselines.generators import held_out_loss
+from baselines.sparse_var import Selection, SparseVARNetwork, Sparsity, network_config
+from baselines.tokenizers.recipes import load_tokenizer, new_tokenizer
+from baselines.training import training_tokens
+from baselines.var import VAR, VAR_PRESETS, NextScale, Past, VARNetwork
+from harness.checkpoint import read_weights, sha256
+from harness.method import Knob, KnobValue, Preset
+from harness.recipe import Context, Recipe
+from harness.sampling import Sampling
+from harness.training import Trainee
+
+FFN_SPARSITY = Knob(
+    "ffn_sparsity", "float", 0.0, "share of the FFN not computed in the sparse scales", low=0, high=1, open_high=True, axis=True
+)
+TOKEN_SPARSITY = Knob(
+    "token_sparsity", "float", 0.0, "share of tokens not computed in the sparse scales", low=0, high=1, open_high=True, axis=True
+)
+SPARSE_SCALES = Knob("sparse_scales", "int", 2, "how many of the last scales are sparse", low=1, high=6)
+SPARSE = {"rank": 16, "experts": 12}
+CALIBRATION_IMAGES = 2000
+
+
+class SparseVAR(NextScale):
+    """A trained VAR of which part is not computed; ``layer`` holds selections and light paths."""
+
+    knobs: ClassVar[tuple[Knob, ...]] = (FFN_SPARSITY, TOKEN_SPARSITY, SPARSE_SCALES)
+    presets: ClassVar[Mapping[str, Preset]] = {
+        name: replace(preset, network={**preset.network, **SPARSE}) for name, preset in VAR_PRESETS.items()
+    }
+    layer: SparseVARNetwork
+
+    @classmethod
+    @abstractmethod
+    def selections(cls, preset: Preset) -> list[Selection]:
+        """A selection a block."""
+
+    @classmethod
+    @abstractmethod
+    def order_units(cls, backbone: VARNetwork, preset: Preset, inputs: tuple[Tensor, Tensor]) -> Tensor:
+        """The order of each block's hidden units, [layers, hidden]; inputs: (seen, labels) of training images."""
+
+    @classmethod
+    def score_tokens(cls, backbone: VARNetwork, selections: list[Selection], inputs: tuple[Tensor, Tensor]) -> None:
+        """Set what a selection knows of tokens before training; most know nothing."""
+
+    @classmethod
+    def new_layer(cls, preset: Preset, backbone: VARNetwork) -> SparseVARNetwork:
+        """Selections and light paths with random weights."""
+        return SparseVARNetwork(backbone, cls.selections(preset), network_config(preset.network)[1]["rank"])
+
+    @classmethod
+    def new_network(cls, preset: Preset) -> VARNetwork:
+        return VARNetwork(**network_config(preset.network)[0])
+
+    @classmethod
+    def weight_files(cls, preset: str) -> tuple[Path, ...]:
+        return cls.bundled_weights(preset), *VAR.weight_files(preset)
+
+    def __init__(
+        self, preset: Preset, tokenizer: nn.Module, network: VARNetwork, weights: Mapping[str, str], layer: SparseVARNetwork
+    ) -> None:
+        super().__init__(preset, tokenizer, network, weights)
+        self.layer = layer.eval()
+        self.layer.arrange()
+
+    @classmethod
+    def build(cls, preset: str) -> Self:
+        found = cls.preset_named(preset)
+        network = cls.new_network(found)
+        return cls(found, new_tokenizer(found.tokenizer), network, {}, cls.new_layer(found, network))
+
+    @classmethod
+    def load(cls, preset: str, checkpoint: Path | None = None) -> Self:
+        """``checkpoint``: weights of selections and light paths; the backbone is var's bundled one."""
+        found = cls.preset_named(preset)
+        bundled = cls.weight_files(preset)
+        path = checkpoint or bundled[0]
+        network = cls.new_network(found)
+        read_weights(bundled[1], network)
+        layer = cls.new_layer(found, network)
+        read_weights(path, layer)
+        hashes = {file.name: sha256(file) for file in (path, *bundled[1:])}
+        return cls(found, load_tokenizer(found.tokenizer), network, hashes, layer)
+
+    def run_scale(
+        self, scale: int, x: Tensor, modulations: list[list[Tensor]], past: Past, knobs: Mapping[str, KnobValue]
+    ) -> Tensor:
+        return self.layer.run_scale(scale, x, modulations, past, Sparsity.of(knobs))
+
+    def closed_form(self, knobs: Mapping[str, KnobValue], sampling: Sampling) -> dict[str, float]:
+        branches = 1 + sampling.guided
+        blocks = {part: branches * macs for part, macs in self.layer.macs(Sparsity.of(knobs)).items()}
+        return self.dense_macs(sampling) | blocks
+
+    @classmethod
+    def recipe(cls, preset: str = "fmnist") -> Recipe:
+        """Distillation from ``var``'s bundled weights."""
+        return Recipe(
+            name=f"{cls.name}-{preset}",
+            weights=cls.bundled_weights(preset),
+            plan=DISTILLATION_PLAN,
+            prepare=partial(cls._prepare, preset),
+            export=lambda trainee: trainee.student,  # type: ignore[arg-type, return-value]
+            figures=partial(held_out_loss, cls, preset),
+            needs=(f"var-{preset}",),
+        )
+
+    @classmethod
+    def _prepare(cls, preset: str, context: Context) -> tuple[Trainee, Sequence[Tensor]]:
+        teacher = VAR.load(preset)
+        found = cls.preset_named(preset)
+        tokens, labels = training_tokens(found.tokenizer, context)
+        calibration = teacher.quantiser.inputs(tokens[-CALIBRATION_IMAGES:]).detach(), labels[-CALIBRATION_IMAGES:]
+        layer = cls.new_layer(found, teacher.network)
+        cls.score_tokens(teacher.network, list(layer.selections), calibration)  # type: ignore[arg-type]
+        layer.unit_order.copy_(cls.order_units(teacher.network, found, calibration))
+        layer.arrange()
+        columns = (tokens[:DISTILLATION_IMAGES], labels[:DISTILLATION_IMAGES])
+        steps = DISTILLATION_PLAN.epochs * DISTILLATION_IMAGES // DISTILLATION_PLAN.batch
+        return DistillationTrainee(layer, teacher.tokenizer, steps), columns
+

@@ -1,0 +1,213 @@
+"""A trained VAR in which a share of the FFN and of the tokens is not computed: what ActVAR and its controls have in common.
+
+Which FFN units and which tokens are computed is a ``Selection``'s choice: learned (ActVAR, arXiv 2511.12893), random, or
+fixed for good. The rest is alike for all: in the last ``scales`` scales, in every block,
+ - a share ``token`` of the scale's tokens is not selected. They get neither queries, attention nor FFN; a light path, a
+   low-rank map of the modulated input, reconstructs their update, and they stay in the sequence: their keys and values are
+   computed and cached, so that later tokens and scales see the whole canvas;
+ - of the selected tokens, a share ``ffn`` of the FFN is not computed.
+The quotas are exact an image, so the cost of a setting does not depend on what is generated. At zero sparsity the code
+path is the dense network's. All of this is ours where the abstract leaves it open; ``methods.actvar`` lists the choices.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from baselines.var import Block, Past, VARNetwork, norm, remember
+from harness.method import KnobValue
+
+
+@dataclass(frozen=True)
+class Sparsity:
+    """ffn, token: shares not computed, in [0, 1); scales: how many of the last scales are sparse."""
+
+    ffn: float
+    token: float
+    scales: int
+
+    @classmethod
+    def of(cls, knobs: Mapping[str, KnobValue]) -> "Sparsity":
+        """From a sparse method's knobs."""
+        return cls(float(knobs["ffn_sparsity"]), float(knobs["token_sparsity"]), int(knobs["sparse_scales"]))
+
+    def kept_tokens(self, tokens: int) -> int:
+        """How many of a scale's tokens are computed, at least 1."""
+        return max(1, round((1 - self.token) * tokens))
+
+    def kept_units(self, units: int) -> int:
+        """How many of so many units (or pairs of token and expert) are computed, at least 1."""
+        return max(1, round((1 - self.ffn) * units))
+
+
+class Light(nn.Module):
+    """The light path of a block: modulated input [B, n, dim] -> update [B, n, dim], rank ``rank``."""
+
+    part = "router"
+
+    def __init__(self, dim: int, rank: int) -> None:
+        super().__init__()
+        self.down, self.up = nn.Linear(dim, rank), nn.Linear(rank, dim)
+        nn.init.normal_(self.up.weight, std=0.01)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.up(F.silu(self.down(x)))
+        return out
+
+
+class Selection(nn.Module, ABC):
+    """One block's choice. ``places``: positions in the sequence, [n] or [B, n]."""
+
+    part = "router"
+
+    @abstractmethod
+    def tokens(self, x: Tensor, places: Tensor) -> Tensor:
+        """Modulated input [B, n, dim] -> scores [B, n]: the highest are selected."""
+
+    @abstractmethod
+    def ffn(self, block: Block, x: Tensor, places: Tensor, sparsity: Sparsity) -> Tensor:
+        """The FFN's output [B, m, dim] with only part of it executed; x: its modulated input."""
+
+    @abstractmethod
+    def unit_mask(self, x: Tensor, places: Tensor, selected: Tensor, span: slice, sparsity: Sparsity) -> Tensor:
+        """While training: which hidden units of which token of a scale count, [B, n, hidden], 1 or 0 in value and with a
+        gradient if learned; selected: [B, n] bool."""
+
+    @abstractmethod
+    def ffn_macs(self, dim: int, hidden: int, tokens: int, sparsity: Sparsity) -> dict[str, float]:
+        """Closed form of ``ffn`` for so many selected tokens, by part."""
+
+    def token_macs(self, dim: int, tokens: int) -> float:
+        """Closed form of ``tokens``."""
+        return 0.0
+
+
+class SparseVARNetwork(nn.Module):
+    """A frozen ``backbone`` with a selection and a light path a block. Only the latter two are this module's weights."""
+
+    def __init__(self, backbone: VARNetwork, selections: list[Selection], rank: int) -> None:
+        super().__init__()
+        self.backbone = [backbone.requires_grad_(False)]  # in a list: its weights are var's, kept in var's file
+        self.selections = nn.ModuleList(selections)
+        self.light = nn.ModuleList(Light(backbone.dim, rank) for _ in backbone.blocks)
+        hidden = backbone.blocks[0].ffn.fc1.out_features
+        self.register_buffer("unit_order", torch.arange(hidden).repeat(len(backbone.blocks), 1))
+        self.unit_order: Tensor
+
+    def arrange(self) -> None:
+        """Put the FFN's hidden units in ``unit_order``, so that experts, or the units to keep, lie side by side. The dense
+        FFN computes the same as before."""
+        for block, order in zip(self.backbone[0].blocks, self.unit_order, strict=True):
+            block.ffn.fc1.weight.data = block.ffn.fc1.weight.data[order].contiguous()
+            block.ffn.fc1.bias.data = block.ffn.fc1.bias.data[order].contiguous()
+            block.ffn.fc2.weight.data = block.ffn.fc2.weight.data[:, order].contiguous()
+
+    def run_scale(
+        self, scale: int, x: Tensor, modulations: list[list[Tensor]], past: Past, sparsity: Sparsity
+    ) -> Tensor:
+        """All blocks at one scale of sampling."""
+        net = self.backbone[0]
+        if scale < len(net.scales) - sparsity.scales or (sparsity.ffn == 0 and sparsity.token == 0):
+            return net.run(x, modulations, past=past)
+        span = net.span(scale)
+        places = torch.arange(span.start, span.stop, device=x.device)
+        for place, modulation in enumerate(modulations):
+            x = self._block(place, x, modulation, past, places, sparsity)
+        return x
+
+    def _block(
+        self, place: int, x: Tensor, modulation: list[Tensor], past: Past, places: Tensor, sparsity: Sparsity
+    ) -> Tensor:
+        block, selection = self.backbone[0].blocks[place], self.selections[place]
+        _, _, scale1, _, shift1, _ = modulation
+        h = norm(x) * (1 + scale1) + shift1
+        k, v = remember(past, place, *block.attn.keys_values(h))
+        kept = sparsity.kept_tokens(x.shape[1])
+        if kept == x.shape[1]:
+            return self._selected(place, x, h, modulation, (k, v), places, sparsity)
+        order = selection.tokens(h, places).expand(len(x), -1).argsort(dim=1, descending=True, stable=True)
+        chosen, rest = order[:, :kept].sort(1).values, order[:, kept:]
+        rows = torch.arange(len(x), device=x.device)[:, None]
+        out = torch.empty_like(x)
+        out[rows, chosen] = self._selected(
+            place, x[rows, chosen], h[rows, chosen], modulation, (k, v), places[chosen], sparsity
+        )
+        out[rows, rest] = x[rows, rest] + self.light[place](h[rows, rest])
+        return out
+
+    def _selected(
+        self,
+        place: int,
+        x: Tensor,
+        h: Tensor,
+        modulation: list[Tensor],
+        memory: tuple[Tensor, Tensor],
+        places: Tensor,
+        sparsity: Sparsity,
+    ) -> Tensor:
+        """The block's update of selected tokens alone."""
+        block = self.backbone[0].blocks[place]
+        gamma1, gamma2, _, scale2, _, shift2 = modulation
+        x = x + gamma1 * block.attn.read(block.attn.queries(h), *memory, None)
+        h = norm(x) * (1 + scale2) + shift2
+        ffn = self.selections[place].ffn(block, h, places, sparsity) if sparsity.ffn else block.ffn(h)
+        return x + gamma2 * ffn  # type: ignore[no-any-return]
+
+    def macs(self, sparsity: Sparsity) -> dict[str, float]:
+        """Closed form of one branch's blocks over all scales, by part."""
+        net = self.backbone[0]
+        dim, hidden, rank = net.dim, net.blocks[0].ffn.fc1.out_features, self.light[0].down.out_features
+        total = dict.fromkeys(("attention", "ffn", "router"), 0.0)
+        past = 0
+        for scale, side in enumerate(net.scales):
+            n, past = side * side, past + side * side
+            sparse = scale >= len(net.scales) - sparsity.scales
+            kept = sparsity.kept_tokens(n) if sparse else n
+            total["attention"] += 2 * dim * dim * (n + kept) + 2 * dim * kept * past
+            if kept < n:
+                total["router"] += self.selections[0].token_macs(dim, n) + 2 * dim * rank * (n - kept)
+            if sparse and sparsity.ffn:
+                for part, macs in self.selections[0].ffn_macs(dim, hidden, kept, sparsity).items():
+                    total[part] += macs
+            else:
+                total["ffn"] += 2 * dim * hidden * kept
+        return {part: macs * len(net.blocks) for part, macs in total.items()}
+
+
+def expert_sums(block: Block, x: Tensor, chosen: Tensor) -> Tensor:
+    """The FFN over chosen experts only: gather an expert's tokens, compute, add up.
+
+    x: [B, m, dim]; chosen: bool [B, m, experts], expert e being the e-th run of hidden units -> [B, m, dim].
+    """
+    flat, mask = x.flatten(0, 1), chosen.flatten(0, 1)
+    fc1, fc2 = block.ffn.fc1, block.ffn.fc2
+    size = fc1.out_features // mask.shape[1]
+    out = fc2.bias.expand_as(flat).clone()
+    for expert in range(mask.shape[1]):
+        rows = mask[:, expert].nonzero()[:, 0]
+        units = slice(expert * size, (expert + 1) * size)
+        hidden = F.gelu(F.linear(flat[rows], fc1.weight[units], fc1.bias[units]), approximate="tanh")
+        out.index_add_(0, rows, F.linear(hidden, fc2.weight[:, units]))
+    return out.view_as(x)
+
+
+def top_mask(scores: Tensor, count: int) -> Tensor:
+    """bool mask of the ``count`` highest scores of each row; scores [B, n]."""
+    return torch.zeros_like(scores, dtype=torch.bool).scatter(1, scores.topk(count, 1).indices, True)
+
+
+def straight_through(hard: Tensor, scores: Tensor) -> Tensor:
+    """The hard mask in value, the sigmoid of the scores in gradient."""
+    soft = scores.sigmoid()
+    return hard.to(soft.dtype) + soft - soft.detach()
+
+
+def network_config(preset_network: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A sparse preset's network settings, as VARNetwork's and as the sparse layer's own."""
+    own = {name: preset_network[name] for name in ("rank", "experts") if name in preset_network}
+    return {name: value for name, value in preset_network.items() if name not in own}, own

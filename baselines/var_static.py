@@ -1,0 +1,89 @@
+"""Static pruning of VAR: FFN units and tokens are removed for good, by importance. ActVAR's claim is to beat this.
+
+A unit's importance is the mean size of what it adds to the block's output over training images; a token's, the mean size
+of its update in the block. Removed tokens get the same light path as ActVAR's, distilled alike: without it nothing would
+be left of them, and the control would be a straw man. Ours.
+"""
+
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from baselines.sparse_method import SparseVAR
+from baselines.sparse_var import Selection, Sparsity
+from baselines.var import Block, VARNetwork, norm
+from harness.method import Preset
+
+
+class StaticSelection(Selection):
+    """The first units, in order of importance, and the places of highest importance."""
+
+    token_scores: Tensor
+
+    def __init__(self, positions: int) -> None:
+        super().__init__()
+        self.register_buffer("token_scores", torch.arange(positions, 0, -1).float())
+
+    def tokens(self, x: Tensor, places: Tensor) -> Tensor:
+        return self.token_scores[places].expand(len(x), -1)
+
+    def ffn(self, block: Block, x: Tensor, places: Tensor, sparsity: Sparsity) -> Tensor:
+        fc1, fc2 = block.ffn.fc1, block.ffn.fc2
+        kept = sparsity.kept_units(fc1.out_features)
+        hidden = F.gelu(F.linear(x, fc1.weight[:kept], fc1.bias[:kept]), approximate="tanh")
+        return F.linear(hidden, fc2.weight[:, :kept], fc2.bias)
+
+    def unit_mask(self, x: Tensor, places: Tensor, selected: Tensor, span: slice, sparsity: Sparsity) -> Tensor:
+        hidden = 4 * x.shape[-1]
+        return (torch.arange(hidden, device=x.device) < sparsity.kept_units(hidden)).to(x.dtype).expand(*x.shape[:2], -1)
+
+    def ffn_macs(self, dim: int, hidden: int, tokens: int, sparsity: Sparsity) -> dict[str, float]:
+        return {"ffn": tokens * 2 * dim * sparsity.kept_units(hidden)}
+
+
+class VARStatic(SparseVAR):
+    """Control: static pruning of units and tokens."""
+
+    name: ClassVar[str] = "var-static"
+    title: ClassVar[str] = "VAR, static pruning"
+    family: ClassVar[str] = "sparsity control"
+    paper: ClassVar[str] = "control of arbench"
+    differences: ClassVar[str] = "VAR's weights; least important units and tokens removed for good; light path trained alike"
+    weights_folder: ClassVar[Path] = Path(__file__).parent / "weights"
+
+    @classmethod
+    def selections(cls, preset: Preset) -> list[Selection]:
+        positions = sum(side * side for side in preset.network["scales"])
+        return [StaticSelection(positions) for _ in range(preset.network["layers"])]
+
+    @classmethod
+    def order_units(cls, backbone: VARNetwork, preset: Preset, inputs: tuple[Tensor, Tensor]) -> Tensor:
+        return importances(backbone, inputs)[0].argsort(1, descending=True)
+
+    @classmethod
+    def score_tokens(cls, backbone: VARNetwork, selections: list[Selection], inputs: tuple[Tensor, Tensor]) -> None:
+        for selection, scores in zip(selections, importances(backbone, inputs)[1], strict=True):
+            assert isinstance(selection, StaticSelection)
+            selection.token_scores.copy_(scores)
+
+
+@torch.inference_mode()
+def importances(net: VARNetwork, inputs: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """Of units [layers, hidden] and of places [layers, positions]; inputs: (seen, labels) of training images."""
+    seen, labels = inputs
+    condition = net.class_emb(labels)
+    x, bias = net.embed(seen, condition, slice(0, net.lvl_1L.shape[1])), net.causal()
+    units, places = [], []
+    for block, modulation in zip(net.blocks, net.modulations(condition), strict=True):
+        gamma1, gamma2, scale1, scale2, shift1, shift2 = modulation
+        attended = x + gamma1 * block.attn.read(*block.attn.all_three(norm(x) * (1 + scale1) + shift1), bias)
+        hidden = F.gelu(block.ffn.fc1(norm(attended) * (1 + scale2) + shift2), approximate="tanh")
+        weight = (gamma2.square() @ block.ffn.fc2.weight.square()).sqrt()
+        out = attended + gamma2 * block.ffn.fc2(hidden)
+        units.append((hidden.abs() * weight).mean((0, 1)))
+        places.append((out - x).norm(dim=-1).mean(0))
+        x = out
+    return torch.stack(units), torch.stack(places)

@@ -1,0 +1,109 @@
+"""ActVAR (arXiv 2511.12893), reimplemented from the abstract: no code and no details are public (facts/METHODS.md).
+
+Stated there: a pretrained VAR whose backbone stays as it is; each FFN decomposed into expert sub-networks, of which a
+learnable router picks a subset for each token by content; a gated token selector a layer; unselected tokens reconstructed;
+two-stage distillation from the dense VAR that supervises routing and gating. Every other choice is ours:
+ - experts: 12 a block, by balanced k-means of fc1's rows (MoEfication, arXiv 2110.01786), so that all of them together are
+   exactly the dense FFN;
+ - router: linear, on the FFN's modulated input; the quota of (token, expert) pairs is spent where scores are highest in
+   the scale, so that a token may get more experts than another; no weighting of the chosen experts' outputs;
+ - selector: linear, on the attention's modulated input; it skips a whole block for a token, except keys and values;
+ - reconstruction: a low-rank light path (``baselines.sparse_var``), trained to give the update of the whole block;
+ - which scales: the last ``sparse_scales``, in all layers; the same sparsity in each;
+ - both guidance branches choose for themselves;
+ - losses, stages and schedule: ``baselines.distillation``; router and gate learn from straight-through gradients of the
+   distillation loss, from each expert's worth and each token's gain.
+"""
+
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from baselines.sparse_method import SparseVAR
+from baselines.sparse_var import Selection, Sparsity, expert_sums, straight_through, top_mask
+from baselines.var import Block, VARNetwork
+from harness.method import Preset
+
+
+class LearnedSelection(Selection):
+    """A linear gate over tokens and a linear router over experts."""
+
+    def __init__(self, dim: int, experts: int) -> None:
+        super().__init__()
+        self.gate, self.router, self.experts = nn.Linear(dim, 1), nn.Linear(dim, experts), experts
+
+    def tokens(self, x: Tensor, places: Tensor) -> Tensor:
+        scores: Tensor = self.gate(x)[..., 0]
+        return scores
+
+    def chosen(self, x: Tensor, selected: Tensor | None, sparsity: Sparsity) -> tuple[Tensor, Tensor]:
+        """Which (token, expert) pairs are computed, bool [B, n, experts], and the router's scores."""
+        scores = self.router(x)
+        tokens = x.shape[1]
+        if selected is not None:
+            scores, tokens = scores.masked_fill(~selected[..., None], -torch.inf), int(selected[0].sum())
+        count = sparsity.kept_units(tokens * self.experts)
+        return top_mask(scores.flatten(1), count).view_as(scores), scores
+
+    def ffn(self, block: Block, x: Tensor, places: Tensor, sparsity: Sparsity) -> Tensor:
+        return expert_sums(block, x, self.chosen(x, None, sparsity)[0])
+
+    def unit_mask(self, x: Tensor, places: Tensor, selected: Tensor, span: slice, sparsity: Sparsity) -> Tensor:
+        chosen, scores = self.chosen(x, selected, sparsity)
+        return straight_through(chosen, scores).repeat_interleave(4 * x.shape[-1] // self.experts, -1)
+
+    def gate_loss(self, x: Tensor, gain: Tensor) -> Tensor:
+        """How far the gate is from each token's gain, [B, n], about 1."""
+        return F.mse_loss(self.gate(x.detach())[..., 0].float(), gain.float())
+
+    def router_loss(self, x: Tensor, worth: Tensor) -> Tensor:
+        """How far the router is from each expert's worth; worth of units: [B, n, hidden], squared sizes."""
+        size = worth.unflatten(-1, (self.experts, -1)).float().sum(-1).sqrt()
+        return F.mse_loss(self.router(x.detach()).float(), size / size.mean())
+
+    def ffn_macs(self, dim: int, hidden: int, tokens: int, sparsity: Sparsity) -> dict[str, float]:
+        pairs = sparsity.kept_units(tokens * self.experts)
+        return {"ffn": pairs * 2 * dim * hidden / self.experts, "router": dim * self.experts * tokens}
+
+    def token_macs(self, dim: int, tokens: int) -> float:
+        return dim * tokens
+
+
+def balanced_clusters(rows: np.ndarray, clusters: int, seed: int = 0, rounds: int = 20) -> list[int]:
+    """Order of the rows that puts clusters of equal size side by side: k-means whose assignment is the best one with
+    exactly rows / clusters rows a cluster (scipy's linear assignment)."""
+    from scipy.optimize import linear_sum_assignment
+
+    rng = np.random.default_rng(seed)
+    size = len(rows) // clusters
+    centres = rows[rng.choice(len(rows), clusters, replace=False)]
+    for _ in range(rounds):
+        distance = ((rows[:, None] - centres[None]) ** 2).sum(-1)
+        _, place = linear_sum_assignment(np.repeat(distance, size, axis=1))
+        cluster = place // size
+        centres = np.stack([rows[cluster == k].mean(0) for k in range(clusters)])
+    return np.argsort(cluster, kind="stable").tolist()  # type: ignore[no-any-return]
+
+
+class ActVAR(SparseVAR):
+    """ActVAR: experts chosen by a router, tokens by a gate, the rest reconstructed."""
+
+    name: ClassVar[str] = "actvar"
+    title: ClassVar[str] = "ActVAR"
+    paper: ClassVar[str] = "arXiv 2511.12893 (ActVAR), reimplemented from the abstract"
+    differences: ClassVar[str] = "VAR's weights; learned router over 12 FFN experts, learned token gate, light path"
+    weights_folder: ClassVar[Path] = Path(__file__).parent / "weights"
+
+    @classmethod
+    def selections(cls, preset: Preset) -> list[Selection]:
+        config = preset.network
+        return [LearnedSelection(config["dim"], config["experts"]) for _ in range(config["layers"])]
+
+    @classmethod
+    def order_units(cls, backbone: VARNetwork, preset: Preset, inputs: tuple[Tensor, Tensor]) -> Tensor:
+        experts = preset.network["experts"]
+        return torch.tensor([balanced_clusters(b.ffn.fc1.weight.detach().numpy(), experts) for b in backbone.blocks])

@@ -1,0 +1,68 @@
+"""ActVAR's control: the same experts, quotas, light path and distillation, with random selection in place of the learned.
+
+Which experts a token gets, and which tokens a block computes, are drawn once from a stated seed, for each block and place.
+The light path is trained for these choices as ActVAR's is for its own.
+"""
+
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from baselines.sparse_var import Selection, Sparsity, expert_sums, top_mask
+from baselines.var import Block
+from harness.method import Preset
+from methods.actvar import ActVAR
+
+
+class RandomSelection(Selection):
+    """Scores drawn once: [positions] for tokens, [positions, experts] for experts."""
+
+    token_scores: Tensor
+    expert_scores: Tensor
+
+    def __init__(self, positions: int, experts: int, seed: int) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        self.experts = experts
+        self.register_buffer("token_scores", torch.rand(positions, generator=generator))
+        self.register_buffer("expert_scores", torch.rand(positions, experts, generator=generator))
+
+    def tokens(self, x: Tensor, places: Tensor) -> Tensor:
+        return self.token_scores[places].expand(len(x), -1)
+
+    def chosen(self, x: Tensor, places: Tensor, selected: Tensor | None, sparsity: Sparsity) -> Tensor:
+        """Which (token, expert) pairs are computed, bool [B, n, experts]."""
+        scores = self.expert_scores[places].expand(len(x), -1, -1)
+        tokens = x.shape[1]
+        if selected is not None:
+            scores, tokens = scores.masked_fill(~selected[..., None], -torch.inf), int(selected[0].sum())
+        return top_mask(scores.flatten(1), sparsity.kept_units(tokens * self.experts)).view(*x.shape[:2], self.experts)
+
+    def ffn(self, block: Block, x: Tensor, places: Tensor, sparsity: Sparsity) -> Tensor:
+        return expert_sums(block, x, self.chosen(x, places, None, sparsity))
+
+    def unit_mask(self, x: Tensor, places: Tensor, selected: Tensor, span: slice, sparsity: Sparsity) -> Tensor:
+        chosen = self.chosen(x, places, selected, sparsity)
+        return chosen.to(x.dtype).repeat_interleave(4 * x.shape[-1] // self.experts, -1)
+
+    def ffn_macs(self, dim: int, hidden: int, tokens: int, sparsity: Sparsity) -> dict[str, float]:
+        return {"ffn": sparsity.kept_units(tokens * self.experts) * 2 * dim * hidden / self.experts}
+
+
+class ActVARRandom(ActVAR):
+    """Control: ActVAR with random selection."""
+
+    name: ClassVar[str] = "actvar-random"
+    title: ClassVar[str] = "ActVAR, random selection"
+    family: ClassVar[str] = "sparsity control"
+    paper: ClassVar[str] = "control of arbench"
+    differences: ClassVar[str] = "ActVAR with experts and tokens drawn at random; light path trained alike"
+    weights_folder: ClassVar[Path] = Path(__file__).parent / "weights"
+
+    @classmethod
+    def selections(cls, preset: Preset) -> list[Selection]:
+        config = preset.network
+        positions = sum(side * side for side in config["scales"])
+        return [RandomSelection(positions, config["experts"], 1000 + layer) for layer in range(config["layers"])]
