@@ -100,7 +100,7 @@ def subject(name: str) -> Method:
         torch.manual_seed(1)
         method = owner.build(preset_of(owner)).eval()
         for module in _networks(method):
-            _liven(module)
+            liven(module)
     return method
 
 
@@ -111,7 +111,8 @@ def _networks(method: Method) -> list[nn.Module]:
 
 
 @torch.no_grad()
-def _liven(network: nn.Module) -> None:
+def liven(network: nn.Module) -> None:
+    """Draw weights anew, of a size that lets every input through to the logits."""
     for module in network.modules():
         if isinstance(module, nn.Embedding):
             module.weight.normal_()
