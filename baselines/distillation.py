@@ -1,11 +1,11 @@
 """How the sparse versions of VAR are distilled from the dense one, in stages (ActVAR, arXiv 2511.12893, trains in two).
 
 Stages, a third of the steps each, all ours beyond "two-stage distillation, routing and gating supervised":
- 1. routing: FFN sparsity drawn in [0.2, 0.8], no token sparsity (a control, which has no routing to learn, starts with 2);
+ 1. routing: FFN sparsity drawn in [0.2, 0.8], no token sparsity (a control, with no routing to learn, starts with 2);
  2. gating and reconstruction: token sparsity drawn in [0.2, 0.8], FFN dense;
  3. joint polish: both drawn.
-Losses: KL of the student's to the teacher's distribution at every token; the light path's squared distance to the update
-that it stands for; and what a learned selection adds (``auxiliary``). Gradients reach scores through straight-through
+Losses: KL of the student's to the teacher's distribution at every token; the light path's squared distance to the
+update that it stands for; and what a learned selection adds (``auxiliary``). Gradients reach scores through straight-through
 masks. The backbone stays frozen, which keeps the student equal to its teacher at zero sparsity.
 """
 
@@ -17,7 +17,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from baselines.sparse_var import SparseVARNetwork, Sparsity, straight_through, top_mask
 from baselines.training import drop_class
-from baselines.var import norm
+from baselines.var import modulated
 from harness.training import Plan, Trainee
 
 DISTILLATION_PLAN = Plan(epochs=1, batch=125, lr=4e-3, warmup=20, ema=0.98, weight_decay=0.0)
@@ -62,8 +62,8 @@ class DistillationTrainee(Trainee):
 def masked_logits(
     student: SparseVARNetwork, seen: Tensor, labels: Tensor, sparsity: Sparsity
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """All scales in one pass, everything computed and what would be skipped masked out: logits [B, L, V], the light path's
-    loss and the selection's. Equal to sampling's gather-compute-scatter on the same inputs."""
+    """All scales in one pass, everything computed and what would be skipped masked out: logits [B, L, V], the light
+    path's loss and the selection's. Equal to sampling's gather-compute-scatter on the same inputs."""
     net = student.backbone[0]
     condition = net.class_emb(labels)
     x = net.embed(seen, condition, slice(0, net.lvl_1L.shape[1]))
@@ -72,10 +72,10 @@ def masked_logits(
     light_loss, auxiliary = x.new_zeros(()), x.new_zeros(())
     for place, (block, modulation) in enumerate(zip(net.blocks, modulations, strict=True)):
         gamma1, gamma2, scale1, scale2, shift1, shift2 = modulation
-        h = norm(x) * (1 + scale1) + shift1
+        h = modulated(x, scale1, shift1)
         q, k, v = block.attn.all_three(h)
         attended = x + gamma1 * block.attn.read(q, k, v, bias)
-        h2 = norm(attended) * (1 + scale2) + shift2
+        h2 = modulated(attended, scale2, shift2)
         hidden = F.gelu(block.ffn.fc1(h2), approximate="tanh")
         token_mask, unit_mask = torch.ones_like(x[..., :1]), torch.ones_like(hidden)
         selection = student.selections[place]
@@ -86,9 +86,8 @@ def masked_logits(
             if kept < len(places):
                 scores = selection.tokens(h[:, span], places).expand(len(x), -1)
                 selected = top_mask(scores, kept)
-                token_mask = torch.cat(
-                    [token_mask[:, : span.start], straight_through(selected, scores)[..., None], token_mask[:, span.stop :]], 1
-                )
+                mask = straight_through(selected, scores)[..., None]
+                token_mask = torch.cat([token_mask[:, : span.start], mask, token_mask[:, span.stop :]], 1)
             if sparsity.ffn:
                 mask = selection.unit_mask(h2[:, span], places, selected, span, sparsity)
                 unit_mask = torch.cat([unit_mask[:, : span.start], mask, unit_mask[:, span.stop :]], 1)

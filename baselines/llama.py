@@ -38,10 +38,12 @@ def rope_table(grid: int, head_dim: int, base: float = 10000.0) -> Tensor:
 
 
 def rotate(x: Tensor, rope: Tensor) -> Tensor:
-    """x [B, n, heads, head_dim] turned by rope [B or 1, n, head_dim / 2, 2]; neighbouring values make a pair."""
-    even, odd = x.unflatten(-1, (-1, 2)).unbind(-1)
-    cos, sin = rope.to(x.dtype).unsqueeze(-3).unbind(-1)
-    return torch.stack([even * cos - odd * sin, odd * cos + even * sin], -1).flatten(-2)
+    """x [B, heads, n, head_dim] turned by rope [B or 1, n, head_dim / 2, 2]; neighbouring values make a pair. Float32.
+
+    A pair is a complex number: one product instead of four on strided halves, which took a sixth of sampling.
+    """
+    pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
+    return torch.view_as_real(pairs * torch.view_as_complex(rope)[:, None]).flatten(-2)
 
 
 @dataclass
@@ -57,22 +59,24 @@ class Slots:
 
 @dataclass
 class Cache:
-    """Keys and values of every layer, [B, slots, heads, head_dim] each."""
+    """Keys and values of every layer, [B, heads, slots, head_dim] each."""
 
     keys: list[Tensor] = field(default_factory=list)
     values: list[Tensor] = field(default_factory=list)
 
     @classmethod
     def empty(cls, layers: int, shape: tuple[int, int, int, int], like: Tensor) -> "Cache":
-        """All zeros; shape = (B, slots, heads, head_dim)."""
+        """All zeros; shape = (B, heads, slots, head_dim)."""
         return cls([like.new_zeros(shape) for _ in range(layers)], [like.new_zeros(shape) for _ in range(layers)])
 
     def write(self, layer: int, slots: Slots, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Store k and v in their slots; returns all that is within reach."""
-        rows = torch.arange(len(k), device=k.device)[:, None]
-        self.keys[layer][rows, slots.index] = k
-        self.values[layer][rows, slots.index] = v
-        return self.keys[layer][:, : slots.reach], self.values[layer][:, : slots.reach]
+        """Store k and v [B, heads, n, head_dim] in their slots; returns all that is within reach."""
+        for store, new in ((self.keys[layer], k), (self.values[layer], v)):
+            if len(slots.index) == 1:
+                store.index_copy_(2, slots.index[0], new)
+            else:
+                store.scatter_(2, slots.index[:, None, :, None].expand_as(new), new)
+        return self.keys[layer][:, :, : slots.reach], self.values[layer][:, :, : slots.reach]
 
     def keep(self, rows: Tensor) -> None:
         """Keep some rows of the batch only."""
@@ -91,7 +95,7 @@ class Attention(nn.Module):
         self.wqkv, self.wo = nn.Linear(dim, 3 * dim, bias=False), nn.Linear(dim, dim, bias=False)
 
     def forward(self, x: Tensor, rope: Tensor, bias: Tensor | None, store: tuple[Cache, int, Slots] | None) -> Tensor:
-        q, k, v = self.wqkv(x).unflatten(-1, (3, self.heads, -1)).unbind(2)
+        q, k, v = self.wqkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         q, k = rotate(q, rope), rotate(k, rope)
         if store is not None:
             cache, layer, slots = store
@@ -151,8 +155,9 @@ class Block(nn.Module):
             x = x + self.attention(self.attention_norm(x), rope, bias, store)
             return x + self.feed_forward(self.ffn_norm(x))
         gamma1, gamma2, scale1, scale2, shift1, shift2 = modulation
-        x = x + gamma1 * self.attention(self.attention_norm(x) * (1 + scale1) + shift1, rope, bias, store)
-        return x + gamma2 * self.feed_forward(self.ffn_norm(x) * (1 + scale2) + shift2)
+        h = self.attention(torch.addcmul(shift1, self.attention_norm(x), 1 + scale1), rope, bias, store)
+        x = torch.addcmul(x, gamma1, h)
+        return torch.addcmul(x, gamma2, self.feed_forward(torch.addcmul(shift2, self.ffn_norm(x), 1 + scale2)))
 
 
 class Trunk(nn.Module):
@@ -199,5 +204,5 @@ class Trunk(nn.Module):
 
     def new_cache(self, rows: int, slots: int) -> Cache:
         """An empty cache."""
-        shape = (rows, slots, self.heads, self.dim // self.heads)
+        shape = (rows, self.heads, slots, self.dim // self.heads)
         return Cache.empty(len(self.layers), shape, self.output.weight)

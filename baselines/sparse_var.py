@@ -17,9 +17,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
-from baselines.var import Block, Past, VARNetwork, norm, remember
+from baselines.var import Block, Past, VARNetwork, modulated, remember
 from harness.method import KnobValue
 
 
@@ -125,7 +125,7 @@ class SparseVARNetwork(nn.Module):
     ) -> Tensor:
         block, selection = self.backbone[0].blocks[place], self.selections[place]
         _, _, scale1, _, shift1, _ = modulation
-        h = norm(x) * (1 + scale1) + shift1
+        h = modulated(x, scale1, shift1)
         k, v = remember(past, place, *block.attn.keys_values(h))
         kept = sparsity.kept_tokens(x.shape[1])
         if kept == x.shape[1]:
@@ -153,10 +153,10 @@ class SparseVARNetwork(nn.Module):
         """The block's update of selected tokens alone."""
         block = self.backbone[0].blocks[place]
         gamma1, gamma2, _, scale2, _, shift2 = modulation
-        x = x + gamma1 * block.attn.read(block.attn.queries(h), *memory, None)
-        h = norm(x) * (1 + scale2) + shift2
+        x = torch.addcmul(x, gamma1, block.attn.read(block.attn.queries(h), *memory, None))
+        h = modulated(x, scale2, shift2)
         ffn = self.selections[place].ffn(block, h, places, sparsity) if sparsity.ffn else block.ffn(h)
-        return x + gamma2 * ffn  # type: ignore[no-any-return]
+        return torch.addcmul(x, gamma2, ffn)
 
     def macs(self, sparsity: Sparsity) -> dict[str, float]:
         """Closed form of one branch's blocks over all scales, by part."""

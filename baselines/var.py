@@ -40,25 +40,26 @@ class SelfAttention(nn.Module):
         self.proj = nn.Linear(dim, dim)
 
     def queries(self, x: Tensor) -> Tensor:
-        """x [B, n, dim] -> [B, n, heads, head_dim], scaled."""
+        """x [B, n, dim] -> [B, heads, n, head_dim], scaled."""
         q = F.linear(x, self.mat_qkv.weight[: x.shape[-1]], self.q_bias).unflatten(-1, (self.heads, -1))
-        return self.scaled(q)
+        return self.scaled(q.transpose(1, 2))
 
     def keys_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """x [B, n, dim] -> keys (normalised) and values, [B, n, heads, head_dim] each."""
+        """x [B, n, dim] -> keys (normalised) and values, [B, heads, n, head_dim] each."""
         bias = torch.cat([self.zero_k_bias, self.v_bias])
-        k, v = F.linear(x, self.mat_qkv.weight[x.shape[-1] :], bias).unflatten(-1, (2, self.heads, -1)).unbind(2)
-        return F.normalize(k, dim=-1), v
+        both = F.linear(x, self.mat_qkv.weight[x.shape[-1] :], bias).unflatten(-1, (2, self.heads, -1))
+        k, v = both.permute(2, 0, 3, 1, 4)
+        return unit(k), v
 
     def all_three(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """``queries`` and ``keys_values`` in one product."""
         bias = torch.cat([self.q_bias, self.zero_k_bias, self.v_bias])
-        q, k, v = F.linear(x, self.mat_qkv.weight, bias).unflatten(-1, (3, self.heads, -1)).unbind(2)
-        return self.scaled(q), F.normalize(k, dim=-1), v
+        q, k, v = F.linear(x, self.mat_qkv.weight, bias).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        return self.scaled(q), unit(k), v
 
     def scaled(self, q: Tensor) -> Tensor:
         """Normalised queries times the learned temperature, at most 100."""
-        return F.normalize(q, dim=-1) * self.scale_mul_1H11.clamp(max=log(100.0)).exp().transpose(1, 2).to(q.dtype)
+        return unit(q) * self.scale_mul_1H11.clamp(max=log(100.0)).exp()
 
     def read(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
         """Attend and project: [B, n, dim]."""
@@ -107,15 +108,20 @@ class Block(nn.Module):
         """x [B, n, dim]; with ``past``, keys and values are appended to its entry ``place`` and all of them attended
         to."""
         gamma1, gamma2, scale1, scale2, shift1, shift2 = modulation
-        q, k, v = self.attn.all_three(norm(x) * (1 + scale1) + shift1)
+        q, k, v = self.attn.all_three(modulated(x, scale1, shift1))
         k, v = remember(past, place, k, v)
-        x = x + gamma1 * self.attn.read(q, k, v, bias)
-        return x + gamma2 * self.ffn(norm(x) * (1 + scale2) + shift2)
+        x = torch.addcmul(x, gamma1, self.attn.read(q, k, v, bias))
+        return torch.addcmul(x, gamma2, self.ffn(modulated(x, scale2, shift2)))
 
 
-def norm(x: Tensor) -> Tensor:
-    """Layer norm without weights, eps 1e-6."""
-    return F.layer_norm(x, x.shape[-1:], eps=1e-6)
+def modulated(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """Layer norm without weights, eps 1e-6, times 1 + scale, plus shift."""
+    return torch.addcmul(shift, F.layer_norm(x, x.shape[-1:], eps=1e-6), 1 + scale)
+
+
+def unit(x: Tensor) -> Tensor:
+    """x / |x| over the last dimension, as F.normalize, with one product in place of a broadcast division."""
+    return x * torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp(min=1e-12).reciprocal()
 
 
 def remember(past: Past | None, place: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
@@ -123,7 +129,7 @@ def remember(past: Past | None, place: int, k: Tensor, v: Tensor) -> tuple[Tenso
     if past is None:
         return k, v
     if place < len(past):
-        k, v = torch.cat([past[place][0], k], 1), torch.cat([past[place][1], v], 1)
+        k, v = torch.cat([past[place][0], k], 2), torch.cat([past[place][1], v], 2)
         past[place] = (k, v)
     else:
         past.append((k, v))
@@ -141,7 +147,7 @@ class Head(nn.Module):
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         scale, shift = self.ada_lin(condition)
-        return norm(x) * (1 + scale) + shift
+        return modulated(x, scale, shift)
 
 
 class VARNetwork(nn.Module):

@@ -10,11 +10,11 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from baselines.sparse_method import SparseVAR
 from baselines.sparse_var import Selection, Sparsity
-from baselines.var import Block, VARNetwork, norm
+from baselines.var import Block, VARNetwork, modulated
 from harness.method import Preset
 
 
@@ -38,7 +38,9 @@ class StaticSelection(Selection):
 
     def unit_mask(self, x: Tensor, places: Tensor, selected: Tensor, span: slice, sparsity: Sparsity) -> Tensor:
         hidden = 4 * x.shape[-1]
-        return (torch.arange(hidden, device=x.device) < sparsity.kept_units(hidden)).to(x.dtype).expand(*x.shape[:2], -1)
+        return (
+            (torch.arange(hidden, device=x.device) < sparsity.kept_units(hidden)).to(x.dtype).expand(*x.shape[:2], -1)
+        )
 
     def ffn_macs(self, dim: int, hidden: int, tokens: int, sparsity: Sparsity) -> dict[str, float]:
         return {"ffn": tokens * 2 * dim * sparsity.kept_units(hidden)}
@@ -51,7 +53,9 @@ class VARStatic(SparseVAR):
     title: ClassVar[str] = "VAR, static pruning"
     family: ClassVar[str] = "sparsity control"
     paper: ClassVar[str] = "control of arbench"
-    differences: ClassVar[str] = "VAR's weights; least important units and tokens removed for good; light path trained alike"
+    differences: ClassVar[str] = (
+        "VAR's weights; least important units and tokens removed for good; light path trained alike"
+    )
     weights_folder: ClassVar[Path] = Path(__file__).parent / "weights"
 
     @classmethod
@@ -79,8 +83,8 @@ def importances(net: VARNetwork, inputs: tuple[Tensor, Tensor]) -> tuple[Tensor,
     units, places = [], []
     for block, modulation in zip(net.blocks, net.modulations(condition), strict=True):
         gamma1, gamma2, scale1, scale2, shift1, shift2 = modulation
-        attended = x + gamma1 * block.attn.read(*block.attn.all_three(norm(x) * (1 + scale1) + shift1), bias)
-        hidden = F.gelu(block.ffn.fc1(norm(attended) * (1 + scale2) + shift2), approximate="tanh")
+        attended = x + gamma1 * block.attn.read(*block.attn.all_three(modulated(x, scale1, shift1)), bias)
+        hidden = F.gelu(block.ffn.fc1(modulated(attended, scale2, shift2)), approximate="tanh")
         weight = (gamma2.square() @ block.ffn.fc2.weight.square()).sqrt()
         out = attended + gamma2 * block.ffn.fc2(hidden)
         units.append((hidden.abs() * weight).mean((0, 1)))
