@@ -99,15 +99,18 @@ def subject(name: str) -> Method:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         method = owner.build(preset_of(owner)).eval()
-        for module in _networks(method):
-            liven(module)
+        for module in method.children():
+            if module is not method.tokenizer:
+                liven(module)
     return method
 
 
-def _networks(method: Method) -> list[nn.Module]:
-    """The method's network, and a backbone that it keeps outside its own parameters."""
-    backbone = getattr(method.network, "backbone", None)
-    return [method.network, *(backbone if isinstance(backbone, list) else [])]
+@cache
+def trained(name: str) -> Method:
+    """The method with its bundled weights; with random ones if it bundles none."""
+    owner = registry.get(name)
+    preset = preset_of(owner)
+    return owner.load(preset) if owner.weight_files(preset) else subject(name)
 
 
 @torch.no_grad()
@@ -170,7 +173,7 @@ def recorded(method: Method) -> Iterator[list[Tensor]]:
 def teacher_forced(method: Method, tokens: Tensor, labels: Tensor, knobs: Knobs) -> Tensor:
     """Logits [B, positions, V] of all tokens in one pass, by the network's own ``logits``: of tokens, or of the
     canvases ``seen``, and with part ``sizes`` if it asks for them. Skips the test of a network without that method."""
-    network: Any = _networks(method)[-1]
+    network: Any = method.network
     if not hasattr(network, "logits"):
         pytest.skip(f"{method.name} has no network.logits")
     asked = inspect.signature(network.logits).parameters

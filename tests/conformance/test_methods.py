@@ -25,6 +25,7 @@ from tests.conformance.subjects import (
     step_logits,
     subject,
     teacher_forced,
+    trained,
     values,
     with_knobs,
 )
@@ -92,7 +93,7 @@ def test_the_schedule_covers_every_position_once(name: str, given: Knobs) -> Non
 def test_an_image_is_the_same_at_every_batch_size(name: str, given: Knobs) -> None:
     if given and not any(given.get(knob) for knob in (CONTENT, *SPARSITY)):
         pytest.skip("what is decided by content is tested at every setting, the rest at the defaults")
-    method = subject(name)
+    method = trained(name)
     whole = images_of(method, list(range(64)), given)
     for size, count in ((1, 24), (7, 64)):
         parts = [images_of(method, list(range(64))[i : i + size], given) for i in range(0, count, size)]
@@ -103,9 +104,22 @@ def test_an_image_is_the_same_at_every_batch_size(name: str, given: Knobs) -> No
     torch.testing.assert_close(together[3:4], alone, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("name", with_knobs(CONTENT))
+def test_images_that_take_different_steps_do_not_disturb_each_other(name: str) -> None:
+    method = trained(name)
+    differing = False
+    for threshold in (1.0, 2.0, 3.0):
+        whole = images_of(method, list(range(28)), {CONTENT: threshold})
+        parts = [images_of(method, list(range(i, i + 7)), {CONTENT: threshold}) for i in range(0, 28, 7)]
+        assert (torch.cat([part.tokens for part in parts]) == whole.tokens).double().mean() >= 0.99
+        assert (torch.cat([part.steps for part in parts]) == whole.steps).double().mean() >= 0.9
+        differing |= len(set(whole.steps.tolist())) > 1
+    assert differing
+
+
 @every_method
 def test_the_order_of_images_in_a_batch_does_not_matter(name: str) -> None:
-    method = subject(name)
+    method = trained(name)
     order = [17, 4, 63, 0, 8, 21, 30]
     ordered = images_of(method, sorted(order), {})
     mixed = images_of(method, order, {})
