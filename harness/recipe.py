@@ -125,6 +125,7 @@ def train(recipe: Recipe, context: Context) -> Mapping[str, Any]:
     for need in recipe.needs:
         if not recipe_named(need).weights.exists():
             raise ArbenchError(f"{recipe.name} needs the weights of {need}: run 'arbench train {need}' first")
+    commit = source_commit()  # now: the tree may have moved on when the training ends
     keep_heap()
     torch.manual_seed(recipe.plan.seed)
     trainee, columns = recipe.prepare(context)
@@ -137,7 +138,7 @@ def train(recipe: Recipe, context: Context) -> Mapping[str, Any]:
         "recipe": recipe.name,
         "plan": asdict(recipe.plan),
         "data": context.training.sha256,
-        "commit": source_commit(),
+        "commit": commit,
         "figures": dict(recipe.figures(trainee, context)),
         "last": log[-1] if log else {},
     }

@@ -1,0 +1,160 @@
+"""Every knob moves what it says, and what it cannot be is refused."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from harness import registry
+from harness.errors import ArbenchError
+from harness.flops import count_image, inputs
+from harness.method import Method
+from tests.conformance.subjects import (
+    CONTENT,
+    SPARSITY,
+    Knobs,
+    images_of,
+    names,
+    sampling_of,
+    subject,
+    values,
+    with_knobs,
+)
+
+every_method = pytest.mark.parametrize("name", names())
+every_sparse_method = pytest.mark.parametrize("name", with_knobs(*SPARSITY, "sparse_scales"))
+
+
+@every_method
+def test_every_knob_changes_something(name: str) -> None:
+    method = subject(name)
+
+    def seen(given: Knobs) -> tuple[Any, ...]:
+        knobs = method.resolve(given)
+        labels, noise = inputs(method, 3, [0, 1])
+        made = method.sample(labels, noise, knobs, method.preset.sampling)
+        return method.schedule(knobs), made.steps.tolist(), made.tokens.tolist()
+
+    sparse: Knobs = {knob.name: 0.5 for knob in method.knobs if knob.name in SPARSITY}
+    for knob in method.knobs:
+        settings = [
+            {"steps": 7, knob.name: value} if knob.name == "schedule" else {knob.name: value} for value in values(knob)
+        ]
+        outcomes = []
+        for given in settings:
+            try:
+                outcomes.append(seen({**sparse, **given}))
+            except ArbenchError:  # this value goes with other steps
+                continue
+        assert len(outcomes) > 1
+        assert any(outcome != outcomes[0] for outcome in outcomes), knob.name
+
+
+@pytest.mark.parametrize("name", with_knobs("steps"))
+def test_steps_is_the_number_of_steps(name: str) -> None:
+    method = subject(name)
+    tokens = {}
+    for steps in (1, 4, 13, 49):
+        made = images_of(method, [0, 1], {"steps": steps})
+        assert made.steps.tolist() == [steps, steps]
+        tokens[steps] = made.tokens
+    assert not torch.equal(tokens[1], tokens[49])
+
+
+@pytest.mark.parametrize("name", with_knobs("schedule", "steps"))
+def test_schedule_changes_the_partition(name: str) -> None:
+    method = subject(name)
+
+    def sizes(schedule: str, steps: int) -> list[int]:
+        return [len(part) for part in method.schedule(method.resolve({"schedule": schedule, "steps": steps}))]
+
+    assert sizes("rings", 7) == sizes("growing", 7) == [1, 3, 5, 7, 9, 11, 13]
+    assert sizes("equal", 7) == [7] * 7
+    assert sizes("half-rings", 13) == [1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7]
+    with pytest.raises(ArbenchError, match="schedule rings takes 7 steps"):
+        sizes("rings", 13)
+
+
+@pytest.mark.parametrize("name", with_knobs(CONTENT))
+def test_adaptive_takes_as_many_steps_as_its_threshold_asks_for(name: str) -> None:
+    method = subject(name)
+    images = list(range(16))
+    assert images_of(method, images, {CONTENT: 10}).steps.tolist() == [4] * 16  # 13 places a step at most
+    assert images_of(method, images, {CONTENT: 1e-6}).steps.tolist() == [49] * 16
+    between = [images_of(method, images, {CONTENT: threshold}).steps.double() for threshold in (1.0, 2.0, 3.0, 4.0)]
+    assert all(more.mean() >= fewer.mean() for more, fewer in zip(between, between[1:], strict=False))
+    assert any(steps.std() > 0 for steps in between), "images should differ in the steps they take"
+    with pytest.raises(ArbenchError, match="cfg_schedule = constant"):
+        images_of(method, [0], {CONTENT: 1.0}, cfg_schedule="ramp")
+    with pytest.raises(ArbenchError):
+        method.closed_form(method.resolve({CONTENT: 1.0}), method.preset.sampling)
+
+
+def executed(method: Method, **given: Any) -> dict[str, int]:
+    """MACs of image 0 by part, sampling alone."""
+    return dict(count_image(method, method.resolve(given), sampling_of(method, cfg=1.0), 0, 0)[0].by_part)
+
+
+def share_in_sparse_scales(method: Method, scales: int) -> float:
+    """The share of all tokens that lies in the last ``scales`` scales."""
+    sizes = [len(part) for part in method.schedule(method.resolve({}))]
+    return sum(sizes[len(sizes) - scales :]) / sum(sizes)
+
+
+@every_sparse_method
+@pytest.mark.parametrize("knob", SPARSITY)
+@pytest.mark.parametrize("sparsity", [0.25, 0.5, 0.75])
+def test_sparsity_is_the_share_of_ffn_work_that_does_not_run(name: str, knob: str, sparsity: float) -> None:
+    method = subject(name)
+    scales = int(method.resolve({})["sparse_scales"])
+    none = dict.fromkeys(SPARSITY, 0.0)
+    whole = executed(method, **none, sparse_scales=scales)
+    less = executed(method, **{**none, knob: sparsity}, sparse_scales=scales)
+    expected = 1 - sparsity * share_in_sparse_scales(method, scales)
+    assert less["ffn"] / whole["ffn"] == pytest.approx(expected, abs=0.02)
+    assert sum(less.values()) < sum(whole.values())
+    if knob == "token_sparsity":
+        assert less["attention"] < whole["attention"]
+    else:
+        assert less["attention"] == whole["attention"]
+
+
+@every_sparse_method
+def test_sparsity_changes_tokens_and_zero_sparsity_costs_nothing(name: str) -> None:
+    method = subject(name)
+    none: Knobs = dict.fromkeys(SPARSITY, 0.0)
+    assert executed(method, **none).get("router", 0) == 0
+    whole = images_of(method, [0, 1, 2], none).tokens
+    for knob in SPARSITY:
+        assert not torch.equal(images_of(method, [0, 1, 2], {**none, knob: 0.5}).tokens, whole)
+
+
+@every_sparse_method
+def test_more_sparse_scales_run_less(name: str) -> None:
+    method = subject(name)
+    (knob,) = (knob for knob in method.knobs if knob.name == "sparse_scales")
+    assert knob.low is not None
+    assert knob.high is not None
+    counts = [
+        sum(executed(method, ffn_sparsity=0.5, token_sparsity=0.5, sparse_scales=scales).values())
+        for scales in range(int(knob.low), int(knob.high) + 1)
+    ]
+    assert counts == sorted(counts, reverse=True)
+    assert counts[0] > counts[-1]
+
+
+@every_method
+def test_a_wrong_knob_is_named_with_what_is_valid(name: str) -> None:
+    owner = registry.get(name)
+    with pytest.raises(ArbenchError, match=f"unknown knob of {name} 'no-such-knob'.*valid"):
+        owner.resolve({"no-such-knob": 1})
+    for knob in owner.knobs:
+        wrong: list[Any] = ["no such value", None, True, float("nan")]
+        if knob.kind != "choice":
+            assert knob.low is not None
+            assert knob.high is not None
+            wrong += [knob.low - 1, knob.high + 1, *([knob.high] if knob.open_high else [])]
+            wrong += [knob.low + 0.5] if knob.kind == "int" else []
+        for value in wrong:
+            with pytest.raises(ArbenchError, match=f"knob {knob.name} = .*valid: "):
+                owner.resolve({knob.name: value})
