@@ -1,5 +1,5 @@
-"""Keeps freed memory in the process: with glibc's defaults every large tensor is a fresh mapping, and a training step
-here spent up to half of its time in the kernel's page faults."""
+"""Keeps freed memory in the process: with glibc's defaults every large tensor is a fresh mapping, and a training step here
+spent up to half of its time in the kernel's page faults. Called once by whatever computes for long."""
 
 import ctypes
 import sys
@@ -17,4 +17,4 @@ def keep_heap() -> None:
         return
     mallopt(_M_MMAP_MAX, 0)
     mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
-    mallopt(_M_TOP_PAD, 2**28)
+    mallopt(_M_TOP_PAD, 2**26)

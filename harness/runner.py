@@ -15,6 +15,7 @@ from typing import Any, TextIO
 from harness import files, provenance
 from harness.bench import Bench, Failure, last_lines
 from harness.facts import reference_facts
+from harness.heap import keep_heap
 from harness.method import Method
 from harness.plan import Instrument, Job, Plan, assemble, heading, jobs, plan, protocol
 from harness.plan import provenance as origin
@@ -57,6 +58,7 @@ def run(sweep: Sweep, store: Store, options: Options, stream: TextIO | None = No
     Raises ArbenchError, before anything is computed, for a store that cannot be written, weights that cannot be loaded
     and a wrong timing protocol. A trial that fails is recorded as failed, and the others go on.
     """
+    keep_heap()
     timing = protocol(sweep.timing, sweep.name)
     store.prepare()
     named: tuple[tuple[str, Path | None], ...] = ((sweep.extractor, None),)

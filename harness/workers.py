@@ -19,6 +19,7 @@ from pathlib import Path
 
 from harness.bench import Bench, Failure, last_lines
 from harness.errors import ArbenchError
+from harness.heap import keep_heap
 from harness.plan import Job
 
 Outcome = tuple[Job, Failure | None]
@@ -176,6 +177,7 @@ def _work(pipe: Connection, bench: Bench, log: Path) -> None:
     import torch  # late: the thread above watches while this loads
 
     torch.set_num_threads(1)
+    keep_heap()
     with contextlib.suppress(EOFError, OSError):
         pipe.send(None)
         while True:

@@ -1,0 +1,59 @@
+"""What `nox -s reproduce` does, small: few trials, few images, the whole path from bundled weights to pages."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def arbench(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "harness.cli", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("reproduce")
+    done = arbench("run", "harness/sweeps/smoke.toml", "--store", str(made / "store"), "--workers", "2")
+    assert done.returncode == 0, done.stderr
+    done = arbench("report", "--store", str(made / "store"), "--out", str(made / "site"))
+    assert done.returncode == 0, done.stderr
+    return made
+
+
+def records(folder: Path) -> list[dict[str, object]]:
+    found = [json.loads(path.read_text()) for path in (folder / "store").glob("*.json") if path.name != "reference.json"]
+    return sorted(found, key=lambda record: str(record["name"]))
+
+
+def test_every_trial_of_the_sweep_is_recorded_whole(folder: Path) -> None:
+    found = records(folder)
+    assert [record["name"].partition("[")[0] for record in found] == ["actvar", "ear", "ear", "raster", "var"]  # type: ignore[attr-defined]
+    for record in found:
+        assert record["status"] == "done"
+        assert all(record[stage] for stage in ("generate", "quality", "flops", "timing", "parameters", "provenance"))
+
+
+def test_the_page_shows_every_trial_and_every_figure_it_names(folder: Path) -> None:
+    site = folder / "site"
+    page = (site / "index.html").read_text()
+    assert "FID (fmnist-cnn)" in page
+    for name in ("raster", "ear", "var", "actvar"):
+        assert name in page
+    assert list(site.rglob("*.svg"))
+    assert list(site.rglob("*.png"))
+
+
+def test_a_second_run_computes_nothing(folder: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (folder / "store").glob("*.json")}
+    started = time.monotonic()
+    done = arbench("run", "harness/sweeps/smoke.toml", "--store", str(folder / "store"))
+    assert done.returncode == 0, done.stderr
+    assert "5 already recorded" in done.stderr + done.stdout
+    assert time.monotonic() - started < 90
+    assert {path: path.stat().st_mtime_ns for path in (folder / "store").glob("*.json")} == before
