@@ -4,16 +4,18 @@ Stages, a third of the steps each, all ours beyond "two-stage distillation, rout
  1. routing: FFN sparsity drawn in [0.2, 0.8], no token sparsity (a control, with no routing to learn, starts with 2);
  2. gating and reconstruction: token sparsity drawn in [0.2, 0.8], FFN dense;
  3. joint polish: both drawn.
+
 Losses: KL of the student's to the teacher's distribution at every token; the light path's squared distance to the
-update that it stands for; and what a learned selection adds (``auxiliary``). Gradients reach scores through straight-through
-masks. The backbone stays frozen, which keeps the student equal to its teacher at zero sparsity.
+update that it stands for; and what a learned selection adds (``auxiliary``). Gradients reach scores through
+straight-through masks. The backbone stays frozen, which keeps the student equal to its teacher at zero sparsity.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from baselines.sparse_var import SparseVARNetwork, Sparsity, straight_through, top_mask
 from baselines.training import drop_class
@@ -40,7 +42,7 @@ class DistillationTrainee(Trainee):
 
     def draw_sparsity(self, generator: torch.Generator) -> Sparsity:
         """The setting of one step, after its stage."""
-        learned = any(parameter.requires_grad for parameter in self.student.selections.parameters())
+        learned = any(own.requires_grad for one in self.student.selections for own in one.parameters())
         stage = max(min(int(self.done) * STAGES // self.steps, STAGES - 1), 0 if learned else 1)
         ffn, token = (0.2 + 0.6 * torch.rand(2, generator=generator)).tolist()
         scales = int(torch.randint(1, 4, (), generator=generator))
@@ -110,7 +112,7 @@ def masked_logits(
     return net.read_out(x, condition), light_loss, auxiliary
 
 
-def token_auxiliary(selection: nn.Module, h: Tensor, start: int, gain: Tensor) -> Tensor:
+def token_auxiliary(selection: Any, h: Tensor, start: int, gain: Tensor) -> Tensor:
     """A learned gate is taught each token's gain: how far the light path's update is from the full one."""
     if not hasattr(selection, "gate_loss"):
         return gain.new_zeros(())
@@ -118,7 +120,7 @@ def token_auxiliary(selection: nn.Module, h: Tensor, start: int, gain: Tensor) -
     return loss
 
 
-def unit_auxiliary(selection: nn.Module, h: Tensor, worth: Tensor) -> Tensor:
+def unit_auxiliary(selection: Any, h: Tensor, worth: Tensor) -> Tensor:
     """A learned router is taught each expert's worth: the size of what it adds to the block's output."""
     if not hasattr(selection, "router_loss"):
         return worth.new_zeros(())

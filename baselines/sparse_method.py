@@ -7,12 +7,13 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar, Self
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from baselines.distillation import DISTILLATION_IMAGES, DISTILLATION_PLAN, DistillationTrainee
 from baselines.generators import held_out_loss
 from baselines.sparse_var import Selection, SparseVARNetwork, Sparsity, network_config
 from baselines.tokenizers.recipes import load_tokenizer, new_tokenizer
+from baselines.tokenizers.vq import Tokenizer
 from baselines.training import training_tokens
 from baselines.var import VAR, VAR_PRESETS, NextScale, Past, VARNetwork
 from harness.checkpoint import read_weights, sha256
@@ -22,10 +23,24 @@ from harness.sampling import Sampling
 from harness.training import Trainee
 
 FFN_SPARSITY = Knob(
-    "ffn_sparsity", "float", 0.0, "share of the FFN not computed in the sparse scales", low=0, high=1, open_high=True, axis=True
+    "ffn_sparsity",
+    "float",
+    0.0,
+    "share of the FFN not computed in the sparse scales",
+    low=0,
+    high=1,
+    open_high=True,
+    axis=True,
 )
 TOKEN_SPARSITY = Knob(
-    "token_sparsity", "float", 0.0, "share of tokens not computed in the sparse scales", low=0, high=1, open_high=True, axis=True
+    "token_sparsity",
+    "float",
+    0.0,
+    "share of tokens not computed in the sparse scales",
+    low=0,
+    high=1,
+    open_high=True,
+    axis=True,
 )
 SPARSE_SCALES = Knob("sparse_scales", "int", 2, "how many of the last scales are sparse", low=1, high=6)
 SPARSE = {"rank": 16, "experts": 12}
@@ -69,7 +84,12 @@ class SparseVAR(NextScale):
         return cls.bundled_weights(preset), *VAR.weight_files(preset)
 
     def __init__(
-        self, preset: Preset, tokenizer: nn.Module, network: VARNetwork, weights: Mapping[str, str], layer: SparseVARNetwork
+        self,
+        preset: Preset,
+        tokenizer: Tokenizer,
+        network: VARNetwork,
+        weights: Mapping[str, str],
+        layer: SparseVARNetwork,
     ) -> None:
         super().__init__(preset, tokenizer, network, weights)
         self.layer = layer.eval()
@@ -124,10 +144,9 @@ class SparseVAR(NextScale):
         tokens, labels = training_tokens(found.tokenizer, context)
         calibration = teacher.quantiser.inputs(tokens[-CALIBRATION_IMAGES:]).detach(), labels[-CALIBRATION_IMAGES:]
         layer = cls.new_layer(found, teacher.network)
-        cls.score_tokens(teacher.network, list(layer.selections), calibration)  # type: ignore[arg-type]
+        cls.score_tokens(teacher.network, list(layer.selections), calibration)
         layer.unit_order.copy_(cls.order_units(teacher.network, found, calibration))
         layer.arrange()
         columns = (tokens[:DISTILLATION_IMAGES], labels[:DISTILLATION_IMAGES])
         steps = DISTILLATION_PLAN.epochs * DISTILLATION_IMAGES // DISTILLATION_PLAN.batch
         return DistillationTrainee(layer, teacher.tokenizer, steps), columns
-

@@ -1,13 +1,16 @@
-"""A trained VAR in which a share of the FFN and of the tokens is not computed: what ActVAR and its controls have in common.
+"""A trained VAR in which a share of the FFN and of the tokens is not computed: what ActVAR and its controls have in
+common.
 
-Which FFN units and which tokens are computed is a ``Selection``'s choice: learned (ActVAR, arXiv 2511.12893), random, or
-fixed for good. The rest is alike for all: in the last ``scales`` scales, in every block,
+Which FFN units and which tokens are computed is a ``Selection``'s choice: learned (ActVAR, arXiv 2511.12893), random,
+or fixed for good. The rest is alike for all: in the last ``scales`` scales, in every block,
  - a share ``token`` of the scale's tokens is not selected. They get neither queries, attention nor FFN; a light path, a
-   low-rank map of the modulated input, reconstructs their update, and they stay in the sequence: their keys and values are
-   computed and cached, so that later tokens and scales see the whole canvas;
+   low-rank map of the modulated input, reconstructs their update, and they stay in the sequence: their keys and values
+   are computed and cached, so that later tokens and scales see the whole canvas;
  - of the selected tokens, a share ``ffn`` of the FFN is not computed.
+
 The quotas are exact an image, so the cost of a setting does not depend on what is generated. At zero sparsity the code
-path is the dense network's. All of this is ours where the abstract leaves it open; ``methods.actvar`` lists the choices.
+path is the dense network's. All of this is ours where the abstract leaves it open; ``methods.actvar`` lists the
+choices.
 """
 
 from abc import ABC, abstractmethod
@@ -75,8 +78,8 @@ class Selection(nn.Module, ABC):
 
     @abstractmethod
     def unit_mask(self, x: Tensor, places: Tensor, selected: Tensor, span: slice, sparsity: Sparsity) -> Tensor:
-        """While training: which hidden units of which token of a scale count, [B, n, hidden], 1 or 0 in value and with a
-        gradient if learned; selected: [B, n] bool."""
+        """While training: which hidden units of which token of a scale count, [B, n, hidden], 1 or 0 in value and with
+        a gradient if learned; selected: [B, n] bool."""
 
     @abstractmethod
     def ffn_macs(self, dim: int, hidden: int, tokens: int, sparsity: Sparsity) -> dict[str, float]:
@@ -88,20 +91,22 @@ class Selection(nn.Module, ABC):
 
 
 class SparseVARNetwork(nn.Module):
-    """A frozen ``backbone`` with a selection and a light path a block. Only the latter two are this module's weights."""
+    """A frozen ``backbone`` with a selection and a light path a block. Only the latter two are this module's
+    weights."""
 
     def __init__(self, backbone: VARNetwork, selections: list[Selection], rank: int) -> None:
         super().__init__()
         self.backbone = [backbone.requires_grad_(False)]  # in a list: its weights are var's, kept in var's file
-        self.selections = nn.ModuleList(selections)
-        self.light = nn.ModuleList(Light(backbone.dim, rank) for _ in backbone.blocks)
+        self.selections: list[Selection] = nn.ModuleList(selections)  # type: ignore[assignment]
+        light = nn.ModuleList(Light(backbone.dim, rank) for _ in backbone.blocks)
+        self.light: list[Light] = light  # type: ignore[assignment]
         hidden = backbone.blocks[0].ffn.fc1.out_features
         self.register_buffer("unit_order", torch.arange(hidden).repeat(len(backbone.blocks), 1))
         self.unit_order: Tensor
 
     def arrange(self) -> None:
-        """Put the FFN's hidden units in ``unit_order``, so that experts, or the units to keep, lie side by side. The dense
-        FFN computes the same as before."""
+        """Put the FFN's hidden units in ``unit_order``, so that experts, or the units to keep, lie side by side. The
+        dense FFN computes the same as before."""
         for block, order in zip(self.backbone[0].blocks, self.unit_order, strict=True):
             block.ffn.fc1.weight.data = block.ffn.fc1.weight.data[order].contiguous()
             block.ffn.fc1.bias.data = block.ffn.fc1.bias.data[order].contiguous()
@@ -185,14 +190,11 @@ def expert_sums(block: Block, x: Tensor, chosen: Tensor) -> Tensor:
     x: [B, m, dim]; chosen: bool [B, m, experts], expert e being the e-th run of hidden units -> [B, m, dim].
     """
     flat, mask = x.flatten(0, 1), chosen.flatten(0, 1)
-    fc1, fc2 = block.ffn.fc1, block.ffn.fc2
-    size = fc1.out_features // mask.shape[1]
-    out = fc2.bias.expand_as(flat).clone()
+    size = block.ffn.fc1.out_features // mask.shape[1]
+    out = block.ffn.fc2.bias.expand_as(flat).clone()
     for expert in range(mask.shape[1]):
         rows = mask[:, expert].nonzero()[:, 0]
-        units = slice(expert * size, (expert + 1) * size)
-        hidden = F.gelu(F.linear(flat[rows], fc1.weight[units], fc1.bias[units]), approximate="tanh")
-        out.index_add_(0, rows, F.linear(hidden, fc2.weight[:, units]))
+        out.index_add_(0, rows, block.ffn.some(flat[rows], slice(expert * size, (expert + 1) * size)))
     return out.view_as(x)
 
 

@@ -80,6 +80,11 @@ class FFN(nn.Module):
         out: Tensor = self.fc2(F.gelu(self.fc1(x), approximate="tanh"))
         return out
 
+    def some(self, x: Tensor, units: slice) -> Tensor:
+        """What these hidden units add, without fc2's bias: x [..., dim] -> [..., dim]."""
+        hidden = F.gelu(F.linear(x, self.fc1.weight[units], self.fc1.bias[units]), approximate="tanh")
+        return F.linear(hidden, self.fc2.weight[:, units])
+
 
 class Modulation(nn.Sequential):
     """class embedding [B, dim] -> ``count`` modulations [B, 1, dim]."""

@@ -1,8 +1,8 @@
 """Static pruning of VAR: FFN units and tokens are removed for good, by importance. ActVAR's claim is to beat this.
 
-A unit's importance is the mean size of what it adds to the block's output over training images; a token's, the mean size
-of its update in the block. Removed tokens get the same light path as ActVAR's, distilled alike: without it nothing would
-be left of them, and the control would be a straw man. Ours.
+A unit's importance is the mean size of what it adds to the block's output over training images; a token's, the mean
+size of its update in the block. Removed tokens get the same light path as ActVAR's, distilled alike: without it nothing
+would be left of them, and the control would be a straw man. Ours.
 """
 
 from pathlib import Path
@@ -31,10 +31,8 @@ class StaticSelection(Selection):
         return self.token_scores[places].expand(len(x), -1)
 
     def ffn(self, block: Block, x: Tensor, places: Tensor, sparsity: Sparsity) -> Tensor:
-        fc1, fc2 = block.ffn.fc1, block.ffn.fc2
-        kept = sparsity.kept_units(fc1.out_features)
-        hidden = F.gelu(F.linear(x, fc1.weight[:kept], fc1.bias[:kept]), approximate="tanh")
-        return F.linear(hidden, fc2.weight[:, :kept], fc2.bias)
+        kept = sparsity.kept_units(block.ffn.fc1.out_features)
+        return block.ffn.some(x, slice(kept)) + block.ffn.fc2.bias
 
     def unit_mask(self, x: Tensor, places: Tensor, selected: Tensor, span: slice, sparsity: Sparsity) -> Tensor:
         hidden = 4 * x.shape[-1]

@@ -1,10 +1,10 @@
 """ActVAR (arXiv 2511.12893), reimplemented from the abstract: no code and no details are public (facts/METHODS.md).
 
 Stated there: a pretrained VAR whose backbone stays as it is; each FFN decomposed into expert sub-networks, of which a
-learnable router picks a subset for each token by content; a gated token selector a layer; unselected tokens reconstructed;
-two-stage distillation from the dense VAR that supervises routing and gating. Every other choice is ours:
- - experts: 12 a block, by balanced k-means of fc1's rows (MoEfication, arXiv 2110.01786), so that all of them together are
-   exactly the dense FFN;
+learnable router picks a subset for each token by content; a gated token selector a layer; unselected tokens
+reconstructed; two-stage distillation from the dense VAR that supervises routing and gating. Every other choice is ours:
+ - experts: 12 a block, by balanced k-means of fc1's rows (MoEfication, arXiv 2110.01786), so that all of them together
+   are exactly the dense FFN;
  - router: linear, on the FFN's modulated input; the quota of (token, expert) pairs is spent where scores are highest in
    the scale, so that a token may get more experts than another; no weighting of the chosen experts' outputs;
  - selector: linear, on the attention's modulated input; it skips a whole block for a token, except keys and values;
@@ -21,7 +21,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from baselines.sparse_method import SparseVAR
 from baselines.sparse_var import Selection, Sparsity, expert_sums, straight_through, top_mask
@@ -86,7 +86,7 @@ def balanced_clusters(rows: np.ndarray, clusters: int, seed: int = 0, rounds: in
         _, place = linear_sum_assignment(np.repeat(distance, size, axis=1))
         cluster = place // size
         centres = np.stack([rows[cluster == k].mean(0) for k in range(clusters)])
-    return np.argsort(cluster, kind="stable").tolist()  # type: ignore[no-any-return]
+    return np.argsort(cluster, kind="stable").tolist()
 
 
 class ActVAR(SparseVAR):

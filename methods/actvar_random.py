@@ -1,7 +1,8 @@
-"""ActVAR's control: the same experts, quotas, light path and distillation, with random selection in place of the learned.
+"""ActVAR's control: the same experts, quotas, light path and distillation, with random selection in place of the
+learned.
 
-Which experts a token gets, and which tokens a block computes, are drawn once from a stated seed, for each block and place.
-The light path is trained for these choices as ActVAR's is for its own.
+Which experts a token gets, and which tokens a block computes, are drawn once from a stated seed, for each block and
+place. The light path is trained for these choices as ActVAR's is for its own.
 """
 
 from pathlib import Path
