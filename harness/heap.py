@@ -1,5 +1,8 @@
-"""Keeps freed memory in the process: with glibc's defaults every large tensor is a fresh mapping, and a training step here
-spent up to half of its time in the kernel's page faults. Called once by whatever computes for long."""
+"""Keeps freed memory in the process.
+
+With glibc's defaults every large tensor is a fresh mapping, and a training step here spent up to half of its time in
+the kernel's page faults. Called once by whatever computes for long.
+"""
 
 import ctypes
 import sys

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
@@ -157,6 +157,33 @@ def make_weights(path: Path) -> Path:
         torch.manual_seed(3)
         write_weights(path, SweepMethod().state_dict(), {})
     return path
+
+
+def forked(run: Callable[[], int], kill_after: float | None = None) -> int:
+    """Run in a fork of this process, which has loaded torch already; kill -9 it after some seconds."""
+    child = fork(run)
+    if kill_after is not None:
+        time.sleep(kill_after)
+        os.kill(child, signal.SIGKILL)
+    return exit_code(child)
+
+
+def fork(run: Callable[[], int]) -> int:
+    """Run in a fork of this process; its process id."""
+    child = os.fork()
+    if not child:
+        code = 99
+        try:
+            torch.set_num_threads(1)
+            code = run()
+        finally:
+            os._exit(code)
+    return child
+
+
+def exit_code(child: int) -> int:
+    """Wait for a child; its exit code."""
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 if __name__ in ("__main__", "__mp_main__"):

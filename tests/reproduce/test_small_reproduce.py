@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def arbench(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "harness.cli", *arguments]
+    command = [str(Path(sys.executable).with_name("arbench")), *arguments]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
@@ -28,7 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def records(folder: Path) -> list[dict[str, Any]]:
-    paths = [path for path in (folder / "store").glob("*.json") if path.name != "reference.json"]
+    paths = (folder / "store" / "records").glob("*.json")
     return sorted((json.loads(path.read_text()) for path in paths), key=lambda record: str(record["name"]))
 
 
@@ -51,10 +51,10 @@ def test_the_page_shows_every_trial_and_every_figure_it_names(folder: Path) -> N
 
 
 def test_a_second_run_computes_nothing(folder: Path) -> None:
-    before = {path: path.stat().st_mtime_ns for path in (folder / "store").glob("*.json")}
+    before = {path: path.stat().st_mtime_ns for path in (folder / "store" / "records").glob("*.json")}
     started = time.monotonic()
     done = arbench("run", "harness/sweeps/smoke.toml", "--store", str(folder / "store"))
     assert done.returncode == 0, done.stderr
     assert "5 already recorded" in done.stderr + done.stdout
     assert time.monotonic() - started < 90
-    assert {path: path.stat().st_mtime_ns for path in (folder / "store").glob("*.json")} == before
+    assert {path: path.stat().st_mtime_ns for path in (folder / "store" / "records").glob("*.json")} == before

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +146,7 @@ def test_a_run_killed_at_ten_random_moments_ends_as_an_undisturbed_one(
     (small / "sampled.log").unlink()
     monkeypatch.setenv(sweeping.SLEEP, "0.02")
     began = time.monotonic()
-    assert _forked(lambda: cli.main(command(small, store="rehearsal"))) == 0
+    assert sweeping.forked(lambda: cli.main(command(small, store="rehearsal"))) == 0
     whole = time.monotonic() - began
     (small / "sampled.log").unlink()
     finished: Counter[str] = Counter()
@@ -155,7 +155,7 @@ def test_a_run_killed_at_ten_random_moments_ends_as_an_undisturbed_one(
     while kills < 10:
         before = sampled(small)
         shards = set((small / "store").rglob("*-*.npz"))
-        code = _forked(lambda: cli.main(command(small)), rng.uniform(0, whole / 4))
+        code = sweeping.forked(lambda: cli.main(command(small)), rng.uniform(0, whole / 4))
         if code == 0:  # it was faster than the killer: what is left of ten is a run with everything recorded
             finished = sampled(small)
         elif finished:
@@ -173,34 +173,12 @@ def test_a_run_killed_at_ten_random_moments_ends_as_an_undisturbed_one(
 def test_two_runners_on_one_store_leave_what_one_leaves(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cli.main(command(small, store="alone"))
     monkeypatch.setenv(sweeping.SLEEP, "0.02")
-    children = [_fork(lambda: cli.main(command(small))), _fork(lambda: cli.main([*command(small), "--batch", "5"]))]
-    assert [_exit_code(child) for child in children] == [0, 0]
+    children = [
+        sweeping.fork(lambda: cli.main(command(small))),
+        sweeping.fork(lambda: cli.main([*command(small), "--batch", "5"])),
+    ]
+    assert [sweeping.exit_code(child) for child in children] == [0, 0]
     assert results(small / "store") == results(small / "alone")
-
-
-def _forked(run: Callable[[], int], kill_after: float | None = None) -> int:
-    """Run in a fork of this process, which has loaded torch already; kill -9 it after some seconds."""
-    child = _fork(run)
-    if kill_after is not None:
-        time.sleep(kill_after)
-        os.kill(child, signal.SIGKILL)
-    return _exit_code(child)
-
-
-def _fork(run: Callable[[], int]) -> int:
-    child = os.fork()
-    if not child:
-        code = 99
-        try:
-            torch.set_num_threads(1)
-            code = run()
-        finally:
-            os._exit(code)
-    return child
-
-
-def _exit_code(child: int) -> int:
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def test_a_failing_trial_fails_alone_and_is_retried_on_demand(
