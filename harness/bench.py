@@ -1,7 +1,8 @@
 """The bench at which one process does jobs, one after another; what it has loaded stays for the next job."""
 
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,8 @@ class Bench:
         path = job.plan.shards.path(job.indices)
         if not path.exists() and not job.plan.done("generate"):  # another runner may have been here
             shard = generate.shard(self._method(job.plan), self.extractors(), job.plan.trial, job.indices)
-            files.write_arrays(path, shard)
+            with _unless_done(job.plan):
+                files.write_arrays(path, shard)
 
     def _quality(self, job: Job) -> None:
         arrays = self.generated(job.plan)
@@ -65,11 +67,8 @@ class Bench:
         """The merged shards of a trial, which they are replaced by. ArbenchError if some are missing."""
         path = plan.stages["generate"]
         if not path.exists():
-            try:
+            with _unless_done(plan):
                 files.write_arrays(path, plan.shards.merge())
-            except ArbenchError:
-                if not path.exists():  # if it does, another runner has merged the shards and removed them
-                    raise
         plan.shards.remove()
         return files.read_arrays(path)
 
@@ -104,6 +103,16 @@ class Bench:
         if name not in self._loaded:
             self._loaded[name] = load()
         return self._loaded[name]
+
+
+@contextmanager
+def _unless_done(plan: Plan) -> Iterator[None]:
+    """Let faults of shards pass if another runner has meanwhile merged them all, and so removed their folder."""
+    try:
+        yield
+    except (ArbenchError, OSError):
+        if not plan.done("generate"):
+            raise
 
 
 def last_lines(text: str) -> str:
