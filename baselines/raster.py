@@ -81,5 +81,5 @@ class Raster(SingleScale):
             x = net.tok_embeddings(tokens[-1].repeat(len(condition) // len(labels)))[:, None]
         return Generated(torch.stack(tokens, 1), torch.full((len(labels),), total))
 
-    def closed_form(self, knobs: Mapping[str, KnobValue], sampling: Sampling) -> dict[str, float]:
-        return self.macs([(1, place + 1, 1) for place in range(self.positions)], sampling)
+    def steps(self, knobs: Mapping[str, KnobValue]) -> list[tuple[int, int, int]]:
+        return [(1, place + 1, 1) for place in range(self.positions)]

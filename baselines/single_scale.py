@@ -13,7 +13,7 @@ from baselines.tokenizers.recipes import load_tokenizer, new_tokenizer, tokenize
 from baselines.tokenizers.vq import Tokenizer
 from baselines.training import GeneratorTrainee
 from harness.checkpoint import read_weights, sha256
-from harness.method import Method, Preset, Provenance
+from harness.method import KnobValue, Method, Preset, Provenance
 from harness.sampling import Sampling
 from harness.training import Trainee
 
@@ -84,14 +84,29 @@ class SingleScale(Bundled):
 
     network: Trunk
 
-    def macs(self, steps: Sequence[tuple[int, int, int]], sampling: Sampling) -> dict[str, float]:
-        """Closed form of ``Method.closed_form``. A step feeds tokens (first), each of which attends to slots (second),
-        and puts some of them (third) through the head."""
+    @abstractmethod
+    def steps(self, knobs: Mapping[str, KnobValue]) -> list[tuple[int, int, int]]:
+        """What each step of sampling does: tokens fed, slots that each of them attends to, tokens put through the
+        head."""
+
+    def closed_form(self, knobs: Mapping[str, KnobValue], sampling: Sampling) -> dict[str, float]:
+        return self.macs(self.steps(knobs), sampling)
+
+    def published_form(self, knobs: Mapping[str, KnobValue], sampling: Sampling) -> dict[str, float]:
+        """LlamaGen and EAR attend to the class and all positions at every step; EAR also puts every token fed through
+        the head, and computes adaLN anew at every step."""
+        steps = [(fed, 1 + self.positions, fed) for fed, _, _ in self.steps(knobs)]
+        return self.macs(steps, sampling, conditions=len(steps))
+
+    def macs(
+        self, steps: Sequence[tuple[int, int, int]], sampling: Sampling, conditions: int = 1
+    ) -> dict[str, float]:
+        """MACs by part of such steps, with adaLN computed ``conditions`` times."""
         net, branches = self.network, 1 + sampling.guided
         dim, layers, hidden = net.dim, len(net.layers), net.layers[0].feed_forward.w1.out_features
         fed = sum(tokens for tokens, _, _ in steps)
         attended = sum(tokens * slots for tokens, slots, _ in steps)
-        adaln = 6 * dim * dim if net.layers[0].ada_lin else 0
+        adaln = 6 * dim * dim * conditions if net.layers[0].ada_lin else 0
         return {
             "attention": branches * layers * (4 * dim * dim * fed + 2 * dim * attended),
             "ffn": branches * layers * 3 * dim * hidden * fed,

@@ -50,7 +50,7 @@ class Trial:
         return cls(
             method=method,
             preset=preset,
-            knobs=owner.resolve(knobs or {}),
+            knobs=owner.resolve(knobs or {}, preset),
             sampling=resolve_sampling(default, sampling or {}),
             seed=checked_int("seed", seed, 0, 2**64 - 1),
             images=checked_int("images", images, 1, 10**9),
@@ -96,7 +96,7 @@ class Trial:
         that differ from the preset's, seed. Used in logs, folders, tables and URLs alike."""
         default = self.owner.preset_named(self.preset).sampling
         settings: dict[str, Any] = {"preset": self.preset}
-        for knob in self.owner.knobs:
+        for knob in self.owner.knobs_of(self.preset):
             if knob.axis or self.knobs[knob.name] != knob.default:
                 settings[knob.name] = self.knobs[knob.name]
         for field in SAMPLING_FIELDS:
