@@ -13,7 +13,6 @@ from torch.nn import functional as F
 
 from baselines.attention import attend
 from baselines.single_scale import Bundled
-from baselines.tokenizers.convnet import GRID
 from baselines.tokenizers.vq import MultiScaleQuantiser
 from baselines.training import ScaleTrainee
 from harness.method import Generated, KnobValue, Preset
@@ -101,11 +100,15 @@ class Modulation(nn.Sequential):
 
 
 class Block(nn.Module):
-    """adaLN block: modulations in the order gamma1, gamma2, scale1, scale2, shift1, shift2."""
+    """adaLN block: modulations in the order gamma1, gamma2, scale1, scale2, shift1, shift2; from its own ``ada_lin`` or,
+    where one is shared by all blocks, that one's plus ``ada_gss``."""
 
-    def __init__(self, dim: int, heads: int, hidden: int) -> None:
+    def __init__(self, dim: int, heads: int, hidden: int, shared: bool = False) -> None:
         super().__init__()
-        self.attn, self.ffn, self.ada_lin = SelfAttention(dim, heads), FFN(dim, hidden), Modulation(dim, 6)
+        self.attn, self.ffn = SelfAttention(dim, heads), FFN(dim, hidden)
+        self.ada_lin = None if shared else Modulation(dim, 6)
+        if shared:
+            self.ada_gss = nn.Parameter(torch.randn(1, 1, 6, dim) / dim**0.5)
 
     def forward(
         self, x: Tensor, modulation: list[Tensor], bias: Tensor | None, past: Past | None, place: int
@@ -156,10 +159,19 @@ class Head(nn.Module):
 
 
 class VARNetwork(nn.Module):
-    """[class, canvases of the scales before] -> logits of every scale. ``classes`` is no class."""
+    """[class, canvases of the scales before] -> logits of every scale. ``classes`` is no class; ``shared``: one adaLN for
+    all blocks (VAR-d36)."""
 
     def __init__(
-        self, vocabulary: int, channels: int, scales: Sequence[int], classes: int, dim: int, layers: int, heads: int
+        self,
+        vocabulary: int,
+        channels: int,
+        scales: Sequence[int],
+        classes: int,
+        dim: int,
+        layers: int,
+        heads: int,
+        shared: bool = False,
     ) -> None:
         super().__init__()
         self.scales, self.classes, self.dim = tuple(scales), classes, dim
@@ -170,8 +182,9 @@ class VARNetwork(nn.Module):
         self.pos_start = nn.Parameter(torch.randn(1, scales[0] ** 2, dim) * std)
         self.pos_1LC = nn.Parameter(torch.randn(1, length, dim) * std)
         self.lvl_embed = nn.Embedding(len(scales), dim)
-        blocks = nn.ModuleList(Block(dim, heads, 4 * dim) for _ in range(layers))
+        blocks = nn.ModuleList(Block(dim, heads, 4 * dim, shared) for _ in range(layers))
         self.blocks: list[Block] = blocks  # type: ignore[assignment]
+        self.shared_ada_lin = Modulation(dim, 6) if shared else None
         self.head_nm, self.head = Head(dim), nn.Linear(dim, vocabulary)
         self.head.part = "head"  # type: ignore[assignment]
         level = torch.repeat_interleave(torch.arange(len(scales)), torch.tensor([side * side for side in scales]))
@@ -188,7 +201,10 @@ class VARNetwork(nn.Module):
 
     def modulations(self, condition: Tensor) -> list[list[Tensor]]:
         """adaLN of every block: once an image."""
-        return [block.ada_lin(condition) for block in self.blocks]
+        if self.shared_ada_lin is None:
+            return [block.ada_lin(condition) for block in self.blocks if block.ada_lin is not None]
+        shared = torch.stack(self.shared_ada_lin(condition), 2)
+        return [list((shared + block.ada_gss).unbind(2)) for block in self.blocks]
 
     def embed(self, seen: Tensor | None, condition: Tensor, span: slice) -> Tensor:
         """Inputs of a part of the sequence. seen [B, n, channels]: canvases, or None for the first scale alone;
@@ -260,7 +276,7 @@ class NextScale(Bundled):
         net, quantiser, count = self.network, self.quantiser, len(self.network.scales)
         condition = net.class_emb(self.branches(labels, sampling))
         modulations, past = net.modulations(condition), Past()
-        canvas = torch.zeros(len(labels), net.word_embed.in_features, GRID, GRID, device=labels.device)
+        canvas = quantiser.blank(len(labels))
         seen, tokens = None, []
         for scale in range(count):
             span = net.span(scale)
@@ -273,6 +289,17 @@ class NextScale(Bundled):
                 seen = seen.repeat(len(condition) // len(labels), 1, 1)
         return Generated(torch.cat(tokens, 1), torch.full((len(labels),), count, device=labels.device))
 
+    def published_form(self, knobs: Mapping[str, KnobValue], sampling: Sampling) -> dict[str, float]:
+        """The authors' code computes every block's adaLN anew at every scale."""
+        net, form = self.network, self.closed_form(knobs, sampling)
+        again = (1 + sampling.guided) * self.conditions * 6 * net.dim**2 * (len(net.scales) - 1)
+        return {**form, "condition": form["condition"] + again}
+
+    @property
+    def conditions(self) -> int:
+        """How many adaLN layers the blocks have."""
+        return 1 if self.network.shared_ada_lin else len(self.network.blocks)
+
     def dense_macs(self, sampling: Sampling) -> dict[str, float]:
         """Closed form of the dense network."""
         net, branches = self.network, 1 + sampling.guided
@@ -284,7 +311,7 @@ class NextScale(Bundled):
         return {
             "attention": branches * layers * (4 * dim * dim * length + 2 * dim * attended),
             "ffn": branches * layers * 8 * dim * dim * length,
-            "condition": branches * (layers * 6 + scales * 2) * dim * dim,
+            "condition": branches * (self.conditions * 6 + scales * 2) * dim * dim,
             "embedding": branches * (length - net.scales[0] ** 2) * net.word_embed.in_features * dim,
             "head": branches * dim * self.vocabulary * length,
             "tokenizer": (scales - 1) * phi + self.tokenizer.decode_macs(),
