@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from baselines.layouts import EAR, Layout
 from baselines.llama import Cache, Slots, Trunk
 from baselines.schedules import ORDERS, SCHEDULES, parts, random_parts
 from baselines.single_scale import SingleScale
@@ -106,6 +107,7 @@ class NextSet(SingleScale):
 
     knobs: ClassVar[tuple[Knob, ...]] = (STEPS, SCHEDULE)
     weights_folder: ClassVar[Path] = Path(__file__).parent / "weights"
+    layout: ClassVar[Layout] = EAR
     network: NextSetNetwork
 
     @classmethod

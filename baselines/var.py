@@ -12,7 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from baselines.attention import attend
+from baselines.layouts import VAR as VAR_LAYOUT
+from baselines.layouts import Layout
 from baselines.single_scale import Bundled
+from baselines.tokenizers.published import VAR_SCALES, VAR_SCALES_512
 from baselines.tokenizers.vq import MultiScaleQuantiser
 from baselines.training import ScaleTrainee
 from harness.method import Generated, KnobValue, Preset
@@ -100,8 +103,8 @@ class Modulation(nn.Sequential):
 
 
 class Block(nn.Module):
-    """adaLN block: modulations in the order gamma1, gamma2, scale1, scale2, shift1, shift2; from its own ``ada_lin`` or,
-    where one is shared by all blocks, that one's plus ``ada_gss``."""
+    """adaLN block: modulations in the order gamma1, gamma2, scale1, scale2, shift1, shift2; from its own ``ada_lin``
+    or, where one is shared by all blocks, that one's plus ``ada_gss``."""
 
     def __init__(self, dim: int, heads: int, hidden: int, shared: bool = False) -> None:
         super().__init__()
@@ -159,8 +162,8 @@ class Head(nn.Module):
 
 
 class VARNetwork(nn.Module):
-    """[class, canvases of the scales before] -> logits of every scale. ``classes`` is no class; ``shared``: one adaLN for
-    all blocks (VAR-d36)."""
+    """[class, canvases of the scales before] -> logits of every scale. ``classes`` is no class; ``shared``: one adaLN
+    for all blocks (VAR-d36)."""
 
     def __init__(
         self,
@@ -246,6 +249,7 @@ class NextScale(Bundled):
 
     weights_folder: ClassVar[Path] = Path(__file__).parent / "weights"
     family: ClassVar[str] = "next-scale"
+    layout: ClassVar[Layout] = VAR_LAYOUT
     network: VARNetwork
 
     @classmethod
@@ -318,6 +322,32 @@ class NextScale(Bundled):
         }
 
 
+def imagenet_preset(depth: int) -> Preset:
+    """A published VAR of this depth: at 256x256, or d36 at 512x512. Its authors' "cfg 1.5" is 2.5 here."""
+    pixels, tokenizer, scales = (
+        (512, "vae_ch160v4096z32-512", VAR_SCALES_512) if depth == 36 else (256, "vae_ch160v4096z32", VAR_SCALES)
+    )
+    return Preset(
+        name=f"imagenet{pixels}-d{depth}",
+        data=f"imagenet{pixels}",
+        tokenizer=tokenizer,
+        network={
+            "vocabulary": 4096,
+            "channels": 32,
+            "scales": scales,
+            "classes": 1000,
+            "dim": 64 * depth,
+            "layers": depth,
+            "heads": depth,
+            "shared": depth == 36,
+        },
+        sampling=Sampling(cfg=2.5, cfg_schedule="ramp", top_k=900, top_p=0.96),
+        classes=1000,
+        image=(3, pixels, pixels),
+        weights=f"var_d{depth}.pth",
+    )
+
+
 VAR_PRESETS = {
     "fmnist": Preset(
         name="fmnist",
@@ -335,7 +365,8 @@ VAR_PRESETS = {
         sampling=Sampling(cfg=1.5, cfg_schedule="ramp"),
         classes=10,
         image=(1, 28, 28),
-    )
+    ),
+    **{preset.name: preset for preset in (imagenet_preset(depth) for depth in (16, 20, 24, 30, 36))},
 }
 
 

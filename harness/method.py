@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from harness.errors import ArbenchError, unknown
 from harness.sampling import Sampling
+from harness.weights import Source
 
 PARTS = ("attention", "ffn", "router", "condition", "embedding", "head", "tokenizer")
 """Parts a cost is broken down by. ``router`` holds all that sparsity adds (routers, selectors, light paths);
@@ -136,6 +137,11 @@ class Method(nn.Module, ABC):
     def weight_files(cls, preset: str) -> tuple[Path, ...]:
         """The files that ``load(preset)`` reads, tokenizer's included: a record's key hashes them without loading."""
         return ()
+
+    @classmethod
+    def weight_sources(cls, preset: str) -> Mapping[str, Source]:
+        """Where those of ``weight_files`` that are not bundled can be fetched from, by file name."""
+        return {}
 
     @property
     @abstractmethod

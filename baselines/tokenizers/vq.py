@@ -35,8 +35,8 @@ class Codes(nn.Module):
 class FixedCodes(Codes):
     """Codes of a published tokenizer.
 
-    cosine: nearest by angle instead of distance; unit: vectors are read scaled to length 1 (LlamaGen: both; XQGAN as EAR
-    uses it: cosine alone; VAR: neither).
+    cosine: nearest by angle instead of distance; unit: vectors are read scaled to length 1 (LlamaGen: both; XQGAN as
+    EAR uses it: cosine alone; VAR: neither).
     """
 
     def __init__(self, size: int, channels: int, cosine: bool = False, unit: bool = False) -> None:
@@ -80,16 +80,16 @@ class Codebook(Codes):
 
 
 class Quantised:
-    """What quantising gives while training: ``vectors`` [B, C, grid, grid] for the decoder, ``loss`` (commitment and, with
-    phi, reconstruction of the vectors), ``tokens`` [B, positions]; and what ``learn`` needs."""
+    """What quantising gives while training: ``vectors`` [B, C, grid, grid] for the decoder, ``loss`` (commitment and,
+    with phi, reconstruction of the vectors), ``tokens`` [B, positions]; and what ``learn`` needs."""
 
     def __init__(self, vectors: Tensor, loss: Tensor, tokens: Tensor, seen: tuple[Tensor, Tensor, Tensor]) -> None:
         self.vectors, self.loss, self.tokens, self.seen = vectors, loss, tokens, seen
 
 
 class Quantiser(nn.Module):
-    """Single-scale: each vector of the grid becomes its nearest code. ``scales``: sides of the grids of tokens; the last
-    is the side of the grid of vectors."""
+    """Single-scale: each vector of the grid becomes its nearest code. ``scales``: sides of the grids of tokens; the
+    last is the side of the grid of vectors."""
 
     def __init__(self, codebook: Codes, scales: Sequence[int] = (GRID,)) -> None:
         super().__init__()
@@ -131,8 +131,8 @@ class MultiScaleQuantiser(Quantiser):
         self.phis = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in range(phis))
 
     def phi(self, scale: int) -> nn.Module:
-        """The convolution of a scale (0-based): the nearest of the evenly spread ones. In float64 by numpy, whose rounding
-        decides which of two equally near ones VAR's weights were trained with."""
+        """The convolution of a scale (0-based): the nearest of the evenly spread ones. In float64 by numpy, whose
+        rounding decides which of two equally near ones VAR's weights were trained with."""
         count = len(self.phis)
         margin = 1 / (3 if count == 4 else 2) / count
         ticks = np.linspace(margin, 1 - margin, count)
