@@ -108,6 +108,10 @@ class SingleScale(Bundled):
     def closed_form(self, knobs: Mapping[str, KnobValue], sampling: Sampling) -> dict[str, float]:
         return self.macs(self.steps(knobs), sampling)
 
+    def step_forms(self, knobs: Mapping[str, KnobValue], sampling: Sampling) -> list[dict[str, float]]:
+        whole = (self.macs([step], sampling, conditions=0) for step in self.steps(knobs))
+        return [{part: form[part] for part in ("attention", "ffn", "head")} for form in whole]
+
     def published_form(self, knobs: Mapping[str, KnobValue], sampling: Sampling) -> dict[str, float]:
         """LlamaGen and EAR attend to the class and all positions at every step; EAR also puts every token fed through
         the head, and computes adaLN anew at every step."""

@@ -190,7 +190,8 @@ class VARNetwork(nn.Module):
         self.shared_ada_lin = Modulation(dim, 6) if shared else None
         self.head_nm, self.head = Head(dim), nn.Linear(dim, vocabulary)
         self.head.part = "head"  # type: ignore[assignment]
-        level = torch.repeat_interleave(torch.arange(len(scales)), torch.tensor([side * side for side in scales]))
+        sides = torch.tensor([side * side for side in scales])
+        level = torch.repeat_interleave(torch.arange(len(scales)), sides, output_size=length)
         self.register_buffer("lvl_1L", level[None])
         self.lvl_1L: Tensor
         for parameter in self.parameters():
@@ -306,20 +307,31 @@ class NextScale(Bundled):
 
     def dense_macs(self, sampling: Sampling) -> dict[str, float]:
         """Closed form of the dense network."""
-        net, branches = self.network, 1 + sampling.guided
-        dim, layers, length, past, attended = net.dim, len(net.blocks), self.positions, 0, 0
-        for side in net.scales:
-            past += side * side
-            attended += side * side * past
-        scales, phi = len(net.scales), self.quantiser.lookup_macs() / len(net.scales)
-        return {
-            "attention": branches * layers * (4 * dim * dim * length + 2 * dim * attended),
-            "ffn": branches * layers * 8 * dim * dim * length,
-            "condition": branches * (self.conditions * 6 + scales * 2) * dim * dim,
-            "embedding": branches * (length - net.scales[0] ** 2) * net.word_embed.in_features * dim,
-            "head": branches * dim * self.vocabulary * length,
-            "tokenizer": (scales - 1) * phi + self.tokenizer.decode_macs(),
-        }
+        steps = self.dense_steps(sampling)
+        form: dict[str, float] = {part: sum(step[part] for step in steps) for part in steps[0]}
+        form["condition"] += (1 + sampling.guided) * self.conditions * 6 * self.network.dim**2
+        form["tokenizer"] += self.tokenizer.decode_macs()
+        return form
+
+    def dense_steps(self, sampling: Sampling) -> list[dict[str, float]]:
+        """Closed form of each scale, without what is done once an image."""
+        net, branches, past = self.network, 1 + sampling.guided, 0
+        dim, layers, phi = net.dim, len(net.blocks), self.quantiser.lookup_macs() // len(net.scales)
+        steps: list[dict[str, float]] = []
+        for scale, side in enumerate(net.scales):
+            length = side * side
+            past += length
+            steps.append(
+                {
+                    "attention": branches * layers * (4 * dim * dim * length + 2 * dim * length * past),
+                    "ffn": branches * layers * 8 * dim * dim * length,
+                    "condition": branches * 2 * dim * dim,
+                    "embedding": branches * (length if scale else 0) * net.word_embed.in_features * dim,
+                    "head": branches * dim * self.vocabulary * length,
+                    "tokenizer": phi if scale + 1 < len(net.scales) else 0,
+                }
+            )
+        return steps
 
 
 def imagenet_preset(depth: int) -> Preset:
@@ -384,3 +396,6 @@ class VAR(NextScale):
 
     def closed_form(self, knobs: Mapping[str, KnobValue], sampling: Sampling) -> dict[str, float]:
         return self.dense_macs(sampling)
+
+    def step_forms(self, knobs: Mapping[str, KnobValue], sampling: Sampling) -> list[dict[str, float]]:
+        return self.dense_steps(sampling)

@@ -98,12 +98,13 @@ def _read_pickle(path: Path) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
         named = re.search(r"(?:GLOBAL|class) ([\w.]+)", str(error))
-        what = f"{named[1]}" if named else "an object"
-        raise ArbenchError(
-            f"weights {path} are refused: they hold {what}, which is no tensor and could run code"
-        ) from (error)
+        if named is None:
+            raise ArbenchError(f"cannot read weights {path}: it is damaged, or no file of torch.save") from error
+        what = f"they hold {named[1]}, which is no tensor and could run code"
+        raise ArbenchError(f"weights {path} are refused: {what}") from error
     except (OSError, EOFError, RuntimeError, ValueError, KeyError) as error:
-        raise ArbenchError(f"cannot read weights {path}: {str(error).splitlines()[0]}") from error
+        reason = (str(error) or "it ends too early").splitlines()[0]
+        raise ArbenchError(f"cannot read weights {path}: {reason}") from error
 
 
 class Uninitialised(TorchFunctionMode):

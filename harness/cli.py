@@ -45,6 +45,8 @@ def parser() -> argparse.ArgumentParser:
     _add_list(commands)
     _add_run(commands)
     _add_export(commands)
+    _add_flops(commands)
+    _add_weights(commands)
     for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
         try:
             point.load()(commands)
@@ -80,6 +82,33 @@ def _add_export(commands: Any) -> None:
     add.add_argument("--store", type=Path, required=True, metavar="DIR", help="folder of records")
     add.add_argument("--out", type=Path, required=True, metavar="FILE", help="a .csv or .parquet file")
     add.set_defaults(run=_export)
+
+
+def _add_flops(commands: Any) -> None:
+    add = commands.add_parser("flops", help="parameters, MACs and FLOPs of a preset, without weights")
+    add.add_argument("method", metavar="METHOD")
+    add.add_argument("--preset", required=True, metavar="P")
+    add.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a knob or a sampling setting (cfg=1: no guidance); as often as need be",
+    )
+    add.add_argument("--steps", action="store_true", help="show every step of sampling, too")
+    add.add_argument("--check", action="store_true", help="count what runs, too: seconds to a minute")
+    add.add_argument("--json", action="store_true", help="as JSON")
+    add.set_defaults(run=_flops)
+
+
+def _add_weights(commands: Any) -> None:
+    add = commands.add_parser("weights", help="published weights: which there are, which are found; or fetch them")
+    add.add_argument("--json", action="store_true", help="as JSON")
+    add.add_argument("--hash", action="store_true", help="the sha256 of files that were not fetched by arbench, too")
+    add.set_defaults(run=_weights)
+    fetch = add.add_subparsers(metavar="fetch").add_parser("fetch", help="download what a preset needs")
+    fetch.add_argument("preset", metavar="PRESET", help="imagenet256-d16, or ear/imagenet256-b for one method alone")
+    fetch.set_defaults(run=_fetch)
 
 
 def _count(low: int) -> Any:
@@ -136,3 +165,29 @@ def _export(asked: argparse.Namespace) -> None:
     except OSError as error:
         raise ArbenchError(f"cannot write {asked.out}: {error.strerror or error}") from error
     print(f"{len(table)} records written to {asked.out}")
+
+
+def _flops(asked: argparse.Namespace) -> None:
+    from harness import registry
+    from harness.costs import costs, in_words, parse_settings
+    from harness.trial import resolve_sampling
+
+    owner = registry.get(asked.method)
+    preset = owner.preset_named(asked.preset)
+    knobs, settings = parse_settings(owner, asked.set)
+    sampling = resolve_sampling(preset.sampling, settings)
+    found = costs(owner, asked.preset, owner.resolve(knobs, asked.preset), sampling, asked.check)
+    print(json.dumps(found, indent=1) if asked.json else in_words(found, asked.steps))
+
+
+def _weights(asked: argparse.Namespace) -> None:
+    from harness.listing import weights, weights_in_words
+
+    found = weights(asked.hash)
+    print(json.dumps(found, indent=1) if asked.json else weights_in_words(found))
+
+
+def _fetch(asked: argparse.Namespace) -> None:
+    from harness.fetching import fetch_preset
+
+    fetch_preset(asked.preset)

@@ -170,6 +170,11 @@ class Method(nn.Module, ABC):
         """``closed_form`` as the authors' own code computes it, where that does work which ours spares."""
         return self.closed_form(knobs, sampling)
 
+    def step_forms(self, knobs: Mapping[str, KnobValue], sampling: Sampling) -> list[dict[str, float]]:
+        """``closed_form`` step by step, in the order of ``schedule``, without what is done once an image. Empty where a
+        method does not tell."""
+        return []
+
     @abstractmethod
     def schedule(self, knobs: Mapping[str, KnobValue]) -> list[list[int]]:
         """The positions decided at each step, in order: a partition of range(positions)."""

@@ -1,4 +1,4 @@
-"""Transformer encoder and decoder of XQGAN-8192 (lxa9867/ImageFolder, arXiv 2410.01756), the tokenizer that EAR uses:
+"""Transformer encoder and decoder of XQGAN-8192 (lxa9867/ImageFolder, arXiv 2412.01762), the tokenizer that EAR uses:
 two vision transformers of DINOv2's shape (arXiv 2304.07193), in which image patches and latent tokens stand side by
 side.
 """
