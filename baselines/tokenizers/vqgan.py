@@ -70,7 +70,7 @@ class Attention(nn.Module):
         self.qkv, self.proj_out = nn.Conv2d(width, 3 * width, 1), nn.Conv2d(width, width, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        q, k, v = self.qkv(self.norm(x)).flatten(2).transpose(1, 2).unsqueeze(2).chunk(3, -1)
+        q, k, v = self.qkv(self.norm(x)).flatten(2).transpose(1, 2).unsqueeze(1).chunk(3, -1)
         out = attend(q, k, v, None, x.shape[1] ** -0.5)
         return x + self.proj_out(out.transpose(1, 2).unflatten(2, x.shape[2:]))
 
