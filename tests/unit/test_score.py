@@ -67,7 +67,7 @@ def npz(path: Path, images: NDArray[np.uint8], **more: Any) -> Path:
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory: pytest.TempPathFactory, extractor: InceptionExtractor) -> Both:
-    """A folder with samples.npz and reference.npz, what Inception sees in them, and the score of one against the other."""
+    """A folder with samples.npz and reference.npz, what Inception sees in them, and the score."""
     folder = tmp_path_factory.mktemp("score")
     ours, theirs = npz(folder / "samples.npz", pictures(1)), npz(folder / "reference.npz", pictures(2))
     seen = watched(ours, extractor, 10), reference(theirs, extractor, 7)
