@@ -16,7 +16,8 @@ from baselines.sparse_var import Selection, SparseVARNetwork, Sparsity, network_
 from baselines.tokenizers.recipes import load_tokenizer, new_tokenizer
 from baselines.tokenizers.vq import Tokenizer
 from baselines.training import training_tokens
-from baselines.var import VAR, VAR_PRESETS, NextScale, Past, VARNetwork
+from baselines.var import VAR, NextScale, Past, VARNetwork
+from baselines.var_presets import VAR_PRESETS
 from harness.checkpoint import Uninitialised, read_weights, sha256
 from harness.method import Knob, KnobValue, Preset
 from harness.recipe import Context, Recipe

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -47,12 +48,16 @@ def _table(name: str, shape: Sequence[int], scales: Sequence[int]) -> Tensor:
     return torch.zeros(*shape)
 
 
+def uniform(name: str, shape: Sequence[int]) -> NDArray[np.float32]:
+    """Numbers in [-1, 1) of a name and shape."""
+    raw = np.random.Philox(key=zlib.crc32(name.encode())).random_raw(math.prod(shape))
+    unit = (raw >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-23) - np.float32(1)
+    return unit.reshape(tuple(shape))
+
+
 def tensor(name: str, shape: Sequence[int]) -> Tensor:
     """The tensor of a name and shape, float32."""
-    count = math.prod(shape)
-    raw = np.random.Philox(key=zlib.crc32(name.encode())).random_raw(count)
-    unit = (raw >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-23) - np.float32(1)
-    u = torch.from_numpy(unit.reshape(tuple(shape)))
+    u = torch.from_numpy(uniform(name, shape))
     if name.endswith("scale_mul_1H11"):  # head 0 above the clamp
         scale = 1.4 + 0.6 * u
         scale[:, 0] = 5.0
