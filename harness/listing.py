@@ -20,7 +20,12 @@ def methods() -> list[dict[str, Any]]:
             continue
         about = {word: getattr(owner, word) for word in ("name", "title", "family", "paper", "differences")}
         presets = {
-            word: {"data": preset.data, "sampling": asdict(preset.sampling)} for word, preset in owner.presets.items()
+            word: {
+                "data": preset.data,
+                "sampling": asdict(preset.sampling),
+                "knobs": {knob.name: {"default": knob.default, "valid": knob.valid()} for knob in preset.knobs},
+            }
+            for word, preset in owner.presets.items()
         }
         knobs = [{**asdict(knob), "valid": knob.valid()} for knob in owner.knobs]
         found.append({**about, "presets": presets, "knobs": knobs})
