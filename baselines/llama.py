@@ -164,15 +164,24 @@ class Trunk(nn.Module):
     """Blocks, final norm and head over [class, places...]. Subclasses say what goes in.
 
     classes + 1 rows embed the class: the last is "no class", for guidance. Heads: dim / heads must be a multiple of 4.
+    multiple_of: SwiGLU's width is 8/3 dim, rounded up to a multiple of this (LlamaGen: 256).
     """
 
     rope: Tensor
 
     def __init__(
-        self, vocabulary: int, grid: int, classes: int, dim: int, layers: int, heads: int, adaln: bool
+        self,
+        vocabulary: int,
+        grid: int,
+        classes: int,
+        dim: int,
+        layers: int,
+        heads: int,
+        adaln: bool,
+        multiple_of: int = 32,
     ) -> None:
         super().__init__()
-        hidden = -(-(8 * dim // 3) // 32) * 32
+        hidden = -(-(8 * dim // 3) // multiple_of) * multiple_of
         self.dim, self.heads, self.classes, self.grid = dim, heads, classes, grid
         self.tok_embeddings, self.cls_embedding = nn.Embedding(vocabulary, dim), nn.Embedding(classes + 1, dim)
         blocks = nn.ModuleList(Block(dim, heads, hidden, adaln) for _ in range(layers))

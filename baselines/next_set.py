@@ -6,8 +6,10 @@ tokens of parts <= i; mask tokens of part i see the class, the real tokens of pa
 and predict their own places. A sampling step feeds the real tokens of the part before and the mask tokens of the next;
 a mask token's key and value lie in its place's slot of the cache until the real token overwrites them.
 
-Ours: places get the 2-D RoPE of where they lie, whatever the order; the sequence has no second class token, which
-nothing would read; every training step draws another schedule, so that one set of weights serves every number of steps.
+Ours: the sequence has no second class token, which nothing would read; every training step draws another schedule, so
+that one set of weights serves every number of steps; places get the 2-D RoPE of where they lie, whatever the order. The
+published EAR weights were trained otherwise (``rope="index"``): there the i-th token *in order* is turned like the i-th
+place of the *raster*, so that a rotation does not tell where a token lies.
 """
 
 from collections.abc import Mapping
@@ -20,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from baselines.layouts import EAR, Layout
 from baselines.llama import Cache, Slots, Trunk
 from baselines.schedules import ORDERS, SCHEDULES, parts, random_parts
 from baselines.single_scale import SingleScale
@@ -27,9 +30,6 @@ from baselines.training import drop_class
 from harness.errors import ArbenchError
 from harness.method import Generated, Knob, KnobValue, Preset
 from harness.sampling import Sampling, draw, guide
-
-WINDOW = 13
-"""Mask tokens a step of adaptive decoding: the largest ring of a 7x7 grid."""
 
 STEPS = Knob("steps", "int", 13, "decode length: sequential network evaluations", low=1, high=49, axis=True)
 SCHEDULE = Knob(
@@ -48,15 +48,19 @@ ADAPTIVE = Knob(
 
 
 class NextSetNetwork(Trunk):
-    """LlamaGen's trunk with adaLN and one mask embedding; ``order`` names the order of the places."""
+    """LlamaGen's trunk with one mask embedding and, unless ``adaln`` is off, adaLN.
+
+    order: name of the order of the places; rope: the i-th token in order is turned by its ``place`` or, as in the
+    published EAR weights, by its ``index`` i, as if that were a place.
+    """
 
     order: Tensor
 
-    def __init__(self, order: str, **config: Any) -> None:
-        super().__init__(adaln=True, **config)
+    def __init__(self, order: str, rope: str = "place", adaln: bool = True, **config: Any) -> None:
+        super().__init__(adaln=adaln, **config)
         self.mask_token = nn.Parameter(torch.randn(1, 1, self.dim) * 0.02)
         self.register_buffer("order", torch.tensor(ORDERS[order](self.grid)), persistent=False)
-        places = self.rope[1:][self.order]
+        places = self.rope[1:][self.order] if rope == "place" else self.rope[1:]
         self.rope = torch.cat([self.rope[:1], places, torch.zeros_like(places[:1])])  # the last: a slot for padding
 
     def logits(self, tokens: Tensor, labels: Tensor, sizes: list[int]) -> Tensor:
@@ -89,7 +93,7 @@ class _Rows:
     """Rows still being decoded. Slot 0 is the class, slot 1 + p the p-th place in order, the last slot takes padding.
 
     index: [A] which rows of the batch; known: [A, slots] tokens; fed, filled: [A], or [1] if alike in all rows: how
-    many slots hold final keys and values, and how many are decided.
+    many slots hold final keys and values, and how many are decided; on the CPU, since the loop depends on them.
     """
 
     index: Tensor
@@ -103,6 +107,7 @@ class NextSet(SingleScale):
 
     knobs: ClassVar[tuple[Knob, ...]] = (STEPS, SCHEDULE)
     weights_folder: ClassVar[Path] = Path(__file__).parent / "weights"
+    layout: ClassVar[Layout] = EAR
     network: NextSetNetwork
 
     @classmethod
@@ -124,15 +129,16 @@ class NextSet(SingleScale):
         threshold = float(knobs.get("adaptive", 0.0))
         if threshold and sampling.cfg_schedule != "constant":
             raise ArbenchError("adaptive decoding needs cfg_schedule = constant: how many steps it takes is not known")
-        sizes = [WINDOW] * total if threshold else self.sizes(knobs)
+        largest_ring = 2 * net.grid - 1
+        sizes = [largest_ring] * total if threshold else self.sizes(knobs)
         condition = net.cls_embedding(self.branches(labels, sampling))
         cache, modulations = net.new_cache(len(condition), total + 2), net.modulations(condition)
         alike = 1 if not threshold else len(labels)
         rows = _Rows(
             torch.arange(len(labels), device=labels.device),
             labels.new_zeros(len(labels), total + 2),
-            labels.new_zeros(alike),
-            labels.new_ones(alike),
+            torch.zeros(alike, dtype=torch.int64, device="cpu"),
+            torch.ones(alike, dtype=torch.int64, device="cpu"),
         )
         tokens, steps = torch.zeros_like(rows.known[:, 1:-1]), torch.zeros_like(labels)
         for step, size in enumerate(sizes):
@@ -141,7 +147,7 @@ class NextSet(SingleScale):
             place = (slots - 1).clamp(max=total - 1)
             drawn = draw(logits, noise[rows.index].gather(1, net.order[place].expand(len(rows.index), -1)), sampling)
             rows.known.scatter_(1, slots.expand_as(drawn), drawn)
-            accepted = _prefix(logits, threshold) if threshold else torch.full_like(rows.filled, size)
+            accepted = _prefix(logits, threshold).cpu() if threshold else torch.full_like(rows.filled, size)
             rows.fed, rows.filled = rows.filled, (rows.filled + accepted).clamp(max=total + 1)
             steps[rows.index] += 1
             tokens[rows.index] = rows.known[:, 1:-1]
@@ -153,7 +159,7 @@ class NextSet(SingleScale):
                 branches = going.repeat(1 + sampling.guided)
                 cache.keep(branches)
                 condition = condition[branches]
-                modulations = [[m[branches] for m in layer] for layer in modulations if layer]
+                modulations = [layer and [m[branches] for m in layer] for layer in modulations]
         return Generated(tokens[:, net.order.argsort()], steps)
 
     def _step(
@@ -162,35 +168,37 @@ class NextSet(SingleScale):
         """One network evaluation: logits [rows of all branches, masks, V] and the masks' slots [A or 1, masks]."""
         net, total = self.network, self.positions
         padding, branches = total + 1, len(condition) // len(rows.index)
-        before = rows.fed[:, None] + torch.arange(int((rows.filled - rows.fed).max()), device=rows.fed.device)
+        device = condition.device
+        before = rows.fed[:, None] + torch.arange(int((rows.filled - rows.fed).max()), device="cpu")
         before = before.masked_fill(before >= rows.filled[:, None], padding)
         count = min(size, total + 1 - int(rows.filled.min()))
-        masks = rows.filled[:, None] + torch.arange(count, device=rows.fed.device)
+        masks = rows.filled[:, None] + torch.arange(count, device="cpu")
         masks = masks.clamp(max=padding)
         reach = min(int(masks.max()) + 1, padding)
         if int(rows.fed.max()) == 0:
             real = condition[:, None]
         else:
-            known = rows.known.gather(1, before.expand(len(rows.known), -1))
+            known = rows.known.gather(1, before.to(device).expand(len(rows.known), -1))
             real = net.tok_embeddings(known).repeat(branches, 1, 1)
         x = torch.cat([real, net.mask_token.expand(len(condition), masks.shape[1], -1)], 1)
         index = torch.cat([before, masks], 1)
         limit = torch.cat([rows.filled[:, None].expand_as(before), (masks[:, -1:] + 1).expand_as(masks)], 1)
-        hidden = torch.arange(reach, device=x.device) >= limit[..., None]
-        bias = torch.zeros(hidden.shape, device=x.device).masked_fill(hidden, -torch.inf)[:, None]
+        hidden = torch.arange(reach, device="cpu") >= limit[..., None]
+        bias = torch.zeros(hidden.shape, device="cpu").masked_fill(hidden, -torch.inf)[:, None]
+        index, bias, masks = index.to(device), bias.to(x), masks.to(device)
         if len(index) > 1:
             index, bias = index.repeat(branches, 1), bias.repeat(branches, 1, 1, 1)
         out = net.run(x, net.rope[index], modulations, store=(cache, Slots(index, reach, bias)))
         return net.output(out[:, before.shape[1] :]), masks
 
-    def closed_form(self, knobs: Mapping[str, KnobValue], sampling: Sampling) -> dict[str, float]:
+    def steps(self, knobs: Mapping[str, KnobValue]) -> list[tuple[int, int, int]]:
         if knobs.get("adaptive"):
             raise ArbenchError("adaptive decoding has no closed form: its steps depend on what is generated")
         steps, before, filled = [], 1, 1
         for size in self.sizes(knobs):
             steps.append((before + size, filled + size, size))
             before, filled = size, filled + size
-        return self.macs(steps, sampling)
+        return steps
 
 
 def _prefix(logits: Tensor, threshold: float) -> Tensor:

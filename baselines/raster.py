@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from baselines.layouts import FILES, LLAMAGEN, Layout
 from baselines.llama import Slots, Trunk
 from baselines.single_scale import SingleScale
 from baselines.training import drop_class
@@ -35,6 +36,41 @@ class RasterNetwork(Trunk):
         return {"loss": F.cross_entropy(logits.float().flatten(0, 1), tokens.flatten())}
 
 
+SIZES = {
+    "b": (768, 12, 12, 2.0),
+    "l": (1024, 24, 16, 2.0),
+    "xl": (1280, 36, 20, 1.75),
+    "xxl": (1536, 48, 24, 1.75),
+    "3b": (3200, 24, 32, 1.65),
+}
+"""LlamaGen's sizes: width, layers, heads; and the guidance its authors use."""
+
+
+def imagenet_preset(size: str, pixels: int) -> Preset:
+    """A published LlamaGen: 16x16 tokens, or 24x24 decoded at 384x384 and resized to 256x256 for evaluation."""
+    dim, layers, heads, cfg = SIZES[size]
+    file = f"c2i_{size.upper()}_{pixels}.pt"
+    return Preset(
+        name=f"imagenet{pixels}-{size}",
+        data="imagenet256",
+        tokenizer="vq_ds16" if pixels == 256 else f"vq_ds16-{pixels}",
+        network={
+            "vocabulary": 16384,
+            "grid": pixels // 16,
+            "classes": 1000,
+            "dim": dim,
+            "layers": layers,
+            "heads": heads,
+            "multiple_of": 256,
+        },
+        sampling=Sampling(cfg=cfg),
+        classes=1000,
+        image=(3, 256, 256),
+        notes="" if pixels == 256 else f"decoded at {pixels}x{pixels}, resized to 256x256 by bicubic interpolation",
+        weights=file if file in FILES else "",
+    )
+
+
 class Raster(SingleScale):
     """Raster AR (LlamaGen)."""
 
@@ -54,9 +90,13 @@ class Raster(SingleScale):
             sampling=Sampling(cfg=1.5),
             classes=10,
             image=(1, 28, 28),
-        )
+        ),
+        **{
+            preset.name: preset for pixels in (256, 384) for preset in (imagenet_preset(size, pixels) for size in SIZES)
+        },
     }
     weights_folder: ClassVar[Path] = Path(__file__).parent / "weights"
+    layout: ClassVar[Layout] = LLAMAGEN
     network: RasterNetwork
 
     @classmethod
@@ -81,5 +121,5 @@ class Raster(SingleScale):
             x = net.tok_embeddings(tokens[-1].repeat(len(condition) // len(labels)))[:, None]
         return Generated(torch.stack(tokens, 1), torch.full((len(labels),), total))
 
-    def closed_form(self, knobs: Mapping[str, KnobValue], sampling: Sampling) -> dict[str, float]:
-        return self.macs([(1, place + 1, 1) for place in range(self.positions)], sampling)
+    def steps(self, knobs: Mapping[str, KnobValue]) -> list[tuple[int, int, int]]:
+        return [(1, place + 1, 1) for place in range(self.positions)]

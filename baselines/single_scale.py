@@ -8,20 +8,27 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor, nn
 
+from baselines.layouts import FILES, Layout, load_published
 from baselines.llama import Trunk
 from baselines.tokenizers.recipes import load_tokenizer, new_tokenizer, tokenizer_weights
 from baselines.tokenizers.vq import Tokenizer
 from baselines.training import GeneratorTrainee
-from harness.checkpoint import read_weights, sha256
-from harness.method import Method, Preset, Provenance
+from harness import weights
+from harness.checkpoint import Uninitialised, sha256
+from harness.method import KnobValue, Method, Preset, Provenance
 from harness.sampling import Sampling
 from harness.training import Trainee
+from harness.weights import Source
 
 
 class Bundled(Method):
-    """A method whose weights are one safetensors file for the network and one for the tokenizer."""
+    """A method whose weights are one file for the network and one for the tokenizer: bundled, or published elsewhere.
+
+    layout: how published files name the network's tensors.
+    """
 
     weights_folder: ClassVar[Path]
+    layout: ClassVar[Layout]
     tokenizer: Tokenizer
 
     @classmethod
@@ -41,12 +48,18 @@ class Bundled(Method):
 
     @classmethod
     def weight_files(cls, preset: str) -> tuple[Path, ...]:
-        return cls.bundled_weights(preset), tokenizer_weights(cls.preset_named(preset).tokenizer)
+        found = cls.preset_named(preset)
+        network = weights.place(found.weights) if found.weights else cls.bundled_weights(preset)
+        return network, tokenizer_weights(found.tokenizer)
 
-    def __init__(self, preset: Preset, tokenizer: Tokenizer, network: nn.Module, weights: Mapping[str, str]) -> None:
+    @classmethod
+    def weight_sources(cls, preset: str) -> Mapping[str, Source]:
+        return {path.name: FILES[path.name].source for path in cls.weight_files(preset) if path.name in FILES}
+
+    def __init__(self, preset: Preset, tokenizer: Tokenizer, network: nn.Module, hashes: Mapping[str, str]) -> None:
         super().__init__()
         self.preset, self.tokenizer, self.network = preset, tokenizer, network
-        self.provenance = Provenance(weights)
+        self.provenance = Provenance(hashes)
         self.eval()
 
     @classmethod
@@ -57,10 +70,13 @@ class Bundled(Method):
     @classmethod
     def load(cls, preset: str, checkpoint: Path | None = None) -> Self:
         found = cls.preset_named(preset)
-        path = checkpoint or cls.bundled_weights(preset)
-        network = read_weights(path, cls.new_network(found))
-        hashes = {file.name: sha256(file) for file in (path, *cls.weight_files(preset)[1:])}
-        return cls(found, load_tokenizer(found.tokenizer), network, hashes)
+        own, *others = cls.weight_files(preset)
+        files = (checkpoint or own, *others)
+        weights.must_be_there(files, f"{cls.name}/{preset}", cls.weight_sources(preset))
+        with Uninitialised():
+            network = cls.new_network(found)
+        load_published(files[0], network, cls.layout)
+        return cls(found, load_tokenizer(found.tokenizer), network, {file.name: sha256(file) for file in files})
 
     @property
     def positions(self) -> int:
@@ -84,14 +100,31 @@ class SingleScale(Bundled):
 
     network: Trunk
 
-    def macs(self, steps: Sequence[tuple[int, int, int]], sampling: Sampling) -> dict[str, float]:
-        """Closed form of ``Method.closed_form``. A step feeds tokens (first), each of which attends to slots (second),
-        and puts some of them (third) through the head."""
+    @abstractmethod
+    def steps(self, knobs: Mapping[str, KnobValue]) -> list[tuple[int, int, int]]:
+        """What each step of sampling does: tokens fed, slots that each of them attends to, tokens put through the
+        head."""
+
+    def closed_form(self, knobs: Mapping[str, KnobValue], sampling: Sampling) -> dict[str, float]:
+        return self.macs(self.steps(knobs), sampling)
+
+    def step_forms(self, knobs: Mapping[str, KnobValue], sampling: Sampling) -> list[dict[str, float]]:
+        whole = (self.macs([step], sampling, conditions=0) for step in self.steps(knobs))
+        return [{part: form[part] for part in ("attention", "ffn", "head")} for form in whole]
+
+    def published_form(self, knobs: Mapping[str, KnobValue], sampling: Sampling) -> dict[str, float]:
+        """LlamaGen and EAR attend to the class and all positions at every step; EAR also puts every token fed through
+        the head, and computes adaLN anew at every step."""
+        steps = [(fed, 1 + self.positions, fed) for fed, _, _ in self.steps(knobs)]
+        return self.macs(steps, sampling, conditions=len(steps))
+
+    def macs(self, steps: Sequence[tuple[int, int, int]], sampling: Sampling, conditions: int = 1) -> dict[str, float]:
+        """MACs by part of such steps, with adaLN computed ``conditions`` times."""
         net, branches = self.network, 1 + sampling.guided
         dim, layers, hidden = net.dim, len(net.layers), net.layers[0].feed_forward.w1.out_features
         fed = sum(tokens for tokens, _, _ in steps)
         attended = sum(tokens * slots for tokens, slots, _ in steps)
-        adaln = 6 * dim * dim if net.layers[0].ada_lin else 0
+        adaln = 6 * dim * dim * conditions if net.layers[0].ada_lin else 0
         return {
             "attention": branches * layers * (4 * dim * dim * fed + 2 * dim * attended),
             "ffn": branches * layers * 3 * dim * hidden * fed,

@@ -11,16 +11,19 @@ from torch import Tensor
 
 from baselines.distillation import DISTILLATION_IMAGES, DISTILLATION_PLAN, DistillationTrainee
 from baselines.generators import held_out_loss
+from baselines.layouts import load_published
 from baselines.sparse_var import Selection, SparseVARNetwork, Sparsity, network_config
 from baselines.tokenizers.recipes import load_tokenizer, new_tokenizer
 from baselines.tokenizers.vq import Tokenizer
 from baselines.training import training_tokens
-from baselines.var import VAR, VAR_PRESETS, NextScale, Past, VARNetwork
-from harness.checkpoint import read_weights, sha256
+from baselines.var import VAR, NextScale, Past, VARNetwork
+from baselines.var_presets import VAR_PRESETS
+from harness.checkpoint import Uninitialised, read_weights, sha256
 from harness.method import Knob, KnobValue, Preset
 from harness.recipe import Context, Recipe
 from harness.sampling import Sampling
 from harness.training import Trainee
+from harness.weights import must_be_there
 
 FFN_SPARSITY = Knob(
     "ffn_sparsity",
@@ -44,6 +47,8 @@ TOKEN_SPARSITY = Knob(
 )
 SPARSE_SCALES = Knob("sparse_scales", "int", 2, "how many of the last scales are sparse", low=1, high=6)
 SPARSE = {"rank": 16, "experts": 12}
+SPARSE_IMAGENET = {"rank": 64, "experts": 16}
+IMAGENET_KNOBS = (replace(SPARSE_SCALES, default=3, high=10),)
 CALIBRATION_IMAGES = 2000
 
 
@@ -52,7 +57,10 @@ class SparseVAR(NextScale):
 
     knobs: ClassVar[tuple[Knob, ...]] = (FFN_SPARSITY, TOKEN_SPARSITY, SPARSE_SCALES)
     presets: ClassVar[Mapping[str, Preset]] = {
-        name: replace(preset, network={**preset.network, **SPARSE}) for name, preset in VAR_PRESETS.items()
+        name: replace(preset, network={**preset.network, **SPARSE})
+        if name == "fmnist"
+        else replace(preset, network={**preset.network, **SPARSE_IMAGENET}, weights="", knobs=IMAGENET_KNOBS)
+        for name, preset in VAR_PRESETS.items()
     }
     layer: SparseVARNetwork
 
@@ -103,12 +111,14 @@ class SparseVAR(NextScale):
 
     @classmethod
     def load(cls, preset: str, checkpoint: Path | None = None) -> Self:
-        """``checkpoint``: weights of selections and light paths; the backbone is var's bundled one."""
+        """``checkpoint``: weights of selections and light paths; the backbone is var's own, bundled or published."""
         found = cls.preset_named(preset)
         bundled = cls.weight_files(preset)
         path = checkpoint or bundled[0]
-        network = cls.new_network(found)
-        read_weights(bundled[1], network)
+        must_be_there(bundled[1:], f"{cls.name}/{preset}", cls.weight_sources(preset))
+        with Uninitialised():
+            network = cls.new_network(found)
+        load_published(bundled[1], network, cls.layout)
         layer = cls.new_layer(found, network)
         read_weights(path, layer)
         hashes = {file.name: sha256(file) for file in (path, *bundled[1:])}

@@ -12,10 +12,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from baselines.attention import attend
+from baselines.layouts import VAR as VAR_LAYOUT
+from baselines.layouts import Layout
 from baselines.single_scale import Bundled
-from baselines.tokenizers.convnet import GRID
 from baselines.tokenizers.vq import MultiScaleQuantiser
 from baselines.training import ScaleTrainee
+from baselines.var_presets import VAR_PRESETS
 from harness.method import Generated, KnobValue, Preset
 from harness.sampling import Sampling, draw, guide
 from harness.training import Trainee
@@ -101,11 +103,15 @@ class Modulation(nn.Sequential):
 
 
 class Block(nn.Module):
-    """adaLN block: modulations in the order gamma1, gamma2, scale1, scale2, shift1, shift2."""
+    """adaLN block: modulations in the order gamma1, gamma2, scale1, scale2, shift1, shift2; from its own ``ada_lin``
+    or, where one is shared by all blocks, that one's plus ``ada_gss``."""
 
-    def __init__(self, dim: int, heads: int, hidden: int) -> None:
+    def __init__(self, dim: int, heads: int, hidden: int, shared: bool = False) -> None:
         super().__init__()
-        self.attn, self.ffn, self.ada_lin = SelfAttention(dim, heads), FFN(dim, hidden), Modulation(dim, 6)
+        self.attn, self.ffn = SelfAttention(dim, heads), FFN(dim, hidden)
+        self.ada_lin = None if shared else Modulation(dim, 6)
+        if shared:
+            self.ada_gss = nn.Parameter(torch.randn(1, 1, 6, dim) / dim**0.5)
 
     def forward(
         self, x: Tensor, modulation: list[Tensor], bias: Tensor | None, past: Past | None, place: int
@@ -156,10 +162,19 @@ class Head(nn.Module):
 
 
 class VARNetwork(nn.Module):
-    """[class, canvases of the scales before] -> logits of every scale. ``classes`` is no class."""
+    """[class, canvases of the scales before] -> logits of every scale. ``classes`` is no class; ``shared``: one adaLN
+    for all blocks (VAR-d36)."""
 
     def __init__(
-        self, vocabulary: int, channels: int, scales: Sequence[int], classes: int, dim: int, layers: int, heads: int
+        self,
+        vocabulary: int,
+        channels: int,
+        scales: Sequence[int],
+        classes: int,
+        dim: int,
+        layers: int,
+        heads: int,
+        shared: bool = False,
     ) -> None:
         super().__init__()
         self.scales, self.classes, self.dim = tuple(scales), classes, dim
@@ -170,11 +185,13 @@ class VARNetwork(nn.Module):
         self.pos_start = nn.Parameter(torch.randn(1, scales[0] ** 2, dim) * std)
         self.pos_1LC = nn.Parameter(torch.randn(1, length, dim) * std)
         self.lvl_embed = nn.Embedding(len(scales), dim)
-        blocks = nn.ModuleList(Block(dim, heads, 4 * dim) for _ in range(layers))
+        blocks = nn.ModuleList(Block(dim, heads, 4 * dim, shared) for _ in range(layers))
         self.blocks: list[Block] = blocks  # type: ignore[assignment]
+        self.shared_ada_lin = Modulation(dim, 6) if shared else None
         self.head_nm, self.head = Head(dim), nn.Linear(dim, vocabulary)
         self.head.part = "head"  # type: ignore[assignment]
-        level = torch.repeat_interleave(torch.arange(len(scales)), torch.tensor([side * side for side in scales]))
+        sides = torch.tensor([side * side for side in scales])
+        level = torch.repeat_interleave(torch.arange(len(scales)), sides, output_size=length)
         self.register_buffer("lvl_1L", level[None])
         self.lvl_1L: Tensor
         for parameter in self.parameters():
@@ -188,7 +205,10 @@ class VARNetwork(nn.Module):
 
     def modulations(self, condition: Tensor) -> list[list[Tensor]]:
         """adaLN of every block: once an image."""
-        return [block.ada_lin(condition) for block in self.blocks]
+        if self.shared_ada_lin is None:
+            return [block.ada_lin(condition) for block in self.blocks if block.ada_lin is not None]
+        shared = torch.stack(self.shared_ada_lin(condition), 2)
+        return [list((shared + block.ada_gss).unbind(2)) for block in self.blocks]
 
     def embed(self, seen: Tensor | None, condition: Tensor, span: slice) -> Tensor:
         """Inputs of a part of the sequence. seen [B, n, channels]: canvases, or None for the first scale alone;
@@ -230,6 +250,7 @@ class NextScale(Bundled):
 
     weights_folder: ClassVar[Path] = Path(__file__).parent / "weights"
     family: ClassVar[str] = "next-scale"
+    layout: ClassVar[Layout] = VAR_LAYOUT
     network: VARNetwork
 
     @classmethod
@@ -260,7 +281,7 @@ class NextScale(Bundled):
         net, quantiser, count = self.network, self.quantiser, len(self.network.scales)
         condition = net.class_emb(self.branches(labels, sampling))
         modulations, past = net.modulations(condition), Past()
-        canvas = torch.zeros(len(labels), net.word_embed.in_features, GRID, GRID, device=labels.device)
+        canvas = quantiser.blank(len(labels))
         seen, tokens = None, []
         for scale in range(count):
             span = net.span(scale)
@@ -273,43 +294,44 @@ class NextScale(Bundled):
                 seen = seen.repeat(len(condition) // len(labels), 1, 1)
         return Generated(torch.cat(tokens, 1), torch.full((len(labels),), count, device=labels.device))
 
+    def published_form(self, knobs: Mapping[str, KnobValue], sampling: Sampling) -> dict[str, float]:
+        """The authors' code computes every block's adaLN anew at every scale."""
+        net, form = self.network, self.closed_form(knobs, sampling)
+        again = (1 + sampling.guided) * self.conditions * 6 * net.dim**2 * (len(net.scales) - 1)
+        return {**form, "condition": form["condition"] + again}
+
+    @property
+    def conditions(self) -> int:
+        """How many adaLN layers the blocks have."""
+        return 1 if self.network.shared_ada_lin else len(self.network.blocks)
+
     def dense_macs(self, sampling: Sampling) -> dict[str, float]:
         """Closed form of the dense network."""
-        net, branches = self.network, 1 + sampling.guided
-        dim, layers, length, past, attended = net.dim, len(net.blocks), self.positions, 0, 0
-        for side in net.scales:
-            past += side * side
-            attended += side * side * past
-        scales, phi = len(net.scales), self.quantiser.lookup_macs() / len(net.scales)
-        return {
-            "attention": branches * layers * (4 * dim * dim * length + 2 * dim * attended),
-            "ffn": branches * layers * 8 * dim * dim * length,
-            "condition": branches * (layers * 6 + scales * 2) * dim * dim,
-            "embedding": branches * (length - net.scales[0] ** 2) * net.word_embed.in_features * dim,
-            "head": branches * dim * self.vocabulary * length,
-            "tokenizer": (scales - 1) * phi + self.tokenizer.decode_macs(),
-        }
+        steps = self.dense_steps(sampling)
+        form: dict[str, float] = {part: sum(step[part] for step in steps) for part in steps[0]}
+        form["condition"] += (1 + sampling.guided) * self.conditions * 6 * self.network.dim**2
+        form["tokenizer"] += self.tokenizer.decode_macs()
+        return form
 
-
-VAR_PRESETS = {
-    "fmnist": Preset(
-        name="fmnist",
-        data="fmnist",
-        tokenizer="msvq-fmnist",
-        network={
-            "vocabulary": 512,
-            "channels": 16,
-            "scales": (1, 2, 3, 4, 5, 7),
-            "classes": 10,
-            "dim": 96,
-            "layers": 4,
-            "heads": 4,
-        },
-        sampling=Sampling(cfg=1.5, cfg_schedule="ramp"),
-        classes=10,
-        image=(1, 28, 28),
-    )
-}
+    def dense_steps(self, sampling: Sampling) -> list[dict[str, float]]:
+        """Closed form of each scale, without what is done once an image."""
+        net, branches, past = self.network, 1 + sampling.guided, 0
+        dim, layers, phi = net.dim, len(net.blocks), self.quantiser.lookup_macs() // len(net.scales)
+        steps: list[dict[str, float]] = []
+        for scale, side in enumerate(net.scales):
+            length = side * side
+            past += length
+            steps.append(
+                {
+                    "attention": branches * layers * (4 * dim * dim * length + 2 * dim * length * past),
+                    "ffn": branches * layers * 8 * dim * dim * length,
+                    "condition": branches * 2 * dim * dim,
+                    "embedding": branches * (length if scale else 0) * net.word_embed.in_features * dim,
+                    "head": branches * dim * self.vocabulary * length,
+                    "tokenizer": phi if scale + 1 < len(net.scales) else 0,
+                }
+            )
+        return steps
 
 
 class VAR(NextScale):
@@ -326,3 +348,6 @@ class VAR(NextScale):
 
     def closed_form(self, knobs: Mapping[str, KnobValue], sampling: Sampling) -> dict[str, float]:
         return self.dense_macs(sampling)
+
+    def step_forms(self, knobs: Mapping[str, KnobValue], sampling: Sampling) -> list[dict[str, float]]:
+        return self.dense_steps(sampling)

@@ -1,15 +1,23 @@
-"""Weights on disk: safetensors with metadata, read strictly, written at once or not at all."""
+"""Weights on disk: safetensors with metadata, read strictly, written at once or not at all; and the files that others
+publish, read without running what they may hold.
+"""
 
+import argparse
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+import pickle
+import re
+import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from harness.errors import ArbenchError
 
@@ -50,12 +58,64 @@ def read_weights(path: Path, module: nn.Module) -> nn.Module:
 
     Raises ArbenchError naming the file and the fault: missing, truncated, or keys and shapes that do not fit.
     """
+    fit_state(module, _read_safetensors(path), path)
+    return module.eval()
+
+
+def read_tensors(path: Path, inside: Sequence[tuple[str, ...]] = ()) -> dict[str, Tensor]:
+    """The tensors of a safetensors file or of one written by torch.save, by name.
+
+    inside: paths of keys, tried in turn, under which the tensors lie in a dictionary; a plain dictionary of tensors
+    needs none. Raises ArbenchError for a file that is missing, truncated, holds no such dictionary, or holds objects
+    other than plain values and tensors: those could run code, and are never loaded.
+    """
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    found = _read_pickle(path)
+    for keys in inside:
+        inner = found
+        for key in keys:
+            inner = inner.get(key) if isinstance(inner, dict) else None
+        if isinstance(inner, dict):
+            found = inner
+            break
+    if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
+        expected = ", ".join(".".join(keys) for keys in inside) or "none"
+        raise ArbenchError(f"weights {path} hold no dictionary of tensors, plain or under a known key ({expected})")
+    return found
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
-        state = load_file(path)
+        return load_file(path)
     except (OSError, SafetensorError) as error:
         raise ArbenchError(f"cannot read weights {path}: {error}") from error
-    fit_state(module, state, path)
-    return module.eval()
+
+
+def _read_pickle(path: Path) -> Any:
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]):  # training scripts save their arguments
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except pickle.UnpicklingError as error:
+        named = re.search(r"(?:GLOBAL|class) ([\w.]+)", str(error))
+        if named is None:
+            raise ArbenchError(f"cannot read weights {path}: it is damaged, or no file of torch.save") from error
+        what = f"they hold {named[1]}, which is no tensor and could run code"
+        raise ArbenchError(f"weights {path} are refused: {what}") from error
+    except (OSError, EOFError, RuntimeError, ValueError, KeyError) as error:
+        reason = (str(error) or "it ends too early").splitlines()[0]
+        raise ArbenchError(f"cannot read weights {path}: {reason}") from error
+
+
+class Uninitialised(TorchFunctionMode):
+    """While entered, modules are built without drawing their first values, which a checkpoint will overwrite: for a
+    network of a billion parameters that takes longer than loading it."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", "") == "torch.nn.init" or func in (Tensor.normal_, Tensor.uniform_):
+            return args[0] if args else kwargs["tensor"]
+        return (torch.empty if func is torch.randn else func)(*args, **kwargs)
 
 
 def fit_state(module: nn.Module, state: Mapping[str, Tensor], source: Path) -> None:

@@ -45,6 +45,10 @@ def parser() -> argparse.ArgumentParser:
     _add_list(commands)
     _add_run(commands)
     _add_export(commands)
+    _add_flops(commands)
+    _add_weights(commands)
+    _add_score(commands)
+    _add_reference(commands)
     for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
         try:
             point.load()(commands)
@@ -80,6 +84,63 @@ def _add_export(commands: Any) -> None:
     add.add_argument("--store", type=Path, required=True, metavar="DIR", help="folder of records")
     add.add_argument("--out", type=Path, required=True, metavar="FILE", help="a .csv or .parquet file")
     add.set_defaults(run=_export)
+
+
+def _add_flops(commands: Any) -> None:
+    add = commands.add_parser("flops", help="parameters, MACs and FLOPs of a preset, without weights")
+    add.add_argument("method", metavar="METHOD")
+    add.add_argument("--preset", required=True, metavar="P")
+    add.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a knob or a sampling setting (cfg=1: no guidance); as often as need be",
+    )
+    add.add_argument("--steps", action="store_true", help="show every step of sampling, too")
+    add.add_argument("--check", action="store_true", help="count what runs, too: seconds to a minute")
+    add.add_argument("--json", action="store_true", help="as JSON")
+    add.set_defaults(run=_flops)
+
+
+def _add_weights(commands: Any) -> None:
+    add = commands.add_parser("weights", help="published weights: which there are, which are found; or fetch them")
+    add.add_argument("--json", action="store_true", help="as JSON")
+    add.add_argument("--hash", action="store_true", help="the sha256 of files that were not fetched by arbench, too")
+    add.set_defaults(run=_weights)
+    fetch = add.add_subparsers(metavar="fetch").add_parser("fetch", help="download what a preset needs")
+    fetch.add_argument("preset", metavar="PRESET", help="imagenet256-d16, or ear/imagenet256-b for one method alone")
+    fetch.set_defaults(run=_fetch)
+
+
+def _add_score(commands: Any) -> None:
+    add = commands.add_parser("score", help="FID, sFID, IS, KID, precision and recall of images made elsewhere")
+    add.add_argument("samples", type=Path, metavar="SAMPLES", help="an .npz (arr_0: uint8 [N, H, W, C]) or a folder")
+    add.add_argument(
+        "--reference",
+        type=Path,
+        required=True,
+        metavar="REF",
+        help="guided-diffusion's .npz, one of 'arbench reference build', or images as for SAMPLES",
+    )
+    _add_inception(add)
+    add.add_argument("--json", action="store_true", help="as JSON")
+    add.set_defaults(run=_score)
+
+
+def _add_reference(commands: Any) -> None:
+    parser = commands.add_parser("reference", help="statistics of images, to score against")
+    add = parser.add_subparsers(metavar="build", required=True).add_parser("build", help="compute and keep them")
+    add.add_argument("images", type=Path, metavar="IMAGES", help="an .npz (arr_0) or a folder of PNG or JPEG files")
+    add.add_argument("--out", type=Path, required=True, metavar="FILE", help="a .npz file")
+    _add_inception(add)
+    add.set_defaults(run=_reference)
+
+
+def _add_inception(add: argparse.ArgumentParser) -> None:
+    add.add_argument("--inception", type=Path, metavar="FILE", help="weights-inception-2015-12-05-6726825d.pth")
+    add.add_argument("--inception-sha256", metavar="HASH", help="to be held to, where FILE is another's Inception")
+    add.add_argument("--batch", type=_count(1), default=50, metavar="N", help="images at a time (default: %(default)s)")
 
 
 def _count(low: int) -> Any:
@@ -136,3 +197,51 @@ def _export(asked: argparse.Namespace) -> None:
     except OSError as error:
         raise ArbenchError(f"cannot write {asked.out}: {error.strerror or error}") from error
     print(f"{len(table)} records written to {asked.out}")
+
+
+def _flops(asked: argparse.Namespace) -> None:
+    from harness import registry
+    from harness.costs import costs, in_words, parse_settings
+    from harness.trial import resolve_sampling
+
+    owner = registry.get(asked.method)
+    preset = owner.preset_named(asked.preset)
+    knobs, settings = parse_settings(owner, asked.set)
+    sampling = resolve_sampling(preset.sampling, settings)
+    found = costs(owner, asked.preset, owner.resolve(knobs, asked.preset), sampling, asked.check)
+    print(json.dumps(found, indent=1) if asked.json else in_words(found, asked.steps))
+
+
+def _weights(asked: argparse.Namespace) -> None:
+    from harness.listing import weights, weights_in_words
+
+    found = weights(asked.hash)
+    print(json.dumps(found, indent=1) if asked.json else weights_in_words(found))
+
+
+def _fetch(asked: argparse.Namespace) -> None:
+    from harness.fetching import fetch_preset
+
+    fetch_preset(asked.preset)
+
+
+def _score(asked: argparse.Namespace) -> None:
+    from harness.extractors_inception import load_inception
+    from harness.score import in_words, reference, score, watched
+
+    extractor = load_inception(asked.inception, asked.inception_sha256)
+    samples = watched(asked.samples, extractor, asked.batch)
+    found = score(samples, reference(asked.reference, extractor, asked.batch))
+    print(json.dumps(found, indent=1) if asked.json else in_words(found))
+
+
+def _reference(asked: argparse.Namespace) -> None:
+    from harness.extractors_inception import load_inception
+    from harness.score import watched, write_reference
+
+    if asked.out.suffix != ".npz":
+        raise ArbenchError(f"--out {asked.out}: a file's name ends in .npz")
+    extractor = load_inception(asked.inception, asked.inception_sha256)
+    seen = watched(asked.images, extractor, asked.batch)
+    write_reference(asked.out, seen, extractor)
+    print(f"{asked.out}: {seen.about['images']} images, IS {seen.is_:.4g}")

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from harness.errors import ArbenchError, unknown
 from harness.sampling import Sampling
+from harness.weights import Source
 
 PARTS = ("attention", "ffn", "router", "condition", "embedding", "head", "tokenizer")
 """Parts a cost is broken down by. ``router`` holds all that sparsity adds (routers, selectors, light paths);
@@ -66,8 +67,9 @@ class Preset:
     """Architecture plus data: all that tells one instance of a method from another, as plain values.
 
     data: name of the data set (``fmnist``); tokenizer: name of its tokenizer's configuration; network: keyword
-    arguments of the network; sampling: the default settings; labels: number of classes; image: (channels, height,
-    width).
+    arguments of the network; sampling: the default settings; classes: how many; image: (channels, height, width);
+    weights: file name of the network's published weights, empty if they are bundled or there are none; knobs: those
+    whose range or default is the preset's own, in place of the method's.
     """
 
     name: str
@@ -78,6 +80,8 @@ class Preset:
     classes: int
     image: tuple[int, int, int]
     notes: str = ""
+    weights: str = ""
+    knobs: tuple[Knob, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -134,6 +138,11 @@ class Method(nn.Module, ABC):
         """The files that ``load(preset)`` reads, tokenizer's included: a record's key hashes them without loading."""
         return ()
 
+    @classmethod
+    def weight_sources(cls, preset: str) -> Mapping[str, Source]:
+        """Where those of ``weight_files`` that are not bundled can be fetched from, by file name."""
+        return {}
+
     @property
     @abstractmethod
     def positions(self) -> int:
@@ -157,6 +166,15 @@ class Method(nn.Module, ABC):
         """MACs an image by part (keys from PARTS), from the architecture alone: matrix products, convolutions and
         attention over the slots attended to; element-wise work is left out. Data-dependent knobs raise ArbenchError."""
 
+    def published_form(self, knobs: Mapping[str, KnobValue], sampling: Sampling) -> dict[str, float]:
+        """``closed_form`` as the authors' own code computes it, where that does work which ours spares."""
+        return self.closed_form(knobs, sampling)
+
+    def step_forms(self, knobs: Mapping[str, KnobValue], sampling: Sampling) -> list[dict[str, float]]:
+        """``closed_form`` step by step, in the order of ``schedule``, without what is done once an image. Empty where a
+        method does not tell."""
+        return []
+
     @abstractmethod
     def schedule(self, knobs: Mapping[str, KnobValue]) -> list[list[int]]:
         """The positions decided at each step, in order: a partition of range(positions)."""
@@ -169,10 +187,17 @@ class Method(nn.Module, ABC):
         return cls.presets[name]
 
     @classmethod
-    def resolve(cls, given: Mapping[str, Any]) -> dict[str, KnobValue]:
-        """All knobs with their values: those given, checked, and the defaults of the others."""
-        by_name = {knob.name: knob for knob in cls.knobs}
+    def knobs_of(cls, preset: str) -> tuple[Knob, ...]:
+        """The method's knobs, with the preset's own in place of those that have the same name."""
+        own = {knob.name: knob for knob in cls.preset_named(preset).knobs}
+        return tuple(own.get(knob.name, knob) for knob in cls.knobs)
+
+    @classmethod
+    def resolve(cls, given: Mapping[str, Any], preset: str | None = None) -> dict[str, KnobValue]:
+        """All knobs with their values: those given, checked, and the defaults of the others (a preset's, if named)."""
+        knobs = cls.knobs if preset is None else cls.knobs_of(preset)
+        by_name = {knob.name: knob for knob in knobs}
         for name in given:
             if name not in by_name:
                 raise unknown(f"knob of {cls.name}", name, by_name)
-        return {knob.name: knob.check(given.get(knob.name, knob.default)) for knob in cls.knobs}
+        return {knob.name: knob.check(given.get(knob.name, knob.default)) for knob in knobs}

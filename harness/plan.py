@@ -16,6 +16,7 @@ from harness.stages.quality import METRIC_VERSION
 from harness.stages.timing import Protocol
 from harness.store import Store
 from harness.trial import Trial
+from harness.weights import must_be_there
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,9 @@ def plan(trial: Trial, instrument: Instrument, store: Store) -> Plan:
     owner = trial.owner
     preset = owner.preset_named(trial.preset)
     references = instrument.references[preset.data]
-    weights = weights_sha256(owner.weight_files(trial.preset))
+    paths, sources = owner.weight_files(trial.preset), owner.weight_sources(trial.preset)
+    must_be_there([path for path in paths if path.name in sources], f"{owner.name}/{trial.preset}", sources)
+    weights = weights_sha256(paths)
     made = {
         **trial.settings(),
         "classes": preset.classes,

@@ -50,7 +50,7 @@ class Trial:
         return cls(
             method=method,
             preset=preset,
-            knobs=owner.resolve(knobs or {}),
+            knobs=owner.resolve(knobs or {}, preset),
             sampling=resolve_sampling(default, sampling or {}),
             seed=checked_int("seed", seed, 0, 2**64 - 1),
             images=checked_int("images", images, 1, 10**9),
@@ -74,13 +74,13 @@ class Trial:
             raise ArbenchError(f"{name!r} is no trial's name: it lacks preset= or seed=")
         owner = registry.get(match["method"])
         kinds = {knob.name: knob.kind for knob in owner.knobs}
-        preset, seed = given.pop("preset"), _number(given.pop("seed"))
+        preset, seed = given.pop("preset"), number(given.pop("seed"))
         sampling = {left: given.pop(left) for left in SAMPLING_FIELDS if left in given}
         return cls.of(
             owner.name,
             preset,
-            {left: right if kinds.get(left) == "choice" else _number(right) for left, right in given.items()},
-            {left: right if left == "cfg_schedule" else _number(right) for left, right in sampling.items()},
+            {left: right if kinds.get(left) == "choice" else number(right) for left, right in given.items()},
+            {left: right if left == "cfg_schedule" else number(right) for left, right in sampling.items()},
             seed,
             images,
         )
@@ -96,7 +96,7 @@ class Trial:
         that differ from the preset's, seed. Used in logs, folders, tables and URLs alike."""
         default = self.owner.preset_named(self.preset).sampling
         settings: dict[str, Any] = {"preset": self.preset}
-        for knob in self.owner.knobs:
+        for knob in self.owner.knobs_of(self.preset):
             if knob.axis or self.knobs[knob.name] != knob.default:
                 settings[knob.name] = self.knobs[knob.name]
         for field in SAMPLING_FIELDS:
@@ -151,7 +151,7 @@ def _text(value: KnobValue) -> str:
     return quote(str(value), safe="+")
 
 
-def _number(text: str) -> Any:
+def number(text: str) -> Any:
     """The int or float that a text spells, or the text itself, which the check of its field then refuses."""
     for kind in (int, float):
         try:

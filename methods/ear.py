@@ -7,11 +7,52 @@ entropy (of the guided distribution) stays under a threshold, at least one token
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
 from baselines.next_set import ADAPTIVE, SCHEDULE, STEPS, NextSet, next_set_preset
 from harness.method import Knob, Preset
+from harness.sampling import Sampling
+
+SIZES = {"b": (768, 12, 12, 1.65), "l": (1024, 24, 16, 1.45), "xl": (1280, 36, 20, 1.475)}
+"""EAR-adaLN's sizes: width, layers, heads; and a guidance that its authors use."""
+
+IMAGENET_KNOBS = (
+    replace(STEPS, default=31, high=256),
+    replace(
+        SCHEDULE,
+        default="half-rings",
+        help="part sizes: half-rings (31 steps, as trained), rings (16), growing or equal",
+    ),
+)
+
+
+def imagenet_preset(size: str) -> Preset:
+    """A published EAR-adaLN: 16x16 tokens in 31 parts; ``schedule=rings, steps=16`` is the paper's 16-part variant on
+    the same weights. Its rotations go by index, not by place (see ``baselines.next_set``)."""
+    dim, layers, heads, cfg = SIZES[size]
+    return Preset(
+        name=f"imagenet256-{size}",
+        data="imagenet256",
+        tokenizer="xqgan-8192",
+        network={
+            "vocabulary": 8192,
+            "grid": 16,
+            "classes": 1000,
+            "dim": dim,
+            "layers": layers,
+            "heads": heads,
+            "multiple_of": 256,
+            "order": "spiral",
+            "rope": "index",
+        },
+        sampling=Sampling(cfg=cfg),
+        classes=1000,
+        image=(3, 256, 256),
+        weights=f"EAR-adaLN-{size.upper()}.pt",
+        knobs=IMAGENET_KNOBS,
+    )
 
 
 class EAR(NextSet):
@@ -25,5 +66,8 @@ class EAR(NextSet):
         "next-set, centre-outward spiral; two streams, so about twice the arithmetic a token; adaLN by class"
     )
     knobs: ClassVar[tuple[Knob, ...]] = (STEPS, SCHEDULE, ADAPTIVE)
-    presets: ClassVar[Mapping[str, Preset]] = next_set_preset("spiral")
+    presets: ClassVar[Mapping[str, Preset]] = {
+        **next_set_preset("spiral"),
+        **{preset.name: preset for preset in (imagenet_preset(size) for size in SIZES)},
+    }
     weights_folder: ClassVar[Path] = Path(__file__).parent / "weights"

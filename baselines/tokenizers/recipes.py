@@ -12,10 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from baselines.layouts import FILES, load_published
 from baselines.perceptual import WEIGHTS as PERCEPTUAL_WEIGHTS
 from baselines.perceptual import PerceptualNet
-from baselines.tokenizers.vq import Tokenizer, multi_scale, single_scale
-from harness.checkpoint import read_weights
+from baselines.tokenizers.published import PUBLISHED
+from baselines.tokenizers.vq import Codebook, Tokenizer, multi_scale, single_scale
+from harness import weights
+from harness.checkpoint import Uninitialised, read_weights
 from harness.extractors import load_fmnist_cnn
 from harness.metrics import Moments, fid
 from harness.recipe import Context, Recipe
@@ -26,19 +29,25 @@ BUILDERS: dict[str, Callable[[], Tokenizer]] = {"vq-fmnist": single_scale, "msvq
 
 
 def tokenizer_weights(name: str) -> Path:
-    """Where the bundled weights of a tokenizer are."""
-    return FOLDER / f"{name}.safetensors"
+    """Where the weights of a tokenizer are: bundled, or published and fetched."""
+    return weights.place(PUBLISHED[name].file) if name in PUBLISHED else FOLDER / f"{name}.safetensors"
 
 
 def new_tokenizer(name: str) -> Tokenizer:
     """A tokenizer with random weights."""
-    return BUILDERS[name]()
+    return PUBLISHED[name].build() if name in PUBLISHED else BUILDERS[name]()
 
 
-def load_tokenizer(name: str, weights: Path | None = None) -> Tokenizer:
+def load_tokenizer(name: str, path: Path | None = None) -> Tokenizer:
     """A trained tokenizer in eval mode."""
-    module = new_tokenizer(name)
-    read_weights(weights or tokenizer_weights(name), module)
+    path = path or tokenizer_weights(name)
+    if name in PUBLISHED:
+        with Uninitialised():
+            module = new_tokenizer(name)
+        load_published(path, module, FILES[PUBLISHED[name].file].layout)
+    else:
+        module = new_tokenizer(name)
+        read_weights(path, module)
     return module
 
 
@@ -66,7 +75,9 @@ class TokenizerTrainee(Trainee):
 
     def after_step(self, generator: torch.Generator) -> None:
         assert self.seen is not None
-        self.tokenizer.quantiser.codebook.learn(*self.seen, generator)
+        codebook = self.tokenizer.quantiser.codebook
+        assert isinstance(codebook, Codebook)
+        codebook.learn(*self.seen, generator)
 
 
 @torch.inference_mode()

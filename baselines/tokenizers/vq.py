@@ -8,6 +8,7 @@ batch.
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -17,21 +18,51 @@ from baselines.tokenizers.convnet import GRID, Decoder, Encoder, to_unit
 DECAY = 0.99
 
 
-class Codebook(nn.Module):
-    """codes [V, C], learned as moving averages of the vectors that chose them."""
+class Codes(nn.Module):
+    """codes [V, C] to choose from."""
+
+    codes: Tensor
+
+    def nearest(self, vectors: Tensor) -> Tensor:
+        """vectors [N, C] -> indices [N] of the nearest codes."""
+        return (self.codes.square().sum(1) - 2 * vectors @ self.codes.T).argmin(1)
+
+    def read(self, index: Tensor) -> Tensor:
+        """Indices [...] -> vectors [..., C]."""
+        return self.codes[index]
+
+
+class FixedCodes(Codes):
+    """Codes of a published tokenizer.
+
+    cosine: nearest by angle instead of distance; unit: vectors are read scaled to length 1 (LlamaGen: both; XQGAN as
+    EAR uses it: cosine alone; VAR: neither).
+    """
+
+    def __init__(self, size: int, channels: int, cosine: bool = False, unit: bool = False) -> None:
+        super().__init__()
+        self.codes = nn.Parameter(torch.empty(size, channels).uniform_(-1 / size, 1 / size))
+        self.cosine, self.unit = cosine, unit
+
+    def nearest(self, vectors: Tensor) -> Tensor:
+        if self.cosine:
+            return (F.normalize(vectors, dim=-1) @ F.normalize(self.codes, dim=-1).T).argmax(1)
+        return super().nearest(vectors)
+
+    def read(self, index: Tensor) -> Tensor:
+        return F.normalize(self.codes[index], dim=-1) if self.unit else self.codes[index]
+
+
+class Codebook(Codes):
+    """Codes learned as moving averages of the vectors that chose them."""
 
     def __init__(self, size: int, channels: int) -> None:
         super().__init__()
         self.register_buffer("codes", torch.randn(size, channels))
         self.register_buffer("mass", torch.zeros(size))
         self.register_buffer("sums", torch.zeros(size, channels))
-        self.codes: Tensor
         self.mass: Tensor
         self.sums: Tensor
-
-    def nearest(self, vectors: Tensor) -> Tensor:
-        """vectors [N, C] -> indices [N] of the nearest codes."""
-        return (self.codes.square().sum(1) - 2 * vectors @ self.codes.T).argmin(1)
 
     @torch.no_grad()
     def learn(self, vectors: Tensor, index: Tensor, weights: Tensor, generator: torch.Generator) -> None:
@@ -49,37 +80,38 @@ class Codebook(nn.Module):
 
 
 class Quantised:
-    """What quantising gives while training: ``vectors`` [B, C, 7, 7] for the decoder, ``loss`` (commitment and, with
-    phi, reconstruction of the vectors), ``tokens`` [B, positions]; and what ``learn`` needs."""
+    """What quantising gives while training: ``vectors`` [B, C, grid, grid] for the decoder, ``loss`` (commitment and,
+    with phi, reconstruction of the vectors), ``tokens`` [B, positions]; and what ``learn`` needs."""
 
     def __init__(self, vectors: Tensor, loss: Tensor, tokens: Tensor, seen: tuple[Tensor, Tensor, Tensor]) -> None:
         self.vectors, self.loss, self.tokens, self.seen = vectors, loss, tokens, seen
 
 
 class Quantiser(nn.Module):
-    """Single-scale: each of the 7x7 vectors becomes its nearest code."""
+    """Single-scale: each vector of the grid becomes its nearest code. ``scales``: sides of the grids of tokens; the
+    last is the side of the grid of vectors."""
 
-    def __init__(self, size: int, channels: int, scales: Sequence[int] = (GRID,)) -> None:
+    def __init__(self, codebook: Codes, scales: Sequence[int] = (GRID,)) -> None:
         super().__init__()
-        self.codebook = Codebook(size, channels)
-        self.scales = tuple(scales)
+        self.codebook = codebook
+        self.scales, self.grid = tuple(scales), scales[-1]
 
     @property
     def positions(self) -> int:
         return sum(side * side for side in self.scales)
 
     def forward(self, z: Tensor) -> Quantised:
-        """z [B, C, 7, 7]."""
+        """z [B, C, grid, grid]."""
         flat = z.permute(0, 2, 3, 1).flatten(0, 2)
         index = self.codebook.nearest(flat.detach())
-        vectors = self.codebook.codes[index].view(len(z), *z.shape[2:], -1).permute(0, 3, 1, 2)
+        vectors = self.codebook.read(index).view(len(z), *z.shape[2:], -1).permute(0, 3, 1, 2)
         loss = F.mse_loss(z, vectors)
         seen = (flat.detach(), index, torch.ones(len(flat)))
         return Quantised(z + (vectors - z).detach(), loss, index.view(len(z), -1), seen)
 
     def lookup(self, tokens: Tensor) -> Tensor:
-        """tokens [B, 49] -> vectors [B, C, 7, 7]."""
-        return self.codebook.codes[tokens].permute(0, 2, 1).unflatten(2, (GRID, GRID))
+        """tokens [B, positions] -> vectors [B, C, grid, grid]."""
+        return self.codebook.read(tokens).permute(0, 2, 1).unflatten(2, (self.grid, self.grid))
 
     def lookup_macs(self) -> int:
         """Closed form: MACs an image of ``lookup``."""
@@ -93,28 +125,31 @@ class MultiScaleQuantiser(Quantiser):
     phi_k(h) = h / 2 + conv3x3(h) / 2 with ``phis`` convolutions shared among the scales, as in VAR.
     """
 
-    def __init__(self, size: int, channels: int, scales: Sequence[int], phis: int = 4) -> None:
-        super().__init__(size, channels, scales)
+    def __init__(self, codebook: Codes, scales: Sequence[int], phis: int = 4) -> None:
+        super().__init__(codebook, scales)
+        channels = codebook.codes.shape[1]
         self.phis = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in range(phis))
 
     def phi(self, scale: int) -> nn.Module:
-        """The convolution of a scale (0-based): the nearest of the evenly spread ones."""
-        ticks = torch.linspace(1 / 3 / len(self.phis), 1 - 1 / 3 / len(self.phis), len(self.phis))
-        place = scale / (len(self.scales) - 1)
-        return self.phis[int((ticks - place).abs().argmin())]
+        """The convolution of a scale (0-based): the nearest of the evenly spread ones. In float64 by numpy, whose
+        rounding decides which of two equally near ones VAR's weights were trained with."""
+        count = len(self.phis)
+        margin = 1 / (3 if count == 4 else 2) / count
+        ticks = np.linspace(margin, 1 - margin, count)
+        return self.phis[int(np.abs(ticks - scale / max(len(self.scales) - 1, 1)).argmin())]
 
     def grow(self, index: Tensor, scale: int) -> Tensor:
-        """tokens [B, side^2] of a scale -> their contribution [B, C, 7, 7]."""
+        """tokens [B, side^2] of a scale -> their contribution [B, C, grid, grid]."""
         side = self.scales[scale]
-        h = self.codebook.codes[index].permute(0, 2, 1).unflatten(2, (side, side))
-        if side != GRID:
-            h = F.interpolate(h, size=(GRID, GRID), mode="bicubic")
+        h = self.codebook.read(index).permute(0, 2, 1).unflatten(2, (side, side))
+        if side != self.grid:
+            h = F.interpolate(h, size=(self.grid, self.grid), mode="bicubic")
         return h * 0.5 + self.phi(scale)(h) * 0.5
 
     def shrink(self, canvas: Tensor, scale: int) -> Tensor:
-        """canvas [B, C, 7, 7] -> [B, C, side, side], averaged over areas."""
+        """canvas [B, C, grid, grid] -> [B, C, side, side], averaged over areas."""
         side = self.scales[scale]
-        return canvas if side == GRID else F.interpolate(canvas, size=(side, side), mode="area")
+        return canvas if side == self.grid else F.interpolate(canvas, size=(side, side), mode="area")
 
     def forward(self, z: Tensor) -> Quantised:
         target, rest = z.detach(), z.detach()
@@ -124,13 +159,17 @@ class MultiScaleQuantiser(Quantiser):
         for scale, side in enumerate(self.scales):
             flat = self.shrink(rest, scale).permute(0, 2, 3, 1).flatten(0, 2)
             index = self.codebook.nearest(flat)
-            seen.append((flat, index, torch.full((len(flat),), (GRID / side) ** 2)))
+            seen.append((flat, index, torch.full((len(flat),), (self.grid / side) ** 2)))
             canvas = canvas + self.grow(index.view(len(z), -1), scale)
             rest = target - canvas.detach()
             loss = loss + 0.25 * F.mse_loss(canvas.detach(), z) + F.mse_loss(canvas, target)
         flat, index, weights = (torch.cat(column) for column in zip(*seen, strict=True))
         tokens = torch.cat([index.view(len(z), -1) for _, index, _ in seen], 1)
         return Quantised(z + (canvas - z).detach(), 4 * loss / len(self.scales), tokens, (flat, index, weights))
+
+    def blank(self, count: int) -> Tensor:
+        """An empty canvas for each of ``count`` images."""
+        return self.codebook.codes.new_zeros(count, self.codebook.codes.shape[1], self.grid, self.grid)
 
     def split(self, tokens: Tensor) -> list[Tensor]:
         """tokens [B, positions] -> one [B, side^2] a scale."""
@@ -139,7 +178,7 @@ class MultiScaleQuantiser(Quantiser):
     def inputs(self, tokens: Tensor) -> Tensor:
         """tokens [B, positions] -> what VAR sees of them, [B, positions - 1, C]: for each scale but the first, the
         canvas of the scales before, averaged down."""
-        canvas = torch.zeros(len(tokens), self.codebook.codes.shape[1], GRID, GRID, device=tokens.device)
+        canvas = self.blank(len(tokens))
         seen = []
         for scale, part in enumerate(self.split(tokens)[:-1]):
             canvas = canvas + self.grow(part, scale)
@@ -150,18 +189,22 @@ class MultiScaleQuantiser(Quantiser):
         return torch.stack([self.grow(part, scale) for scale, part in enumerate(self.split(tokens))]).sum(0)
 
     def lookup_macs(self) -> int:
-        return len(self.scales) * 9 * self.codebook.codes.shape[1] ** 2 * GRID * GRID
+        return len(self.scales) * 9 * self.codebook.codes.shape[1] ** 2 * self.grid**2
 
 
 class Tokenizer(nn.Module):
-    """Encoder, quantiser and decoder. Tokens lie in [0, vocabulary); images float in [0, 1]."""
+    """Encoder, quantiser and decoder. Tokens lie in [0, vocabulary); images float in [0, 1].
+
+    encoder, decoder: images [B, channels, H, W] in about [-1, 1] to and from vectors [B, C, grid, grid]; the decoder's
+    ``macs()`` is its closed form. size: decoded images are brought to size x size pixels; 0 leaves them as they are.
+    """
 
     part = "tokenizer"
 
-    def __init__(self, quantiser: Quantiser, channels: int, width: int) -> None:
+    def __init__(self, quantiser: Quantiser, encoder: nn.Module, decoder: nn.Module, size: int = 0) -> None:
         super().__init__()
-        self.encoder, self.decoder = Encoder(channels, width), Decoder(channels, width)
-        self.quantiser = quantiser
+        self.encoder, self.decoder = encoder, decoder
+        self.quantiser, self.size = quantiser, size
 
     @property
     def positions(self) -> int:
@@ -174,26 +217,30 @@ class Tokenizer(nn.Module):
         return len(self.quantiser.codebook.codes)
 
     def encode(self, images: Tensor) -> Tensor:
-        """images [B, 1, 28, 28] in [0, 1] -> tokens int64 [B, positions]."""
+        """images [B, channels, H, W] in [0, 1] -> tokens int64 [B, positions]."""
         tokens: Tensor = self.quantiser(self.encoder(images * 2 - 1).float()).tokens
         return tokens
 
     def decode(self, tokens: Tensor) -> Tensor:
-        """tokens [B, positions] -> images [B, 1, 28, 28] in [0, 1]."""
-        return to_unit(self.decoder(self.quantiser.lookup(tokens)))
+        """tokens [B, positions] -> images [B, channels, H, W] in [0, 1]."""
+        images = self.decoder(self.quantiser.lookup(tokens))
+        if self.size:
+            images = F.interpolate(images, size=(self.size, self.size), mode="bicubic")
+        return to_unit(images)
 
     def decode_macs(self) -> int:
         """Closed form: MACs an image of ``decode``."""
-        return self.quantiser.lookup_macs() + self.decoder.macs()
+        return self.quantiser.lookup_macs() + self.decoder.macs()  # type: ignore[operator]
 
 
 def single_scale(size: int = 512, channels: int = 16, width: int = 32) -> Tokenizer:
     """7x7 = 49 tokens."""
-    return Tokenizer(Quantiser(size, channels), channels, width)
+    return Tokenizer(Quantiser(Codebook(size, channels)), Encoder(channels, width), Decoder(channels, width))
 
 
 def multi_scale(
     size: int = 512, channels: int = 16, width: int = 32, scales: Sequence[int] = (1, 2, 3, 4, 5, 7)
 ) -> Tokenizer:
     """Scales 1, 2, 3, 4, 5, 7: 104 tokens. Same encoder and decoder as ``single_scale``."""
-    return Tokenizer(MultiScaleQuantiser(size, channels, scales), channels, width)
+    quantiser = MultiScaleQuantiser(Codebook(size, channels), scales)
+    return Tokenizer(quantiser, Encoder(channels, width), Decoder(channels, width))

@@ -40,6 +40,11 @@ def preset_of(owner: type[Method]) -> str:
     return next(iter(owner.presets))
 
 
+def bundled_presets(owner: type[Method]) -> list[str]:
+    """The presets whose weights come with the method; others are published elsewhere."""
+    return [preset for preset in owner.presets if not owner.weight_sources(preset)]
+
+
 def with_knobs(*knobs: str) -> list[str]:
     """The methods under test that have all of these knobs."""
     found = []

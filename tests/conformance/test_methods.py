@@ -16,6 +16,7 @@ from tests.conformance.subjects import (
     CONTENT,
     SPARSITY,
     Knobs,
+    bundled_presets,
     cases,
     dense,
     images_of,
@@ -235,7 +236,7 @@ def test_weights_that_do_not_fit_are_told_by_file_and_fault(name: str, fault: st
 @every_method
 def test_the_bundled_weights_load_and_tell_where_they_came_from(name: str) -> None:
     owner = registry.get(name)
-    for word in owner.presets:
+    for word in bundled_presets(owner):
         written = owner.weight_files(word)
         method = owner.load(word)
         assert not method.training
@@ -253,7 +254,7 @@ def bundled() -> list[type[Method]]:
 
 
 def test_the_weights_of_our_methods_say_how_they_were_made() -> None:
-    files = {path for owner in bundled() for preset in owner.presets for path in owner.weight_files(preset)}
+    files = {path for owner in bundled() for preset in bundled_presets(owner) for path in owner.weight_files(preset)}
     assert sum(path.stat().st_size for path in files) < 25e6
     for path in files:
         about = read_about(path)

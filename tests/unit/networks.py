@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from baselines.next_set import NextSetNetwork
 from baselines.raster import RasterNetwork
-from baselines.tokenizers.vq import MultiScaleQuantiser
+from baselines.tokenizers.vq import Codebook, MultiScaleQuantiser
 from baselines.var import VARNetwork
 from tests.conformance.subjects import liven
 
@@ -29,7 +29,7 @@ def raster() -> RasterNetwork:
 def var() -> tuple[VARNetwork, MultiScaleQuantiser]:
     """Over scales 1, 2 and 3, with its quantiser."""
     network = _lively(VARNetwork(VOCABULARY, 8, SCALES, CLASSES, 32, 3, 2))
-    return network, MultiScaleQuantiser(VOCABULARY, 8, SCALES).eval()
+    return network, MultiScaleQuantiser(Codebook(VOCABULARY, 8), SCALES).eval()
 
 
 def _lively(network: Network) -> Network:

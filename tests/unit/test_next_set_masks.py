@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import baselines.next_set
-from baselines.next_set import WINDOW
 from baselines.schedules import ORDERS
 from harness.flops import inputs
 from harness.sampling import Sampling, guide
@@ -117,7 +116,7 @@ def test_adaptive_steps_draw_from_the_teacher_forced_logits_of_what_was_accepted
         assert len(found) == len(going) * (1 if cfg == 1 else 2)
         for place, row in enumerate(going):
             done = sum(rows[row])
-            window = min(WINDOW, total - done)
+            window = min(2 * method.network.grid - 1, total - done)
             rest = [total - done - window] if total - done > window else []
             part = order[done : done + window]
             for branch, label in enumerate([labels[row], torch.tensor(10)][: 1 if cfg == 1 else 2]):

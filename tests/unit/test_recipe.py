@@ -95,11 +95,12 @@ def test_the_bundled_recipes_stand_in_order_and_write_into_their_own_package() -
 
 def test_every_weights_file_of_a_method_comes_from_a_recipe() -> None:
     made = {one.weights for one in recipes().values()}
-    for name in registry.names():
-        owner = registry.get(name)
+    for method in registry.names():
+        owner = registry.get(method)
         if owner.__module__.split(".")[0] in ("baselines", "methods"):
-            for preset in owner.presets:
-                assert set(owner.weight_files(preset)) <= made
+            for name, preset in owner.presets.items():
+                if preset.data == "fmnist":
+                    assert set(owner.weight_files(name)) <= made
 
 
 def test_an_unknown_recipe_is_named_with_the_valid_ones(offer: Any) -> None:
@@ -195,7 +196,7 @@ def test_a_method_and_a_recipe_can_be_named(
     [
         (["eer"], "unknown recipe 'eer'"),
         (["ear-fmnist", "--data", "no-such-folder"], "cannot read no-such-folder/train-images-idx3-ubyte.gz"),
-        (["ear", "--preset", "imagenet"], "unknown preset of ear 'imagenet' (valid: fmnist)"),
+        (["ear", "--preset", "imagenet"], "unknown preset of ear 'imagenet'"),
     ],
 )
 def test_what_cannot_be_trained_is_told_in_one_line(

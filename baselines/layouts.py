@@ -1,0 +1,168 @@
+"""How published checkpoints name their tensors, and which files hold what.
+
+Our networks keep the published names where they can. Where ours differ (one attention product in place of three, levels
+in the order in which they run, a tokenizer's outer convolutions beside its encoder and decoder) a ``Layout`` says how.
+Facts from the files' keys and shapes; see facts/METHODS.md for the repositories.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from harness.checkpoint import fit_state, read_tensors
+from harness.errors import ArbenchError
+from harness.weights import Source
+
+INSIDE = (("model",), ("module",), ("state_dict",))
+"""Where repositories put a state dict in what they save; files without any of these are state dicts themselves."""
+
+Rename = tuple[str, str | Callable[[re.Match[str]], str]]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """renames: patterns and what they become, from our names to the published ones, applied in turn; split: a part of
+    a name, and the parts that stand for it in the file, whose tensors are ours cut along the first dimension; flat:
+    our names whose first dimension, 1, the file leaves out; ignored: names in the file that no network of ours has
+    (constant tables, counters, a frozen teacher); inside: see INSIDE."""
+
+    renames: tuple[Rename, ...] = ()
+    split: tuple[str, tuple[str, ...]] | None = None
+    flat: tuple[str, ...] = ()
+    ignored: str = r"$^"
+    inside: tuple[tuple[str, ...], ...] = INSIDE
+
+    def published(self, name: str) -> list[str]:
+        """The published names of one of our tensors: one, or several that are ours when put together."""
+        for pattern, become in self.renames:
+            name = re.sub(pattern, become, name)
+        if self.split is None or self.split[0] not in name:
+            return [name]
+        return [name.replace(self.split[0], part) for part in self.split[1]]
+
+    def shape(self, name: str, tensor: Tensor) -> tuple[int, ...]:
+        """The shape that each of the published tensors has."""
+        whole = tuple(tensor.shape)[1:] if name in self.flat else tuple(tensor.shape)
+        return (whole[0] // len(self.published(name)), *whole[1:]) if whole else whole
+
+
+def load_published(path: Path, module: nn.Module, layout: Layout) -> nn.Module:
+    """Load a file as it is published into ``module``, strictly; returns the module in eval mode.
+
+    A file in our own names is taken as well. Raises ArbenchError that lists every missing, unexpected and mis-shaped
+    tensor by its name in the file.
+    """
+    state = read_tensors(path, layout.inside)
+    own = module.state_dict()
+    published = {name for ours in own for name in layout.published(ours)}
+    if len(published & state.keys()) >= len(own.keys() & state.keys()):
+        state = _in_our_names(state, own, layout, path, type(module).__name__)
+    fit_state(module, state, path)
+    return module.eval()
+
+
+def _in_our_names(
+    state: Mapping[str, Tensor], own: Mapping[str, Tensor], layout: Layout, path: Path, what: str
+) -> dict[str, Tensor]:
+    wanted = {name: layout.shape(ours, tensor) for ours, tensor in own.items() for name in layout.published(ours)}
+    faults = [f"missing {name}" for name in wanted.keys() - state.keys()]
+    faults += [f"unexpected {name}" for name in state.keys() - wanted.keys() if not re.search(layout.ignored, name)]
+    faults += [
+        f"{name} is {tuple(state[name].shape)}, not {wanted[name]}"
+        for name in wanted.keys() & state.keys()
+        if tuple(state[name].shape) != wanted[name]
+    ]
+    if faults:
+        raise ArbenchError(f"weights {path} do not fit {what}: {'; '.join(sorted(faults))}")
+    found = {}
+    for ours, tensor in own.items():
+        parts = [state[name] for name in layout.published(ours)]
+        found[ours] = (parts[0] if len(parts) == 1 else torch.cat(parts)).view(tensor.shape)
+    return found
+
+
+LLAMAGEN = Layout(((r"^cls_embedding\.", "cls_embedding.embedding_table."),), ignored=r"^freqs_cis$")
+EAR = Layout(
+    (*LLAMAGEN.renames, (r"^mask_token$", "mask_token.weight")), flat=("mask_token",), ignored=LLAMAGEN.ignored
+)
+VAR = Layout(ignored=r"^attn_bias_for_masking$", inside=(*INSIDE, ("trainer", "var_wo_ddp")))
+OUTER_CONVS: tuple[Rename, ...] = ((r"^\w+coder\.((post_)?quant_conv\.)", r"\1"),)
+CODES: Rename = (r"^quantiser\.codebook\.codes$", "quantize.embedding.weight")
+RESAMPLE: tuple[Rename, ...] = (
+    (r"^encoder(.*)\.resample\.", r"encoder\1.downsample."),
+    (r"^decoder(.*)\.resample\.", r"decoder\1.upsample."),
+)
+
+
+VQ16 = Layout(
+    renames=(
+        *OUTER_CONVS,
+        CODES,
+        *RESAMPLE,
+        (r"\.levels\.(\d+)\.block\.", r".conv_blocks.\1.res."),
+        (r"\.levels\.", ".conv_blocks."),
+    ),
+    split=(".qkv.", (".q.", ".k.", ".v.")),
+    ignored=r"^quantize\.codebook_used$",
+)
+
+
+def var_vae(levels: int = 5) -> Layout:
+    """VAR's tokenizer, whose decoder counts its ``levels`` from the highest resolution."""
+    return Layout(
+        renames=(
+            *OUTER_CONVS,
+            CODES,
+            (r"^quantiser\.phis\.", "quantize.quant_resi.qresi_ls."),
+            *RESAMPLE,
+            (r"^encoder\.levels\.", "encoder.down."),
+            (r"^decoder\.levels\.(\d+)", lambda match: f"decoder.up.{levels - 1 - int(match[1])}"),
+            (r"\.mid\.0\.", ".mid.block_1."),
+            (r"\.mid\.1\.", ".mid.attn_1."),
+            (r"\.mid\.2\.", ".mid.block_2."),
+        ),
+        ignored=r"^quantize\.ema_vocab_hit_SV$",
+        inside=(*INSIDE, ("trainer", "vae_local")),
+    )
+
+
+XQGAN = Layout(
+    renames=(
+        *OUTER_CONVS,
+        CODES,
+        (r"^encoder\.patch_embed\.", "encoder.model.patch_embed.proj."),
+        (r"^decoder\.to_pixel\.", "decoder.to_pixel.model."),
+    ),
+    ignored=r"^semantic_model\.|^\w+coder\.lvl1LC$|^quantize\.ema_vocab_hit_SV$",
+)
+
+
+@dataclass(frozen=True)
+class Published:
+    """A file of published weights: where it comes from and how it names its tensors."""
+
+    source: Source
+    layout: Layout
+
+
+def _files() -> dict[str, Published]:
+    found: dict[str, Published] = {}
+    for layout, repository, files in (
+        (LLAMAGEN, "FoundationVision/LlamaGen", [f"c2i_{size}_256.pt" for size in ("B", "L")]),
+        (LLAMAGEN, "FoundationVision/LlamaGen", [f"c2i_{size}_384.pt" for size in ("B", "L", "XL", "XXL", "3B")]),
+        (VQ16, "FoundationVision/LlamaGen", ["vq_ds16_c2i.pt"]),
+        (VAR, "FoundationVision/var", [f"var_d{depth}.pth" for depth in (16, 20, 24, 30, 36)]),
+        (var_vae(), "FoundationVision/var", ["vae_ch160v4096z32.pth"]),
+        (EAR, "FoodBamboo/EAR", [f"EAR-adaLN-{size}.pt" for size in ("B", "L", "XL")]),
+        (XQGAN, "qiuk6/RobustTok", ["XQGAN-8192.pt"]),
+    ):
+        found |= {file: Published(Source(repository, file), layout) for file in files}
+    return found
+
+
+FILES: Mapping[str, Published] = _files()
+"""Published files by name."""

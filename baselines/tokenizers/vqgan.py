@@ -1,0 +1,198 @@
+"""Convolutional encoder and decoder of VQGAN (Esser et al., arXiv 2012.09841), as LlamaGen's VQ-16 (arXiv 2406.06525)
+and VAR's multi-scale VQ-VAE (arXiv 2404.02905) use it: residual blocks, self-attention at the lowest resolution,
+nearest neighbour upsampling. The two differ in numbers alone (``VQGANConfig``), and in the names of their files'
+tensors (``baselines.layouts``).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from baselines.attention import attend
+
+
+@dataclass(frozen=True)
+class VQGANConfig:
+    """width: channels of the first level; multiples: of it, one a level from full resolution down, each half the one
+    before; vectors: channels between encoder or decoder and the convolution beside the quantiser; codes: channels of
+    the quantised vectors; kernel: of that convolution."""
+
+    width: int
+    vectors: int
+    codes: int
+    kernel: int
+    multiples: tuple[int, ...] = (1, 1, 2, 2, 4)
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels of each level, from full resolution down."""
+        return tuple(self.width * multiple for multiple in self.multiples)
+
+
+def norm(width: int) -> nn.GroupNorm:
+    """32 groups, eps 1e-6."""
+    return nn.GroupNorm(32, width, eps=1e-6)
+
+
+def conv_macs(*convs: nn.Conv2d, side: int) -> int:
+    """MACs of convolutions whose output is side x side."""
+    return sum(conv.weight.numel() for conv in convs) * side * side
+
+
+class Residual(nn.Module):
+    """Two 3x3 convolutions after norm and SiLU, around a skip, which is a 1x1 convolution if the width changes."""
+
+    def __init__(self, width: int, out: int) -> None:
+        super().__init__()
+        self.norm1, self.conv1 = norm(width), nn.Conv2d(width, out, 3, padding=1)
+        self.norm2, self.conv2 = norm(out), nn.Conv2d(out, out, 3, padding=1)
+        self.nin_shortcut = nn.Conv2d(width, out, 1) if width != out else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv1(F.silu(self.norm1(x)))
+        y = self.conv2(F.silu(self.norm2(y)))
+        return y + (x if self.nin_shortcut is None else self.nin_shortcut(x))
+
+    def macs(self, side: int) -> int:
+        """MACs at side x side."""
+        skip = [] if self.nin_shortcut is None else [self.nin_shortcut]
+        return conv_macs(self.conv1, self.conv2, *skip, side=side)
+
+
+class Attention(nn.Module):
+    """One head of self-attention over all places, around a skip."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = norm(width)
+        self.qkv, self.proj_out = nn.Conv2d(width, 3 * width, 1), nn.Conv2d(width, width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.qkv(self.norm(x)).flatten(2).transpose(1, 2).unsqueeze(1).chunk(3, -1)
+        out = attend(q, k, v, None, x.shape[1] ** -0.5)
+        return x + self.proj_out(out.transpose(1, 2).unflatten(2, x.shape[2:]))
+
+    def macs(self, side: int) -> int:
+        """MACs at side x side."""
+        return conv_macs(self.qkv, self.proj_out, side=side) + 2 * self.proj_out.in_channels * side**4
+
+
+class Down(nn.Module):
+    """Half the resolution: a 3x3 convolution with stride 2, padded at the right and at the bottom."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(width, width, 3, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.conv(F.pad(x, (0, 1, 0, 1)))
+        return out
+
+
+class Up(nn.Module):
+    """Twice the resolution: every value repeated, then a 3x3 convolution."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(width, width, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+        return out
+
+
+class Level(nn.Module):
+    """Residual blocks of one resolution, each followed by attention if ``attention``; then ``resample``, if any."""
+
+    def __init__(self, width: int, out: int, blocks: int, attention: bool, resample: Down | Up | None) -> None:
+        super().__init__()
+        self.block = nn.ModuleList(Residual(out if i else width, out) for i in range(blocks))
+        self.attn = nn.ModuleList(Attention(out) for _ in range(blocks if attention else 0))
+        self.resample = resample
+
+    def forward(self, x: Tensor) -> Tensor:
+        for place, block in enumerate(self.block):
+            x = block(x)
+            if self.attn:
+                x = self.attn[place](x)
+        return x if self.resample is None else self.resample(x)
+
+    def macs(self, side: int) -> int:
+        """MACs of the blocks at side x side, and of an upsampling to twice that."""
+        own: int = sum(part.macs(side) for part in (*self.block, *self.attn))
+        return own + (conv_macs(self.resample.conv, side=2 * side) if self.resample else 0)
+
+
+class Middle(nn.Sequential):
+    """Residual block, attention, residual block."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(Residual(width, width), Attention(width), Residual(width, width))
+
+    def macs(self, side: int) -> int:
+        """MACs at side x side."""
+        return sum(part.macs(side) for part in self)  # type: ignore[operator]
+
+
+class Encoder(nn.Module):
+    """images [B, 3, H, W] in [-1, 1] -> vectors [B, codes, H / 2^(levels - 1), ...], two residual blocks a level."""
+
+    def __init__(self, config: VQGANConfig) -> None:
+        super().__init__()
+        self.conv_in = nn.Conv2d(3, config.width, 3, padding=1)
+        self.levels = nn.ModuleList(_levels(config.width, config.widths, 2, Down))
+        last = config.widths[-1]
+        self.mid = Middle(last)
+        self.norm_out, self.conv_out = norm(last), nn.Conv2d(last, config.vectors, 3, padding=1)
+        self.quant_conv = nn.Conv2d(config.vectors, config.codes, config.kernel, padding=config.kernel // 2)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.conv_in(images)
+        for level in self.levels:
+            x = level(x)
+        out: Tensor = self.quant_conv(self.conv_out(F.silu(self.norm_out(self.mid(x)))))
+        return out
+
+
+class Decoder(nn.Module):
+    """vectors [B, codes, grid, grid] -> images [B, 3, H, W], about [-1, 1]; three residual blocks a level, of which the
+    first has the lowest resolution."""
+
+    def __init__(self, config: VQGANConfig, grid: int) -> None:
+        super().__init__()
+        first, last = config.widths[-1], config.widths[0]
+        self.grid = grid
+        self.post_quant_conv = nn.Conv2d(config.codes, config.vectors, config.kernel, padding=config.kernel // 2)
+        self.conv_in = nn.Conv2d(config.vectors, first, 3, padding=1)
+        self.mid = Middle(first)
+        self.levels = nn.ModuleList(_levels(first, config.widths[::-1], 3, Up))
+        self.norm_out, self.conv_out = norm(last), nn.Conv2d(last, 3, 3, padding=1)
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        x = self.mid(self.conv_in(self.post_quant_conv(vectors)))
+        for level in self.levels:
+            x = level(x)
+        out: Tensor = self.conv_out(F.silu(self.norm_out(x)))
+        return out
+
+    def macs(self) -> int:
+        """Closed form: MACs an image of all convolutions and attention."""
+        side = self.grid
+        total = conv_macs(self.post_quant_conv, self.conv_in, side=side) + self.mid.macs(side)
+        for place, level in enumerate(self.levels):
+            total += level.macs(side << place)  # type: ignore[operator]
+        return total + conv_macs(self.conv_out, side=side << (len(self.levels) - 1))
+
+
+def _levels(width: int, outs: Sequence[int], blocks: int, resample: type[Down] | type[Up]) -> list[Level]:
+    """The levels in the order in which they run; attention in the one of lowest resolution, no resampling in the
+    last."""
+    lowest = 0 if resample is Up else len(outs) - 1
+    found = []
+    for place, out in enumerate(outs):
+        last = place == len(outs) - 1
+        found.append(Level(width, out, blocks, place == lowest, None if last else resample(out)))
+        width = out
+    return found

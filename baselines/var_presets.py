@@ -1,0 +1,53 @@
+"""The presets of VAR, which its sparse versions share."""
+
+from baselines.tokenizers.published import VAR_SCALES, VAR_SCALES_512
+from harness.method import Preset
+from harness.sampling import Sampling
+
+
+def imagenet_preset(depth: int) -> Preset:
+    """A published VAR of this depth: at 256x256, or d36 at 512x512. Its authors' "cfg 1.5" is 2.5 here."""
+    pixels, tokenizer, scales = (
+        (512, "vae_ch160v4096z32-512", VAR_SCALES_512) if depth == 36 else (256, "vae_ch160v4096z32", VAR_SCALES)
+    )
+    return Preset(
+        name=f"imagenet{pixels}-d{depth}",
+        data=f"imagenet{pixels}",
+        tokenizer=tokenizer,
+        network={
+            "vocabulary": 4096,
+            "channels": 32,
+            "scales": scales,
+            "classes": 1000,
+            "dim": 64 * depth,
+            "layers": depth,
+            "heads": depth,
+            "shared": depth == 36,
+        },
+        sampling=Sampling(cfg=2.5, cfg_schedule="ramp", top_k=900, top_p=0.96),
+        classes=1000,
+        image=(3, pixels, pixels),
+        weights=f"var_d{depth}.pth",
+    )
+
+
+VAR_PRESETS = {
+    "fmnist": Preset(
+        name="fmnist",
+        data="fmnist",
+        tokenizer="msvq-fmnist",
+        network={
+            "vocabulary": 512,
+            "channels": 16,
+            "scales": (1, 2, 3, 4, 5, 7),
+            "classes": 10,
+            "dim": 96,
+            "layers": 4,
+            "heads": 4,
+        },
+        sampling=Sampling(cfg=1.5, cfg_schedule="ramp"),
+        classes=10,
+        image=(1, 28, 28),
+    ),
+    **{preset.name: preset for preset in (imagenet_preset(depth) for depth in (16, 20, 24, 30, 36))},
+}

@@ -1,0 +1,49 @@
+"""Published weights: where they come from, where they are looked for, and how they are fetched."""
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.errors import ArbenchError
+
+VARIABLE = "ARBENCH_WEIGHTS"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file in a repository of the Hugging Face hub. revision: a branch, tag or commit."""
+
+    repository: str
+    path: str
+    revision: str = "main"
+
+    def url(self, endpoint: str) -> str:
+        """Where it is downloaded from."""
+        return f"{endpoint.rstrip('/')}/{self.repository}/resolve/{self.revision}/{self.path}"
+
+
+def folders() -> tuple[Path, ...]:
+    """Where published weights are looked for: the folders in ARBENCH_WEIGHTS, else one in the user's cache."""
+    given = [Path(part).expanduser() for part in os.environ.get(VARIABLE, "").split(os.pathsep) if part]
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return tuple(given) or (cache / "arbench" / "weights",)
+
+
+def place(file: str) -> Path:
+    """The file where it is, or else where it would be."""
+    return next((folder / file for folder in folders() if (folder / file).is_file()), folders()[0] / file)
+
+
+def must_be_there(paths: Iterable[Path], preset: str, sources: Mapping[str, Source]) -> None:
+    """ArbenchError naming the files that are missing, and the ways to get them if they are published."""
+    missing = [path for path in paths if not path.is_file()]
+    fetchable = [path for path in missing if path.name in sources]
+    if fetchable:
+        names = ", ".join(path.name for path in fetchable)
+        raise ArbenchError(
+            f"weights {names} are not in {fetchable[0].parent}: 'arbench weights fetch {preset}' downloads them, or "
+            f"name the folder that has them in {VARIABLE}"
+        )
+    if missing:
+        raise ArbenchError(f"cannot read weights {missing[0]}: there is no such file")

@@ -1,0 +1,145 @@
+"""Fetching published weights from a local mirror of the hub."""
+
+import hashlib
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from harness import fetching, listing, weights
+from harness.cli import main
+from harness.errors import ArbenchError
+from harness.weights import Source
+
+CONTENT = bytes(range(256)) * 4096
+SOURCE = Source("FoundationVision/var", "var_d16.pth")
+
+
+class Hub(BaseHTTPRequestHandler):
+    """Sends /REPOSITORY/resolve/main/FILE elsewhere, as the hub does, and serves ranges there."""
+
+    commit: ClassVar[str] = "c0ffee"
+    announced: ClassVar[str] = hashlib.sha256(CONTENT).hexdigest()
+    breaks_after: ClassVar[int] = 0
+    ranges: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:  # noqa: N802 - the library's name
+        if "/missing" in self.path:
+            self.send_error(404, "Not Found")
+        elif self.path.startswith("/blob"):
+            self._blob()
+        else:
+            self.send_response(302)
+            self.send_header("Location", "/blob")
+            self.send_header("X-Repo-Commit", self.commit)
+            self.send_header("X-Linked-Etag", f'"{self.announced}"')
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+    def _blob(self) -> None:
+        asked = self.headers.get("Range")
+        self.ranges.append(asked or "")
+        start = int(asked[6:-1]) if asked else 0
+        if start >= len(CONTENT):
+            self.send_error(416)
+            return
+        self.send_response(206 if asked else 200)
+        self.send_header("Content-Length", str(len(CONTENT) - start))
+        self.end_headers()
+        self.wfile.write(CONTENT[start : self.breaks_after or None])
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Quiet."""
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[type[Hub]]:
+    """The mirror, and an empty folder for weights."""
+    handler = type("OneHub", (Hub,), {"ranges": []})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setenv("ARBENCH_WEIGHTS", str(tmp_path / "weights"))
+    yield handler
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_preset_is_fetched_with_its_tokenizer_and_noted(hub: type[Hub], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["weights", "fetch", "var/imagenet256-d16"]) == 0
+    for file in ("var_d16.pth", "vae_ch160v4096z32.pth"):
+        path = weights.place(file)
+        assert path.read_bytes() == CONTENT
+        note = json.loads(path.with_name(f"{file}.json").read_text())
+        assert note["commit"] == "c0ffee" and note["sha256"] == hub.announced and note["bytes"] == len(CONTENT)
+    row = next(row for row in listing.weights() if row["method"] == "var" and row["preset"] == "imagenet256-d16")
+    assert row["found"] and row["sha256"] == hub.announced and row["source"] == "FoundationVision/var@main"
+    hub.ranges.clear()
+    assert main(["weights", "fetch", "var/imagenet256-d16"]) == 0
+    assert hub.ranges == []
+    assert "there already" in capsys.readouterr().out
+
+
+def test_a_broken_download_goes_on_where_it_stopped(hub: type[Hub]) -> None:
+    path = weights.place("var_d16.pth")
+    hub.breaks_after = 300_000
+    with pytest.raises(ArbenchError, match=r"partial is kept, the same command goes on"):
+        fetching.fetch(SOURCE, path)
+    assert not path.exists()
+    hub.breaks_after = 0
+    fetching.fetch(SOURCE, path)
+    assert path.read_bytes() == CONTENT
+    assert hub.ranges == ["", "bytes=300000-"]
+    assert [found.name for found in sorted(path.parent.iterdir())] == ["var_d16.pth", "var_d16.pth.json"]
+
+
+def test_what_is_not_what_was_announced_is_removed(hub: type[Hub]) -> None:
+    hub.announced = "0" * 64
+    path = weights.place("var_d16.pth")
+    with pytest.raises(ArbenchError, match="announced was 0000"):
+        fetching.fetch(SOURCE, path)
+    assert list(path.parent.iterdir()) == []
+
+
+def test_a_partial_file_that_is_too_long_starts_again(hub: type[Hub]) -> None:
+    path = weights.place("var_d16.pth")
+    path.parent.mkdir(parents=True)
+    path.with_name(".var_d16.pth.partial").write_bytes(CONTENT + b"more")
+    fetching.fetch(SOURCE, path)
+    assert path.read_bytes() == CONTENT
+
+
+def test_what_cannot_be_fetched_is_one_clear_line(
+    hub: type[Hub], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ArbenchError, match=r"cannot fetch http.*missing.*: 404"):
+        fetching.fetch(Source("someone/missing", "x.pt"), weights.place("x.pt"))
+    assert main(["weights", "fetch", "imagenet256-d61"]) == 2
+    assert "did you mean 'imagenet256-d16'?" in capsys.readouterr().err
+    assert main(["weights", "fetch", "raster/fmnist"]) == 2
+    assert "has no published weights" in capsys.readouterr().err
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
+    with pytest.raises(ArbenchError, match="Connection refused"):
+        fetching.fetch(SOURCE, weights.place("var_d16.pth"))
+
+
+def test_a_preset_shared_by_methods_is_fetched_for_all(hub: type[Hub]) -> None:
+    assert {"c2i_B_256.pt", "EAR-adaLN-B.pt"} <= set(fetching.sources("imagenet256-b"))
+    assert set(fetching.sources("ear/imagenet256-b")) == {"EAR-adaLN-B.pt", "XQGAN-8192.pt"}
+
+
+def test_missing_weights_are_listed_as_such(hub: type[Hub], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["weights"]) == 0
+    shown = capsys.readouterr().out
+    assert "var_d16.pth from FoundationVision/var@main: missing" in shown
+    assert "raster-imagenet256-xl.safetensors: missing, and not published" in shown
+    assert main(["weights", "--json"]) == 0
+    assert {"method", "preset", "file", "source", "path", "found", "sha256"} == set(
+        json.loads(capsys.readouterr().out)[0]
+    )
