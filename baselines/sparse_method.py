@@ -46,8 +46,8 @@ TOKEN_SPARSITY = Knob(
     axis=True,
 )
 SPARSE_SCALES = Knob("sparse_scales", "int", 2, "how many of the last scales are sparse", low=1, high=6)
-SPARSE = {"rank": 16, "experts": 12}
-SPARSE_IMAGENET = {"rank": 64, "experts": 16}
+SPARSE = {"rank": 16, "experts": 12, "own_blocks": True}
+SPARSE_IMAGENET = {"rank": 64, "experts": 16, "own_blocks": False}
 IMAGENET_KNOBS = (replace(SPARSE_SCALES, default=3, high=10),)
 CALIBRATION_IMAGES = 2000
 
@@ -81,7 +81,8 @@ class SparseVAR(NextScale):
     @classmethod
     def new_layer(cls, preset: Preset, backbone: VARNetwork) -> SparseVARNetwork:
         """Selections and light paths with random weights."""
-        return SparseVARNetwork(backbone, cls.selections(preset), network_config(preset.network)[1]["rank"])
+        own = network_config(preset.network)[1]
+        return SparseVARNetwork(backbone, cls.selections(preset), own["rank"], own["own_blocks"])
 
     @classmethod
     def new_network(cls, preset: Preset) -> VARNetwork:
@@ -101,7 +102,8 @@ class SparseVAR(NextScale):
     ) -> None:
         super().__init__(preset, tokenizer, network, weights)
         self.layer = layer.eval()
-        self.layer.arrange()
+        if not layer.own:  # blocks of its own are kept as they were arranged
+            self.layer.arrange()
 
     @classmethod
     def build(cls, preset: str) -> Self:

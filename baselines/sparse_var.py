@@ -13,6 +13,7 @@ path is the dense network's. All of this is ours where the abstract leaves it op
 choices.
 """
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -91,10 +92,10 @@ class Selection(nn.Module, ABC):
 
 
 class SparseVARNetwork(nn.Module):
-    """A frozen ``backbone`` with a selection and a light path a block. Only the latter two are this module's
-    weights."""
+    """A frozen ``backbone`` with a selection and a light path a block; and, if ``own_blocks``, with blocks of its own for
+    the sparse scales, which start as the backbone's and are polished. Only these are this module's weights."""
 
-    def __init__(self, backbone: VARNetwork, selections: list[Selection], rank: int) -> None:
+    def __init__(self, backbone: VARNetwork, selections: list[Selection], rank: int, own_blocks: bool) -> None:
         super().__init__()
         self.backbone = [backbone.requires_grad_(False)]  # in a list: its weights are var's, kept in var's file
         self.selections: list[Selection] = nn.ModuleList(selections)  # type: ignore[assignment]
@@ -103,11 +104,17 @@ class SparseVARNetwork(nn.Module):
         hidden = backbone.blocks[0].ffn.fc1.out_features
         self.register_buffer("unit_order", torch.arange(hidden).repeat(len(backbone.blocks), 1))
         self.unit_order: Tensor
+        self.own = nn.ModuleList(_copy(block) for block in backbone.blocks if own_blocks)
+
+    @property
+    def blocks(self) -> list[Block]:
+        """The blocks of the sparse scales."""
+        return list(self.own) or list(self.backbone[0].blocks)  # type: ignore[arg-type]
 
     def arrange(self) -> None:
-        """Put the FFN's hidden units in ``unit_order``, so that experts, or the units to keep, lie side by side. The
-        dense FFN computes the same as before."""
-        for block, order in zip(self.backbone[0].blocks, self.unit_order, strict=True):
+        """Put the FFN's hidden units of ``blocks`` in ``unit_order``, so that experts, or the units to keep, lie side
+        by side. The dense FFN computes the same as before."""
+        for block, order in zip(self.blocks, self.unit_order, strict=True):
             block.ffn.fc1.weight.data = block.ffn.fc1.weight.data[order].contiguous()
             block.ffn.fc1.bias.data = block.ffn.fc1.bias.data[order].contiguous()
             block.ffn.fc2.weight.data = block.ffn.fc2.weight.data[:, order].contiguous()
@@ -128,7 +135,7 @@ class SparseVARNetwork(nn.Module):
     def _block(
         self, place: int, x: Tensor, modulation: list[Tensor], past: Past, places: Tensor, sparsity: Sparsity
     ) -> Tensor:
-        block, selection = self.backbone[0].blocks[place], self.selections[place]
+        block, selection = self.blocks[place], self.selections[place]
         _, _, scale1, _, shift1, _ = modulation
         h = modulated(x, scale1, shift1)
         k, v = remember(past, place, *block.attn.keys_values(h))
@@ -156,7 +163,7 @@ class SparseVARNetwork(nn.Module):
         sparsity: Sparsity,
     ) -> Tensor:
         """The block's update of selected tokens alone."""
-        block = self.backbone[0].blocks[place]
+        block = self.blocks[place]
         gamma1, gamma2, _, scale2, _, shift2 = modulation
         x = torch.addcmul(x, gamma1, block.attn.read(block.attn.queries(h), *memory, None))
         h = modulated(x, scale2, shift2)
@@ -182,6 +189,13 @@ class SparseVARNetwork(nn.Module):
             else:
                 total["ffn"] += 2 * dim * hidden * kept
         return {part: macs * len(net.blocks) for part, macs in total.items()}
+
+
+def _copy(block: Block) -> Block:
+    """A trainable copy of a block without its adaLN, which stays the backbone's."""
+    own = copy.deepcopy(block).requires_grad_(True)
+    own.ada_lin = None
+    return own
 
 
 def expert_sums(block: Block, x: Tensor, chosen: Tensor) -> Tensor:
@@ -211,5 +225,5 @@ def straight_through(hard: Tensor, scores: Tensor) -> Tensor:
 
 def network_config(preset_network: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """A sparse preset's network settings, as VARNetwork's and as the sparse layer's own."""
-    own = {name: preset_network[name] for name in ("rank", "experts") if name in preset_network}
+    own = {name: preset_network[name] for name in ("rank", "experts", "own_blocks") if name in preset_network}
     return {name: value for name, value in preset_network.items() if name not in own}, own

@@ -75,8 +75,8 @@ class Bench:
     def _flops(self, job: Job) -> None:
         method, trial = self._method(job.plan), job.plan.trial
         counted = flops.count(method, trial.knobs, trial.sampling, trial.seed)
-        parts = {"network": method.network, "tokenizer": method.tokenizer}
-        sizes = {name: sum(parameter.numel() for parameter in part.parameters()) for name, part in parts.items()}
+        whole, tokenizer = (sum(p.numel() for p in part.parameters()) for part in (method, method.tokenizer))
+        sizes = {"network": whole - tokenizer, "tokenizer": tokenizer}
         files.write_json(job.plan.stages["flops"], {"flops": counted, "parameters": sizes})
 
     def _method(self, plan: Plan) -> Method:
