@@ -92,8 +92,8 @@ class Selection(nn.Module, ABC):
 
 
 class SparseVARNetwork(nn.Module):
-    """A frozen ``backbone`` with a selection and a light path a block; and, if ``own_blocks``, with blocks of its own for
-    the sparse scales, which start as the backbone's and are polished. Only these are this module's weights."""
+    """A frozen ``backbone`` with a selection and a light path a block; and, if ``own_blocks``, with blocks of its own
+    for the sparse scales, which start as the backbone's and are polished. Only these are this module's weights."""
 
     def __init__(self, backbone: VARNetwork, selections: list[Selection], rank: int, own_blocks: bool) -> None:
         super().__init__()

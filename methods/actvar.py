@@ -11,8 +11,8 @@ reconstructed; two-stage distillation from the dense VAR that supervises routing
  - reconstruction: a low-rank light path (``baselines.sparse_var``), trained to give the update of the whole block;
  - which scales: the last ``sparse_scales``, in all layers; the same sparsity in each;
  - both guidance branches choose for themselves;
- - polish: on ``fmnist`` the sparse scales have blocks of their own (attention and FFN; adaLN stays var's), which start as
-   var's and are trained in the last stage; the dense scales, and a run at zero sparsity, are var's exactly;
+ - polish: on ``fmnist`` the sparse scales have blocks of their own (attention and FFN; adaLN stays var's), which start
+   as var's and are trained in the last stage; the dense scales, and a run at zero sparsity, are var's exactly;
  - losses, stages and schedule: ``baselines.distillation``; router and gate learn from straight-through gradients of the
    distillation loss, from each expert's worth and each token's gain.
 """
