@@ -135,7 +135,7 @@ def _masks(
     for span in spans:
         here = slice(span.start - start, span.stop - start)
         places = torch.arange(span.start, span.stop, device=h.device)
-        scores = selection.tokens(h[:, here], places).expand(len(h), -1)
+        scores = sparsity.agree(selection.tokens(h[:, here], places).expand(len(h), -1))
         kept = sparsity.kept_tokens(len(places))
         selected = top_mask(scores, kept)
         tokens.append(straight_through(selected, scores) if kept < len(places) else torch.ones_like(scores))

@@ -127,9 +127,15 @@ class SparseVAR(NextScale):
         return cls(found, load_tokenizer(found.tokenizer), network, hashes, layer)
 
     def run_scale(
-        self, scale: int, x: Tensor, modulations: list[list[Tensor]], past: Past, knobs: Mapping[str, KnobValue]
+        self,
+        scale: int,
+        x: Tensor,
+        modulations: list[list[Tensor]],
+        past: Past,
+        knobs: Mapping[str, KnobValue],
+        branches: int,
     ) -> Tensor:
-        return self.layer.run_scale(scale, x, modulations, past, Sparsity.of(knobs))
+        return self.layer.run_scale(scale, x, modulations, past, Sparsity.of(knobs, branches))
 
     def closed_form(self, knobs: Mapping[str, KnobValue], sampling: Sampling) -> dict[str, float]:
         branches = 1 + sampling.guided

@@ -29,16 +29,26 @@ from harness.method import KnobValue
 
 @dataclass(frozen=True)
 class Sparsity:
-    """ffn, token: shares not computed, in [0, 1); scales: how many of the last scales are sparse."""
+    """ffn, token: shares not computed, in [0, 1); scales: how many of the last scales are sparse; branches: how many
+    guidance branches the batch holds, all rows of one and then all rows of the other."""
 
     ffn: float
     token: float
     scales: int
+    branches: int = 1
 
     @classmethod
-    def of(cls, knobs: Mapping[str, KnobValue]) -> "Sparsity":
+    def of(cls, knobs: Mapping[str, KnobValue], branches: int = 1) -> "Sparsity":
         """From a sparse method's knobs."""
-        return cls(float(knobs["ffn_sparsity"]), float(knobs["token_sparsity"]), int(knobs["sparse_scales"]))
+        ffn, token, scales = (knobs[name] for name in ("ffn_sparsity", "token_sparsity", "sparse_scales"))
+        return cls(float(ffn), float(token), int(scales), branches)
+
+    def agree(self, scores: Tensor) -> Tensor:
+        """Scores [B, ...] made the same in an image's branches: their mean. Guidance multiplies what differs between
+        the branches, so what one of them skips and the other does not would count cfg times over."""
+        if self.branches == 1:
+            return scores
+        return torch.cat([scores.unflatten(0, (self.branches, -1)).mean(0)] * self.branches)
 
     def kept_tokens(self, tokens: int) -> int:
         """How many of a scale's tokens are computed, at least 1."""
@@ -142,7 +152,8 @@ class SparseVARNetwork(nn.Module):
         kept = sparsity.kept_tokens(x.shape[1])
         if kept == x.shape[1]:
             return self._selected(place, x, h, modulation, (k, v), places, sparsity)
-        order = selection.tokens(h, places).expand(len(x), -1).argsort(dim=1, descending=True, stable=True)
+        scores = sparsity.agree(selection.tokens(h, places).expand(len(x), -1))
+        order = scores.argsort(dim=1, descending=True, stable=True)
         chosen, rest = order[:, :kept].sort(1).values, order[:, kept:]
         rows = torch.arange(len(x), device=x.device)[:, None]
         out = torch.empty_like(x)

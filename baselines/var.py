@@ -271,7 +271,13 @@ class NextScale(Bundled):
         return [list(range(span.start, span.stop)) for span in spans]
 
     def run_scale(
-        self, scale: int, x: Tensor, modulations: list[list[Tensor]], past: Past, knobs: Mapping[str, KnobValue]
+        self,
+        scale: int,
+        x: Tensor,
+        modulations: list[list[Tensor]],
+        past: Past,
+        knobs: Mapping[str, KnobValue],
+        branches: int,
     ) -> Tensor:
         """The blocks at one scale of sampling; sparse versions do less here."""
         return self.network.run(x, modulations, past=past)
@@ -281,17 +287,18 @@ class NextScale(Bundled):
         net, quantiser, count = self.network, self.quantiser, len(self.network.scales)
         condition = net.class_emb(self.branches(labels, sampling))
         modulations, past = net.modulations(condition), Past()
+        branches = len(condition) // len(labels)
         canvas = quantiser.blank(len(labels))
         seen, tokens = None, []
         for scale in range(count):
             span = net.span(scale)
-            x = self.run_scale(scale, net.embed(seen, condition, span), modulations, past, knobs)
+            x = self.run_scale(scale, net.embed(seen, condition, span), modulations, past, knobs, branches)
             logits = guide(net.read_out(x, condition), sampling, scale, count)
             tokens.append(draw(logits, noise[:, span], sampling))
             if scale + 1 < count:
                 canvas = canvas + quantiser.grow(tokens[-1], scale)
                 seen = quantiser.shrink(canvas, scale + 1).flatten(2).transpose(1, 2)
-                seen = seen.repeat(len(condition) // len(labels), 1, 1)
+                seen = seen.repeat(branches, 1, 1)
         return Generated(torch.cat(tokens, 1), torch.full((len(labels),), count, device=labels.device))
 
     def published_form(self, knobs: Mapping[str, KnobValue], sampling: Sampling) -> dict[str, float]:

@@ -10,7 +10,7 @@ reconstructed; two-stage distillation from the dense VAR that supervises routing
  - selector: linear, on the attention's modulated input; it skips a whole block for a token, except keys and values;
  - reconstruction: a low-rank light path (``baselines.sparse_var``), trained to give the update of the whole block;
  - which scales: the last ``sparse_scales``, in all layers; the same sparsity in each;
- - both guidance branches choose for themselves;
+ - an image's two guidance branches choose alike, by their mean scores;
  - polish: on ``fmnist`` the sparse scales have blocks of their own (attention and FFN; adaLN stays var's), which start
    as var's and are trained in the last stage; the dense scales, and a run at zero sparsity, are var's exactly;
  - losses, stages and schedule: ``baselines.distillation``; router and gate learn from straight-through gradients of the
@@ -44,7 +44,7 @@ class LearnedSelection(Selection):
 
     def chosen(self, x: Tensor, selected: Tensor | None, sparsity: Sparsity) -> tuple[Tensor, Tensor]:
         """Which (token, expert) pairs are computed, bool [B, n, experts], and the router's scores."""
-        scores = self.router(x)
+        scores = sparsity.agree(self.router(x))
         tokens = x.shape[1]
         if selected is not None:
             scores, tokens = scores.masked_fill(~selected[..., None], -torch.inf), int(selected[0].sum())

@@ -55,8 +55,17 @@ def test_sampling_draws_from_the_logits_that_distillation_trains(
     branches = method.branches(labels, Sampling(cfg=cfg))
     seen = method.quantiser.inputs(tokens).repeat(len(branches) // len(labels), 1, 1)
     with torch.no_grad():
-        trained = masked_logits(method.layer, dense_pass(method.network, seen, branches), Sparsity.of(knobs))[0]
+        sparsity = Sparsity.of(knobs, len(branches) // len(labels))
+        trained = masked_logits(method.layer, dense_pass(method.network, seen, branches), sparsity)[0]
     assert (drawn_from - trained).abs().max() < 1e-4
+
+
+def test_an_images_branches_agree_on_what_is_skipped() -> None:
+    scores = torch.rand(6, 5, generator=torch.Generator().manual_seed(0))
+    agreed = Sparsity(0.5, 0.5, 2, branches=2).agree(scores)
+    assert torch.equal(agreed[:3], agreed[3:])
+    assert torch.allclose(agreed[1], (scores[1] + scores[4]) / 2)
+    assert Sparsity(0.5, 0.5, 2).agree(scores) is scores
 
 
 @sparse
