@@ -102,8 +102,7 @@ class _Loop:
         self.average = state["average"]
         self.optimiser.load_state_dict(state["optimiser"])
         self.step, self.log, self.seconds = state["step"], state["log"], state["seconds"]
-        if "random" in state:
-            torch.set_rng_state(state["random"])
+        torch.set_rng_state(state["random"])
         print(f"resumed at step {self.step} of {self.steps}", flush=True)
 
     def save(self) -> None:

@@ -12,21 +12,13 @@ from harness.data import Images
 from harness.errors import ArbenchError
 from harness.extractors_inception import InceptionExtractor, load_inception
 from harness.reference import reference_for
-
-
-class Blank(FeatureExtractorInceptionV3):  # type: ignore[misc]
-    """torch-fidelity's network with the random weights that it starts with."""
-
-    def load_state_dict(self, *_: Any, **__: Any) -> None:
-        pass
+from tests import inception
 
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("inception")
-    torch.save({}, folder / "nothing.pth")
-    torch.manual_seed(0)
-    blank = Blank("blank", ["2048"], feature_extractor_weights_path=folder / "nothing.pth")
+    blank = inception.blank(folder)
     path = folder / "random.pth"
     torch.save(blank.state_dict(), path)
     return path

@@ -21,25 +21,17 @@ from harness.errors import ArbenchError
 from harness.extractors_inception import InceptionExtractor, load_inception
 from harness.samples import Samples, open_samples
 from harness.score import Seen, in_words, reference, score, see, watched, write_reference
+from tests import inception
 
 COUNT = 12
 
 Both = tuple[Path, Seen, Seen, dict[str, Any]]
 
 
-class Blank(FeatureExtractorInceptionV3):  # type: ignore[misc]
-    """torch-fidelity's network with the random weights that it starts with."""
-
-    def load_state_dict(self, *_: Any, **__: Any) -> None:
-        pass
-
-
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("inception")
-    torch.save({}, folder / "nothing.pth")
-    torch.manual_seed(0)
-    blank = Blank("blank", ["2048"], feature_extractor_weights_path=folder / "nothing.pth")
+    blank = inception.blank(folder)
     for parameter in blank.parameters():  # as they start, layers shrink all differences to nothing
         if parameter.ndim > 1:
             torch.nn.init.kaiming_normal_(parameter)
