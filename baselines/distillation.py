@@ -3,11 +3,13 @@
 Stages, all ours beyond "two-stage distillation, routing and gating supervised":
  1. routing: FFN sparsity drawn in [0.2, 0.8], no token sparsity (a control, with no routing to learn, starts with 2);
  2. gating and reconstruction: token sparsity drawn in [0.2, 0.8], FFN dense;
- 3. joint polish: both drawn; blocks of its own, if the student has them, are trained as well.
+ 3. joint polish: one, the other or both drawn; blocks of its own, if the student has them, are trained as well.
 
-Losses: KL of the student's to the teacher's distribution at every token; the light path's squared distance to the
-update that it stands for; and what a learned selection adds (``auxiliary``). Gradients reach scores through
-straight-through masks. The backbone stays frozen, which keeps the student equal to its teacher at zero sparsity.
+Losses: KL of the student's to the teacher's *guided* distribution at every token of the sparse scales, the guidance
+drawn in [1, 6] (what is sampled from is guided, and guidance multiplies the branches' errors); the light path's squared
+distance to the update that it stands for; and what a learned selection adds (``auxiliary``). Gradients reach scores
+through straight-through masks. The backbone stays frozen, which keeps the student equal to its teacher at zero
+sparsity.
 """
 
 from collections.abc import Sequence
@@ -19,14 +21,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from baselines.sparse_var import Selection, SparseVARNetwork, Sparsity, straight_through, top_mask
-from baselines.training import drop_class
 from baselines.var import Past, VARNetwork, modulated
+from harness.sampling import Sampling, guide
 from harness.training import Plan, Trainee
 
-DISTILLATION_PLAN = Plan(epochs=1, batch=125, lr=2e-3, warmup=20, ema=0.98, weight_decay=0.0)
-DISTILLATION_IMAGES = 40_000
-STAGE_ENDS = (0.25, 0.5)
+DISTILLATION_PLAN = Plan(epochs=2, batch=64, lr=2e-3, warmup=20, ema=0.995, weight_decay=0.0)
+"""Batches of images; each is seen with and without its class."""
+DISTILLATION_IMAGES = 58_000
+"""The training images but those that calibrate."""
+STAGE_ENDS = (0.1, 0.2)
 """Where, of all steps, the first two stages end."""
+AUXILIARY_WEIGHT = 0.1
 
 
 class DistillationTrainee(Trainee):
@@ -46,13 +51,14 @@ class DistillationTrainee(Trainee):
         """0, 1 or 2."""
         return sum(int(self.done) >= end * self.steps for end in STAGE_ENDS)
 
-    def draw_sparsity(self, generator: torch.Generator) -> Sparsity:
+    def draw_sparsity(self, generator: torch.Generator, branches: int = 2) -> Sparsity:
         """The setting of one step, after its stage."""
         learned = any(own.requires_grad for one in self.student.selections for own in one.parameters())
         stage = max(self.stage(), 0 if learned else 1)
+        kind = stage if stage < 2 else int(torch.randint(0, 3, (), generator=generator))
         ffn, token = (0.2 + 0.6 * torch.rand(2, generator=generator)).tolist()
-        scales = int(torch.randint(1, 4, (), generator=generator))
-        return Sparsity(ffn if stage != 1 else 0.0, token if stage != 0 else 0.0, scales)
+        scales = (1, 2, 2, 3)[int(torch.randint(0, 4, (), generator=generator))]
+        return Sparsity(ffn if kind != 1 else 0.0, token if kind != 0 else 0.0, scales, branches)
 
     def loss(self, batch: Sequence[Tensor], generator: torch.Generator) -> dict[str, Tensor]:
         """batch: tokens [B, positions], labels [B]."""
@@ -61,12 +67,26 @@ class DistillationTrainee(Trainee):
         for own in self.student.own.parameters():
             own.requires_grad_(self.stage() == 2)
         with torch.no_grad():
-            seen = self.tokenizer.quantiser.inputs(tokens)  # type: ignore[union-attr, operator]
-            teacher = dense_pass(net, seen, drop_class(labels, net.classes, generator))
-        logits, light, auxiliary = masked_logits(self.student, teacher, self.draw_sparsity(generator))
-        one, other = logits.float().log_softmax(-1), teacher.logits.float().log_softmax(-1)
-        kl = F.kl_div(one, other, reduction="sum", log_target=True) / tokens.numel()
-        return {"loss": kl + light + 0.1 * auxiliary, "kl": kl.detach(), "light": light, "auxiliary": auxiliary}
+            seen = self.tokenizer.quantiser.inputs(tokens).repeat(2, 1, 1)  # type: ignore[union-attr, operator]
+            teacher = dense_pass(net, seen, torch.cat([labels, torch.full_like(labels, net.classes)]))
+        sparsity = self.draw_sparsity(generator)
+        logits, light, auxiliary = masked_logits(self.student, teacher, sparsity)
+        cfg = 1.0 + 5.0 * float(torch.rand((), generator=generator))
+        kl = guided_kl(net, logits, teacher.logits, sparsity, Sampling(cfg=cfg, cfg_schedule="ramp"))
+        loss = kl + AUXILIARY_WEIGHT * (light + auxiliary)
+        return {"loss": loss, "kl": kl.detach(), "light": light.detach(), "auxiliary": auxiliary.detach()}
+
+
+def guided_kl(net: VARNetwork, student: Tensor, teacher: Tensor, sparsity: Sparsity, sampling: Sampling) -> Tensor:
+    """KL of the student's to the teacher's guided distribution, in nats, mean over the tokens of the sparse scales;
+    logits [2 B, L, V], all rows with class before all rows without."""
+    total, count = student.new_zeros((), dtype=torch.float32), len(net.scales)
+    for scale in range(count - sparsity.scales, count):
+        span = net.span(scale)
+        one, other = (guide(x[:, span], sampling, scale, count).log_softmax(-1) for x in (student, teacher))
+        total = total + F.kl_div(one, other, reduction="sum", log_target=True)
+    tokens = sum(side * side for side in net.scales[-sparsity.scales :])
+    return total / (tokens * len(student) / 2)
 
 
 @dataclass(frozen=True)
@@ -117,11 +137,11 @@ def masked_logits(student: SparseVARNetwork, dense: DensePass, sparsity: Sparsit
             weight = (gamma2.square() @ block.ffn.fc2.weight.square()).detach()
             auxiliary = auxiliary + unit_auxiliary(student.selections[place], h2, hidden.detach().square() * weight)
         if token_mask is not None:
-            light, change = student.light[place](h), (full - x).detach()
-            light_loss = light_loss + F.mse_loss(light, change) / change.square().mean()
-            gain = (change - light).detach().norm(dim=-1)
-            auxiliary = auxiliary + token_auxiliary(student.selections[place], h, gain)
-            full = token_mask * full + (1 - token_mask) * (x + light)
+            alone, change = student.light[place](h.detach()), (full - x).detach()
+            light_loss = light_loss + F.mse_loss(alone, change) / change.square().mean()
+            gain, places = (change - alone).detach().norm(dim=-1), torch.arange(start, spans[-1].stop, device=x.device)
+            auxiliary = auxiliary + token_auxiliary(student.selections[place], h, places, gain)
+            full = token_mask * full + (1 - token_mask) * (x + student.light[place](h))
         x = full
     return torch.cat([dense.logits[:, :start], net.read_out(x, dense.condition)], 1), light_loss, auxiliary
 
@@ -144,11 +164,11 @@ def _masks(
     return torch.cat(tokens, 1)[..., None] if sparsity.token else None, torch.cat(units, 1) if units else None
 
 
-def token_auxiliary(selection: Any, h: Tensor, gain: Tensor) -> Tensor:
+def token_auxiliary(selection: Any, h: Tensor, places: Tensor, gain: Tensor) -> Tensor:
     """A learned gate is taught each token's gain: how far the light path's update is from the full one."""
     if not hasattr(selection, "gate_loss"):
         return gain.new_zeros(())
-    loss: Tensor = selection.gate_loss(h, gain / gain.mean())
+    loss: Tensor = selection.gate_loss(h, places, gain / gain.mean())
     return loss
 
 

@@ -210,17 +210,20 @@ def _copy(block: Block) -> Block:
 
 
 def expert_sums(block: Block, x: Tensor, chosen: Tensor) -> Tensor:
-    """The FFN over chosen experts only: gather an expert's tokens, compute, add up.
+    """The FFN over chosen experts only: gather all (token, expert) pairs expert by expert, compute, add up.
 
     x: [B, m, dim]; chosen: bool [B, m, experts], expert e being the e-th run of hidden units -> [B, m, dim].
     """
     flat, mask = x.flatten(0, 1), chosen.flatten(0, 1)
-    size = block.ffn.fc1.out_features // mask.shape[1]
-    out = block.ffn.fc2.bias.expand_as(flat).clone()
-    for expert in range(mask.shape[1]):
-        rows = mask[:, expert].nonzero()[:, 0]
-        out.index_add_(0, rows, block.ffn.some(flat[rows], slice(expert * size, (expert + 1) * size)))
-    return out.view_as(x)
+    fc1, fc2, experts = block.ffn.fc1, block.ffn.fc2, mask.shape[1]
+    counts = mask.sum(0).tolist()  # one synchronisation a block
+    tokens = mask.t().nonzero()[:, 1]
+    ups = zip(fc1.bias.unflatten(0, (experts, -1)), fc1.weight.unflatten(0, (experts, -1)), strict=True)
+    parts = zip(flat[tokens].split(counts), ups, strict=True)
+    hidden = F.gelu(torch.cat([F.linear(rows, up, bias) for rows, (bias, up) in parts]), approximate="tanh")
+    downs = fc2.weight.unflatten(1, (experts, -1)).unbind(1)
+    sums = torch.cat([F.linear(rows, down) for rows, down in zip(hidden.split(counts), downs, strict=True)])
+    return fc2.bias.expand_as(flat).index_add(0, tokens, sums).view_as(x)
 
 
 def top_mask(scores: Tensor, count: int) -> Tensor:

@@ -69,16 +69,19 @@ def draw(logits: Tensor, uniform: Tensor, sampling: Sampling) -> Tensor:
     logits: [..., V]; uniform: [...] in [0, 1). Returns int64 [...]. The sum runs in float64, so that a draw moves with
     the last bits of a logit as seldom as can be.
     """
-    logits = logits.double() / sampling.temperature
+    logits = logits.float()
+    if sampling.temperature != 1:
+        logits = logits / sampling.temperature
     size = logits.shape[-1]
     if 0 < sampling.top_k < size:
         kth = logits.topk(sampling.top_k, dim=-1).values[..., -1:]
         logits = logits.masked_fill(logits < kth, -torch.inf)
     if sampling.top_p < 1:
         ordered, index = logits.sort(dim=-1, descending=True)
-        mass = ordered.softmax(-1)
+        mass = ordered.double().softmax(-1)
         drop = mass.cumsum(-1) - mass >= sampling.top_p
         logits = logits.masked_fill(drop.scatter(-1, index, drop), -torch.inf)
-    cdf = logits.softmax(-1).cumsum(-1)
+    weights = (logits - logits.amax(-1, keepdim=True)).exp_()
+    cdf = weights.cumsum(-1, dtype=torch.float64)
     target = uniform.to(cdf.dtype).unsqueeze(-1) * cdf[..., -1:]
-    return (cdf <= target).sum(-1).clamp_(max=size - 1)
+    return torch.searchsorted(cdf, target, right=True)[..., 0].clamp_(max=size - 1)

@@ -7,7 +7,8 @@ reconstructed; two-stage distillation from the dense VAR that supervises routing
    are exactly the dense FFN;
  - router: linear, on the FFN's modulated input; the quota of (token, expert) pairs is spent where scores are highest in
    the scale, so that a token may get more experts than another; no weighting of the chosen experts' outputs;
- - selector: linear, on the attention's modulated input; it skips a whole block for a token, except keys and values;
+ - selector: linear, on the attention's modulated input, plus a score of each place, which starts as the mean size of
+   the dense update there (var-static's measure); it skips a whole block for a token, except keys and values;
  - reconstruction: a low-rank light path (``baselines.sparse_var``), trained to give the update of the whole block;
  - which scales: the last ``sparse_scales``, in all layers; the same sparsity in each;
  - an image's two guidance branches choose alike, by their mean scores;
@@ -28,18 +29,21 @@ from torch.nn import functional as F
 from baselines.sparse_method import SparseVAR
 from baselines.sparse_var import Selection, Sparsity, expert_sums, straight_through, top_mask
 from baselines.var import Block, VARNetwork
+from baselines.var_static import importances
 from harness.method import Preset
 
 
 class LearnedSelection(Selection):
-    """A linear gate over tokens and a linear router over experts."""
+    """A gate over tokens, linear in content plus a score of each place, and a linear router over experts."""
 
-    def __init__(self, dim: int, experts: int) -> None:
+    def __init__(self, dim: int, experts: int, positions: int) -> None:
         super().__init__()
-        self.gate, self.router, self.experts = nn.Linear(dim, 1), nn.Linear(dim, experts), experts
+        self.gate, self.router, self.experts = nn.Linear(dim, 1, bias=False), nn.Linear(dim, experts), experts
+        self.place_scores = nn.Parameter(torch.ones(positions))
+        nn.init.zeros_(self.gate.weight)
 
     def tokens(self, x: Tensor, places: Tensor) -> Tensor:
-        scores: Tensor = self.gate(x)[..., 0]
+        scores: Tensor = self.gate(x)[..., 0] + self.place_scores[places]
         return scores
 
     def chosen(self, x: Tensor, selected: Tensor | None, sparsity: Sparsity) -> tuple[Tensor, Tensor]:
@@ -58,9 +62,9 @@ class LearnedSelection(Selection):
         chosen, scores = self.chosen(x, selected, sparsity)
         return straight_through(chosen, scores).repeat_interleave(4 * x.shape[-1] // self.experts, -1)
 
-    def gate_loss(self, x: Tensor, gain: Tensor) -> Tensor:
+    def gate_loss(self, x: Tensor, places: Tensor, gain: Tensor) -> Tensor:
         """How far the gate is from each token's gain, [B, n], about 1."""
-        return F.mse_loss(self.gate(x.detach())[..., 0].float(), gain.float())
+        return F.mse_loss(self.tokens(x.detach(), places).float(), gain.float())
 
     def router_loss(self, x: Tensor, worth: Tensor) -> Tensor:
         """How far the router is from each expert's worth; worth of units: [B, n, hidden], squared sizes."""
@@ -103,9 +107,16 @@ class ActVAR(SparseVAR):
     @classmethod
     def selections(cls, preset: Preset) -> list[Selection]:
         config = preset.network
-        return [LearnedSelection(config["dim"], config["experts"]) for _ in range(config["layers"])]
+        positions = sum(side * side for side in config["scales"])
+        return [LearnedSelection(config["dim"], config["experts"], positions) for _ in range(config["layers"])]
 
     @classmethod
     def order_units(cls, backbone: VARNetwork, preset: Preset, inputs: tuple[Tensor, Tensor]) -> Tensor:
         experts = preset.network["experts"]
         return torch.tensor([balanced_clusters(b.ffn.fc1.weight.detach().numpy(), experts) for b in backbone.blocks])
+
+    @classmethod
+    def score_tokens(cls, backbone: VARNetwork, selections: list[Selection], inputs: tuple[Tensor, Tensor]) -> None:
+        for selection, scores in zip(selections, importances(backbone, inputs)[1], strict=True):
+            if isinstance(selection, LearnedSelection):
+                selection.place_scores.data.copy_(scores / scores.mean())

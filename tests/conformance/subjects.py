@@ -1,7 +1,7 @@
 """What the conformance suite runs on: registered methods with random weights, their settings, their logits."""
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
@@ -56,17 +56,22 @@ def with_knobs(*knobs: str) -> list[str]:
     return found
 
 
-def cases() -> list[Any]:
-    """(method, the knobs given) as pytest parameters: the defaults, then every knob moved alone. A method that cannot
-    be imported has one case, which fails."""
+def cases(wanted: Callable[[Knobs], bool] = lambda given: True) -> list[Any]:
+    """(method, the knobs given) as pytest parameters: the defaults, then every knob moved alone, if ``wanted``. A
+    method that cannot be imported has one case, which fails."""
     found = []
     for name in names():
         try:
             given = moved(registry.get(name))
         except ArbenchError:
             given = [{}]
-        found += [pytest.param(name, knobs, id=f"{name}-{_words(knobs)}") for knobs in given]
+        found += [pytest.param(name, knobs, id=f"{name}-{_words(knobs)}") for knobs in given if wanted(knobs)]
     return found
+
+
+def by_content(given: Knobs) -> bool:
+    """Whether these knobs leave to each image's content what is computed."""
+    return any(given.get(knob) for knob in (CONTENT, *SPARSITY))
 
 
 def _words(knobs: Knobs) -> str:

@@ -17,6 +17,7 @@ from tests.conformance.subjects import (
     SPARSITY,
     Knobs,
     bundled_presets,
+    by_content,
     cases,
     dense,
     images_of,
@@ -80,10 +81,8 @@ def test_the_schedule_covers_every_position_once(name: str, given: Knobs) -> Non
         assert images_of(method, [5], given).steps.tolist() == [len(schedule)]
 
 
-@every_setting
+@pytest.mark.parametrize(("name", "given"), cases(lambda given: not given or by_content(given)))
 def test_an_image_is_the_same_at_every_batch_size(name: str, given: Knobs) -> None:
-    if given and not any(given.get(knob) for knob in (CONTENT, *SPARSITY)):
-        pytest.skip("what is decided by content is tested at every setting, the rest at the defaults")
     method = trained(name)
     whole = images_of(method, list(range(64)), given)
     for size, count in ((1, 24), (7, 64)):
@@ -185,11 +184,9 @@ def test_all_counters_of_flops_agree(name: str) -> None:
         assert macs == pytest.approx(found["executed"], rel=0.005), counter
 
 
-@every_setting
+@pytest.mark.parametrize(("name", "given"), cases(lambda given: not by_content(given)))
 @pytest.mark.parametrize("cfg", GUIDED)
 def test_sampling_with_a_cache_draws_from_the_teacher_forced_logits(name: str, given: Knobs, cfg: float) -> None:
-    if given.get(CONTENT) or any(given.get(knob) for knob in SPARSITY):
-        pytest.skip("teacher forcing knows neither adaptive steps nor sparsity")
     method = subject(name)
     knobs, (labels, noise) = method.resolve(dense(method.resolve(given))), inputs(method, 3, [0, 1, 12])
     tokens, drawn_from = step_logits(method, knobs, sampling_of(method, cfg=cfg), labels, noise)
