@@ -4,6 +4,7 @@ from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from harness.errors import ArbenchError, unknown
 
@@ -81,7 +82,23 @@ def draw(logits: Tensor, uniform: Tensor, sampling: Sampling) -> Tensor:
         mass = ordered.double().softmax(-1)
         drop = mass.cumsum(-1) - mass >= sampling.top_p
         logits = logits.masked_fill(drop.scatter(-1, index, drop), -torch.inf)
-    weights = (logits - logits.amax(-1, keepdim=True)).exp_()
-    cdf = weights.cumsum(-1, dtype=torch.float64)
-    target = uniform.to(cdf.dtype).unsqueeze(-1) * cdf[..., -1:]
-    return torch.searchsorted(cdf, target, right=True)[..., 0].clamp_(max=size - 1)
+    return _locate((logits - logits.amax(-1, keepdim=True)).exp_(), uniform)
+
+
+BLOCK = 16
+
+
+def _locate(weights: Tensor, uniform: Tensor) -> Tensor:
+    """The first entry at which the running sum of ``weights`` [..., V] exceeds uniform [...] times the whole: first the
+    block of 16, then the entry in it, since a running sum over all entries costs torch more than a layer of the
+    network."""
+    size = weights.shape[-1]
+    blocks = F.pad(weights, (0, -size % BLOCK)).unflatten(-1, (-1, BLOCK))
+    ends = blocks.sum(-1).cumsum(-1, dtype=torch.float64)
+    target = uniform.double()[..., None] * ends[..., -1:]
+    block = torch.searchsorted(ends, target, right=True).clamp_(max=ends.shape[-1] - 1)
+    start = ends.gather(-1, (block - 1).clamp(min=0)).masked_fill(block == 0, 0.0)
+    share = (target - start) / (ends.gather(-1, block) - start)
+    inside = blocks.take_along_dim(block[..., None], -2)[..., 0, :].cumsum(-1, dtype=torch.float64)
+    place = torch.searchsorted(inside, share * inside[..., -1:], right=True).clamp_(max=BLOCK - 1)
+    return (BLOCK * block + place)[..., 0].clamp_(max=size - 1)
