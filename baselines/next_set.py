@@ -39,10 +39,10 @@ ADAPTIVE = Knob(
     "adaptive",
     "float",
     0.0,
-    "accept the longest prefix whose every token's predicted entropy is at most this many nats; 0 is off, then steps "
-    "and schedule count",
+    "accept the longest prefix of a ring whose predicted entropy is at most this many nats; 0 is off, then steps and "
+    "schedule count",
     low=0,
-    high=10,
+    high=300,
     axis=True,
 )
 
@@ -129,8 +129,7 @@ class NextSet(SingleScale):
         threshold = float(knobs.get("adaptive", 0.0))
         if threshold and sampling.cfg_schedule != "constant":
             raise ArbenchError("adaptive decoding needs cfg_schedule = constant: how many steps it takes is not known")
-        largest_ring = 2 * net.grid - 1
-        sizes = [largest_ring] * total if threshold else self.sizes(knobs)
+        sizes = [0] * total if threshold else self.sizes(knobs)
         condition = net.cls_embedding(self.branches(labels, sampling))
         cache, modulations = net.new_cache(len(condition), total + 2), net.modulations(condition)
         alike = 1 if not threshold else len(labels)
@@ -142,13 +141,15 @@ class NextSet(SingleScale):
         )
         tokens, steps = torch.zeros_like(rows.known[:, 1:-1]), torch.zeros_like(labels)
         for step, size in enumerate(sizes):
-            logits, slots = self._step(rows, cache, modulations, condition, size)
+            ends = _ring_ends(rows.filled) if threshold else rows.filled + size
+            logits, slots = self._step(rows, cache, modulations, condition, ends)
             logits = guide(logits, sampling, step, len(sizes))
             place = (slots - 1).clamp(max=total - 1)
             drawn = draw(logits, noise[rows.index].gather(1, net.order[place].expand(len(rows.index), -1)), sampling)
             rows.known.scatter_(1, slots.expand_as(drawn), drawn)
-            accepted = _prefix(logits, threshold).cpu() if threshold else torch.full_like(rows.filled, size)
-            rows.fed, rows.filled = rows.filled, (rows.filled + accepted).clamp(max=total + 1)
+            if threshold:
+                ends = torch.minimum(ends, rows.filled + _prefix(logits, threshold).cpu())
+            rows.fed, rows.filled = rows.filled, ends
             steps[rows.index] += 1
             tokens[rows.index] = rows.known[:, 1:-1]
             going = (rows.filled <= total).expand(len(rows.index))
@@ -163,7 +164,7 @@ class NextSet(SingleScale):
         return Generated(tokens[:, net.order.argsort()], steps)
 
     def _step(
-        self, rows: _Rows, cache: Cache, modulations: list[list[Tensor] | None], condition: Tensor, size: int
+        self, rows: _Rows, cache: Cache, modulations: list[list[Tensor] | None], condition: Tensor, ends: Tensor
     ) -> tuple[Tensor, Tensor]:
         """One network evaluation: logits [rows of all branches, masks, V] and the masks' slots [A or 1, masks]."""
         net, total = self.network, self.positions
@@ -171,9 +172,8 @@ class NextSet(SingleScale):
         device = condition.device
         before = rows.fed[:, None] + torch.arange(int((rows.filled - rows.fed).max()), device="cpu")
         before = before.masked_fill(before >= rows.filled[:, None], padding)
-        count = min(size, total + 1 - int(rows.filled.min()))
-        masks = rows.filled[:, None] + torch.arange(count, device="cpu")
-        masks = masks.clamp(max=padding)
+        masks = rows.filled[:, None] + torch.arange(int((ends - rows.filled).max()), device="cpu")
+        masks = masks.masked_fill(masks >= ends[:, None], padding)
         reach = min(int(masks.max()) + 1, padding)
         if int(rows.fed.max()) == 0:
             real = condition[:, None]
@@ -182,7 +182,7 @@ class NextSet(SingleScale):
             real = net.tok_embeddings(known).repeat(branches, 1, 1)
         x = torch.cat([real, net.mask_token.expand(len(condition), masks.shape[1], -1)], 1)
         index = torch.cat([before, masks], 1)
-        limit = torch.cat([rows.filled[:, None].expand_as(before), (masks[:, -1:] + 1).expand_as(masks)], 1)
+        limit = torch.cat([rows.filled[:, None].expand_as(before), ends[:, None].expand_as(masks)], 1)
         hidden = torch.arange(reach, device="cpu") >= limit[..., None]
         bias = torch.zeros(hidden.shape, device="cpu").masked_fill(hidden, -torch.inf)[:, None]
         index, bias, masks = index.to(device), bias.to(x), masks.to(device)
@@ -201,12 +201,17 @@ class NextSet(SingleScale):
         return steps
 
 
+def _ring_ends(filled: Tensor) -> Tensor:
+    """The slot after the ring in which the next place lies; filled: how many slots are decided, the class first."""
+    return ((filled - 1).double().sqrt().floor().long() + 1) ** 2 + 1
+
+
 def _prefix(logits: Tensor, threshold: float) -> Tensor:
-    """How many tokens of the longest prefix have an entropy of at most ``threshold`` nats, at least 1; logits [A, n,
-    V]."""
+    """How many tokens of the longest prefix have entropies that sum up to at most ``threshold`` nats (no more than that
+    is lost by drawing them independently), at least 1; logits [A, n, V]."""
     log_p = logits.log_softmax(-1)
-    sure = -(log_p.exp() * log_p).sum(-1) <= threshold
-    return sure.long().cumprod(1).sum(1).clamp(min=1)
+    entropy = -(log_p.exp() * log_p).sum(-1)
+    return (entropy.cumsum(1) <= threshold).sum(1).clamp(min=1)
 
 
 def next_set_preset(order: str) -> dict[str, Preset]:

@@ -209,23 +209,6 @@ def _copy(block: Block) -> Block:
     return own
 
 
-def expert_sums(block: Block, x: Tensor, chosen: Tensor) -> Tensor:
-    """The FFN over chosen experts only: gather all (token, expert) pairs expert by expert, compute, add up.
-
-    x: [B, m, dim]; chosen: bool [B, m, experts], expert e being the e-th run of hidden units -> [B, m, dim].
-    """
-    flat, mask = x.flatten(0, 1), chosen.flatten(0, 1)
-    fc1, fc2, experts = block.ffn.fc1, block.ffn.fc2, mask.shape[1]
-    counts = mask.sum(0).tolist()  # one synchronisation a block
-    tokens = mask.t().nonzero()[:, 1]
-    ups = zip(fc1.bias.unflatten(0, (experts, -1)), fc1.weight.unflatten(0, (experts, -1)), strict=True)
-    parts = zip(flat[tokens].split(counts), ups, strict=True)
-    hidden = F.gelu(torch.cat([F.linear(rows, up, bias) for rows, (bias, up) in parts]), approximate="tanh")
-    downs = fc2.weight.unflatten(1, (experts, -1)).unbind(1)
-    sums = torch.cat([F.linear(rows, down) for rows, down in zip(hidden.split(counts), downs, strict=True)])
-    return fc2.bias.expand_as(flat).index_add(0, tokens, sums).view_as(x)
-
-
 def top_mask(scores: Tensor, count: int) -> Tensor:
     """bool mask of the ``count`` highest scores of each row; scores [B, n]."""
     return torch.zeros_like(scores, dtype=torch.bool).scatter(1, scores.topk(count, 1).indices, True)

@@ -87,6 +87,20 @@ class FFN(nn.Module):
         hidden = F.gelu(F.linear(x, self.fc1.weight[units], self.fc1.bias[units]), approximate="tanh")
         return F.linear(hidden, self.fc2.weight[:, units])
 
+    def experts(self, x: Tensor, chosen: Tensor) -> Tensor:
+        """Only the chosen experts: gather all (token, expert) pairs expert by expert, compute, add up.
+
+        x: [B, n, dim]; chosen: bool [B, n, experts], expert e being the e-th run of hidden units -> [B, n, dim].
+        """
+        flat, mask = x.flatten(0, 1), chosen.flatten(0, 1)
+        counts, tokens = mask.sum(0).tolist(), mask.t().nonzero()[:, 1]  # two synchronisations, whatever the experts
+        ups = (own.unflatten(0, (len(counts), -1)) for own in (self.fc1.weight, self.fc1.bias))
+        parts = zip(flat[tokens].split(counts), *ups, strict=True)
+        hidden = F.gelu(torch.cat([F.linear(*part) for part in parts]), approximate="tanh")
+        downs = self.fc2.weight.unflatten(1, (len(counts), -1)).unbind(1)
+        sums = torch.cat([F.linear(rows, down) for rows, down in zip(hidden.split(counts), downs, strict=True)])
+        return self.fc2.bias.expand_as(flat).index_add(0, tokens, sums).view_as(x)
+
 
 class Modulation(nn.Sequential):
     """class embedding [B, dim] -> ``count`` modulations [B, 1, dim]."""

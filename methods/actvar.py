@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from baselines.sparse_method import SparseVAR
-from baselines.sparse_var import Selection, Sparsity, expert_sums, straight_through, top_mask
+from baselines.sparse_var import Selection, Sparsity, straight_through, top_mask
 from baselines.var import Block, VARNetwork
 from baselines.var_static import importances
 from harness.method import Preset
@@ -56,7 +56,7 @@ class LearnedSelection(Selection):
         return top_mask(scores.flatten(1), count).view_as(scores), scores
 
     def ffn(self, block: Block, x: Tensor, places: Tensor, sparsity: Sparsity) -> Tensor:
-        return expert_sums(block, x, self.chosen(x, None, sparsity)[0])
+        return block.ffn.experts(x, self.chosen(x, None, sparsity)[0])
 
     def unit_mask(self, x: Tensor, places: Tensor, selected: Tensor, span: slice, sparsity: Sparsity) -> Tensor:
         chosen, scores = self.chosen(x, selected, sparsity)

@@ -11,7 +11,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from baselines.sparse_var import Selection, Sparsity, expert_sums, top_mask
+from baselines.sparse_var import Selection, Sparsity, top_mask
 from baselines.var import Block
 from harness.method import Preset
 from methods.actvar import ActVAR
@@ -42,7 +42,7 @@ class RandomSelection(Selection):
         return top_mask(scores.flatten(1), sparsity.kept_units(tokens * self.experts)).view(*x.shape[:2], self.experts)
 
     def ffn(self, block: Block, x: Tensor, places: Tensor, sparsity: Sparsity) -> Tensor:
-        return expert_sums(block, x, self.chosen(x, places, None, sparsity))
+        return block.ffn.experts(x, self.chosen(x, places, None, sparsity))
 
     def unit_mask(self, x: Tensor, places: Tensor, selected: Tensor, span: slice, sparsity: Sparsity) -> Tensor:
         chosen = self.chosen(x, places, selected, sparsity)

@@ -2,8 +2,9 @@
 
 The network, its two streams and the sampling loop are ``baselines.next_set``'s, shared with the order controls. The
 paper's "length-adaptive decoding" has no counterpart in the released code (facts/METHODS.md), so ``adaptive`` is ours:
-every step predicts the next 13 places of the spiral and accepts the longest prefix in which each token's predicted
-entropy (of the guided distribution) stays under a threshold, at least one token.
+every step predicts the rest of the ring that the spiral is in and accepts the longest prefix whose predicted entropy
+(the sum of its tokens', guided) stays under a threshold, at least one token. It does not predict beyond the ring: parts
+that no published schedule has are predicted worse, whatever is accepted of them.
 """
 
 from collections.abc import Mapping

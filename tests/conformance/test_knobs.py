@@ -79,9 +79,9 @@ def test_schedule_changes_the_partition(name: str) -> None:
 def test_adaptive_takes_as_many_steps_as_its_threshold_asks_for(name: str) -> None:
     method = subject(name)
     images = list(range(16))
-    assert images_of(method, images, {CONTENT: 10}).steps.tolist() == [4] * 16  # 13 places a step at most
+    assert images_of(method, images, {CONTENT: 300}).steps.tolist() == [7] * 16  # a ring a step at most
     assert images_of(method, images, {CONTENT: 1e-6}).steps.tolist() == [49] * 16
-    between = [images_of(method, images, {CONTENT: threshold}).steps.double() for threshold in (1.0, 2.0, 3.0, 4.0)]
+    between = [images_of(method, images, {CONTENT: threshold}).steps.double() for threshold in (1.0, 4.0, 10.0, 20.0)]
     assert all(more.mean() >= fewer.mean() for more, fewer in zip(between, between[1:], strict=False))
     assert any(steps.std() > 0 for steps in between), "images should differ in the steps they take"
     with pytest.raises(ArbenchError, match="cfg_schedule = constant"):

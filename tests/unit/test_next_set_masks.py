@@ -1,5 +1,6 @@
 """Next-set prediction and raster AR: who sees whom, teacher-forced and while sampling with adaptive steps."""
 
+from math import isqrt
 from typing import Any
 
 import pytest
@@ -103,7 +104,7 @@ def adaptive(threshold: float, images: int, cfg: float) -> tuple[EAR, Tensor, Te
     return method, labels, tokens, logits, accepted
 
 
-@pytest.mark.parametrize(("cfg", "threshold"), [(1.0, 5.05), (2.0, 3.3)])
+@pytest.mark.parametrize(("cfg", "threshold"), [(1.0, 20.0), (2.0, 13.0)])
 def test_adaptive_steps_draw_from_the_teacher_forced_logits_of_what_was_accepted(cfg: float, threshold: float) -> None:
     """Rows that accept different lengths, and leave the batch at different steps, do not disturb each other."""
     images = 6
@@ -116,7 +117,7 @@ def test_adaptive_steps_draw_from_the_teacher_forced_logits_of_what_was_accepted
         assert len(found) == len(going) * (1 if cfg == 1 else 2)
         for place, row in enumerate(going):
             done = sum(rows[row])
-            window = min(2 * method.network.grid - 1, total - done)
+            window = (isqrt(done) + 1) ** 2 - done  # the rest of the ring
             rest = [total - done - window] if total - done > window else []
             part = order[done : done + window]
             for branch, label in enumerate([labels[row], torch.tensor(10)][: 1 if cfg == 1 else 2]):
@@ -126,14 +127,16 @@ def test_adaptive_steps_draw_from_the_teacher_forced_logits_of_what_was_accepted
                 assert (drawn_from - forced[0, part]).abs().max() < 1e-4
         differing |= len(set(counts.tolist())) > 1
         for place, row in enumerate(going):
-            rows[row].append(min(int(counts[place]), total - sum(rows[row])))
+            done = sum(rows[row])
+            rows[row].append(min(int(counts[place]), (isqrt(done) + 1) ** 2 - done))
     assert differing
     assert [sum(sizes) for sizes in rows] == [total] * images
 
 
-def test_the_prefix_ends_before_the_first_token_that_is_unsure() -> None:
+def test_the_prefix_ends_where_its_entropy_would_pass_the_threshold() -> None:
     sure, unsure = torch.tensor([9.0, 0, 0, 0]), torch.zeros(4)
     rows = [[sure, sure, unsure, sure], [unsure, sure, sure, sure], [sure, sure, sure, sure]]
     logits = torch.stack([torch.stack(row) for row in rows])
-    assert baselines.next_set._prefix(logits, 1.0).tolist() == [2, 1, 4]
+    assert baselines.next_set._prefix(logits, 1.0).tolist() == [2, 1, 4]  # an unsure token has log 4 = 1.386 nats
     assert baselines.next_set._prefix(logits, 1.4).tolist() == [4, 4, 4]
+    assert baselines.next_set._prefix(torch.zeros(1, 4, 4), 3.0).tolist() == [2]

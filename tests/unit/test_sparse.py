@@ -9,7 +9,7 @@ from torch import Tensor
 
 from baselines.distillation import dense_pass, masked_logits
 from baselines.sparse_method import SparseVAR
-from baselines.sparse_var import Sparsity, expert_sums, top_mask
+from baselines.sparse_var import Sparsity, top_mask
 from baselines.var import FFN, VAR, Block
 from harness import registry
 from harness.flops import ExecutedCounter, inputs
@@ -116,7 +116,7 @@ def test_all_experts_together_are_the_dense_ffn() -> None:
     block = block_of(subject("actvar"))
     x = torch.randn(3, 7, 96)
     with torch.no_grad():
-        everything = expert_sums(block, x, torch.ones(3, 7, 12, dtype=torch.bool))
+        everything = block.ffn.experts(x, torch.ones(3, 7, 12, dtype=torch.bool))
         assert torch.allclose(everything, block.ffn(x), atol=1e-4)
 
 
@@ -128,7 +128,7 @@ def test_experts_that_are_not_chosen_add_nothing_and_cost_nothing(seed: int) -> 
     x = torch.randn(2, 5, 96, generator=generator)
     chosen = torch.rand(2, 5, 12, generator=generator) < 0.4
     with torch.no_grad(), ExecutedCounter(subject("actvar"), otherwise="ffn") as counter:
-        found = expert_sums(block, x, chosen)
+        found = block.ffn.experts(x, chosen)
     assert counter.count.macs == int(chosen.sum()) * 2 * 96 * 32
     with torch.no_grad():
         assert torch.allclose(found, masked(block.ffn, x, chosen), atol=1e-4)
