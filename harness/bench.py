@@ -59,9 +59,11 @@ class Bench:
     def _quality(self, job: Job) -> None:
         arrays = self.generated(job.plan)
         reference, *others = self.references(job.plan.data)
-        beside = [(arrays[f"features {other.extractor}"], other) for other in others]
-        found = quality.measure(arrays["features"], arrays["logits"], arrays["labels"], reference, beside)
-        files.write_json(job.plan.stages["quality"], {"generate": generate.summary(arrays), "quality": found})
+        beside = [(generate.seen_by(arrays, other.extractor), other) for other in others]
+        found = quality.measure(generate.seen_by(arrays), arrays["labels"], reference, beside)
+        path = job.plan.stages["quality"]
+        files.write_arrays(path.with_suffix(".npz"), found.replicates)
+        files.write_json(path, {"generate": generate.summary(arrays), "quality": found.figures})
 
     def generated(self, plan: Plan) -> generate.Arrays:
         """The merged shards of a trial, which they are replaced by. ArbenchError if some are missing."""

@@ -227,11 +227,12 @@ def _fetch(asked: argparse.Namespace) -> None:
 
 def _score(asked: argparse.Namespace) -> None:
     from harness.extractors_inception import load_inception
+    from harness.progress import narrated
     from harness.score import in_words, reference, score, watched
 
     extractor = load_inception(asked.inception, asked.inception_sha256)
     samples = watched(asked.samples, extractor, asked.batch)
-    found = score(samples, reference(asked.reference, extractor, asked.batch))
+    found = score(samples, reference(asked.reference, extractor, asked.batch), narrated())
     print(json.dumps(found, indent=1) if asked.json else in_words(found))
 
 

@@ -1,7 +1,8 @@
 """Feature extractors for the metrics, each under its own name, so that no score is taken for another's.
 
-``fmnist-cnn`` is a small classifier trained on Fashion-MNIST's training images, bundled, and registered with
-torch-fidelity. Scores on its features are called "FID (fmnist-cnn)". A choice of ours: no source states one for 28x28.
+``fmnist-cnn`` is a small classifier trained on Fashion-MNIST's training images, bundled; importing
+harness.extractors_fidelity registers it with torch-fidelity. Scores on its features are called "FID (fmnist-cnn)". A
+choice of ours: no source states one for 28x28.
 """
 
 from collections.abc import Sequence
@@ -10,7 +11,6 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the field's name for it
-from torch_fidelity import FeatureExtractorBase, register_feature_extractor
 
 from harness.checkpoint import read_weights
 from harness.errors import unknown
@@ -18,11 +18,14 @@ from harness.recipe import Context, Recipe
 from harness.training import Plan, Trainee
 
 FMNIST_CNN = "fmnist-cnn"
+SPATIAL_CHANNELS = 14
+"""Whose places sFID is taken on: the first, as in Nash et al. (2103.03841), so many that the 3x3 places before the last
+layer give about as many dimensions (126) as there are features."""
 FMNIST_CNN_WEIGHTS = Path(__file__).parent / "weights" / "fmnist-cnn.safetensors"
 
 
 class FmnistCNN(Trainee):
-    """Four 3x3 convolutions, features [B, 128] after a global mean, logits [B, 10]."""
+    """Four 3x3 convolutions, features [B, 128], logits [B, 10], places of some channels [B, 126]."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,8 +44,10 @@ class FmnistCNN(Trainee):
             x = F.relu(norm(conv(x)))
             if place in (0, 2):
                 x = F.max_pool2d(x, 2)
-        features = F.relu(self.embed(F.adaptive_avg_pool2d(x, 3).flatten(1)))
-        return {"features": features, "logits": self.classify(F.dropout(features, 0.3, self.training))}
+        places = F.adaptive_avg_pool2d(x, 3)
+        features = F.relu(self.embed(places.flatten(1)))
+        logits = self.classify(F.dropout(features, 0.3, self.training))
+        return {"features": features, "logits": logits, "spatial": places[:, :SPATIAL_CHANNELS].flatten(1)}
 
     def loss(self, batch: Sequence[Tensor], generator: torch.Generator) -> dict[str, Tensor]:
         """batch: images uint8 [B, 1, 28, 28], labels [B]. Half of the images are mirrored."""
@@ -68,7 +73,8 @@ class Extractor:
 
     @torch.inference_mode()
     def features(self, images: Tensor) -> dict[str, Tensor]:
-        """images: uint8 [B, C, H, W] -> ``features`` float32 [B, D] and ``logits`` float32 [B, classes]."""
+        """images: uint8 [B, C, H, W] -> ``features`` float32 [B, D], ``logits`` float32 [B, classes] and ``spatial``
+        float32 [B, S]."""
         return {name: value.float() for name, value in self.network(images).items()}
 
 
@@ -78,45 +84,18 @@ def load_fmnist_cnn(weights: Path | None = None) -> Extractor:
     return Extractor(FMNIST_CNN, read_weights(path, FmnistCNN()), path)
 
 
+def _load_inception(weights: Path | None) -> Extractor:
+    from harness.extractors_inception import load_inception  # late: torch-fidelity takes seconds to import
+
+    return load_inception(weights)
+
+
 def load(name: str, weights: Path | None = None) -> Extractor:
     """The extractor of that name, with the bundled weights or those given. ArbenchError names the valid ones."""
-    from harness.extractors_inception import load_inception  # late: it builds on this module
-
-    known = {FMNIST_CNN: load_fmnist_cnn, "inception": load_inception}
+    known = {FMNIST_CNN: load_fmnist_cnn, "inception": _load_inception}
     if name not in known:
         raise unknown("extractor", name, known)
     return known[name](weights)
-
-
-class _FidelityExtractor(FeatureExtractorBase):  # type: ignore[misc]
-    """``fmnist-cnn`` as torch-fidelity calls it (uint8 [B, C, H, W] in; grey may come repeated to three channels)."""
-
-    def __init__(self, name: str, features_list: list[str], **_: object) -> None:
-        super().__init__(name, features_list)
-        self.network = load_fmnist_cnn().network
-
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        found = self.network(images[:, :1])
-        return tuple(found[name] for name in self.features_list)
-
-    @staticmethod
-    def get_provided_features_list() -> tuple[str, ...]:
-        return ("features", "logits")
-
-    @staticmethod
-    def get_default_feature_layer_for_metric(metric: str) -> str:
-        return "logits" if metric == "isc" else "features"
-
-    @staticmethod
-    def can_be_compiled() -> bool:
-        return False
-
-    @staticmethod
-    def get_dummy_input_for_compile() -> Tensor:
-        return torch.zeros(1, 3, 28, 28, dtype=torch.uint8)
-
-
-register_feature_extractor(FMNIST_CNN, _FidelityExtractor)
 
 
 def _prepare(context: Context) -> tuple[Trainee, Sequence[Tensor]]:

@@ -20,10 +20,16 @@ INCEPTION = "inception"
 WEIGHTS_FILE = "weights-inception-2015-12-05-6726825d.pth"
 """torch-fidelity's release v0.2.0; the name ends with how the file's sha256 begins."""
 KNOWN_SHA256 = "6726825d"
+SPATIAL_CHANNELS = 7
 
 
 class Inception(nn.Module):
-    """Features [B, 2048] and logits [B, 1008] (without bias, as for the inception score) of images of any size."""
+    """Features [B, 2048], logits [B, 1008] (without bias, as for the inception score) and spatial features [B, 2023] of
+    images of any size.
+
+    Spatial are the first 7 channels, in the order of stored statistics (row, column, channel), of the 1x1 branch of the
+    block that TensorFlow calls mixed_6: what guided-diffusion's evaluator takes sFID on (Nash et al., 2103.03841).
+    """
 
     def __init__(self, state: Mapping[str, Tensor]) -> None:
         """``state``: a complete state dict of torch-fidelity's network; RuntimeError lists what does not fit."""
@@ -35,6 +41,11 @@ class Inception(nn.Module):
         self.network = FeatureExtractorInceptionV3(
             INCEPTION, ["2048", "logits_unbiased"], feature_extractor_weights_path=file
         )
+        self._places: Tensor | None = None
+        self.network.Mixed_6d.branch1x1.register_forward_hook(self._keep)
+
+    def _keep(self, module: object, inputs: object, out: Tensor) -> None:
+        self._places = out[:, :SPATIAL_CHANNELS].permute(0, 2, 3, 1).flatten(1)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """images: uint8 [B, 1 or 3, H, W]; grey is repeated to three channels. Raises ArbenchError for others."""
@@ -43,7 +54,9 @@ class Inception(nn.Module):
                 f"inception: images {images.dtype} {tuple(images.shape)} (valid: uint8 [B, 1 or 3, H, W])"
             )
         features, logits = self.network(images.expand(-1, 3, -1, -1))
-        return {"features": features, "logits": logits}
+        spatial, self._places = self._places, None
+        assert spatial is not None
+        return {"features": features, "logits": logits, "spatial": spatial}
 
 
 class InceptionExtractor(Extractor):

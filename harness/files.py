@@ -6,11 +6,12 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Any
-
-import numpy as np
+from typing import IO, TYPE_CHECKING, Any
 
 from harness.errors import ArbenchError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 STALE_S = 24 * 3600
 """Age in seconds at which a temporary file is taken for the leftover of a killed process."""
@@ -52,8 +53,9 @@ def read_json(path: Path) -> Any:
         raise ArbenchError(f"cannot read {path}: {error}") from error
 
 
-def write_arrays(path: Path, arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:
+def write_arrays(path: Path, arrays: "Mapping[str, np.ndarray[Any, Any]]") -> None:
     """Write named arrays as .npz."""
+    import numpy as np  # late: the command's --help needs none
 
     def fill(file: IO[bytes]) -> None:
         np.savez(file, **dict(arrays))  # type: ignore[arg-type]  # numpy's stub takes the names for its own options
@@ -61,8 +63,10 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray[Any, Any]]) -> None
     write(path, fill)
 
 
-def read_arrays(path: Path) -> dict[str, np.ndarray[Any, Any]]:
+def read_arrays(path: Path) -> "dict[str, np.ndarray[Any, Any]]":
     """All arrays of an .npz file. ArbenchError if it is missing or damaged; pickled objects are never loaded."""
+    import numpy as np
+
     try:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}

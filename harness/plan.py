@@ -14,7 +14,7 @@ from harness.stages import VERSIONS
 from harness.stages.generate import Shards
 from harness.stages.quality import METRIC_VERSION
 from harness.stages.timing import Protocol
-from harness.store import Store
+from harness.store import REPLICATES, Store
 from harness.trial import Trial
 from harness.weights import must_be_there
 
@@ -140,7 +140,9 @@ def assemble(planned: Plan, instrument: Instrument, about: Mapping[str, Any]) ->
         "parameters": found["flops"]["parameters"],
         "provenance": provenance(planned, instrument, about),
     }
-    return record, {"thumbnails": arrays["thumbnails"], "labels": arrays["labels"], "steps": arrays["steps"]}
+    replicates = files.read_arrays(planned.stages["quality"].with_suffix(".npz"))
+    kept = {name: arrays[name] for name in ("thumbnails", "labels", "steps")}
+    return record, {**kept, **{f"{REPLICATES}{name}": values for name, values in replicates.items()}}
 
 
 def heading(planned: Plan, status: str) -> dict[str, Any]:

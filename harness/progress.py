@@ -62,6 +62,22 @@ class Progress:
         return f"{text}  {doing}" if doing else text
 
 
+def narrated(stream: TextIO | None = None, every: float = EVERY_S) -> Callable[[str], Callable[[float], None]]:
+    """Progress of long computations, one after another: given what is computed, who is told the share that is done."""
+    say = throttled(lambda line: print(line, file=stream or sys.stderr, flush=True), every)
+
+    def begin(what: str) -> Callable[[float], None]:
+        began = time.monotonic()
+
+        def tell(share: float) -> None:
+            left = (time.monotonic() - began) * (1 - share) / max(share, 1e-9)
+            say(f"{what}: {share:.0%}, {_clock(left)} left")
+
+        return tell
+
+    return begin
+
+
 def throttled(say: Callable[[str], None], every: float = EVERY_S) -> Callable[[str], None]:
     """``say``, but at most once in ``every`` seconds: what comes in between is left out."""
     told = float("-inf")

@@ -21,9 +21,10 @@ from harness import files
 from harness.data import Images
 from harness.errors import ArbenchError
 from harness.hashing import digest
-from harness.metrics import NEIGHBOUR, Array, Gaussian, Moments, checked, inception_score, radii
+from harness.metrics import Gaussian, Moments, checked, inception_score
+from harness.pairs import FAR, NEAR, Within
 
-VERSION = 1
+VERSION = 2
 """Raised when a reference's figures change for the same images and extractor."""
 UINT8_RULE = "round(255 x), clamped"
 """How images in [0, 1] become uint8 (harness.stages.generate.to_uint8)."""
@@ -43,24 +44,26 @@ class Extractor(Protocol):
     classifies: bool
 
     def features(self, images: Tensor) -> dict[str, Tensor]:
-        """uint8 [B, C, H, W] -> ``features`` float32 [B, D], ``logits`` float32 [B, classes]."""
+        """uint8 [B, C, H, W] -> ``features`` float32 [B, D], ``logits`` float32 [B, classes]; ``spatial`` float32
+        [B, S] where the network has features with places left."""
 
 
 @dataclass(frozen=True)
 class Reference:
     """A reference set as one extractor sees it.
 
-    key: sha256 of all that it depends on; facts: the same in words, for records; features: float32 [N, D]; logits:
-    float32 [N, classes]; radii: float64 [N], squared distance to the NEIGHBOUR-th neighbour; is_: its own inception
-    score; label_accuracy: of the extractor's logits on its labels, None where they have other classes.
+    key: sha256 of all that it depends on; facts: the same in words, for records; within: its features float32 [N, D]
+    among themselves; logits: float32 [N, classes]; gaussian, spatial: of the features, and of those with places, if the
+    extractor has them; is_: its own inception score; label_accuracy: of the extractor's logits on its labels, None
+    where they have other classes.
     """
 
     key: str
     facts: Mapping[str, Any]
-    features: NDArray[np.float32]
+    within: Within
     logits: NDArray[np.float32]
     gaussian: Gaussian
-    radii: Array
+    spatial: Gaussian | None
     is_: float
     label_accuracy: float | None
 
@@ -68,6 +71,11 @@ class Reference:
     def extractor(self) -> str:
         """The extractor's name."""
         return str(self.facts["extractor"])
+
+    @property
+    def features(self) -> NDArray[Any]:
+        """float32 [N, D]."""
+        return self.within.features
 
     def about(self) -> dict[str, Any]:
         """The ``reference`` part of a record's quality: plain values."""
@@ -115,7 +123,7 @@ def _facts(images: Images, extractor: Extractor, uint8_rule: str) -> dict[str, A
         "resize": extractor.resize,
         "classifies": extractor.classifies,
         "uint8": uint8_rule,
-        "neighbour": NEIGHBOUR,
+        "neighbours": [NEAR, FAR],
     }
 
 
@@ -130,17 +138,15 @@ def _tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
 
 def _computed(key: str, facts: Mapping[str, Any], images: Images, extractor: Extractor) -> Reference:
     seen = [extractor.features(batch) for batch in images.images.split(_BATCH)]
-    features, logits = (
-        torch.cat([part[name] for part in seen]).cpu().numpy().astype(np.float32) for name in ("features", "logits")
-    )
-    checked(features, f"reference features ({extractor.name})")
+    whole = {name: torch.cat([part[name] for part in seen]).cpu().numpy().astype(np.float32) for name in seen[0]}
+    features, logits = checked(whole["features"], f"reference features ({extractor.name})"), whole["logits"]
     return Reference(
         key=key,
         facts=facts,
-        features=features,
+        within=Within.of(features, "reference"),
         logits=logits,
         gaussian=Moments.of(features).gaussian(),
-        radii=radii(features),
+        spatial=Moments.of(whole["spatial"]).gaussian() if "spatial" in whole else None,
         is_=inception_score(logits),
         label_accuracy=label_accuracy(logits, images.labels.numpy()) if extractor.classifies else None,
     )
@@ -158,9 +164,12 @@ def _write(path: Path, reference: Reference) -> None:
         "logits": reference.logits,
         "mean": reference.gaussian.mean,
         "covariance": reference.gaussian.covariance,
-        "radii": reference.radii,
+        "radii": reference.within.radii,
+        "kernel": reference.within.kernel,
         "about": np.array(json.dumps(about)),
     }
+    if reference.spatial is not None:
+        arrays |= {"spatial mean": reference.spatial.mean, "spatial covariance": reference.spatial.covariance}
     files.write_arrays(path, arrays)
 
 
@@ -169,21 +178,26 @@ def _cached(path: Path, key: str, images: Images, extractor: Extractor) -> Refer
     try:
         arrays = files.read_arrays(path)
         about = json.loads(str(arrays["about"]))
+        count = len(images.images)
+        stored = {
+            name: Gaussian.stored(arrays[f"{name}mean"], arrays[f"{name}covariance"], str(path), n=count)
+            for name in ("", "spatial ")
+            if f"{name}mean" in arrays
+        }
         reference = Reference(
             key=about["key"],
             facts=about["facts"],
-            features=arrays["features"],
+            within=Within(arrays["features"], arrays["radii"], arrays["kernel"]),
             logits=arrays["logits"],
-            gaussian=Gaussian.stored(arrays["mean"], arrays["covariance"], str(path), n=len(arrays["features"])),
-            radii=arrays["radii"],
+            gaussian=stored[""],
+            spatial=stored.get("spatial "),
             is_=about["is"],
             label_accuracy=about["label_accuracy"],
         )
     except (ArbenchError, KeyError, ValueError):
         return None
-    count = len(images.images)
     fits = reference.key == key and all(len(rows) == count for rows in (reference.features, reference.logits))
-    return reference if fits and reference.radii.shape == (count,) and _probed(reference, images, extractor) else None
+    return reference if fits and _probed(reference, images, extractor) else None
 
 
 def _probed(reference: Reference, images: Images, extractor: Extractor) -> bool:

@@ -1,43 +1,29 @@
 """``arbench score``: the figures of images that a method outside the registry made, against a reference.
 
-Inception features throughout. FID as everywhere here; sFID (Nash et al., arXiv 2103.03841) is the same distance on the
-first 7 channels of a layer that still has places, as guided-diffusion's evaluator takes it; IS on one split over all
-images; KID; precision and recall (3rd neighbour). No figure depends on the order of the images.
+Inception features throughout, figures and intervals as everywhere here. No figure depends on the order of the images.
 """
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from harness import files
 from harness.checkpoint import sha256
 from harness.errors import ArbenchError
-from harness.extractors_inception import InceptionExtractor
-from harness.metrics import (
-    KID_SUBSET,
-    Gaussian,
-    Moments,
-    checked,
-    frechet,
-    inception_score,
-    kid,
-    precision_recall,
-    too_small,
-)
+from harness.extractors_inception import INCEPTION, InceptionExtractor
+from harness.fidelity import Fidelity, Narrate
+from harness.metrics import Gaussian, Moments, inception_score, silent
+from harness.pairs import Within
 from harness.progress import Progress
+from harness.resampling import Resampling
 from harness.samples import Samples, open_samples
-
-SPATIAL_CHANNELS = 7
-ROWS = 1000
-"""Images whose spatial features are gathered before they join the moments: 8 MB."""
+from harness.store import flat
 
 
 @dataclass(frozen=True)
@@ -45,42 +31,35 @@ class Seen:
     """A set of images as Inception sees it.
 
     about: where it came from, in plain values; gaussian, spatial: moments of features [N, 2048] and of the flattened
-    places [N, 2023]; features: float32, None where a file keeps statistics alone; is_: its inception score.
+    places [N, 2023]; arrays: ``features``, ``logits`` and ``spatial``, float32, as far as they are kept; within:
+    the features among themselves, where a file has kept it; is_: the inception score.
     """
 
     about: Mapping[str, Any]
     gaussian: Gaussian
     spatial: Gaussian | None
-    features: NDArray[np.float32] | None
+    arrays: Mapping[str, NDArray[np.float32]]
     is_: float | None
+    within: Within | None = None
 
 
 def see(samples: Samples, extractor: InceptionExtractor, batch: int, advance: Callable[[int], None]) -> Seen:
     """All images through Inception, ``batch`` at a time; ``advance`` is told how many more are done.
     Raises ArbenchError where images are damaged, or are no more than one."""
-    features, logits, rows = [], [], []
-    moments: Moments | None = None
+    parts: dict[str, list[NDArray[np.float32]]] = {}
     content = hashlib.sha256()
-    with _places(extractor) as places:
-        for images in samples.batches(batch):
-            content.update(images.numpy().data)
-            found = extractor.features(images)
-            features.append(found["features"].cpu().numpy())
-            logits.append(found["logits"].cpu().numpy())
-            rows.append(places.pop())
-            if sum(map(len, rows)) >= ROWS:
-                moments = _merged(moments, rows)
-                rows = []
-            advance(len(images))
-    moments = _merged(moments, rows) if rows else moments
-    assert moments is not None
-    seen = np.concatenate(features)
+    for images in samples.batches(batch):
+        content.update(images.numpy().data)
+        for name, values in extractor.features(images).items():
+            parts.setdefault(name, []).append(values.cpu().numpy())
+        advance(len(images))
+    arrays = {name: np.concatenate(values) for name, values in parts.items()}
     return Seen(
         about={"path": str(samples.path), "images": samples.count, "sha256": content.hexdigest()},
-        gaussian=Moments.of(seen).gaussian(),
-        spatial=moments.gaussian(),
-        features=seen,
-        is_=inception_score(np.concatenate(logits)),
+        gaussian=Moments.of(arrays["features"]).gaussian(),
+        spatial=Moments.of(arrays["spatial"]).gaussian(),
+        arrays=arrays,
+        is_=inception_score(arrays["logits"]),
     )
 
 
@@ -92,27 +71,6 @@ def watched(path: Path, extractor: InceptionExtractor, batch: int) -> Seen:
         return see(samples, extractor, batch, lambda count: progress.advance(count, str(path.name)))
     finally:
         progress.close()
-
-
-def _merged(moments: Moments | None, rows: list[NDArray[np.float32]]) -> Moments:
-    more = Moments.of(np.concatenate(rows))
-    return more if moments is None else moments.merge(more)
-
-
-@contextmanager
-def _places(extractor: InceptionExtractor) -> Iterator[list[NDArray[np.float32]]]:
-    """While entered, a list to which every batch adds its spatial features [B, 17 * 17 * 7], in the order of stored
-    statistics: row, column, channel. They are what the 1x1 branch of the block that TensorFlow calls mixed_6 gives."""
-    found: list[NDArray[np.float32]] = []
-
-    def keep(module: object, inputs: object, out: Tensor) -> None:
-        found.append(out[:, :SPATIAL_CHANNELS].permute(0, 2, 3, 1).flatten(1).float().cpu().numpy())
-
-    hook = extractor.network.network.Mixed_6d.branch1x1.register_forward_hook(keep)  # type: ignore[union-attr]
-    try:
-        yield found
-    finally:
-        hook.remove()
 
 
 def reference(path: Path, extractor: InceptionExtractor, batch: int) -> Seen:
@@ -132,8 +90,9 @@ def reference(path: Path, extractor: InceptionExtractor, batch: int) -> Seen:
             about={**about, "path": str(path)},
             gaussian=Gaussian.stored(stored["mu"], stored["sigma"], str(path), about["images"]),
             spatial=Gaussian.stored(stored["mu_s"], stored["sigma_s"], str(path), about["images"]),
-            features=stored["features"],
+            arrays={"features": stored["features"]},
             is_=about["is"],
+            within=Within(stored["features"], stored["radii"], stored["kernel"]) if "radii" in stored else None,
         )
     images = watched(path, extractor, batch) if "images" in stored else None
     if "mu" not in stored:
@@ -145,7 +104,7 @@ def reference(path: Path, extractor: InceptionExtractor, batch: int) -> Seen:
         about={"path": str(path), "sha256": sha256(path), "statistics": "stored", **_count(images)},
         gaussian=Gaussian.stored(stored["mu"], stored["sigma"], str(path)),
         spatial=spatial,
-        features=images.features if images else None,
+        arrays=images.arrays if images else {},
         is_=images.is_ if images else None,
     )
 
@@ -171,49 +130,48 @@ def _weights(extractor: InceptionExtractor) -> Path:
 
 def write_reference(path: Path, seen: Seen, extractor: InceptionExtractor) -> None:
     """Keep a reference: statistics under guided-diffusion's names, features, and where they came from."""
-    assert seen.spatial is not None and seen.features is not None
+    assert seen.spatial is not None
     about = {**seen.about, "is": seen.is_, "weights": sha256(_weights(extractor))}
+    within = Within.of(seen.arrays["features"], "reference")
     arrays: dict[str, NDArray[Any]] = {
         "mu": seen.gaussian.mean,
         "sigma": seen.gaussian.covariance,
         "mu_s": seen.spatial.mean,
         "sigma_s": seen.spatial.covariance,
-        "features": seen.features,
+        "features": within.features,
+        "radii": within.radii,
+        "kernel": within.kernel,
         "about": np.array(json.dumps(about)),
     }
     files.write_arrays(path, arrays)
 
 
-def score(samples: Seen, against: Seen) -> dict[str, Any]:
-    """All figures as plain values; None for those that the reference has no images for. ``flags`` says in words what
-    weakens a figure."""
-    assert samples.features is not None
-    flags = []
-    for side, seen in (("samples", samples), ("reference", against)):
-        if fault := too_small(seen.gaussian):
-            flags.append(f"FID: {side}: {fault}")
-    found: dict[str, Any] = {"fid": frechet(samples.gaussian, against.gaussian), "sfid": None}
-    if samples.spatial is not None and against.spatial is not None:
-        found["sfid"] = frechet(samples.spatial, against.spatial)
-    found |= {"is": samples.is_, "kid": None, "kid_std": None, "precision": None, "recall": None}
-    if against.features is None:
-        flags.append("the reference holds statistics alone: no KID, no precision, no recall")
+def score(samples: Seen, against: Seen, narrate: Narrate = lambda what: silent) -> dict[str, Any]:
+    """All figures as plain values, with their intervals; those that the reference has no images for are left out.
+    ``flags`` says in words what weakens a figure. The classes of the images are not known: all are drawn alike."""
+    found = Fidelity(Resampling(np.zeros(samples.about["images"], np.int64)), narrate)
+    found.frechet(INCEPTION, samples.arrays["features"], against.gaussian)
+    if against.spatial is not None:
+        found.spatial_frechet(INCEPTION, samples.arrays["spatial"], against.spatial)
+    found.inception_score(samples.arrays["logits"])
+    if against.arrays:
+        told = narrate("reference among itself")
+        found.pairs(
+            samples.arrays["features"], against.within or Within.of(against.arrays["features"], "reference", told)
+        )
     else:
-        ours, theirs = checked(samples.features, "samples"), checked(against.features, "reference")
-        subset = min(KID_SUBSET, len(ours), len(theirs))
-        if subset < KID_SUBSET:
-            flags.append(f"KID: subsets of {subset} images instead of {KID_SUBSET}: its spread is no guide")
-        found["kid"], found["kid_std"] = kid(ours, theirs, subset)
-        found["precision"], found["recall"] = precision_recall(ours, theirs)
-    return {**found, "samples": dict(samples.about), "reference": dict(against.about), "flags": flags}
+        found.flags.append("the reference holds statistics alone: no KID, precision, recall, density or coverage")
+    return {**found.figures(), "samples": dict(samples.about), "reference": dict(against.about)}
 
 
 def in_words(found: Mapping[str, Any]) -> str:
     """The same for a terminal."""
-    names = {"fid": "FID", "sfid": "sFID", "is": "IS", "kid": "KID", "precision": "precision", "recall": "recall"}
-    lines = [
-        f"{found['samples']['images']} images of {found['samples']['path']} against {found['reference']['path']}",
-        *(f"{name:<10}{'-' if found[key] is None else format(found[key], '.5g'):>10}" for key, name in names.items()),
-        *(f"note: {flag}" for flag in found["flags"]),
-    ]
-    return "\n".join(lines)
+    values, intervals = flat(found), flat(found["intervals"])
+    titles = {"fid": "FID", "fid_infinity": "FID-infinity", "sfid": "sFID", "is": "IS", "kid": "KID"}
+    lines = [f"{found['samples']['images']} images of {found['samples']['path']} against {found['reference']['path']}"]
+    for name in (*titles, "precision", "recall", "density", "coverage"):
+        key = name if name in values else f"{name}.{INCEPTION}"
+        value, between = values.get(key), intervals.get(key)
+        said = f"  95 %: {between[0]:.5g} to {between[1]:.5g}" if between else ""
+        lines.append(f"{titles.get(name, name):<14}{'-' if value is None else format(value, '.5g'):>10}{said}")
+    return "\n".join([*lines, *(f"note: {flag}" for flag in found["flags"])])

@@ -15,9 +15,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
+from reports.certainty import ON, UNDECIDED
 from reports.frontier import frontier, staircase
 from reports.names import safe
-from reports.table import SPARSITY, Measure, figure, rank
+from reports.table import HIGH, LOW, SPARSITY, Measure, figure, rank
 
 INK, PALE, GRID, FLOOR = "#1b1f24", "#8b949e", "#e6e8eb", "#6e7781"
 WIDTH, HEIGHT = 5.4, 4.3  # inches: text stays readable where a phone shrinks it to 370 pixels
@@ -102,7 +103,8 @@ def tradeoff(
 
     A method's curve joins its best setting at each fixed number of steps; of a method without that knob, its own
     frontier. Other settings are small marks, and hollow where the method chooses its steps image by image. ``lines``:
-    label -> level of y, drawn across (the tokenizer's floor, the test set's own score).
+    label -> level of y, drawn across (the tokenizer's floor, the test set's own score). Column ``standing`` of the rows
+    says whether they are on the frontier (reports.certainty).
     """
     rows = settings[settings[x.name].notna() & settings[y.name].notna()]
     if rows.empty:
@@ -116,7 +118,7 @@ def tradeoff(
         _marks(ax, own.drop(index=curve), x.name, y.name, look, size=4.5, alpha=0.45)
         _marks(ax, own.loc[curve], x.name, y.name, look, size=6.5, alpha=1.0)
     reached = staircase(rows[x.name], rows[y.name], ends)
-    on = frontier(rows[x.name], rows[y.name], ends)
+    _bars(ax, rows, x.name, y.name, looks)
     ax.plot(*reached, color=PALE, lw=5, alpha=0.35, zorder=2, solid_joinstyle="round", solid_capstyle="round")
     _levels(ax, lines)
     _scale(ax, "x", rows[x.name])
@@ -125,10 +127,7 @@ def tradeoff(
         _whole_ticks(ax, rows.loc[_fixed(rows), "steps"])
     _label(ax, x, y)
     _legend(fig, [looks[name] for name in present(looks, rows)], frontier_line=True)
-    best = rows[on].groupby("method").size().sort_values(ascending=False)
-    caption = (
-        "On the frontier: " + ", ".join(f"{looks[str(name)].label} ({count})" for name, count in best.items()) + "."
-    )
+    caption = f"On the frontier at 95 %: {_counted(rows, ON, looks)}. Undecided: {_counted(rows, UNDECIDED, looks)}."
     return _save(fig, folder, f"{y.name}-{x.name}", f"{y.title} against {x.title}", f"{len(rows)} settings. {caption}")
 
 
@@ -231,6 +230,18 @@ def key(look: Style, folder: Path, name: str) -> str:
         file = f"mark-{safe(name)}.svg"
         fig.savefig(folder / file, transparent=True, metadata={"Date": None})
     return file
+
+
+def _counted(rows: pd.DataFrame, standing: str, looks: Mapping[str, Style]) -> str:
+    """Methods with how many of their settings have this standing."""
+    found = rows[rows["standing"] == standing].groupby("method").size().sort_values(ascending=False)
+    return ", ".join(f"{looks[str(name)].label} ({count})" for name, count in found.items()) or "none"
+
+
+def _bars(ax: Axes, rows: pd.DataFrame, x: str, y: str, looks: Mapping[str, Style]) -> None:
+    """The 95 % interval of y, a thin line at each point."""
+    for name, own in rows.groupby("method"):
+        ax.vlines(own[x], own[y + LOW], own[y + HIGH], color=looks[str(name)].colour, lw=0.8, alpha=0.6, zorder=3)
 
 
 def _axes() -> tuple[Figure, Axes]:

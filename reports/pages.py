@@ -5,6 +5,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,9 @@ import pandas as pd
 from harness import files
 from harness.errors import ArbenchError
 from harness.store import Record, Store
-from reports import figures, images, table
+from reports import figures, images, speedup, table
+from reports.certainty import ON, UNDECIDED, Certainty
 from reports.figures import Drawn, Style
-from reports.frontier import frontier
 from reports.protocol import machine_words, protocol
 from reports.table import Measure
 
@@ -24,14 +25,15 @@ TEMPLATES = Path(__file__).parent / "templates"
 COSTS = ("steps", "gflops", "latency", "throughput")
 SCORES = ("fid", "is")
 SMALL = ("gmacs", "latency_tokens", "latency_decoder")  # printed small in the cell of what they belong to
+DETAIL = ("sfid", "density", "coverage")  # in the table of all trials alone
 FLOOR = "test images, encoded and decoded (rFID)"
 LOG_SHOWN = 4000  # characters of a failed trial's log; its end says what happened
 
 
 @dataclass(frozen=True)
 class Row:
-    """A table row. method: its name, "" for a reference row; cells: printed figures by measure; best: measures in which
-    no other row is better; ``href``: where its trial is on the page."""
+    """A table row. method: its name, "" for a reference row; cells, between: printed figures and their intervals, by
+    measure; best: measures in which no other row is better; ``href``: where its trial is on the page."""
 
     method: str
     title: str
@@ -45,6 +47,7 @@ class Row:
     frontier: str = ""
     failure: str = ""
     noisy: bool = False
+    between: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,11 @@ class _Site:
     tuned: pd.DataFrame
     looks: Mapping[str, Style]
     notes: list[str] = field(default_factory=list)
+
+    @cached_property
+    def certainty(self) -> Certainty:
+        """Replicates of all figures."""
+        return Certainty(self.store, {record["key"]: record for record in self.records}, self.fid)
 
     @property
     def measures(self) -> dict[str, Measure]:
@@ -97,7 +105,7 @@ def _read(folder: Path) -> _Site:
     if not records:
         raise ArbenchError(f"{folder} holds no records (arbench run SWEEP --store {folder} makes them)")
     fid = table.extractor(records)
-    rows = table.tidy(records, fid)
+    rows = speedup.added(table.tidy(records, fid), records)
     main, aside = table.comparable(rows)
     settings = table.over_seeds(main)
     facts = files.read_json(folder / "reference.json") or {}
@@ -155,7 +163,8 @@ def _write(site: _Site, out: Path) -> Path:
         "head": _head(site),
         "notes": site.notes,
         "marks": marks,
-        "measures": [m for m in table.named(site.fid) if m.name not in SMALL],
+        "measures": [m for m in table.named(site.fid) if m.name not in SMALL + DETAIL],
+        "all_measures": [m for m in table.named(site.fid) if m.name not in SMALL],
         "leaderboard": [*_ranked(site, board), *_references(site)],
         "tradeoffs": _tradeoffs(site, shown, board, out / "figures"),
         "sparsities": _sparsities(site, out / "figures"),
@@ -204,6 +213,10 @@ def _cells(site: _Site, row: Mapping[str, Any]) -> dict[str, str]:
     return cells
 
 
+def _between(site: _Site, row: Mapping[str, Any]) -> dict[str, str]:
+    return {name: table.between(row, measure) for name, measure in site.measures.items()}
+
+
 def _ranked(site: _Site, board: pd.DataFrame) -> list[Row]:
     best: dict[int, set[str]] = {}
     for name, measure in site.measures.items():
@@ -214,7 +227,7 @@ def _ranked(site: _Site, board: pd.DataFrame) -> list[Row]:
     ranked = [
         Row(
             row["method"], row["title"], row["settings"], _cells(site, row), frozenset(best.get(index, ())),
-            href=f"#trial-{row['key'][:12]}", noisy=bool(row["noisy"]), seed=_seeds(row),
+            href=f"#trial-{row['key'][:12]}", noisy=bool(row["noisy"]), seed=_seeds(row), between=_between(site, row),
         )
         for index, row in enumerate(table.dicts(board))
     ]  # fmt: skip
@@ -258,7 +271,14 @@ def _levels(site: _Site, score: str) -> dict[str, float]:
 def _tradeoffs(site: _Site, shown: pd.DataFrame, board: pd.DataFrame, folder: Path) -> list[Drawn]:
     measures = site.measures
     drawn = [
-        figures.tradeoff(shown, measures[cost], measures[score], site.looks, _levels(site, score), folder)
+        figures.tradeoff(
+            shown.assign(standing=site.certainty.standing(shown, measures[cost], measures[score])),
+            measures[cost],
+            measures[score],
+            site.looks,
+            _levels(site, score),
+            folder,
+        )
         for cost in COSTS
         for score in SCORES
     ]
@@ -341,9 +361,11 @@ def _trials(site: _Site, shown: pd.DataFrame) -> list[Row]:
     badges: dict[tuple[str, str], list[str]] = {}
     words = {"steps": "steps", "gflops": "FLOPs", "latency": "latency", "throughput": "throughput"}
     for cost in COSTS:
-        on = frontier(shown[cost], shown["fid"], (site.measures[cost].better or "low", "low"))
-        for row in table.dicts(shown[on]):
-            badges.setdefault((row["method"], row["settings"]), []).append(words[cost])
+        standing = site.certainty.standing(shown, site.measures[cost], site.measures["fid"])
+        for row, place in zip(table.dicts(shown), standing, strict=True):
+            if place in (ON, UNDECIDED):
+                badge = words[cost] if place == ON else f"{words[cost]} ({UNDECIDED})"
+                badges.setdefault((row["method"], row["settings"]), []).append(badge)
     compared = set(site.main["key"])
     found = []
     for row in table.dicts(site.rows):
@@ -353,7 +375,8 @@ def _trials(site: _Site, shown: pd.DataFrame) -> list[Row]:
             Row(
                 row["method"], row["title"], row["settings"], _cells(site, row) if done else {},
                 anchor=f"trial-{row['key'][:12]}", seed=str(row["seed"]), images=f"{row['images']:,}", frontier=badge,
-                noisy=bool(row["noisy"]), failure="" if done else f"failed in {row['stage'] or 'an unknown stage'}",
+                noisy=bool(row["noisy"]), between=_between(site, row),
+                failure="" if done else f"failed in {row['stage'] or 'an unknown stage'}",
             )
         )  # fmt: skip
     return found

@@ -36,10 +36,14 @@ MEASURES = (
     Measure("steps", "Steps", "sequential network evaluations really taken, mean over images", digits=3),
     Measure("params", "Params (M)", "parameters of the network, without the tokenizer", places=2),
     Measure("fid", "FID", "Fréchet distance to the reference images", "low"),
+    Measure("fid_infinity", "FID∞", "FID extrapolated to infinitely many images, same features", "low"),
+    Measure("sfid", "sFID", "Fréchet distance on features that still have places", "low"),
     Measure("is", "IS", "Inception Score with the same extractor", "high", places=2),
     Measure("kid", "KID ×10³", "kernel distance to the reference images", "low"),
     Measure("precision", "Precision", "share of generated images near the reference", "high", places=3),
     Measure("recall", "Recall", "share of reference images near the generated", "high", places=3),
+    Measure("density", "Density", "how many reference balls hold a generated image, of 5 expected", "high", places=3),
+    Measure("coverage", "Coverage", "share of reference images with a generated one in their ball", "high", places=3),
     Measure("label_accuracy", "Label acc. (%)", "images that the extractor puts in the asked class", "high", places=1),
     Measure("gmacs", "GMACs / image", "multiply-adds an image, decoder included", "low"),
     Measure("gflops", "GFLOPs / image", "2 × GMACs, which stand below in small", "low"),
@@ -47,8 +51,15 @@ MEASURES = (
     Measure("latency_tokens", "of it tokens", "part of the latency that makes tokens"),
     Measure("latency_decoder", "of it decoder", "part of the latency that decodes them"),
     Measure("throughput", "Images / s b64", "images a second at batch 64: tokens and decoder", "high"),
+    Measure("flops_saved", "FLOPs saved (%)", "of the family's dense method at its best setting", "high", places=0),
+    Measure("saved_b1", "Time saved b1 (%)", "what that became in time, at batch 1, round by round", "high", places=0),
+    Measure("saved_b64", "Time saved b64 (%)", "the same at batch 64", "high", places=0),
     Measure("memory", "Peak memory (MB)", "of the process", "low", places=0),
 )
+
+
+LOW, HIGH = ":low", ":high"
+"""After a measure's name: the columns of its 95 % interval."""
 
 
 def named(extractor: str) -> tuple[Measure, ...]:
@@ -72,6 +83,12 @@ def figure(value: Any, digits: int = 3, places: int | None = None) -> str:
     return f"{value:,.{places}f}"
 
 
+def between(row: Mapping[str, Any], measure: Measure) -> str:
+    """The measure's 95 % interval as printed, in a row; empty if it has none."""
+    ends = [row.get(measure.name + end) for end in (LOW, HIGH)]
+    return "" if any(end is None or not math.isfinite(end) for end in ends) else " – ".join(map(measure.text, ends))
+
+
 def extractor(records: Iterable[Record]) -> str:
     """The extractor whose FID the report leads with: the one that most records were scored with."""
     names = pd.Series([str(r["quality"]["extractor"]) for r in records if r.get("quality")], dtype="object")
@@ -84,8 +101,8 @@ def tidy(records: Iterable[Record], fid: str) -> pd.DataFrame:
     rows = pd.DataFrame([_row(record, fid) for record in records])
     if rows.empty:
         raise ValueError("no records")
-    for name in (m.name for m in MEASURES):
-        rows[name] = pd.to_numeric(rows[name], errors="coerce").astype(float)
+    for name in (m.name + end for m in MEASURES for end in ("", LOW, HIGH)):
+        rows[name] = pd.to_numeric(rows.get(name, pd.Series(index=rows.index)), errors="coerce").astype(float)
     knobs = sorted(name for name in rows.columns if name.startswith("knob:"))
     order = [rows["method"].map(rank), *(rows[name].map(_sortable) for name in knobs), rows["cfg"], rows["seed"]]
     keys = pd.concat([pd.Series(part.to_numpy(), index=rows.index) for part in order], axis=1)
@@ -123,6 +140,7 @@ def _row(record: Record, fid: str) -> dict[str, Any]:
     latency, throughput = timing.get("latency") or {}, timing.get("throughput") or {}
     generate, provenance = record.get("generate") or {}, record.get("provenance") or {}
     scores = quality.get("fid") or {}
+    intervals = quality.get("intervals") or {}
     knobs, sampling = knob_words(trial["knobs"]), sampling_words(trial["sampling"])
     row = {
         "name": record["name"],
@@ -145,11 +163,15 @@ def _row(record: Record, fid: str) -> dict[str, Any]:
         "steps": generate.get("steps_mean"),
         "params": _times((record.get("parameters") or {}).get("network"), 1e-6),
         "fid": scores.get(fid),
+        "fid_infinity": (quality.get("fid_infinity") or {}).get(fid),
+        "sfid": (quality.get("sfid") or {}).get(fid),
         "is": quality.get("is"),
-        "kid": _times(quality.get("kid"), 1e3),
+        "kid": _times(quality.get("kid"), SCALES["kid"]),
         "precision": quality.get("precision"),
         "recall": quality.get("recall"),
-        "label_accuracy": _times(quality.get("label_accuracy"), 100),
+        "density": quality.get("density"),
+        "coverage": quality.get("coverage"),
+        "label_accuracy": _times(quality.get("label_accuracy"), SCALES["label_accuracy"]),
         "gmacs": _times(flops.get("macs"), 1e-9),
         "gflops": _times(flops.get("flops"), 1e-9),
         "latency": _times(latency.get("total_s"), 1e3),
@@ -163,7 +185,18 @@ def _row(record: Record, fid: str) -> dict[str, Any]:
         "log": failure.get("log") or "",
     }
     row |= {f"knob:{name}": value for name, value in trial["knobs"].items()}
+    row |= _ends("latency", latency.get("interval"), 1e3) | _ends("throughput", throughput.get("images_per_s_interval"))
+    for name, found in intervals.items():
+        row |= _ends(name, found.get(fid) if isinstance(found, Mapping) else found, SCALES.get(name, 1.0))
     return row | {f"FID ({name})": value for name, value in scores.items() if name != fid}
+
+
+SCALES = {"kid": 1e3, "label_accuracy": 100.0}
+"""From a record's figure to the report's unit."""
+
+
+def _ends(name: str, interval: Any, scale: float = 1.0) -> dict[str, float]:
+    return dict(zip((name + LOW, name + HIGH), (scale * end for end in interval), strict=True)) if interval else {}
 
 
 def _times(value: Any, factor: float) -> float | None:
@@ -195,14 +228,21 @@ def dicts(rows: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row a setting: means over its seeds, ``seeds`` counting them; other columns from the lowest seed."""
+    """One row a setting: means over its seeds, ``seeds`` counting them, ``keys`` their records' keys; other columns
+    from the lowest seed."""
     by = ["method", "settings"]
     rows = rows.sort_values("seed", kind="stable")
     groups = rows.groupby(by, sort=False)
     first = rows.drop_duplicates(by).copy()  # in the order of the groups
     for name in [m.name for m in MEASURES] + ["steps_std"]:
         first[name] = groups[name].mean().to_numpy()
+    for measure in MEASURES:
+        for end in (LOW, HIGH):  # seeds are independent: their mean is as sure as the square root of their number
+            off = (rows[measure.name + end] - rows[measure.name]).pow(2).groupby([rows[key] for key in by], sort=False)
+            mean = off.sum(min_count=1).pow(0.5).to_numpy() / groups.size().to_numpy()
+            first[measure.name + end] = first[measure.name] + (mean if end == HIGH else -mean)
     first["seeds"] = groups.size().to_numpy()
+    first["keys"] = groups["key"].agg(tuple).to_numpy()
     order = first["method"].map(rank).sort_values(kind="stable").index
     return first.loc[order].reset_index(drop=True)
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness import files
-from harness.store import Store
+from harness.store import REPLICATES, Store
 
 IMAGES = 5000
 STEPS = (4, 7, 13, 25, 49)
@@ -112,7 +112,16 @@ def _record(method: str, knobs: Record, cfg: float, made: dict[str, float]) -> R
             "fid": {"fmnist-cnn": fid},
             "is": 9.2 - fid / 40,
             "kid": fid / 9000,
-            "kid_std": fid / 60000,
+            "fid_infinity": {"fmnist-cnn": fid - 0.1},
+            "sfid": {"fmnist-cnn": 2 * fid},
+            "density": 0.9 - fid / 300,
+            "coverage": 0.8 - fid / 200,
+            "intervals": {
+                "fid": {"fmnist-cnn": [0.98 * fid, 1.02 * fid]},
+                "fid_infinity": {"fmnist-cnn": [0.98 * fid - 0.1, 1.02 * fid - 0.1]},
+                "is": [9.1 - fid / 40, 9.3 - fid / 40],
+                "kid": [fid / 9500, fid / 8500],
+            },
             "precision": 0.86 - fid / 300,
             "recall": 0.71 - fid / 200,
             "label_accuracy": 0.95 - fid / 500,
@@ -141,7 +150,7 @@ def _record(method: str, knobs: Record, cfg: float, made: dict[str, float]) -> R
             "peak_memory_mb": 412 + 3 * steps,
             "threads": 2,
             "device": "cpu",
-            "load_average": [0.4, 1.9],
+            "conditions": [{"load": 0.4}, {"load": 1.9}],
             "protocol": {"latency_batch": 1, "throughput_batch": 64, "warmup": 1, "min_rounds": 6, "max_rounds": 30},
             "session": "1764000000.000000-77",
         },
@@ -189,6 +198,14 @@ def reference() -> Record:
     }
 
 
+def arrays(record: Record) -> dict[str, NDArray[Any]]:
+    """Thumbnails, labels, and replicates of FID that scatter by 1 %, each setting's on its own."""
+    fid = record["quality"]["fid"]["fmnist-cnn"]
+    off = np.random.default_rng(int(record["key"][:8], 16)).standard_normal(1000)
+    replicates = {REPLICATES + "fid.fmnist-cnn": (fid * (1 + 0.01 * off)).astype(np.float32)}
+    return {"thumbnails": thumbnails(record), "labels": np.arange(IMAGES) % 10, **replicates}
+
+
 def thumbnails(record: Record) -> NDArray[np.uint8]:
     """uint8 [40, 1, 28, 28]: a blob a class, grainier with a worse FID."""
     rng = np.random.default_rng(7)
@@ -203,6 +220,6 @@ def write(folder: Path, made: list[Record] | None = None, facts: Record | None =
     store = Store(folder)
     store.prepare()
     for record in records() if made is None else made:
-        store.write(record, {"thumbnails": thumbnails(record)} if record["status"] == "done" else None)
+        store.write(record, arrays(record) if record["status"] == "done" else None)
     files.write_json(folder / "reference.json", reference() if facts is None else facts)
     return folder

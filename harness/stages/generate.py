@@ -87,9 +87,9 @@ def _cut(images: int, present: Iterable[tuple[int, int, Path]], batch: int) -> I
 def shard(method: Method, extractors: Sequence[Extractor], trial: Trial, indices: range) -> Arrays:
     """Sample, decode and look at the images of a range of indices.
 
-    Returns ``features`` float32 [n, D] and ``logits`` float32 [n, classes] of the first extractor, ``features NAME`` of
-    each other, ``steps`` and ``labels`` int64 [n], ``thumbnails`` uint8 [up to n, C, H, W] (images below THUMBNAILS),
-    ``seconds`` of sampling and decoding.
+    Returns what the first extractor sees (``features`` float32 [n, D], ``logits`` float32 [n, classes], ``spatial``
+    float32 [n, S] if it has that), of each other ``features NAME`` and so on, ``steps`` and ``labels`` int64 [n],
+    ``thumbnails`` uint8 [up to n, C, H, W] (images below THUMBNAILS), ``seconds`` of sampling and decoding.
     """
     started = time.perf_counter()
     labels = torch.tensor([index % method.preset.classes for index in indices])
@@ -98,17 +98,24 @@ def shard(method: Method, extractors: Sequence[Extractor], trial: Trial, indices
         generated = method.sample(labels, noise, trial.knobs, trial.sampling)
         images = to_uint8(method.decode(generated.tokens))
         seconds = time.perf_counter() - started
-        first, *others = extractors
-        seen = first.features(images)
+        seen = {
+            f"{name} {one.name}" if place else name: values.numpy()
+            for place, one in enumerate(extractors)
+            for name, values in one.features(images).items()
+        }
     return {
-        "features": seen["features"].numpy(),
-        "logits": seen["logits"].numpy(),
-        **{f"features {other.name}": other.features(images)["features"].numpy() for other in others},
+        **seen,
         "steps": generated.steps.numpy().astype(np.int64),
         "labels": labels.numpy(),
         "thumbnails": images[: max(0, THUMBNAILS - indices.start)].numpy(),
         "seconds": np.array(seconds),
     }
+
+
+def seen_by(arrays: Arrays, extractor: str = "") -> Arrays:
+    """What an extractor saw in the images of ``Shards.merge``: the first one, or one of the others by its name."""
+    names = {name: f"{name} {extractor}".strip() for name in ("features", "logits", "spatial")}
+    return {name: arrays[kept] for name, kept in names.items() if kept in arrays}
 
 
 def to_uint8(images: Tensor) -> Tensor:

@@ -1,65 +1,74 @@
 """Stage 2: how close a trial's images are to the reference. Needs features only, no image and no device."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import ArbenchError
-from harness.metrics import KID_SUBSET, Moments, frechet, inception_score, kid, precision_recall, too_small
-from harness.reference import Reference, label_accuracy
+from harness.fidelity import Fidelity
+from harness.pairs import FAR
+from harness.reference import Reference
+from harness.resampling import Resampling
 
-METRIC_VERSION = 1
+METRIC_VERSION = 2
 """Part of every key: to be raised when a figure changes for the same features."""
 
-Features = NDArray[np.floating[Any]]
+Seen = Mapping[str, NDArray[np.floating[Any]]]
+"""What an extractor sees in a trial's images, float32 or float64: ``features`` [N, D], ``logits`` [N, classes],
+``spatial`` [N, S] if it has such."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """figures: the ``quality`` part of a record; replicates: float32 [REPLICATES] each, by the figure's dotted name."""
+
+    figures: dict[str, Any]
+    replicates: dict[str, NDArray[np.float32]]
 
 
 def measure(
-    features: Features,
-    logits: Features,
+    seen: Seen,
     labels: NDArray[np.integer[Any]],
     reference: Reference,
-    others: Sequence[tuple[Features, Reference]] = (),
-) -> dict[str, Any]:
-    """The ``quality`` part of a record: plain values.
+    others: Sequence[tuple[Seen, Reference]] = (),
+) -> Measured:
+    """The figures of a trial, as plain values, and their replicates.
 
-    features [N, D], logits [N, classes]: float32 or float64, as ``reference``'s extractor gives them; labels: integers
-    [N], the classes asked for; others: features of the same images by other extractors, for their FID beside.
-    ``flags`` says in words what weakens a figure, such as too few images. ``label_accuracy`` is None where the
+    labels: integers [N], the classes asked for; others: what other extractors see in the same images, for their FID
+    beside. FID (``fid``), FID-infinity and sFID are by extractor. ``intervals`` has the 95 % interval of each figure
+    that has one, under the figure's name: what other images of this method would have given; the reference is taken as
+    it is. ``flags`` says in words what weakens a figure, such as too few images. ``label_accuracy`` is None where the
     extractor has other classes than the labels.
 
-    Raises ArbenchError for fewer than 4 images, and for features that are not finite or not this extractor's.
+    Raises ArbenchError for fewer than 6 images, and for features that are not finite or not this extractor's.
     """
-    if not len(features) == len(logits) == len(labels):
-        raise ArbenchError(f"{len(features)} features, {len(logits)} logits, {len(labels)} labels: not one set")
-    if len(features) < 4:
-        raise ArbenchError(f"quality takes 4 images or more, there are {len(features)}")
-    fid, flags = {}, []
-    for seen, against in ((features, reference), *others):
-        if len(seen) != len(features):
-            raise ArbenchError(f"{len(seen)} rows of features ({against.extractor}) for {len(features)} images")
-        gaussian = Moments.of(seen).gaussian()
-        fid[against.extractor] = frechet(gaussian, against.gaussian)
-        for side, one in (("samples", gaussian), ("reference", against.gaussian)):
-            if fault := too_small(one):
-                flags.append(f"FID ({against.extractor}): {side}: {fault}")
-    subset = min(KID_SUBSET, len(features), len(reference.features))
-    if subset < KID_SUBSET:
-        flags.append(f"KID: subsets of {subset} images instead of {KID_SUBSET}: its spread is no guide")
-    distance, spread = kid(features, reference.features, subset)
-    precision, recall = precision_recall(features, reference.features, reference.radii)
-    return {
-        "fid": fid,
-        "is": inception_score(logits),
-        "kid": distance,
-        "kid_std": spread,
-        "precision": precision,
-        "recall": recall,
-        "label_accuracy": None if reference.label_accuracy is None else label_accuracy(logits, labels),
+    if any(len(rows) != len(labels) for rows in seen.values()):
+        counts = ", ".join(f"{len(rows)} {name}" for name, rows in seen.items())
+        raise ArbenchError(f"{counts}, {len(labels)} labels: not one set")
+    if len(labels) <= FAR:
+        raise ArbenchError(f"quality takes {FAR + 1} images or more, there are {len(labels)}")
+    found = Fidelity(Resampling(labels))
+    for one, against in ((seen, reference), *others):
+        if len(one["features"]) != len(labels):
+            raise ArbenchError(
+                f"{len(one['features'])} rows of features ({against.extractor}) for {len(labels)} images"
+            )
+        found.frechet(against.extractor, one["features"], against.gaussian)
+        if against.spatial is not None:
+            found.spatial_frechet(against.extractor, one["spatial"], against.spatial)
+    found.inception_score(seen["logits"])
+    found.pairs(seen["features"], reference.within)
+    if reference.label_accuracy is not None:
+        right = seen["logits"].argmax(axis=1) == labels
+        found.add("label_accuracy", float(right.mean()), found.draws.means(right))
+    figures = {
+        "label_accuracy": None,
+        **found.figures(),
         "extractor": reference.extractor,
         "reference": reference.about(),
-        "flags": flags,
         "version": METRIC_VERSION,
     }
+    return Measured(figures, {name: values.astype(np.float32) for name, values in found.replicates.items()})

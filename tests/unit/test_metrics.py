@@ -10,12 +10,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch_fidelity.metric_fid import fid_featuresdict_to_statistics, fid_statistics_to_metric
 from torch_fidelity.metric_isc import isc_featuresdict_to_metric
-from torch_fidelity.metric_kid import kid_featuresdict_to_metric
-from torch_fidelity.metric_prc import prc_featuresdict_to_metric
 
 from harness import metrics
 from harness.errors import ArbenchError
 from harness.metrics import Gaussian, Moments, Posteriors
+from harness.pairs import Within, compare
 
 Matrix = NDArray[np.float32]
 
@@ -80,13 +79,8 @@ def test_float32_and_float64_of_the_same_features_give_one_fid() -> None:
 
 def test_a_reference_of_another_width_is_refused() -> None:
     one, other = features(0, 300, 16), features(1, 300, 12)
-    for call in (
-        lambda: fid(one, other),
-        lambda: metrics.kid(one, other, 100),
-        lambda: metrics.precision_recall(one, other),
-    ):
-        with pytest.raises(ArbenchError, match="16 dimensions, the reference 12"):
-            call()
+    with pytest.raises(ArbenchError, match="16 dimensions, the reference 12"):
+        fid(one, other)
 
 
 @pytest.mark.parametrize(
@@ -160,12 +154,8 @@ def test_posteriors_of_shards_merge() -> None:
 
 
 def every_figure(sample: Matrix, logits: Matrix, reference: Matrix) -> list[float]:
-    return [
-        fid(sample, reference),
-        metrics.inception_score(logits),
-        *metrics.kid(sample, reference, 200),
-        *metrics.precision_recall(sample, reference),
-    ]
+    between = compare(Within.of(sample), Within.of(reference))
+    return [fid(sample, reference), metrics.inception_score(logits), *between.figures.values()]
 
 
 def test_no_metric_depends_on_the_order_of_the_images() -> None:
@@ -176,80 +166,3 @@ def test_no_metric_depends_on_the_order_of_the_images() -> None:
     by_class = logits.argmax(1).argsort()
     for order in (shuffled, by_class):
         assert every_figure(sample[order], logits[order], reference) == pytest.approx(expected, rel=1e-9)
-
-
-def test_kid_equals_torch_fidelitys_on_the_same_order_and_seed() -> None:
-    sample, reference = features(0, 400), features(1, 500)
-    mean, spread = metrics.kid(sample, reference, 200)
-    ordered = [metrics._ordered(array) for array in (sample, reference)]
-    expected = kid_featuresdict_to_metric(
-        {"f": ordered[0]}, {"f": ordered[1]}, "f", kid_subset_size=200, rng_seed=2020, verbose=False
-    )
-    assert mean == expected["kernel_inception_distance_mean"]
-    assert spread == expected["kernel_inception_distance_std"]
-    assert {tuple(row) for row in ordered[0].numpy()} == {tuple(row) for row in sample}
-
-
-def test_kid_agrees_with_the_unbiased_estimate_over_all_pairs() -> None:
-    sample, reference = features(0, 1500).astype(np.float64), features(1, 1500, scale=1.5).astype(np.float64)
-
-    def kernel(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
-        return (one @ other.T / one.shape[1] + 1) ** 3
-
-    inside = [(k.sum() - np.trace(k)) / (1500 * 1499) for k in (kernel(sample, sample), kernel(reference, reference))]
-    all_pairs = sum(inside) - 2 * kernel(sample, reference).mean()
-    mean, spread = metrics.kid(sample, reference)
-    assert mean == pytest.approx(all_pairs, abs=4 * spread / 10)
-
-
-def test_kid_under_its_subset_size_says_so() -> None:
-    with pytest.raises(ArbenchError, match="subsets of 1000 images cannot be drawn from 999 samples"):
-        metrics.kid(features(0, 999), features(1, 1000))
-    with pytest.raises(ArbenchError, match="cannot be drawn from 900 reference"):
-        metrics.kid(features(0, 1000), features(1, 900))
-
-
-@pytest.mark.parametrize("tile", [(512, 2048), (64, 100), (1000, 3)])
-def test_precision_and_recall_equal_torch_fidelitys_whatever_the_blocks(
-    tile: tuple[int, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(metrics, "_ROWS", tile[0])
-    monkeypatch.setattr(metrics, "_COLUMNS", tile[1])
-    sample, reference = features(0, 400, scale=0.9), features(1, 500)
-    expected = prc_featuresdict_to_metric(
-        theirs(sample.astype(np.float64)), theirs(reference.astype(np.float64)), "f", save_cpu_ram=False, verbose=False
-    )
-    precision, recall = metrics.precision_recall(sample, reference)
-    assert 0.1 < recall < precision < 0.99  # the test would prove little at 0 or 1
-    assert precision == pytest.approx(expected["precision"], abs=1e-6)
-    assert recall == pytest.approx(expected["recall"], abs=1e-6)
-
-
-def test_precision_falls_with_stray_samples_and_recall_with_lost_modes() -> None:
-    rng = np.random.default_rng(0)
-    reference = np.concatenate([rng.standard_normal((200, 4)), rng.standard_normal((200, 4)) + 50])
-    one_mode = rng.standard_normal((200, 4))
-    stray = np.concatenate([rng.standard_normal((100, 4)), rng.standard_normal((100, 4)) - 50])
-    precision, recall = metrics.precision_recall(one_mode, reference)
-    assert precision > 0.9
-    assert 0.4 < recall <= 0.5
-    precision, recall = metrics.precision_recall(stray, reference)
-    assert 0.4 < precision <= 0.5
-
-
-def test_a_set_of_copies_covers_itself() -> None:
-    copies = np.repeat(features(0, 5), 8, axis=0)  # every radius is zero
-    assert metrics.precision_recall(copies, copies) == (1.0, 1.0)
-
-
-def test_radii_that_were_kept_give_the_same_figures() -> None:
-    sample, reference = features(0, 200), features(1, 300)
-    kept = metrics.radii(reference)
-    assert metrics.precision_recall(sample, reference, kept) == metrics.precision_recall(sample, reference)
-    with pytest.raises(ArbenchError, match=r"reference: 300 images, but radii \(299,\)"):
-        metrics.precision_recall(sample, reference, kept[1:])
-
-
-def test_precision_and_recall_need_more_than_three_images() -> None:
-    with pytest.raises(ArbenchError, match="more than 3 images a side, there are 3"):
-        metrics.precision_recall(features(0, 3), features(1, 50))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from harness import files
 from harness.data import Images
 from harness.errors import ArbenchError
-from harness.metrics import inception_score
+from harness.metrics import Moments, frechet, inception_score
 from harness.reference import Reference, reference_for
 from harness.stages import quality
 
@@ -49,7 +49,8 @@ def same(one: Reference, other: Reference) -> bool:
         one.about() == other.about()
         and np.array_equal(one.features, other.features)
         and np.array_equal(one.logits, other.logits)
-        and np.array_equal(one.radii, other.radii)
+        and np.array_equal(one.within.radii, other.within.radii)
+        and np.array_equal(one.within.kernel, other.within.kernel)
         and np.array_equal(one.gaussian.covariance, other.gaussian.covariance)
     )
 
@@ -150,23 +151,31 @@ def test_the_references_own_scores_are_told(tmp_path: Path) -> None:
 
 
 def measured(sample: Images, reference: Reference, extractor: TinyExtractor, **options: Any) -> dict[str, Any]:
-    seen = extractor.features(sample.images)
-    features, logits = seen["features"].numpy(), seen["logits"].numpy()
-    return quality.measure(features, logits, sample.labels.numpy(), reference, **options)
+    return quality.measure(seen_by(extractor, sample), sample.labels.numpy(), reference, **options).figures
+
+
+def seen_by(extractor: TinyExtractor, sample: Images) -> dict[str, Any]:
+    return {name: values.numpy() for name, values in extractor.features(sample.images).items()}
 
 
 def test_the_quality_part_is_plain_and_complete(tmp_path: Path) -> None:
     extractor, second = TinyExtractor(), TinyExtractor(1, "second")
     reference, other = (reference_for(pictures(0), one, tmp_path) for one in (extractor, second))
     sample = pictures(1)
-    beside = [(second.features(sample.images)["features"].numpy(), other)]
+    beside = [(seen_by(second, sample), other)]
     found = measured(sample, reference, extractor, others=beside)
     assert set(found["fid"]) == {"tiny", "second"}
     assert found["fid"]["second"] == measured(sample, other, second)["fid"]["second"]
     darker = measured(sample._replace(images=sample.images // 2), reference, extractor)
     assert 0 <= found["fid"]["tiny"] < 0.1 * darker["fid"]["tiny"]  # same distribution against another
     assert found["kid"] < 0.1 * darker["kid"]
-    assert abs(found["kid"]) < 5 * found["kid_std"]
+    low, high = found["intervals"]["kid"]
+    assert low < 0 < high
+    for name in ("is", "precision", "recall", "density", "coverage", "label_accuracy"):
+        low, high = found["intervals"][name]
+        assert low <= found[name] <= high
+    assert set(found["intervals"]["fid"]) == set(found["intervals"]["fid_infinity"]) == {"tiny", "second"}
+    assert found["fid_infinity"]["tiny"] < found["fid"]["tiny"]
     assert 0.8 < found["precision"] <= 1
     assert 0.8 < found["recall"] <= 1
     assert found["label_accuracy"] == pytest.approx(0.25, abs=0.06)
@@ -193,9 +202,31 @@ def test_too_few_images_are_flagged_and_far_too_few_refused(tmp_path: Path) -> N
     reference = reference_for(pictures(0), extractor, tmp_path)
     flags = measured(pictures(1, 8), reference, extractor)["flags"]
     assert any(flag.startswith("FID (tiny): samples: 8 images for 8 dimensions") for flag in flags)
-    assert any(flag.startswith("KID: subsets of 8 images instead of 1000") for flag in flags)
-    with pytest.raises(ArbenchError, match="4 images or more, there are 3"):
-        measured(pictures(1, 3), reference, extractor)
+    with pytest.raises(ArbenchError, match="6 images or more, there are 5"):
+        measured(pictures(1, 5), reference, extractor)
+
+
+def test_replicates_are_kept_for_every_figure_that_has_an_interval(tmp_path: Path) -> None:
+    extractor = TinyExtractor()
+    reference = reference_for(pictures(0), extractor, tmp_path)
+    found = quality.measure(seen_by(extractor, pictures(1)), pictures(1).labels.numpy(), reference)
+    assert set(found.replicates) == {"fid.tiny", *found.figures["intervals"]} - {"fid", "fid_infinity"}
+    assert all(values.shape == (1000,) for values in found.replicates.values())
+
+
+def test_features_that_have_places_give_sfid(tmp_path: Path) -> None:
+    class Spatial(TinyExtractor):
+        def features(self, images: Tensor) -> dict[str, Tensor]:
+            return {**super().features(images), "spatial": images.flatten(1)[:, :5].float()}
+
+    reference = reference_for(pictures(0), Spatial(), tmp_path)
+    assert reference_for(pictures(0), Spatial(), tmp_path).spatial is not None  # from the cache
+    sample = pictures(1)
+    found = measured(sample, reference, Spatial())
+    gaussians = [Moments.of(one.images.flatten(1)[:, :5].double()).gaussian() for one in (sample, pictures(0))]
+    assert found["sfid"]["tiny"] == pytest.approx(frechet(*gaussians), rel=1e-9)
+    low, high = found["intervals"]["sfid"]["tiny"]
+    assert low < found["sfid"]["tiny"] < high
 
 
 def test_an_extractor_with_classes_of_its_own_gives_no_label_accuracy(tmp_path: Path) -> None:
@@ -209,12 +240,12 @@ def test_an_extractor_with_classes_of_its_own_gives_no_label_accuracy(tmp_path: 
 def test_features_and_labels_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
     extractor = TinyExtractor()
     reference = reference_for(pictures(0, 60), extractor, tmp_path)
-    seen = {name: rows.numpy() for name, rows in extractor.features(pictures(1, 60).images).items()}
+    seen = seen_by(extractor, pictures(1, 60))
     labels = np.arange(60) % 4
     with pytest.raises(ArbenchError, match="59 labels: not one set"):
-        quality.measure(seen["features"], seen["logits"], labels[1:], reference)
+        quality.measure(seen, labels[1:], reference)
     with pytest.raises(ArbenchError, match="7 dimensions, the reference 8: not the same extractor"):
-        quality.measure(seen["features"][:, :7], seen["logits"], labels, reference)
+        quality.measure({**seen, "features": seen["features"][:, :7]}, labels, reference)
     seen["features"][3, 2] = np.nan
     with pytest.raises(ArbenchError, match="1 of 60 rows hold values that are not finite"):
-        quality.measure(seen["features"], seen["logits"], labels, reference)
+        quality.measure(seen, labels, reference)

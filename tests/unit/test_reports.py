@@ -310,3 +310,24 @@ def test_the_protocol_gives_every_value_where_records_differ() -> None:
     assert "2 (2 records); 8 (1 records)" in said["Timing"]
     assert dict(protocol([{"trial": {}}]))["Versions"] == "not recorded"
     assert machine_words({}) == "an unnamed machine"
+
+
+def test_figures_stand_with_their_interval_in_the_units_of_the_report() -> None:
+    record = fakes_store.records()[0]
+    record["quality"]["intervals"]["kid"] = [0.0011, 0.0013]
+    row = table.dicts(table.tidy([record], "fmnist-cnn"))[0]
+    measures = {measure.name: measure for measure in table.MEASURES}
+    assert table.between(row, measures["kid"]) == "1.10 – 1.30"
+    assert table.between(row, measures["latency"]) != ""
+    assert table.between(row, measures["recall"]) == ""
+
+
+def test_a_mean_over_seeds_is_surer_than_one_seed() -> None:
+    made = [copy.deepcopy(fakes_store.records()[0]) for _ in range(4)]
+    for seed, record in enumerate(made):
+        record["trial"]["seed"] = seed
+        record["quality"]["fid"]["fmnist-cnn"] = 10.0 + seed
+        record["quality"]["intervals"]["fid"]["fmnist-cnn"] = [9.0 + seed, 12.0 + seed]
+    row = table.over_seeds(table.tidy(made, "fmnist-cnn")).iloc[0]
+    assert row["fid"] == 11.5
+    assert (row["fid:low"], row["fid:high"]) == pytest.approx((11.0, 12.5))  # half as wide as one seed's

@@ -21,6 +21,7 @@ from harness.errors import ArbenchError
 from harness.extractors_inception import InceptionExtractor, load_inception
 from harness.samples import Samples, open_samples
 from harness.score import Seen, in_words, reference, score, see, watched, write_reference
+from harness.store import flat
 from tests import inception
 
 COUNT = 12
@@ -80,8 +81,13 @@ def test_fid_and_is_are_torch_fidelitys(both: Both, weights: Path) -> None:
     expected = fid_statistics_to_metric(*statistics, verbose=False)["frechet_inception_distance"]
     isc = isc_featuresdict_to_metric(seen[0], "logits_unbiased", isc_splits=1, samples_shuffle=False, rng_seed=0)
     found = both[3]
-    assert found["fid"] > 0.1 and found["sfid"] > 0.1 and found["is"] > 1.05 and found["kid"] != 0
-    assert found["fid"] == pytest.approx(expected, rel=1e-4, abs=1e-6)
+    assert (
+        found["fid"]["inception"] > 0.1
+        and found["sfid"]["inception"] > 0.1
+        and found["is"] > 1.05
+        and found["kid"] != 0
+    )
+    assert found["fid"]["inception"] == pytest.approx(expected, rel=1e-4, abs=1e-6)
     assert found["is"] == pytest.approx(isc["inception_score_mean"], rel=1e-4)
 
 
@@ -112,7 +118,9 @@ class _InMemory(Samples):
 
 
 def figures(found: dict[str, Any]) -> dict[str, Any]:
-    return {name: found[name] for name in ("fid", "sfid", "is", "kid", "precision", "recall")}
+    values = flat(found)
+    named = ("fid.inception", "sfid.inception", "is", "kid", "precision", "recall", "density", "coverage")
+    return {name: values[name] for name in named}
 
 
 def test_no_figure_depends_on_the_order_of_the_images(
@@ -129,8 +137,8 @@ def test_a_folder_of_png_is_scored_like_the_array(both: Both, extractor: Incepti
         (tmp_path / str(place % 3)).mkdir(exist_ok=True)
         Image.fromarray(image).save(tmp_path / str(place % 3) / f"{place:03d} é.png")
     seen = watched(tmp_path, extractor, 10)
-    assert seen.features is not None and both[1].features is not None
-    in_order = [np.flatnonzero(np.isclose(seen.features, row, rtol=1e-3, atol=1e-4).all(1)) for row in both[1].features]
+    ours, theirs = seen.arrays["features"], both[1].arrays["features"]
+    in_order = [np.flatnonzero(np.isclose(ours, row, rtol=1e-3, atol=1e-4).all(1)) for row in theirs]
     assert sorted(int(rows[0]) for rows in in_order) == list(range(COUNT))
     assert seen.is_ == pytest.approx(both[1].is_, rel=1e-6)
 
@@ -145,12 +153,12 @@ def test_stored_statistics_are_taken_as_they_are(both: Both, extractor: Inceptio
         "sigma_s": theirs.spatial.covariance,
     }
     with_images = score(ours, reference(npz(tmp_path / "adm.npz", pictures(2), **statistics), extractor, 10))
-    assert with_images["fid"] > expected["fid"] + 1000  # 2048 dimensions, each one apart
+    assert with_images["fid"]["inception"] > expected["fid"]["inception"] + 1000  # 2048 dimensions, each one apart
     assert with_images["kid"] == expected["kid"] and with_images["recall"] == expected["recall"]
-    assert with_images["sfid"] == pytest.approx(expected["sfid"], rel=1e-6)
+    assert with_images["sfid"]["inception"] == pytest.approx(expected["sfid"]["inception"], rel=1e-6)
     np.savez(tmp_path / "alone.npz", **statistics)  # type: ignore[arg-type]
     alone = score(ours, reference(tmp_path / "alone.npz", extractor, 10))
-    assert alone["fid"] == with_images["fid"] and alone["kid"] is None
+    assert alone["fid"] == with_images["fid"] and "kid" not in alone
     assert "statistics alone" in in_words(alone)
 
 

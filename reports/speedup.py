@@ -1,0 +1,53 @@
+"""Realised speed-up: time saved against FLOPs saved, per setting and batch size, on the family's dense method."""
+
+from collections.abc import Iterable, Mapping
+
+import pandas as pd
+
+from harness.errors import ArbenchError
+from harness.stages.timing import ratio
+from reports.table import HIGH, LOW, Record, dicts
+
+BASES = {"next-scale": "var"}
+BASE = "raster"
+"""What a method saves on: VAR for what decodes scale by scale, raster AR for all others."""
+KINDS = {"saved_b1": "latency", "saved_b64": "throughput"}
+
+
+def added(rows: pd.DataFrame, records: Iterable[Record]) -> pd.DataFrame:
+    """``rows`` (of ``tidy``) with ``flops_saved``, ``saved_b1`` and ``saved_b64`` in per cent, negative where it costs
+    more. Times are compared round by round, so only with a base of the same session; its own base saves nothing."""
+    by_key = {str(record["key"]): record for record in records}
+    found = [_saved(row, _base(row, rows), by_key) for row in dicts(rows)]
+    return rows.assign(**pd.DataFrame(found, index=rows.index, columns=_COLUMNS).astype(float))
+
+
+_COLUMNS = ["flops_saved", *(name + end for name in KINDS for end in ("", LOW, HIGH))]
+
+
+def _base(row: Mapping[str, object], rows: pd.DataFrame) -> Mapping[str, object] | None:
+    """The base's setting of lowest FID on the same preset and images; None for the base itself."""
+    name = BASES.get(str(row["family"]), BASE)
+    same = (rows["method"] == name) & (rows["preset"] == row["preset"]) & (rows["images"] == row["images"])
+    candidates = rows[same & rows["fid"].notna()]
+    if row["method"] == name or candidates.empty:
+        return None
+    return dicts(candidates.loc[[candidates["fid"].idxmin()]])[0]
+
+
+def _saved(
+    row: Mapping[str, object], base: Mapping[str, object] | None, by_key: Mapping[str, Record]
+) -> dict[str, float]:
+    if base is None or row["status"] != "done":
+        return {}
+    ours, theirs = by_key[str(row["key"])], by_key[str(base["key"])]
+    found = {}
+    if ours.get("flops") and theirs.get("flops"):
+        found["flops_saved"] = 100 * (1 - ours["flops"]["macs"] / theirs["flops"]["macs"])
+    for name, kind in KINDS.items():
+        try:
+            middle, low, high = ratio(ours.get("timing") or {}, theirs.get("timing") or {}, kind)
+        except ArbenchError:
+            continue
+        found |= {name: 100 * (1 - middle), name + LOW: 100 * (1 - high), name + HIGH: 100 * (1 - low)}
+    return found
