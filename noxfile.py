@@ -72,6 +72,13 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none")
+def coverage(session: nox.Session) -> None:
+    """Resample real test images 200 times: how often does the 95 % interval of FID hold the full-sample value?"""
+    install(session)
+    run(session, "python", "-m", "tests.coverage", *session.posargs)
+
+
+@nox.session(venv_backend="none")
 def lint(session: nox.Session) -> None:
     """ruff: rules and layout."""
     install(session)

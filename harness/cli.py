@@ -14,7 +14,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from harness import provenance
+from harness import cli_records, provenance
 from harness.errors import ArbenchError
 
 GROUP = "arbench.commands"
@@ -46,9 +46,11 @@ def parser() -> argparse.ArgumentParser:
     _add_run(commands)
     _add_export(commands)
     _add_flops(commands)
+    _add_counters(commands)
     _add_weights(commands)
     _add_score(commands)
     _add_reference(commands)
+    cli_records.add(commands)
     for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
         try:
             point.load()(commands)
@@ -101,6 +103,14 @@ def _add_flops(commands: Any) -> None:
     add.add_argument("--check", action="store_true", help="count what runs, too: seconds to a minute")
     add.add_argument("--json", action="store_true", help="as JSON")
     add.set_defaults(run=_flops)
+
+
+def _add_counters(commands: Any) -> None:
+    add = commands.add_parser(
+        "counters", help="MACs of methods by every counter, side by side; exit code 1 over 0.5 %%"
+    )
+    add.add_argument("methods", nargs="*", metavar="METHOD", help="all that are installed if none is named")
+    add.set_defaults(run=_counters)
 
 
 def _add_weights(commands: Any) -> None:
@@ -210,6 +220,14 @@ def _flops(asked: argparse.Namespace) -> None:
     sampling = resolve_sampling(preset.sampling, settings)
     found = costs(owner, asked.preset, owner.resolve(knobs, asked.preset), sampling, asked.check)
     print(json.dumps(found, indent=1) if asked.json else in_words(found, asked.steps))
+
+
+def _counters(asked: argparse.Namespace) -> int:
+    from harness import agreement, registry
+
+    rows = agreement.table(asked.methods or registry.names())
+    print(agreement.in_words(rows))
+    return int(any(row.apart > agreement.MOST for row in rows))
 
 
 def _weights(asked: argparse.Namespace) -> None:

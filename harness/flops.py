@@ -28,16 +28,31 @@ CONVENTION = (
     "given to it (a mask does not lower it), of both branches where there is guidance; element-wise work, norms, "
     "resizing, look-ups, gathers and scatters count nothing"
 )
+WITHIN_STEP = ("attention", "ffn", "router")
+"""Parts that start another step where they follow a head; the others may come between two steps."""
 COUNTER = "operators executed on real labels and noise, by the rules of torch.utils.flop_counter and harness.operators"
 
 
 @dataclass
 class Count:
-    """What ran. by_part and by_operator: MACs; uncounted: calls of light operators, which add nothing."""
+    """What ran. by_part and by_operator: MACs; by_step: MACs of each network evaluation, which ends with its head (what
+    comes before the first belongs to it, what comes after the last too); uncounted: calls of light operators, which add
+    nothing."""
 
     by_part: Counter[str] = field(default_factory=Counter)
     by_operator: Counter[str] = field(default_factory=Counter)
     uncounted: Counter[str] = field(default_factory=Counter)
+    by_step: list[int] = field(default_factory=lambda: [0])
+    _in_head: bool = False
+
+    def add(self, part: str, operator: str, macs: int) -> None:
+        """Count an operator."""
+        self.by_part[part] += macs
+        self.by_operator[operator] += macs
+        if self._in_head and part in WITHIN_STEP:
+            self.by_step.append(0)
+        self._in_head = part == "head" or (self._in_head and part not in WITHIN_STEP)
+        self.by_step[-1] += macs
 
     @property
     def macs(self) -> int:
@@ -99,8 +114,7 @@ class ExecutedCounter(TorchDispatchMode):
             raise ArbenchError(
                 f"FLOPs: operator {operator} belongs to no part ({self._where()}; valid: {', '.join(PARTS)})"
             )
-        self.count.by_part[part] += flops // 2
-        self.count.by_operator[operator] += flops // 2
+        self.count.add(part, operator, flops // 2)
 
     def _part(self) -> str | None:
         for module in _modules_on_stack():

@@ -111,14 +111,18 @@ class Store:
         return pd.DataFrame(columns)
 
 
-def flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat(record: Mapping[str, Any]) -> dict[str, Any]:
     """Nested dicts as one, names joined by dots; lists are kept as values."""
     row: dict[str, Any] = {}
-    for name, value in record.items():
-        if isinstance(value, Mapping):
-            row |= flat(value, f"{prefix}{name}.")
-        else:
-            row[prefix + name] = value
+
+    def add(values: Mapping[str, Any], prefix: str) -> None:
+        for name, value in values.items():
+            if isinstance(value, dict):  # not Mapping, which takes longer to ask than all the rest
+                add(value, f"{prefix}{name}.")
+            else:
+                row[prefix + name] = value
+
+    add(record, "")
     return row
 
 

@@ -1,7 +1,8 @@
 """The FLOPs stage of a trial: MACs and FLOPs an image, by part, counted on what ran."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from statistics import fmean, pstdev
 from typing import Any
 
@@ -28,6 +29,8 @@ def count(
     - ``macs``, ``flops`` (2 x MACs): sampling and decoding together; ``tokens_macs`` and ``decoder_macs``: either alone
     - ``macs_std``: spread over the images (population); 0 where cost does not depend on content
     - ``by_part``: MACs by part; their sum is ``macs``
+    - ``by_step``: MACs of each network evaluation; their sum is ``tokens_macs``, so that a late step that few images
+      take is small
     - ``data_dependent``, ``images_counted``, ``counter`` and ``convention``: how it was counted, in words
 
     Raises ArbenchError if an operator has no counting rule, or belongs to no part.
@@ -47,6 +50,7 @@ def count(
         "flops": 2 * fmean(macs),
         "macs_std": pstdev(macs),
         "by_part": {part: total / len(runs) for part, total in sorted(by_part.items())},
+        "by_step": _by_step([sampled.by_step for sampled, _ in runs]),
         "tokens_macs": fmean(sampled.macs for sampled, _ in runs),
         "decoder_macs": fmean(decoded.macs for _, decoded in runs),
         "data_dependent": not fixed or len(set(macs)) > 1,
@@ -54,6 +58,11 @@ def count(
         "counter": COUNTER,
         "convention": CONVENTION,
     }
+
+
+def _by_step(runs: Sequence[Sequence[int]]) -> list[float]:
+    """Mean over images, of which some may take fewer steps."""
+    return [sum(step) / len(runs) for step in zip_longest(*runs, fillvalue=0)]
 
 
 def _macs(run: tuple[Count, Count]) -> int:

@@ -11,16 +11,20 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from math import comb
+from dataclasses import asdict, dataclass, field
+from math import exp, log
 from statistics import median
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from harness.conditions import conditions
+from harness.energy import joules, used
 from harness.errors import ArbenchError
 from harness.flops import inputs
+from harness.intervals import CONFIDENCE, centre_interval, median_interval
 from harness.memory import peak_memory
 from harness.method import KnobValue, Method
 from harness.sampling import Sampling
@@ -31,10 +35,16 @@ Case = tuple[str, Method | Callable[[], Method], Mapping[str, KnobValue], Sampli
 NOISY = 0.10
 """A row is marked noisy if the 95 % interval of its median is wider than this share of it, or not to be had."""
 
-CONFIDENCE = 0.95
-
 OVERDRAWN_ROUNDS = 3
 """Rounds after which timing stops whatever the protocol's ``min_rounds``, once twice the budget is spent."""
+
+
+LOOK = 12
+"""Rounds after which it is asked whether cases are settled, and after as many more: asking often would end the rounds
+where chance happens to be quiet."""
+
+LOOKED_AT = 0.98
+"""Confidence of a ratio's interval in a single look: rounds that end by what was measured leave 95 % of it."""
 
 
 @dataclass(frozen=True)
@@ -42,21 +52,25 @@ class Protocol:
     """How time is taken; stated in every record.
 
     Latency is the time of one batch of ``latency_batch`` images, throughput comes from batches of
-    ``throughput_batch``. Each case first runs ``warmup`` times unmeasured. Then rounds go on until either budget
-    (``latency_seconds``, ``throughput_seconds``: an average a case, warm-up included) is spent, but not under
-    ``min_rounds`` nor over ``max_rounds``; on a machine so slow or busy that twice the budget is gone, three rounds
-    are enough. Six rounds are the fewest that give a 95 % interval of a median. Sampling and decoding are timed
-    apart, with the device synchronised on both sides of each; weights are loaded, and labels and noise drawn, before
-    the clock starts. Images differ from round to round and are the same for all cases.
+    ``throughput_batch``. Each case first runs ``warmup`` times unmeasured. Then rounds go on until each case is
+    settled: the 95 % interval of its time against the others' of the same round is no wider than ``settled`` of it.
+    Where that takes too long they end when the budget is spent (``latency_seconds``, ``throughput_seconds``: an average
+    a case, warm-up included; ``least_seconds`` for all cases together, where they are few), and after ``max_rounds``.
+    There are at least ``min_rounds``; on a machine so slow or busy that twice the budget is gone, three rounds are
+    enough. Six rounds are the fewest that give a 95 % interval of a median. Sampling and decoding are timed apart, with
+    the device synchronised on both sides of each; weights are loaded, and labels and noise drawn, before the clock
+    starts. Images differ from round to round and are the same for all cases.
     """
 
     latency_batch: int = 1
     throughput_batch: int = 64
     warmup: int = 1
     min_rounds: int = 6
-    max_rounds: int = 30
-    latency_seconds: float = 0.8
-    throughput_seconds: float = 2.4
+    max_rounds: int = 300
+    latency_seconds: float = 1.2
+    throughput_seconds: float = 2.0
+    least_seconds: float = 15.0
+    settled: float = 0.03
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -73,7 +87,8 @@ class Protocol:
 
 @dataclass
 class _Run:
-    """A case while it is being timed. tokens, decoder: seconds, one a round; failure: why it was given up."""
+    """A case while it is being timed. tokens, decoder: seconds, one a round; joules: the same, if counted; failure: why
+    it was given up."""
 
     name: str
     method: Method | None
@@ -82,6 +97,7 @@ class _Run:
     tokens: list[float]
     decoder: list[float]
     memory: dict[str, Any]
+    joules: list[float | None] = field(default_factory=list)
     failure: dict[str, str] | None = None
 
 
@@ -96,20 +112,22 @@ def interleaved(
     - ``latency`` (of a batch of ``latency_batch``): ``total_s``, ``tokens_s``, ``decoder_s`` (medians, seconds),
       ``interval`` of total_s, ``coverage`` (of that interval, 0 to 1: from six rounds on at least 0.95), ``noisy``,
       ``batch``, ``samples`` and ``decoder_samples`` (seconds, one a round)
-    - ``throughput``: the same of a batch of ``throughput_batch``, and ``images_per_s`` with ``images_per_s_interval``
+    - ``throughput``: the same of a batch of ``throughput_batch``, ``images_per_s`` with ``images_per_s_interval``, and
+      ``joules_per_image`` (median; see harness.energy), None where the machine does not count them
     - ``peak_memory_mb`` and what belongs to it (see harness.memory), ``noisy``, ``threads``, ``device``,
-      ``load_average`` (1 minute: before, after), ``protocol``, ``session`` (cases timed together have the same)
+      ``conditions`` (before, after: see harness.conditions), ``protocol``, ``session`` (the same of cases timed
+      together)
     """
     protocol = protocol or Protocol()
     tell = tell or (lambda line: None)
-    load = os.getloadavg()[0]
+    before = conditions()
     session = f"{time.time():.6f}-{os.getpid()}"
     runs = _load(cases)
     latency = _phase(runs, protocol, protocol.latency_batch, protocol.latency_seconds, tell)
     throughput = _phase(runs, protocol, protocol.throughput_batch, protocol.throughput_seconds, tell)
     about = {
         "threads": torch.get_num_threads(),
-        "load_average": [load, os.getloadavg()[0]],
+        "conditions": [before, conditions()],
         "protocol": asdict(protocol),
         "session": session,
     }
@@ -120,7 +138,7 @@ def interleaved(
 
 
 def ratio(one: Mapping[str, Any], other: Mapping[str, Any], kind: str = "latency") -> tuple[float, float, float]:
-    """Median of ``one``'s time over ``other``'s, paired by round, and its 95 % interval: (ratio, low, high).
+    """``one``'s time over ``other``'s, paired by round, and its 95 % interval: (ratio, low, high).
 
     one, other: timing parts of two records of the same session; kind: ``latency`` or ``throughput``.
     ArbenchError if they were not timed together, since then drift would pass for a difference.
@@ -128,29 +146,8 @@ def ratio(one: Mapping[str, Any], other: Mapping[str, Any], kind: str = "latency
     if one.get("session") is None or one.get("session") != other.get("session"):
         raise ArbenchError("timing: two records can be compared round by round only if they were timed in one session")
     pairs = zip(one[kind]["samples"], other[kind]["samples"], strict=True)
-    ratios = [first / second for first, second in pairs]
-    low, high, _ = median_interval(ratios)
-    return median(ratios), low, high
-
-
-def median_interval(samples: Sequence[float], confidence: float = CONFIDENCE) -> tuple[float, float, float]:
-    """An interval that holds the true median with at least ``confidence``: (low, high, coverage).
-
-    It is made of order statistics and assumes no distribution. With too few samples for that (under 6 for 0.95) it is
-    the whole range, and ``coverage`` says how sure that is. ArbenchError without samples.
-    """
-    size = len(samples)
-    if not size:
-        raise ArbenchError("timing: no samples, so there is no median")
-    ordered = sorted(samples)
-    outside = 0.0  # probability that the median lies beyond the order statistic, on one side
-    drop = 0
-    for rank in range(size // 2 + 1):
-        beyond = outside + comb(size, rank) / 2**size
-        if 1 - 2 * beyond < confidence and rank > 0:
-            break
-        outside, drop = beyond, rank
-    return ordered[drop], ordered[size - 1 - drop], max(0.0, 1 - 2 * outside)
+    middle, low, high = centre_interval([log(first / second) for first, second in pairs], LOOKED_AT)
+    return exp(middle), exp(low), exp(high)
 
 
 def _load(cases: Sequence[Case]) -> list[_Run]:
@@ -167,7 +164,7 @@ def _load(cases: Sequence[Case]) -> list[_Run]:
                 loaded[id(source)] = _said(error)
         found = loaded[id(source)]
         method, failure = (None, found) if isinstance(found, dict) else (found, None)
-        runs.append(_Run(name, method, knobs, sampling, [], [], {}, failure))
+        runs.append(_Run(name, method, knobs, sampling, [], [], {}, failure=failure))
     return runs
 
 
@@ -176,9 +173,9 @@ def _phase(
 ) -> list[tuple[list[float], list[float]]]:
     """Times every run at one batch size; returns (tokens, decoder) seconds, one a round, of each."""
     began = time.perf_counter()
-    budget = seconds * len(runs)
+    budget = max(seconds * len(runs), protocol.least_seconds)
     for run in runs:
-        run.tokens, run.decoder = [], []
+        run.tokens, run.decoder, run.joules = [], [], []
         with peak_memory(_device(run)) as run.memory:
             for _ in range(protocol.warmup):
                 _attempt(run, protocol, batch, 0, keep=False)
@@ -187,7 +184,9 @@ def _phase(
     for done in range(protocol.max_rounds):
         now = time.perf_counter()
         per_round = (now - first) / max(done, 1)
-        enough = done >= protocol.min_rounds and now - began + per_round > budget
+        spent = now - began + per_round > budget
+        look = done > 0 and done % LOOK == 0
+        enough = done >= protocol.min_rounds and (spent or (look and settled(_alive(runs), protocol.settled)))
         overdrawn = done >= OVERDRAWN_ROUNDS and now - began + per_round > 2 * budget
         if enough or overdrawn:
             break
@@ -198,19 +197,34 @@ def _phase(
     return [(run.tokens, run.decoder) for run in runs]
 
 
+def settled(times: Sequence[Sequence[float]], width: float) -> bool:
+    """Whether the 95 % interval of each case's time, against the others' median of the same round, is at most ``width``
+    wide, relatively; of a single case, its own time's. times: seconds, a row a case, as many rounds of each."""
+    rows = np.log(times)
+    for place, row in enumerate(rows):
+        others = np.delete(rows, place, axis=0)
+        _, low, high = centre_interval(row - (np.median(others, axis=0) if len(others) else 0))
+        if high - low > width:
+            return False
+    return True
+
+
 def _attempt(run: _Run, protocol: Protocol, batch: int, turn: int, keep: bool) -> None:
     """Runs a case once, unless it was given up; keeps its times if they count."""
     if run.failure or run.method is None:
         return
     try:
         labels, noise = inputs(run.method, protocol.seed, range(turn * batch, (turn + 1) * batch))
+        before = joules(labels.device)
         tokens, decoder = _time(run.method, run.knobs, run.sampling, labels, noise)
+        spent = used(before, joules(labels.device))
     except Exception as error:  # one case's fault must not cost the others their figures
         run.failure = _said(error)
         return
     if keep:
-        run.tokens.append(tokens)
-        run.decoder.append(decoder)
+        run.tokens.append(round(tokens, 9))
+        run.decoder.append(round(decoder, 9))
+        run.joules.append(spent)
 
 
 def _time(
@@ -228,6 +242,13 @@ def _time(
         return middle - start, time.perf_counter() - middle
 
 
+def _alive(runs: Sequence[_Run]) -> list[list[float]]:
+    """Seconds of sampling and decoding, a round each, of the runs that were not given up."""
+    return [
+        [one + other for one, other in zip(run.tokens, run.decoder, strict=True)] for run in runs if not run.failure
+    ]
+
+
 def _record(
     run: _Run,
     latency: tuple[list[float], list[float]],
@@ -237,6 +258,8 @@ def _record(
 ) -> dict[str, Any]:
     one = _summary(*latency, protocol.latency_batch)
     many = _summary(*throughput, protocol.throughput_batch)
+    known = [value for value in run.joules if value is not None]
+    many["joules_per_image"] = median(known) / many["batch"] if known else None
     many["images_per_s"] = many["batch"] / many["total_s"]
     many["images_per_s_interval"] = [many["batch"] / seconds for seconds in reversed(many["interval"])]
     noisy = one["noisy"] or many["noisy"]

@@ -46,6 +46,20 @@ def test_a_method_that_cannot_be_imported_is_listed_with_the_reason(
     assert "cannot be imported: No module named 'gone'" in capsys.readouterr().out
 
 
+def test_counters_are_set_side_by_side_and_a_difference_is_an_exit_code(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cli.main(["counters"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].split() == ["MACs", "an", "image", "executed", "torch", "fvcore", "closed", "form", "apart"]
+    name, *figures = said[1].split()
+    assert name == "fake" and len(set(figures[:4])) == 1 and figures[4] == "0.000%"
+    assert said[-1].startswith("not counted by any: ") and "aten.embedding" in said[-1]
+    form = {"ffn": 1.0}
+    monkeypatch.setattr(sweeping.SweepMethod, "closed_form", lambda self, knobs, sampling: form)
+    assert cli.main(["counters", "fake"]) == 1
+
+
 def test_records_are_exported_as_csv(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Store(tmp_path / "store").write(RECORD)
     assert cli.main(["export", "--store", str(tmp_path / "store"), "--out", str(tmp_path / "all.csv")]) == 0

@@ -249,6 +249,29 @@ def test_a_record_has_the_cost_by_part_with_the_decoder_apart(cfg: float, branch
     assert "FLOPs = 2 x MACs" in counted["convention"]
 
 
+def test_steps_end_with_their_head_and_add_up_to_the_whole() -> None:
+    net = Part(
+        "attention", nn.Linear(8, 8), Part("ffn", nn.Linear(8, 4), nn.Linear(4, 8)), Part("head", nn.Linear(8, 2))
+    )
+    between = Part("embedding", nn.Linear(2, 8))
+    both = nn.ModuleList([net, between])
+    with torch.no_grad(), ExecutedCounter(both) as counter:
+        net(between(net(ones(1, 8))))
+    step = 64 + 32 + 32 + 16
+    assert counter.count.by_step == [step + 16, step]
+    assert sum(counter.count.by_step) == counter.count.macs
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4])
+def test_a_record_has_the_cost_by_step(steps: int) -> None:
+    counted = flops.count(FakeMethod.load("tiny"), FakeMethod.resolve({"steps": steps}), Sampling(cfg=1.5), seed=0)
+    assert counted["by_step"] == [256] * steps
+
+
+def test_a_step_that_few_images_take_counts_as_little() -> None:
+    assert flops._by_step([[10, 10], [10, 10], [10, 10, 6]]) == [10, 10, 2]
+
+
 class Wavering(FakeMethod):
     """Images of class 1 take one more FFN call, though the closed form does not say so."""
 

@@ -5,18 +5,23 @@ import json
 import random
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from harness.conditions import conditions
+from harness.energy import joules, used
 from harness.errors import ArbenchError
+from harness.intervals import centre_interval, median_interval
 from harness.memory import peak_memory
 from harness.method import Generated, KnobValue
 from harness.sampling import Sampling
 from harness.stages import timing
-from harness.stages.timing import Case, Protocol, interleaved, median_interval, ratio
+from harness.stages.timing import LOOK, Case, Protocol, interleaved, ratio
 from tests.fakes import FakeMethod
 
 QUICK = Protocol(throughput_batch=2, min_rounds=6, max_rounds=6)
@@ -79,6 +84,33 @@ def test_a_slower_copy_is_told_from_an_identical_one_while_the_machine_drifts(mo
     assert slower == 20
 
 
+@pytest.mark.parametrize("jitter", [0.02, 0.06])
+def test_a_copy_made_five_per_cent_slower_is_told_apart_and_an_identical_one_is_not(
+    jitter: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    same, slower, seconds = 0, 0, 0.0
+    for seed in range(20):
+        clock = Clock(seed, jitter=jitter)
+        clock.install(monkeypatch)
+        one, copy, other = interleaved([case(slow(clock.wait, seconds)) for seconds in (0.02, 0.02, 0.021)])
+        same += ratio(copy, one)[1] <= 1 <= ratio(copy, one)[2]
+        slower += ratio(other, one)[1] > 1
+        seconds = max(seconds, clock.now)
+    assert same >= 18
+    assert slower == 20
+    assert seconds < 2 * 1.1 * Protocol().least_seconds
+
+
+def test_rounds_end_when_all_cases_are_settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = []
+    for jitter in (0.002, 0.02, 0.05):
+        clock = Clock(jitter=jitter)
+        clock.install(monkeypatch)
+        found = interleaved([case(slow(clock.wait, 0.02)) for _ in range(3)])
+        counts.append(len(found[0]["latency"]["samples"]))
+    assert counts[0] == LOOK < counts[1] < counts[2] < Protocol().max_rounds
+
+
 def test_a_method_that_really_sleeps_twice_as_long_is_told_apart() -> None:
     cases = [case(slow(time.sleep, seconds)) for seconds in (0.01, 0.02)]
     one, other = interleaved(cases, Protocol(throughput_batch=2, min_rounds=8, max_rounds=8))
@@ -103,7 +135,7 @@ def test_a_machine_too_slow_for_the_budget_stops_after_three_rounds_and_says_so(
 ) -> None:
     clock = Clock(drift=0, jitter=0)
     clock.install(monkeypatch)
-    (found,) = interleaved([case(slow(clock.wait, 10.0))])
+    (found,) = interleaved([case(slow(clock.wait, 10.0))], Protocol(least_seconds=0))
     assert len(found["latency"]["samples"]) == len(found["throughput"]["samples"]) == 3
     assert found["latency"]["coverage"] == 0.75
     assert found["noisy"]
@@ -112,7 +144,7 @@ def test_a_machine_too_slow_for_the_budget_stops_after_three_rounds_and_says_so(
 def test_a_slow_method_gets_the_fewest_rounds_and_a_fast_one_the_most(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(drift=0)
     clock.install(monkeypatch)
-    protocol = Protocol(min_rounds=6, max_rounds=20)
+    protocol = Protocol(min_rounds=6, max_rounds=20, latency_seconds=0.8, throughput_seconds=2.4, least_seconds=0)
     (sluggish,) = interleaved([case(slow(clock.wait, 0.13))], protocol)
     (swift,) = interleaved([case(slow(clock.wait, 0.001))], protocol)
     assert len(sluggish["latency"]["samples"]) == len(sluggish["throughput"]["samples"]) == 6
@@ -236,7 +268,68 @@ def test_the_interval_of_a_median_covers_it_at_least_as_often_as_it_says() -> No
     assert 0.96 < hits / 2000 < 0.995  # 0.979 in theory
 
 
+@pytest.mark.parametrize(("size", "drop"), [(5, 0), (6, 0), (10, 8), (20, 52), (40, 264)])
+def test_the_interval_of_a_centre_is_that_of_wilcoxons_signed_ranks(size: int, drop: int) -> None:
+    """drop: the critical value of printed tables, two-sided at 5 %; under 6 samples there is none."""
+    values = np.random.default_rng(0).standard_normal(size)
+    averages = np.sort([(one + other) / 2 for place, one in enumerate(values) for other in values[place:]])
+    middle, low, high = centre_interval(list(values))
+    assert (low, high) == (averages[drop], averages[-1 - drop])
+    assert middle == np.median(averages)
+
+
+def test_the_interval_of_a_centre_covers_it_and_is_narrower_than_the_medians() -> None:
+    rng = np.random.default_rng(1)
+    hits, narrower = 0, 0
+    for _ in range(400):
+        values = list(rng.standard_normal(25) + 3)
+        _, low, high = centre_interval(values)
+        hits += low <= 3 <= high
+        narrower += high - low < np.subtract(*median_interval(values)[1::-1])
+    assert 0.92 <= hits / 400 <= 0.98
+    assert narrower > 300
+
+
+def test_the_machines_state_is_read_and_what_it_does_not_say_is_none(tmp_path: Path) -> None:
+    assert conditions()["load"] >= 0
+    silent = conditions(tmp_path)
+    assert {silent[name] for name in ("others", "clock_mhz", "governor", "celsius")} == {None}
+    for name, text in {
+        "proc/loadavg": "0.20 0.18 0.12 3/80 11206\n",
+        "proc/cpuinfo": "processor : 0\ncpu MHz : 2100.5\n\nprocessor : 1\ncpu MHz : 3000.0\n",
+        "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor": "powersave\n",
+        "sys/class/thermal/thermal_zone0/temp": "41000\n",
+        "sys/class/thermal/thermal_zone1/temp": "56500\n",
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    told = conditions(tmp_path)
+    assert (told["others"], told["clock_mhz"], told["governor"]) == (2, [3000.0, 2100.5], "powersave")
+    assert told["celsius"] == 56.5
+
+
+def test_energy_is_the_processors_own_count_and_none_where_there_is_none(tmp_path: Path) -> None:
+    cpu = torch.device("cpu")
+    assert joules(cpu, tmp_path / "nothing") is None
+    for name, count in (("intel-rapl:0", 5_000_000), ("intel-rapl:1", 2_500_000), ("intel-rapl:0:0", 900_000)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "energy_uj").write_text(f"{count}\n")
+    assert joules(cpu, tmp_path) == 7.5
+    (tmp_path / "intel-rapl:1" / "energy_uj").write_text("no number")
+    assert joules(cpu, tmp_path) is None
+    assert (used(7.5, 9.0), used(9.0, 7.5), used(None, 9.0)) == (1.5, None, None)
+
+
+def test_joules_are_told_by_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    readings = iter(range(0, 10_000, 8))
+    monkeypatch.setattr(timing, "joules", lambda device: float(next(readings)))
+    (found,) = interleaved([case(FakeMethod.load("tiny"))], QUICK)
+    assert found["throughput"]["joules_per_image"] == 8 / 2
+
+
 def test_no_samples_have_no_median() -> None:
+    with pytest.raises(ArbenchError, match="no centre"):
+        centre_interval([])
     with pytest.raises(ArbenchError, match="no samples"):
         median_interval([])
 
@@ -277,7 +370,7 @@ def test_peak_memory_sees_what_was_allocated_and_freed() -> None:
     [
         ({"warmup": 0}, "warmup = 0 is too small .valid: 1 or more"),
         ({"throughput_batch": 0}, "throughput_batch = 0 is too small"),
-        ({"min_rounds": 40}, "max_rounds = 30 is below min_rounds = 40"),
+        ({"min_rounds": 400}, "max_rounds = 300 is below min_rounds = 400"),
     ],
 )
 def test_a_wrong_setting_of_the_protocol_is_one_clear_line(settings: dict[str, int], message: str) -> None:

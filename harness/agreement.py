@@ -1,0 +1,65 @@
+"""``arbench counters``: the MACs of every method, dense and sparse, by every counter that there is."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from harness import registry
+from harness.flops import agreement, count_image
+from harness.method import KnobValue, Method
+
+MOST = 0.005
+"""Relative difference up to which counters agree."""
+SPARSITY = 0.5
+
+
+@dataclass(frozen=True)
+class Counted:
+    """One setting. macs: of an image, by counter; uncounted: light operators that ran, with their calls."""
+
+    method: str
+    knobs: Mapping[str, KnobValue]
+    macs: Mapping[str, float]
+    uncounted: Mapping[str, int]
+
+    @property
+    def apart(self) -> float:
+        """Largest relative difference from what was executed."""
+        return max(abs(value / self.macs["executed"] - 1) for value in self.macs.values())
+
+
+def table(names: Sequence[str]) -> list[Counted]:
+    """Every method at its defaults, and with every sparsity knob at one half, by random weights of its first preset."""
+    return [counted for name in names for counted in _of(registry.get(name))]
+
+
+def _of(owner: type[Method]) -> list[Counted]:
+    preset = next(iter(owner.presets))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        method = owner.build(preset).eval()
+    sparse = {knob.name: SPARSITY for knob in owner.knobs_of(preset) if knob.name.endswith("sparsity")}
+    found = []
+    for given in ({}, sparse) if sparse else ({},):
+        knobs, sampling = owner.resolve(given, preset), method.preset.sampling
+        uncounted = sum((part.uncounted for part in count_image(method, knobs, sampling, 0, 0)), start=Counter[str]())
+        found.append(Counted(owner.name, knobs, agreement(method, knobs, sampling), uncounted))
+    return found
+
+
+def in_words(rows: Sequence[Counted]) -> str:
+    """The table for a terminal, with the operators that no counter counts below it."""
+    counters = ("executed", "torch", "fvcore", "closed form")
+    lines = [f"{'MACs an image':<34}" + "".join(f"{name:>14}" for name in counters) + f"{'apart':>10}"]
+    for row in rows:
+        name = f"{row.method} {'sparse' if any(_is_sparse(*knob) for knob in row.knobs.items()) else ''}"
+        cells = "".join(f"{row.macs[one]:>14,.0f}" if one in row.macs else f"{'-':>14}" for one in counters)
+        lines.append(f"{name:<34}{cells}{row.apart:>9.3%}")
+    operators = sorted({operator for row in rows for operator in row.uncounted})
+    return "\n".join([*lines, "", f"not counted by any: {', '.join(operators)}"])
+
+
+def _is_sparse(name: str, value: KnobValue) -> bool:
+    return name.endswith("sparsity") and value != 0

@@ -1,0 +1,95 @@
+"""The commands about records that are there: ``compare``, ``diff``, ``verify``, ``env``."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from harness import provenance
+from harness.errors import ArbenchError
+from harness.store import Record, Store
+
+
+def add(commands: Any) -> None:
+    """Add them to the commands of arbench."""
+    _add_compare(commands)
+    _add_diff(commands)
+    _add_verify(commands)
+    commands.add_parser("env", help="machine, versions and methods, for a bug report").set_defaults(run=_env)
+
+
+def _add_compare(commands: Any) -> None:
+    add = commands.add_parser("compare", help="two trials: which is better, and how sure that is")
+    add.add_argument("one", metavar="A", help="a trial's name, or how its key begins")
+    add.add_argument("other", metavar="B")
+    add.add_argument("--store", type=Path, required=True, metavar="DIR", help="folder of records")
+    add.set_defaults(run=_compare)
+
+
+def _add_diff(commands: Any) -> None:
+    add = commands.add_parser("diff", help="which figures moved beyond noise from one store to another; exit code 1")
+    add.add_argument("one", type=Path, metavar="STORE_A")
+    add.add_argument("other", type=Path, metavar="STORE_B")
+    add.set_defaults(run=_diff)
+
+
+def _add_verify(commands: Any) -> None:
+    add = commands.add_parser("verify", help="run records' trials again: do their figures come out?")
+    add.add_argument("records", type=Path, nargs="+", metavar="RECORD", help="a record's .json file")
+    add.add_argument(
+        "--workers", type=int, default=1, metavar="N", help="processes (default: %(default)s; 0: this one)"
+    )
+    add.set_defaults(run=_verify)
+
+
+def _compare(asked: argparse.Namespace) -> None:
+    from harness.comparison import differences, in_words
+
+    store = Store(asked.store).must_exist()
+    one, other = _named(store, asked.one), _named(store, asked.other)
+    print(f"A  {one['name']}\nB  {other['name']}\n{'':<22}{'A':>12}{'B':>12}   B - A, 95 %")
+    for difference in differences((one, store.arrays(one)), (other, store.arrays(other))):
+        print(in_words(difference, "A", "B"))
+
+
+def _named(store: Store, text: str) -> Record:
+    """The finished record in force that has this name, or a key that begins so; ArbenchError if none or several."""
+    records = [record for record in store.records() if record["status"] == "done"]
+    found = [record for record in records if record["name"] == text or record["key"].startswith(text)]
+    if len(found) != 1:
+        what = f"{len(found)} finished records are" if found else "no finished record is"
+        raise ArbenchError(f"{what} called {text!r} in {store.folder} (valid: a trial's name, or how its key begins)")
+    return found[0]
+
+
+def _diff(asked: argparse.Namespace) -> int:
+    from harness.comparison import in_words, moved
+
+    found = moved(Store(asked.one).must_exist(), Store(asked.other).must_exist())
+    for name, difference in found.figures:
+        print(f"{name}\n  {in_words(difference, 'A', 'B')}")
+    for name, folder in found.only:
+        print(f"only in {folder}: {name}")
+    print(f"{found.compared} trials compared, {len(found.figures)} figures moved")
+    return int(bool(found.figures))
+
+
+def _verify(asked: argparse.Namespace) -> int:
+    from harness import verification
+    from harness.runner import Options
+
+    records = [verification.read(path) for path in asked.records]
+    found = verification.again(records, Options(workers=asked.workers))
+    for record, faults in zip(records, found, strict=True):
+        print(f"{'not reproduced' if faults else 'reproduced'}: {record['name']}")
+        for fault in faults:
+            print(f"  {fault}")
+    return int(any(found))
+
+
+def _env(asked: argparse.Namespace) -> None:
+    from harness import registry
+    from harness.conditions import conditions
+
+    about = {**provenance.gather(), "conditions": conditions(), "methods": registry.names()}
+    print(json.dumps(about, indent=1))

@@ -1,0 +1,81 @@
+"""``arbench verify``: runs a record's trial again and says whether its figures come out."""
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+from harness import files
+from harness.errors import ArbenchError
+from harness.runner import Options, run
+from harness.store import Record, Store, flat
+from harness.sweep import Sweep
+from harness.trial import Trial
+
+EXACT = 1e-3
+"""Relative difference of FLOPs and steps that is no difference: on other machines a token in a thousand may differ."""
+UNTIMED = {"warmup": 1, "min_rounds": 1, "max_rounds": 1, "least_seconds": 0.0}
+"""Time is not verified, as it is the machine's."""
+
+
+def read(path: Path) -> Record:
+    """A finished record from its file. ArbenchError if it is none."""
+    record = files.read_json(path)
+    if not isinstance(record, dict) or record.get("status") != "done" or "quality" not in record:
+        raise ArbenchError(f"{path} is no record of a finished trial")
+    return record
+
+
+def again(records: list[Record], options: Options, stream: TextIO | None = None) -> list[list[str]]:
+    """Run the trials of records again, in a folder that is removed; what was not reproduced of each, in words."""
+    trials = [Trial.of(**{name: record["trial"][name] for name in _ASKED}) for record in records]
+    with tempfile.TemporaryDirectory(prefix="arbench-verify-") as folder:
+        store = Store(Path(folder))
+        extractors = {record["quality"]["extractor"] for record in records}
+        found: dict[tuple[str, int], Record] = {}
+        for extractor in sorted(extractors):
+            own = tuple(
+                trial
+                for trial, record in zip(trials, records, strict=True)
+                if record["quality"]["extractor"] == extractor
+            )
+            run(Sweep("verify", own, extractor, UNTIMED), store, options, stream)
+            found |= {(made["name"], made["trial"]["images"]): made for made in store.records()}
+    return [_faults(record, found[record["name"], record["trial"]["images"]]) for record in records]
+
+
+_ASKED = ("method", "preset", "knobs", "sampling", "seed", "images")
+
+
+def _faults(record: Record, made: Record) -> list[str]:
+    if made["status"] != "done":
+        return [f"the trial failed: {made['failure']['reason']}"]
+    faults = [
+        f"{what}: {name} is {str(after.get(name))[:12]}, was {str(sha)[:12]}"
+        for what in ("weights", "extractors")
+        for after in [made["provenance"][what]]
+        for name, sha in record["provenance"][what].items()
+        if after.get(name) != sha
+    ]
+    for what in ("data", "reference"):
+        if made["provenance"][what] != record["provenance"][what]:
+            faults.append(f"{what}: the reference is another one")
+    return faults + _scores(record["quality"], made["quality"]) + _exact(record, made)
+
+
+def _scores(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    values, now, intervals = flat(before), flat(after), flat(before["intervals"])
+    return [
+        f"{name} is {now.get(name)}, outside {low:.6g} to {high:.6g} (it was {values[name]:.6g})"
+        for name, (low, high) in intervals.items()
+        if now.get(name) is None or not low <= now[name] <= high
+    ]
+
+
+def _exact(before: Record, after: Record) -> list[str]:
+    found = []
+    for part, name in (("flops", "macs"), ("generate", "steps_mean")):
+        was, now = before[part][name], after[part][name]
+        if abs(now - was) > EXACT * abs(was):
+            found.append(f"{part}: {name} is {now:.6g}, was {was:.6g}")
+    return found

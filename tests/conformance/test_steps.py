@@ -1,0 +1,18 @@
+"""What a step costs: counted on what runs, and as the method's own closed form says."""
+
+import pytest
+
+from harness.flops import count_image
+from tests.conformance.subjects import names, sampling_of, subject
+
+
+@pytest.mark.parametrize("name", names())
+def test_steps_that_ran_are_those_of_the_closed_form(name: str) -> None:
+    method = subject(name)
+    knobs, sampling = method.resolve({}), sampling_of(method)
+    sampled, _ = count_image(method, knobs, sampling, 0, 0)
+    assert sum(sampled.by_step) == sampled.macs
+    assert len(sampled.by_step) == len(method.schedule(knobs))
+    forms = method.step_forms(knobs, sampling)
+    for ran, form in zip(sampled.by_step[1:], forms[1:], strict=False):  # the first has what is done once an image
+        assert ran == pytest.approx(sum(form.values()), rel=0.02)
