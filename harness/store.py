@@ -107,7 +107,9 @@ class Store:
         records = self.records()
         for place, record in enumerate(records):
             for name, value in flat(record).items():  # by columns: a frame of dicts takes ten times as long
-                columns.setdefault(name, [None] * len(records))[place] = value
+                if name not in columns:
+                    columns[name] = [None] * len(records)
+                columns[name][place] = value
         return pd.DataFrame(columns)
 
 
