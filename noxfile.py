@@ -12,8 +12,10 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import nox
@@ -76,6 +78,26 @@ def coverage(session: nox.Session) -> None:
     """Resample real test images 200 times: how often does the 95 % interval of FID hold the full-sample value?"""
     install(session)
     run(session, "python", "-m", "tests.coverage", *session.posargs)
+
+
+@nox.session(venv_backend="none")
+def copies(session: nox.Session) -> None:
+    """Time two identical copies and a slower one 20 times: does the timing tell them apart? `-- --busy`: under load."""
+    install(session)
+    run(session, "python", "-m", "tests.timing_copies", *session.posargs)
+
+
+@nox.session(venv_backend="none")
+def records(session: nox.Session) -> None:
+    """Write anew the records that `arbench verify` checks where none is named; needed when bundled weights change."""
+    install(session)
+    kept = ROOT / "harness" / "records"
+    with tempfile.TemporaryDirectory() as folder:
+        run(session, "arbench", "run", "verify", "--store", folder, *session.posargs)
+        for old in kept.glob("*.json"):
+            old.unlink()
+        for new in (Path(folder) / "records").glob("*.json"):
+            shutil.copy(new, kept / f"{new.name.partition('[')[0]}.json")
 
 
 @nox.session(venv_backend="none")

@@ -35,7 +35,9 @@ def _add_diff(commands: Any) -> None:
 
 def _add_verify(commands: Any) -> None:
     add = commands.add_parser("verify", help="run records' trials again: do their figures come out?")
-    add.add_argument("records", type=Path, nargs="+", metavar="RECORD", help="a record's .json file")
+    add.add_argument(
+        "records", type=Path, nargs="*", metavar="RECORD", help="a record's .json file (default: those bundled)"
+    )
     add.add_argument(
         "--workers", type=int, default=1, metavar="N", help="processes (default: %(default)s; 0: this one)"
     )
@@ -78,7 +80,7 @@ def _verify(asked: argparse.Namespace) -> int:
     from harness import verification
     from harness.runner import Options
 
-    records = [verification.read(path) for path in asked.records]
+    records = [verification.read(path) for path in asked.records or sorted(verification.BUNDLED.glob("*.json"))]
     found = verification.again(records, Options(workers=asked.workers))
     for record, faults in zip(records, found, strict=True):
         print(f"{'not reproduced' if faults else 'reproduced'}: {record['name']}")

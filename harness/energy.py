@@ -1,8 +1,8 @@
-"""Energy by the machine's own counters: RAPL of the processors on Linux, NVML of the GPU where pynvml is installed."""
+"""Energy by the machine's own counters: RAPL of the processors on Linux, NVML of the driver on a GPU."""
 
+import ctypes
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -39,14 +39,17 @@ def _number(path: Path) -> int | None:
 def _gpu(device: torch.device) -> float | None:
     try:
         nvml, handle = _nvml(device.index or 0)
-        return float(nvml.nvmlDeviceGetTotalEnergyConsumption(handle)) / 1e3
-    except Exception:  # no pynvml, no driver, or a GPU older than its counter
+    except (OSError, AttributeError):
         return None
+    millijoules = ctypes.c_ulonglong()
+    code = nvml.nvmlDeviceGetTotalEnergyConsumption(handle, ctypes.byref(millijoules))
+    return None if code else millijoules.value / 1e3
 
 
 @cache
-def _nvml(index: int) -> tuple[Any, Any]:
-    import pynvml
-
-    pynvml.nvmlInit()
-    return pynvml, pynvml.nvmlDeviceGetHandleByIndex(index)
+def _nvml(index: int) -> tuple[ctypes.CDLL, ctypes.c_void_p]:
+    """The driver's library and a handle of the GPU. OSError if there is none."""
+    nvml, handle = ctypes.CDLL("libnvidia-ml.so.1"), ctypes.c_void_p()
+    if nvml.nvmlInit_v2() or nvml.nvmlDeviceGetHandleByIndex_v2(index, ctypes.byref(handle)):
+        raise OSError("NVML gives no handle of the GPU")
+    return nvml, handle

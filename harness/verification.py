@@ -12,6 +12,7 @@ from harness.store import Record, Store, flat
 from harness.sweep import Sweep
 from harness.trial import Trial
 
+BUNDLED = Path(__file__).parent / "records"
 EXACT = 1e-3
 """Relative difference of FLOPs and steps that is no difference: on other machines a token in a thousand may differ."""
 UNTIMED = {"warmup": 1, "min_rounds": 1, "max_rounds": 1, "least_seconds": 0.0}

@@ -30,6 +30,9 @@ def protocol(records: Iterable[Record]) -> list[tuple[str, str]]:
          "position), so an image does not depend on batch size, order or restarts. uint8 = round(255 x), clamped."),
         ("Extractor", said("quality", "extractor")),
         ("Reference", f"images: {said('quality', 'reference', 'images')}; sha256: {said('provenance', 'reference')}"),
+        ("Intervals", "95 %: what other images of the same method would have given; the reference is taken as it is."
+         " Groups of images with the same share of every class are drawn again; seeds are taken as independent. FID∞ is"
+         f" FID without what a finite number of images adds. {said('quality', 'resampling')}"),
         ("Settings", "Each row lists all knobs of its method and its guidance (cfg is s in u + s (c − u); 1 is none)."
          " Temperature, top-k and top-p are off where they are not listed."),
         ("Guidance", "Of the settings that differ only in sampling, curves and leaderboard take the one of lowest FID."
@@ -40,6 +43,8 @@ def protocol(records: Iterable[Record]) -> list[tuple[str, str]]:
          f" Counted by: {said('flops', 'counter')}; images counted: {said('flops', 'images_counted')}."),
         ("Latency", "Median time of one image at batch 1, tokens and decoder together; the two parts stand below it."),
         ("Throughput", f"Images a second in batches of {said('timing', 'throughput', 'batch')}, decoder included."),
+        ("Speed-up", "Time saved, round by round, stands beside FLOPs saved; both against the family's dense method"
+         " (var for next-scale, raster for others) at its best setting."),
         ("Timing", f"{said('timing', 'protocol')}; threads: {said('timing', 'threads')}; "
          f"device: {said('timing', 'device')}"),
         ("Seeds and images", f"seed: {said('trial', 'seed')}; images a trial: {said('trial', 'images')}"),

@@ -69,7 +69,7 @@ class Protocol:
     max_rounds: int = 300
     latency_seconds: float = 1.2
     throughput_seconds: float = 2.0
-    least_seconds: float = 15.0
+    least_seconds: float = 30.0
     settled: float = 0.03
     seed: int = 0
 

@@ -134,14 +134,14 @@ def test_a_thousand_replicates_of_128_dimensions_take_seconds() -> None:
 
 @pytest.mark.slow
 def test_two_thousand_dimensions_take_minutes_and_tell_how_far_they_are() -> None:
-    """10,240 images of 2048 dimensions; 50,000 take five times the products, and the same eigenvectors."""
+    """20,480 images of 2048 dimensions; 50,000 take 2.5 times the products, and the same eigenvectors."""
     rng = np.random.default_rng(0)
-    sample = rng.standard_normal((10_240, 2048), np.float32)
+    sample = rng.standard_normal((20_480, 2048), np.float32)
     sample *= np.geomspace(1, 1e-3, 2048, dtype=np.float32)
     against = Gaussian(np.zeros(2048), np.diag(np.geomspace(1, 1e-6, 2048)))
     told: list[float] = []
     began = time.process_time()
-    found = frechet_replicates(sample, against, Resampling(np.zeros(10_240, np.int64)), told.append)
+    found = frechet_replicates(sample, against, Resampling(np.zeros(20_480, np.int64)), told.append)
     assert time.process_time() - began < 180
     assert told == sorted(told) and told[-1] == 1 and len(told) > 50
-    assert found is not None and found.infinite is None  # five images a dimension
+    assert found is not None and found.infinite is not None

@@ -317,6 +317,7 @@ def test_energy_is_the_processors_own_count_and_none_where_there_is_none(tmp_pat
     assert joules(cpu, tmp_path) == 7.5
     (tmp_path / "intel-rapl:1" / "energy_uj").write_text("no number")
     assert joules(cpu, tmp_path) is None
+    assert joules(torch.device("cuda")) is None or torch.cuda.is_available()
     assert (used(7.5, 9.0), used(9.0, 7.5), used(None, 9.0)) == (1.5, None, None)
 
 
