@@ -1,0 +1,50 @@
+"""Large stores and long sweeps: what is finished costs next to nothing."""
+
+import io
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from harness import runner, sweep
+from harness.bench import Bench
+from harness.plan import Instrument, plan, protocol
+from harness.store import Store
+from tests import fakes_store, sweeping
+
+
+@pytest.mark.slow
+def test_a_store_of_twenty_thousand_records_loads_into_the_table_within_five_seconds(tmp_path: Path) -> None:
+    store, record = Store(tmp_path), fakes_store.records()[0]
+    store.prepare()
+    for place in range(20_000):
+        record |= {"name": f"raster[preset=fmnist,cfg=2,seed={place}]", "key": f"{place:064x}"}
+        (store.records_folder / f"{place}.json").write_text(json.dumps(record))
+    import pandas  # noqa: F401 - not part of the loading
+
+    began = time.process_time()
+    assert len(store.table()) == 20_000
+    assert time.process_time() - began < 5
+
+
+def test_a_sweep_of_a_thousand_finished_trials_is_skipped_within_a_second(tmp_path: Path) -> None:
+    """Importing torch takes another: work starts within two."""
+    with sweeping.in_place() as patch:
+        patch.setenv(sweeping.WEIGHTS, str(sweeping.make_weights(tmp_path / "fake.safetensors")))
+        content = {"preset": "tiny", "images": 28, "seed": list(range(1000)), "method": {"fake": {}}}
+        asked = sweep.parse(content, "long")
+        store = Store(tmp_path / "store")
+        store.prepare()
+        named = ((asked.extractor, None),)
+        references = {"tiny": Bench(named, store.folder / "references").references("tiny")}
+        instrument = Instrument(named, references, protocol({}, "long"))
+        record = fakes_store.records()[0]
+        for trial in asked.trials:
+            planned = plan(trial, instrument, store)
+            path = store.path(planned.name, planned.key)
+            path.write_text(json.dumps(record | {"name": planned.name, "key": planned.key}))
+        began = time.process_time()
+        tally = runner.run(asked, store, runner.Options(), io.StringIO())
+        assert (tally.recorded, tally.skipped) == (0, 1000)
+        assert time.process_time() - began < 1
