@@ -228,7 +228,7 @@ class VARNetwork(nn.Module):
         """Inputs of a part of the sequence. seen [B, n, channels]: canvases, or None for the first scale alone;
         condition [B, dim]: class embeddings, which start the sequence if ``span`` does."""
         pieces = [condition[:, None] + self.pos_start] if span.start == 0 else []
-        pieces += [self.word_embed(seen)] if seen is not None else []
+        pieces += [self.word_embed(seen.to(self.word_embed.weight.dtype))] if seen is not None else []
         return torch.cat(pieces, 1) + (self.lvl_embed(self.lvl_1L[:, span]) + self.pos_1LC[:, span])
 
     def run(

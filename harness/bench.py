@@ -82,7 +82,7 @@ class Bench:
         files.write_json(job.plan.stages["flops"], {"flops": counted, "parameters": sizes})
 
     def _method(self, plan: Plan) -> Method:
-        name = f"method {plan.trial.method} {plan.trial.preset}"
+        name = f"method {plan.trial.method} {plan.trial.preset} {plan.trial.setup}"
         if name not in self._loaded:
             for other in [key for key in self._loaded if key.startswith("method ")]:
                 del self._loaded[other]

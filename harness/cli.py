@@ -78,6 +78,12 @@ def _add_run(commands: Any) -> None:
     add.add_argument(
         "--inception", type=Path, metavar="FILE", help="weights-inception-2015-12-05-6726825d.pth: Inception FID too"
     )
+    add.add_argument("--precision", metavar="P", help="of the networks, fp32 or bf16, in place of the sweep's")
+    add.add_argument(
+        "--random-weights",
+        action="store_true",
+        help="FLOPs and time without checkpoints: no images, no scores, rows marked",
+    )
     add.set_defaults(run=_run)
 
 
@@ -181,7 +187,9 @@ def _run(asked: argparse.Namespace) -> int:
         retry_failed=asked.retry_failed,
         inception=asked.inception,
     )
-    tally = runner.run(sweep.load(asked.sweep, asked.images), store, options)
+    setup = {"precision": asked.precision} if asked.precision else {}
+    setup |= {"weights": "random"} if asked.random_weights else {}
+    tally = runner.run(sweep.load(asked.sweep, asked.images, setup), store, options)
     print(f"{tally}; store: {asked.store}")
     if not tally.failed:
         return 0

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from harness.errors import ArbenchError, unknown
 from harness.sampling import Sampling
+from harness.setup import Setup
 from harness.weights import Source
 
 PARTS = ("attention", "ffn", "router", "condition", "embedding", "head", "tokenizer")
@@ -69,7 +70,7 @@ class Preset:
     data: name of the data set (``fmnist``); tokenizer: name of its tokenizer's configuration; network: keyword
     arguments of the network; sampling: the default settings; classes: how many; image: (channels, height, width);
     weights: file name of the network's published weights, empty if they are bundled or there are none; knobs: those
-    whose range or default is the preset's own, in place of the method's.
+    whose range or default is the preset's own, in place of the method's; setup: the paper's own labels and uint8 rule.
     """
 
     name: str
@@ -82,6 +83,7 @@ class Preset:
     notes: str = ""
     weights: str = ""
     knobs: tuple[Knob, ...] = ()
+    setup: Setup = Setup()
 
 
 @dataclass(frozen=True)

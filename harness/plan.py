@@ -5,11 +5,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from harness import files
 from harness.errors import ArbenchError, unknown
 from harness.hashing import digest, source_sha256, weights_sha256
 from harness.method import Method
 from harness.reference import Reference
+from harness.setup import in_precision
 from harness.stages import VERSIONS
 from harness.stages.generate import Shards
 from harness.stages.quality import METRIC_VERSION
@@ -32,8 +35,8 @@ class Instrument:
 
 @dataclass(frozen=True)
 class Plan:
-    """A trial with its key and its files. folder: for shards; stages: stage -> file that it leaves; data: name of the
-    reference; weights: file name -> sha256."""
+    """A trial with its key and its files. folder: for shards; stages: stage -> file that it leaves, of those that it
+    goes through; data: name of the reference; weights: file name -> sha256."""
 
     trial: Trial
     name: str
@@ -49,14 +52,19 @@ class Plan:
         return Shards(self.folder / "shards", self.trial.images)
 
     def done(self, stage: str) -> bool:
-        """Whether a stage has left its file."""
-        return self.stages[stage].exists()
+        """Whether a stage has left its file, or is none of the trial's."""
+        return stage not in self.stages or self.stages[stage].exists()
 
     def load_method(self) -> Method:
-        """The method, with the weights that the key was made of.
+        """The method, with the weights that the key was made of, in the trial's precision.
 
         Raises ArbenchError if they cannot be read, or are others than ``weight_files`` names or than they were.
         """
+        method = self._trained() if self.trial.setup.weights == "trained" else self._random()
+        in_precision(method.network, self.trial.setup.precision)
+        return method.eval()
+
+    def _trained(self) -> Method:
         owner = self.trial.owner
         method = owner.load(self.trial.preset)
         for name, sha256 in method.provenance.weights.items():
@@ -64,7 +72,13 @@ class Plan:
                 raise ArbenchError(f"method {owner.name!r} loads {name}, which its weight_files() does not name")
             if self.weights[Path(name).name] != sha256:
                 raise ArbenchError(f"weights {name} of {owner.name!r} have changed since the run began")
-        return method.eval()
+        return method
+
+    def _random(self) -> Method:
+        """Random weights, the same ones every time."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            return self.trial.owner.build(self.trial.preset)
 
 
 @dataclass(frozen=True)
@@ -86,10 +100,13 @@ def plan(trial: Trial, instrument: Instrument, store: Store) -> Plan:
     is found again when something else has changed. Raises ArbenchError if weights cannot be read."""
     owner = trial.owner
     preset = owner.preset_named(trial.preset)
-    references = instrument.references[preset.data]
-    paths, sources = owner.weight_files(trial.preset), owner.weight_sources(trial.preset)
-    must_be_there([path for path in paths if path.name in sources], f"{owner.name}/{trial.preset}", sources)
-    weights = weights_sha256(paths)
+    weights: dict[str, str] = {}
+    references: Sequence[Reference] = ()
+    if trial.setup.weights == "trained":
+        references = instrument.references[preset.data]
+        paths, sources = owner.weight_files(trial.preset), owner.weight_sources(trial.preset)
+        must_be_there([path for path in paths if path.name in sources], f"{owner.name}/{trial.preset}", sources)
+        weights = weights_sha256(paths)
     made = {
         **trial.settings(),
         "classes": preset.classes,
@@ -108,12 +125,15 @@ def plan(trial: Trial, instrument: Instrument, store: Store) -> Plan:
     stages = {
         stage: folder / f"{stage}-{digest(identity[stage])[:16]}.json" for stage in ("quality", "flops", "timing")
     }
+    stages = {"generate": folder / "generated.npz", **stages}
+    if trial.setup.weights == "random":
+        stages = {stage: stages[stage] for stage in ("flops", "timing")}
     return Plan(
         trial=trial,
         name=trial.name,
         key=digest(identity),
         folder=folder,
-        stages={"generate": folder / "generated.npz", **stages},
+        stages=stages,
         data=preset.data,
         weights=weights,
     )
@@ -128,18 +148,22 @@ def jobs(planned: Plan, batch: int) -> Iterator[Job]:
 
 
 def assemble(planned: Plan, instrument: Instrument, about: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The final record and its arrays, from the files of all stages. ``about``: its provenance."""
-    found = {stage: files.read_json(planned.stages[stage]) for stage in ("quality", "flops", "timing")}
-    arrays = files.read_arrays(planned.stages["generate"])
+    """The final record and its arrays, from the files of all its stages; on random weights there are no arrays, and
+    ``generate`` and ``quality`` are None. ``about``: its provenance."""
+    found = {stage: files.read_json(path) for stage, path in planned.stages.items() if path.suffix == ".json"}
+    quality = found.get("quality", {})
     record = {
         **heading(planned, "done"),
-        "generate": found["quality"]["generate"],
-        "quality": found["quality"]["quality"],
+        "generate": quality.get("generate"),
+        "quality": quality.get("quality"),
         "flops": found["flops"]["flops"],
         "timing": found["timing"],
         "parameters": found["flops"]["parameters"],
         "provenance": provenance(planned, instrument, about),
     }
+    if "generate" not in planned.stages:
+        return record, {}
+    arrays = files.read_arrays(planned.stages["generate"])
     replicates = files.read_arrays(planned.stages["quality"].with_suffix(".npz"))
     kept = {name: arrays[name] for name in ("thumbnails", "labels", "steps")}
     return record, {**kept, **{f"{REPLICATES}{name}": values for name, values in replicates.items()}}
@@ -159,12 +183,12 @@ def heading(planned: Plan, status: str) -> dict[str, Any]:
 
 def provenance(planned: Plan, instrument: Instrument, about: Mapping[str, Any]) -> dict[str, Any]:
     """Where a record came from: what all of a run share, and the hashes that are this trial's own."""
-    references = instrument.references[planned.data]
+    references = instrument.references[planned.data] if "quality" in planned.stages else ()
     return {
         **about,
         "weights": dict(planned.weights),
-        "data": references[0].facts["data"],
-        "reference": references[0].key,
+        "data": references[0].facts["data"] if references else None,
+        "reference": references[0].key if references else None,
         "extractors": {one.extractor: one.facts["weights"] for one in references},
     }
 

@@ -20,6 +20,7 @@ from harness.method import Method
 from harness.plan import Instrument, Job, Plan, assemble, heading, jobs, plan, protocol
 from harness.plan import provenance as origin
 from harness.progress import Progress, throttled
+from harness.setup import Setup
 from harness.stages.timing import Protocol, interleaved
 from harness.store import Record, Store
 from harness.sweep import Sweep
@@ -65,7 +66,8 @@ def run(sweep: Sweep, store: Store, options: Options, stream: TextIO | None = No
     if options.inception is not None:
         named += (("inception", options.inception),)
     bench = Bench(named, store.folder / "references")
-    data = dict.fromkeys(trial.owner.preset_named(trial.preset).data for trial in sweep.trials)
+    trained = [trial for trial in sweep.trials if trial.setup.weights == "trained"]
+    data = dict.fromkeys(trial.owner.preset_named(trial.preset).data for trial in trained)
     instrument = Instrument(named, {name: bench.references(name) for name in data}, timing)
     plans = [plan(trial, instrument, store) for trial in sweep.trials]
     return Run(plans, instrument, store, bench, options, stream or sys.stderr).all()
@@ -98,8 +100,9 @@ class Run:
         if self._open:
             self._about = {**provenance.gather(), "started": provenance.now()}
             self._preflight()
-            facts = reference_facts(self._instrument.references)
-            files.write_json(self._store.folder / "reference.json", facts)
+            if self._instrument.references:
+                facts = reference_facts(self._instrument.references)
+                files.write_json(self._store.folder / "reference.json", facts)
             self._measure()
             self._time()
             for planned in self._alive():
@@ -182,12 +185,13 @@ def _status(record: Record | None) -> str | None:
     return None if record is None else record["status"]
 
 
-def _kind(planned: Plan) -> tuple[str, str]:
-    return planned.trial.method, planned.trial.preset
+def _kind(planned: Plan) -> tuple[str, str, Setup]:
+    """Trials of one kind share a loaded method."""
+    return planned.trial.method, planned.trial.preset, planned.trial.setup
 
 
 def _one_each(plans: Sequence[Plan]) -> list[Plan]:
-    """The first plan of each method and preset."""
+    """The first plan of each kind."""
     return list({_kind(planned): planned for planned in reversed(plans)}.values())[::-1]
 
 

@@ -6,6 +6,8 @@ seed = 0                     # or a list of seeds
 extractor = "fmnist-cnn"     # whose features the scores are computed on
 [sampling]                   # for every method; a value that is a list is crossed
 cfg = [1.5, 2.0]
+[setup]                      # precision, labels, uint8, weights (harness/setup.py); lists are crossed, too
+precision = "bf16"
 [timing]                     # the timing protocol (harness/stages/timing.py)
 repeats = 10
 
@@ -14,7 +16,7 @@ repeats = 10
 knobs = { schedule = "rings" }           # fixed knobs
 grid = { steps = [4, 7, 13] }            # crossed with each other, and with
 list = [{ adaptive = 0.5 }, {}]          # each of these sets of knobs
-sampling = { cfg = 2.0 }                 # over the head's
+sampling = { cfg = 2.0 }                 # over the head's, as setup is
 """
 
 import itertools
@@ -35,10 +37,11 @@ HEAD = {
     "seed": (int, list),
     "extractor": str,
     "sampling": dict,
+    "setup": dict,
     "timing": dict,
     "method": dict,
 }
-BLOCK = {"preset": str, "seed": (int, list), "knobs": dict, "grid": dict, "list": list, "sampling": dict}
+BLOCK = {"preset": str, "seed": (int, list), "knobs": dict, "grid": dict, "list": list, "sampling": dict, "setup": dict}
 IN_WORDS = {
     str: "a string",
     int: "a whole number",
@@ -58,8 +61,9 @@ class Sweep:
     timing: Mapping[str, Any] = field(default_factory=dict)
 
 
-def load(path: Path, images: int | None = None) -> Sweep:
-    """Read a sweep file, or the bundled sweep of that name (``fmnist``). ``images`` takes the place of the file's.
+def load(path: Path, images: int | None = None, setup: Mapping[str, Any] | None = None) -> Sweep:
+    """Read a sweep file, or the bundled sweep of that name (``fmnist``). ``images`` and ``setup`` take the place of the
+    file's.
 
     Raises ArbenchError naming file, table and key for anything that is not right.
     """
@@ -76,12 +80,15 @@ def load(path: Path, images: int | None = None) -> Sweep:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ArbenchError(f"{path}: not valid TOML: {error}") from error
-    return parse(content, str(path), images)
+    return parse(content, str(path), images, setup)
 
 
-def parse(content: Mapping[str, Any], source: str, images: int | None = None) -> Sweep:
+def parse(
+    content: Mapping[str, Any], source: str, images: int | None = None, setup: Mapping[str, Any] | None = None
+) -> Sweep:
     """The sweep that a file's content describes; ``source`` is what errors call the file."""
     _check(content, HEAD, f"{source}: top level")
+    content = {**content, **({} if images is None else {"images": images})}
     blocks = content.get("method", {})
     if not blocks:
         raise ArbenchError(f"{source}: no [method.NAME] table: the sweep holds no trial")
@@ -93,7 +100,8 @@ def parse(content: Mapping[str, Any], source: str, images: int | None = None) ->
             if not isinstance(block, dict):
                 raise ArbenchError(f"{where}: expected a table, got {block!r}")
             _check(block, BLOCK, where)
-            for trial in _block(method, content, block, where, images):
+            changed = {**block, "setup": {**block.get("setup", {}), **(setup or {})}}
+            for trial in _block(method, content, changed, where):
                 found.setdefault(digest(trial.settings()), trial)
     return Sweep(
         name=Path(source).stem,
@@ -103,15 +111,14 @@ def parse(content: Mapping[str, Any], source: str, images: int | None = None) ->
     )
 
 
-def _block(
-    method: str, head: Mapping[str, Any], block: Mapping[str, Any], where: str, images: int | None
-) -> Iterator[Trial]:
-    """The trials of one block: seeds slowest, then sampling, then the list of knob sets, then the grid."""
+def _block(method: str, head: Mapping[str, Any], block: Mapping[str, Any], where: str) -> Iterator[Trial]:
+    """The trials of one block: seeds slowest, then setup, sampling, the list of knob sets, the grid."""
     preset = block.get("preset", head.get("preset"))
     if preset is None:
         raise ArbenchError(f"{where}: key 'preset' is missing (here or at the top level)")
     seeds = block.get("seed", head.get("seed", 0))
     sampling = {**head.get("sampling", {}), **block.get("sampling", {})}
+    setup = {**head.get("setup", {}), **block.get("setup", {})}
     for name, values in block.get("grid", {}).items():
         if not isinstance(values, list):
             raise ArbenchError(f"{where}: key 'grid.{name}' must be a list, got {values!r}")
@@ -121,24 +128,24 @@ def _block(
             raise ArbenchError(f"{where}: key 'list', entry {number} must be a table of knobs, got {point!r}")
     empty = [f"grid.{name}" for name, values in block.get("grid", {}).items() if not values]
     empty += [f"sampling.{name}" for name, value in sampling.items() if value == []]
+    empty += [f"setup.{name}" for name, value in setup.items() if value == []]
     empty += [name for name, value in (("list", points), ("seed", seeds)) if value == []]
     if empty:
         raise ArbenchError(f"{where}: key '{empty[0]}' is an empty list: no trial would come of it")
     fixed = block.get("knobs", {})
-    for seed, drawn, point, crossed in itertools.product(
-        seeds if isinstance(seeds, list) else [seeds], _crossed(sampling), points, _crossed(block.get("grid", {}))
+    for seed, made, drawn, point, crossed in itertools.product(
+        seeds if isinstance(seeds, list) else [seeds],
+        _crossed(setup),
+        _crossed(sampling),
+        points,
+        _crossed(block.get("grid", {})),
     ):
         _once(where, fixed, point, crossed)
         try:
-            yield Trial.of(
-                method, preset, {**fixed, **point, **crossed}, drawn, seed, _images(head) if images is None else images
-            )
+            images = checked_int("images", head.get("images", 5000), 1, 10**9)
+            yield Trial.of(method, preset, {**fixed, **point, **crossed}, drawn, seed, images, made)
         except ArbenchError as error:
             raise ArbenchError(f"{where}: {error}") from error
-
-
-def _images(head: Mapping[str, Any]) -> int:
-    return checked_int("images", head.get("images", 5000), 1, 10**9)
 
 
 def _crossed(axes: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

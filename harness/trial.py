@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -10,8 +10,9 @@ from harness import registry
 from harness.errors import ArbenchError, unknown
 from harness.method import KnobValue, Method
 from harness.sampling import SAMPLING_FIELDS, Sampling
+from harness.setup import SETUP_FIELDS, Setup
 
-RESERVED = ("preset", *SAMPLING_FIELDS, "seed")
+RESERVED = ("preset", *SAMPLING_FIELDS, *SETUP_FIELDS, "seed")
 """Names that a knob cannot have: a trial's name would be ambiguous."""
 
 _NAME = re.compile(r"(?P<method>[^\[\]]+)\[(?P<settings>[^\[\]]*)\]")
@@ -27,6 +28,7 @@ class Trial:
     sampling: Sampling
     seed: int
     images: int
+    setup: Setup = field(default_factory=Setup)
 
     @classmethod
     def of(
@@ -37,23 +39,25 @@ class Trial:
         sampling: Mapping[str, Any] | None = None,
         seed: int = 0,
         images: int = 5000,
+        setup: Mapping[str, Any] | None = None,
     ) -> "Trial":
         """The trial with these settings and the defaults of the others.
 
-        Raises ArbenchError for an unknown method, preset, knob or sampling field, and for a value out of range.
+        Raises ArbenchError for an unknown method, preset, knob, sampling or setup field, and for a value out of range.
         """
         owner = registry.get(method)
         clash = {knob.name for knob in owner.knobs} & set(RESERVED)
         if clash:
             raise ArbenchError(f"method {method!r} has a knob with a reserved name: {', '.join(sorted(clash))}")
-        default = owner.preset_named(preset).sampling
+        default = owner.preset_named(preset)
         return cls(
             method=method,
             preset=preset,
             knobs=owner.resolve(knobs or {}, preset),
-            sampling=resolve_sampling(default, sampling or {}),
+            sampling=resolve_sampling(default.sampling, sampling or {}),
             seed=checked_int("seed", seed, 0, 2**64 - 1),
             images=checked_int("images", images, 1, 10**9),
+            setup=default.setup.but(setup or {}),
         )
 
     @classmethod
@@ -76,6 +80,7 @@ class Trial:
         kinds = {knob.name: knob.kind for knob in owner.knobs}
         preset, seed = given.pop("preset"), number(given.pop("seed"))
         sampling = {left: given.pop(left) for left in SAMPLING_FIELDS if left in given}
+        setup = {left: given.pop(left) for left in SETUP_FIELDS if left in given}
         return cls.of(
             owner.name,
             preset,
@@ -83,6 +88,7 @@ class Trial:
             {left: right if left == "cfg_schedule" else number(right) for left, right in sampling.items()},
             seed,
             images,
+            setup,
         )
 
     @property
@@ -92,16 +98,20 @@ class Trial:
 
     @property
     def name(self) -> str:
-        """The canonical name: preset, knobs that are axes or differ from their default, cfg and the sampling settings
-        that differ from the preset's, seed. Used in logs, folders, tables and URLs alike."""
-        default = self.owner.preset_named(self.preset).sampling
+        """The canonical name: preset, knobs that are axes or differ from their default, cfg and what else of sampling
+        and setup differs from the preset's, seed. Used in logs, folders, tables and URLs alike."""
+        default = self.owner.preset_named(self.preset)
         settings: dict[str, Any] = {"preset": self.preset}
         for knob in self.owner.knobs_of(self.preset):
             if knob.axis or self.knobs[knob.name] != knob.default:
                 settings[knob.name] = self.knobs[knob.name]
-        for field in SAMPLING_FIELDS:
-            if field == "cfg" or getattr(self.sampling, field) != getattr(default, field):
-                settings[field] = getattr(self.sampling, field)
+        for own, usual, names in (
+            (self.sampling, default.sampling, SAMPLING_FIELDS),
+            (self.setup, default.setup, SETUP_FIELDS),
+        ):
+            for name in names:
+                if name == "cfg" or getattr(own, name) != getattr(usual, name):
+                    settings[name] = getattr(own, name)
         settings["seed"] = self.seed
         return f"{self.method}[{','.join(f'{left}={_text(right)}' for left, right in settings.items())}]"
 
@@ -114,6 +124,7 @@ class Trial:
             "sampling": asdict(self.sampling),
             "seed": self.seed,
             "images": self.images,
+            "setup": asdict(self.setup),
         }
 
 

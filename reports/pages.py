@@ -48,6 +48,7 @@ class Row:
     failure: str = ""
     noisy: bool = False
     between: Mapping[str, str] = field(default_factory=dict)
+    random: bool = False
 
 
 @dataclass(frozen=True)
@@ -120,8 +121,14 @@ def _notes(site: _Site) -> Iterable[str]:
     """What is missing or odd, so that nothing is left out in silence."""
     if not site.facts:
         yield "The store has no reference.json, so tokenizers' rFID and the test images' own scores are not shown."
+    random = int(site.rows["random"].sum())
+    if random:
+        yield (
+            f"{random} of {len(site.rows)} trials ran on random weights, for cost and time alone: they have no scores, "
+            "are in no figure and no ranking, and are marked under all trials."
+        )
     if site.main.empty:
-        yield "No trial has finished yet."
+        yield "No trial that has scores has finished yet."
     failed = int((site.rows["status"] != "done").sum())
     if failed:
         yield f"{failed} of {len(site.rows)} trials failed; they are listed under failed trials with their reason."
@@ -375,7 +382,7 @@ def _trials(site: _Site, shown: pd.DataFrame) -> list[Row]:
             Row(
                 row["method"], row["title"], row["settings"], _cells(site, row) if done else {},
                 anchor=f"trial-{row['key'][:12]}", seed=str(row["seed"]), images=f"{row['images']:,}", frontier=badge,
-                noisy=bool(row["noisy"]), between=_between(site, row),
+                noisy=bool(row["noisy"]), random=bool(row["random"]), between=_between(site, row),
                 failure="" if done else f"failed in {row['stage'] or 'an unknown stage'}",
             )
         )  # fmt: skip

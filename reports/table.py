@@ -13,6 +13,13 @@ Record = Mapping[str, Any]
 SPARSITY = ("ffn_sparsity", "token_sparsity")
 OFF = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "cfg_schedule": "constant"}
 """Sampling fields at these values change nothing, and are left out of a row's settings."""
+UNUSUAL = {
+    ("precision", "bf16"): "precision bf16",
+    ("labels", "random"): "random labels",
+    ("uint8", "truncate"): "truncated to uint8",
+    ("weights", "random"): "random weights",
+}
+"""Setup that a row's settings tell: what is not fp32, balanced labels, rounding, trained weights."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +140,11 @@ def sampling_words(sampling: Mapping[str, Any]) -> str:
     return knob_words({name: v for name, v in sampling.items() if name == "cfg" or OFF.get(name) != v})
 
 
+def setup_words(setup: Mapping[str, Any]) -> str:
+    """``precision bf16, random labels``: what is not as usual."""
+    return ", ".join(words for name, value in setup.items() if (words := UNUSUAL.get((name, value))))
+
+
 def _row(record: Record, fid: str) -> dict[str, Any]:
     trial, method = record["trial"], record.get("method") or {}
     quality, flops = record.get("quality") or {}, record.get("flops") or {}
@@ -142,6 +154,7 @@ def _row(record: Record, fid: str) -> dict[str, Any]:
     scores = quality.get("fid") or {}
     intervals = quality.get("intervals") or {}
     knobs, sampling = knob_words(trial["knobs"]), sampling_words(trial["sampling"])
+    setup = trial.get("setup") or {}
     row = {
         "name": record["name"],
         "key": record["key"],
@@ -155,7 +168,9 @@ def _row(record: Record, fid: str) -> dict[str, Any]:
         "seeds": 1,
         "knobs": knobs,
         "sampling": sampling,
-        "settings": ", ".join(filter(None, (knobs, sampling))),
+        "setup": setup_words(setup),
+        "random": setup.get("weights") == "random",
+        "settings": ", ".join(filter(None, (knobs, sampling, setup_words(setup)))),
         "cfg": trial["sampling"].get("cfg"),
         "extractor": quality.get("extractor", ""),
         "reference": str(provenance.get("reference", "")),
@@ -208,8 +223,9 @@ COMPARABLE = ["preset", "images", "extractor", "reference"]
 
 
 def comparable(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """The largest set of finished trials that may be compared, and one line for every set that was left aside."""
-    done = rows[rows["status"] == "done"]
+    """The largest set of finished trials that may be compared, and one line for every set that was left aside. Trials
+    on random weights, which have no score, are in neither."""
+    done = rows[(rows["status"] == "done") & ~rows["random"]]
     if done.empty:
         return done, []
     groups = [part for _, part in done.groupby(COMPARABLE, dropna=False)]
@@ -250,7 +266,8 @@ def over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
 def at_best_guidance(settings: pd.DataFrame) -> pd.DataFrame:
     """Of the settings that differ only in sampling, the one with the lowest FID. Settings without FID stay out."""
     scored = settings[settings["fid"].notna()]
-    return scored.loc[scored.groupby(["method", "knobs"], sort=False)["fid"].idxmin()].reset_index(drop=True)
+    kinds = scored.groupby(["method", "knobs", "setup"], sort=False)
+    return scored.loc[kinds["fid"].idxmin()].reset_index(drop=True)
 
 
 def leaderboard(settings: pd.DataFrame) -> pd.DataFrame:

@@ -1,5 +1,6 @@
 """One suite for every registered method: what the harness and the sweeps rely on."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from harness.checkpoint import read_about, sha256
 from harness.errors import ArbenchError
 from harness.flops import agreement, closed_form, count_image, inputs
 from harness.method import PARTS, Method
+from harness.setup import in_precision
 from tests.conformance.subjects import (
     CONTENT,
     SPARSITY,
@@ -23,6 +25,7 @@ from tests.conformance.subjects import (
     images_of,
     names,
     preset_of,
+    recorded,
     sampling_of,
     step_logits,
     subject,
@@ -216,6 +219,22 @@ def test_build_reads_no_weights(name: str, monkeypatch: pytest.MonkeyPatch) -> N
     method = owner.build(preset_of(owner))
     assert not method.provenance.weights
     assert sum(parameter.numel() for parameter in method.parameters()) > 0
+
+
+@every_method
+def test_bf16_rounds_and_changes_nothing_else(name: str) -> None:
+    exact = trained(name)
+    rounded = copy.deepcopy(exact)
+    in_precision(rounded.network, "bf16")
+    assert {own.dtype for own in rounded.network.parameters()} == {torch.bfloat16}
+    first = []
+    for method in (exact, rounded):
+        with recorded(method) as seen:
+            made = images_of(method, [0, 1, 2], {})
+        assert made.tokens.dtype == torch.int64
+        assert method.decode(made.tokens).dtype == torch.float32
+        first.append(seen[0].float())
+    assert (first[1] - first[0]).norm() < 0.05 * first[0].norm()
 
 
 @every_method

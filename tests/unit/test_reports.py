@@ -140,7 +140,7 @@ def test_a_store_where_all_failed_still_gives_a_page_that_says_so(tmp_path: Path
     for record in made:
         fakes_store.fail(record, "generate", "out of memory")
     page = build(fakes_store.write(tmp_path / "store", made, {}), tmp_path / "site").read_text()
-    assert "No trial has finished yet." in page
+    assert "No trial that has scores has finished yet." in page
     assert "no finished trial that has a FID" in page
     assert page.count("out of memory") >= 3
     assert "no reference.json" in page

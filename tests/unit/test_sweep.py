@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from harness import sweep
 from harness.errors import ArbenchError
+from harness.trial import Trial
 from tests import sweeping
 
 
@@ -108,6 +109,8 @@ def test_images_given_take_the_place_of_the_files(tmp_path: Path) -> None:
         ),
         ('preset = "tiny"\n[method.fake]\nsampling = {cgf=2}', "unknown sampling setting 'cgf'; did you mean 'cfg'?"),
         ('preset = "tiny"\n[method.fake]\nsampling = {cfg=[1, 200]}', "cfg = 200.0 is out of range (valid: 0 to 100)"),
+        ('preset = "tiny"\n[setup]\nprecison = "bf16"\n[method.fake]', "unknown setup 'precison'; did you mean"),
+        ('preset = "tiny"\n[setup]\nprecision = "fp8"\n[method.fake]', "unknown precision 'fp8' (valid: bf16, fp32)"),
         ('preset = "tiny"\nseed = "x"\n[method.fake]', "key 'seed' must be a whole number or a list, got 'x'"),
     ],
 )
@@ -130,3 +133,19 @@ def test_a_file_that_is_no_text_is_told(tmp_path: Path) -> None:
     (tmp_path / "asked.toml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ArbenchError, match="not a text file in UTF-8"):
         sweep.load(tmp_path / "asked.toml")
+
+
+def test_setup_is_crossed_and_a_block_goes_over_the_head(tmp_path: Path) -> None:
+    text = 'preset = "tiny"\n[setup]\nprecision = ["fp32", "bf16"]\nlabels = "random"\n[method.fake]\n'
+    usual = "fake[preset=tiny,steps=4,cfg=1.5"
+    assert names(tmp_path, text) == [f"{usual},labels=random,seed=0]", f"{usual},precision=bf16,labels=random,seed=0]"]
+    over = text + 'setup = { precision = "fp32", labels = "balanced" }\n'
+    assert names(tmp_path, over) == [f"{usual},seed=0]"]
+
+
+def test_setup_from_outside_goes_over_the_file_s(tmp_path: Path) -> None:
+    path = tmp_path / "asked.toml"
+    path.write_text('preset = "tiny"\n[setup]\nprecision = "bf16"\n[method.fake]\nsetup = { weights = "trained" }\n')
+    (trial,) = sweep.load(path, setup={"precision": "fp32", "weights": "random"}).trials
+    assert (trial.setup.precision, trial.setup.weights) == ("fp32", "random")
+    assert Trial.parse(trial.name, trial.images) == trial

@@ -1,0 +1,84 @@
+"""Under what setup a method makes images, beside its own knobs and sampling: precision, labels, uint8 rule, weights."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from harness.errors import ArbenchError, unknown
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+CHOICES: Mapping[str, tuple[str, ...]] = {
+    "precision": tuple(PRECISIONS),
+    "labels": ("balanced", "random"),
+    "uint8": ("round", "truncate"),
+    "weights": ("trained", "random"),
+}
+LABEL_STREAM = 1
+"""The part of an image's Philox stream (harness.noise takes part 0) that its label is drawn from."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """precision: of the network's weights and arithmetic; tokenizer, logits from guidance on, and draws do not change
+    with it. labels: ``balanced``, image i has label i mod classes (50 a class with 50,000 images of ImageNet), or
+    ``random``, drawn for each image from (seed, i). uint8: how an image in [0, 1] becomes bytes, ``round`` of 255 x or
+    ``truncate``. weights: ``trained``, or ``random``: then cost and time are measured, and no quality.
+    """
+
+    precision: str = "fp32"
+    labels: str = "balanced"
+    uint8: str = "round"
+    weights: str = "trained"
+
+    def __post_init__(self) -> None:
+        for name, valid in CHOICES.items():
+            if getattr(self, name) not in valid:
+                raise unknown(name, str(getattr(self, name)), valid)
+
+    def but(self, given: Mapping[str, Any]) -> "Setup":
+        """The same with other values. ArbenchError for an unknown field or value."""
+        for name in given:
+            if name not in CHOICES:
+                raise unknown("setup", name, CHOICES)
+        return replace(self, **given)
+
+
+SETUP_FIELDS = tuple(field.name for field in fields(Setup))
+
+
+def labels(policy: str, seed: int, indices: range, classes: int) -> Tensor:
+    """The labels of these images, int64 [n], by a policy of ``Setup.labels``."""
+    if policy == "balanced":
+        return torch.tensor([index % classes for index in indices], dtype=torch.int64)
+    counter = np.array([0, 0, 0, LABEL_STREAM], dtype=np.uint64)
+    drawn = [
+        np.random.Generator(np.random.Philox(key=np.array([seed, index], dtype=np.uint64), counter=counter)).integers(
+            classes
+        )
+        for index in indices
+    ]
+    return torch.tensor(np.array(drawn, dtype=np.int64))
+
+
+def to_uint8(images: Tensor, rule: str = "round") -> Tensor:
+    """Images in [0, 1] -> uint8 by a rule of ``Setup.uint8``, clamped. Raises ArbenchError for values that are not
+    finite."""
+    if not torch.isfinite(images).all():
+        raise ArbenchError("the images hold values that are not finite")
+    scaled = images * 255
+    return (scaled.round() if rule == "round" else scaled).clamp(0, 255).to(torch.uint8)
+
+
+def in_precision(network: nn.Module, precision: str) -> nn.Module:
+    """The network with its weights in a precision of ``Setup.precision``, in place. What is computed and not loaded
+    (rotations) stays as it is."""
+    dtype = PRECISIONS[precision]
+    with torch.no_grad():
+        for tensor in network.state_dict(keep_vars=True).values():
+            if tensor.is_floating_point():
+                tensor.data = tensor.data.to(dtype)
+    return network
