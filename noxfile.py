@@ -122,6 +122,13 @@ def retrain(session: nox.Session) -> None:
     run(session, "arbench", "train", "--all", *session.posargs)
 
 
+@nox.session(venv_backend="none")
+def speed(session: nox.Session) -> None:
+    """Time our generation against the authors' checkouts: `-- --llamagen DIR --ear DIR --var DIR` (see `-- --help`)."""
+    install(session)
+    run(session, "python", "-m", "tests.speed.compare", *session.posargs)
+
+
 @nox.session(venv_backend="virtualenv", reuse_venv=False)
 def lock(session: nox.Session) -> None:
     """Write requirements.lock anew; `-- --upgrade [NAME...]` lets pins move."""

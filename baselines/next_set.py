@@ -189,7 +189,8 @@ class NextSet(SingleScale):
         if len(index) > 1:
             index, bias = index.repeat(branches, 1), bias.repeat(branches, 1, 1, 1)
         out = net.run(x, net.rope[index], modulations, store=(cache, Slots(index, reach, bias)))
-        return net.output(out[:, before.shape[1] :]), masks
+        heads = out[:, before.shape[1] :].contiguous()  # of a slice, torch would copy the head's weights for every row
+        return net.output(heads), masks
 
     def steps(self, knobs: Mapping[str, KnobValue]) -> list[tuple[int, int, int]]:
         if knobs.get("adaptive"):

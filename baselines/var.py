@@ -48,14 +48,14 @@ class SelfAttention(nn.Module):
 
     def keys_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """x [B, n, dim] -> keys (normalised) and values, [B, heads, n, head_dim] each."""
-        bias = torch.cat([self.zero_k_bias, self.v_bias])
+        bias = torch.cat([self.zero_k_bias.to(self.v_bias), self.v_bias])
         both = F.linear(x, self.mat_qkv.weight[x.shape[-1] :], bias).unflatten(-1, (2, self.heads, -1))
         k, v = both.permute(2, 0, 3, 1, 4)
         return unit(k), v
 
     def all_three(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """``queries`` and ``keys_values`` in one product."""
-        bias = torch.cat([self.q_bias, self.zero_k_bias, self.v_bias])
+        bias = torch.cat([self.q_bias, self.zero_k_bias.to(self.q_bias), self.v_bias])
         q, k, v = F.linear(x, self.mat_qkv.weight, bias).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         return self.scaled(q), unit(k), v
 

@@ -106,7 +106,8 @@ class Method(nn.Module, ABC):
     """A generator: tokenizer + network, built from a preset and a checkpoint.
 
     A subclass is registered under the entry-point group ``arbench.methods``. Its modules carry a ``part`` attribute
-    (one of PARTS) where their cost belongs to a part; a child without one belongs to its parent's.
+    (one of PARTS) where their cost belongs to a part; a child without one belongs to its parent's. ``sample`` and
+    ``decode`` work in whatever precision ``harness.setup.in_precision`` has put the weights in.
     """
 
     name: ClassVar[str]

@@ -21,7 +21,7 @@ _LIGHT = """
     is_nonzero isin linalg_vector_norm logcumsumexp logsumexp max mean median min mode norm prod quantile std std_mean
     sum var var_mean
     argsort bucketize kthvalue searchsorted sort topk unique_consecutive unique_dim _unique2
-    _softmax _log_softmax softmax log_softmax dropout native_dropout feature_dropout glu hardswish prelu
+    _softmax _safe_softmax _log_softmax softmax log_softmax dropout native_dropout feature_dropout glu hardswish prelu
     batch_norm group_norm instance_norm layer_norm rms_norm native_batch_norm native_group_norm native_layer_norm
     _fused_rms_norm _native_batch_norm_legit _native_batch_norm_legit_no_training
     embedding gather index index_add index_copy index_fill index_put index_select masked_scatter masked_select nonzero

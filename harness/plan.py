@@ -61,7 +61,7 @@ class Plan:
         Raises ArbenchError if they cannot be read, or are others than ``weight_files`` names or than they were.
         """
         method = self._trained() if self.trial.setup.weights == "trained" else self._random()
-        in_precision(method.network, self.trial.setup.precision)
+        in_precision(method, self.trial.setup.precision)
         return method.eval()
 
     def _trained(self) -> Method:
@@ -177,6 +177,7 @@ def heading(planned: Plan, status: str) -> dict[str, Any]:
         "status": status,
         "failure": None,
         "trial": planned.trial.settings(),
+        "data": planned.data,
         "method": {name: getattr(planned.trial.owner, name) for name in ("title", "family", "paper", "differences")},
     }
 

@@ -23,10 +23,11 @@ LABEL_STREAM = 1
 
 @dataclass(frozen=True)
 class Setup:
-    """precision: of the network's weights and arithmetic; tokenizer, logits from guidance on, and draws do not change
-    with it. labels: ``balanced``, image i has label i mod classes (50 a class with 50,000 images of ImageNet), or
-    ``random``, drawn for each image from (seed, i). uint8: how an image in [0, 1] becomes bytes, ``round`` of 255 x or
-    ``truncate``. weights: ``trained``, or ``random``: then cost and time are measured, and no quality.
+    """precision: of the weights and arithmetic of all networks, the tokenizer's decoder among them; codes and canvases,
+    logits from guidance on, and draws do not change with it. labels: ``balanced``, image i has label i mod classes (50
+    a class with 50,000 images of ImageNet), or ``random``, drawn for each image from (seed, i). uint8: how an image in
+    [0, 1] becomes bytes, ``round`` of 255 x or ``truncate``. weights: ``trained``, or ``random``: then cost and time
+    are measured, and no quality.
     """
 
     precision: str = "fp32"
@@ -73,12 +74,9 @@ def to_uint8(images: Tensor, rule: str = "round") -> Tensor:
     return (scaled.round() if rule == "round" else scaled).clamp(0, 255).to(torch.uint8)
 
 
-def in_precision(network: nn.Module, precision: str) -> nn.Module:
-    """The network with its weights in a precision of ``Setup.precision``, in place. What is computed and not loaded
-    (rotations) stays as it is."""
-    dtype = PRECISIONS[precision]
-    with torch.no_grad():
-        for tensor in network.state_dict(keep_vars=True).values():
-            if tensor.is_floating_point():
-                tensor.data = tensor.data.to(dtype)
-    return network
+def in_precision(method: nn.Module, precision: str) -> None:
+    """Put a method's weights into a precision of ``Setup.precision``: all but those of its tokenizer, of which the part
+    called ``decoder``. What is no weight (rotations, fixed scores, positions) stays as it is."""
+    for name, own in method.named_parameters():
+        if not name.startswith("tokenizer.") or name.startswith("tokenizer.decoder."):
+            own.data = own.data.to(PRECISIONS[precision])

@@ -26,8 +26,9 @@ def protocol(records: Iterable[Record]) -> list[tuple[str, str]]:
         return _said(_at(record, path) for record in records)
 
     return [  # one topic a line, however long its text
-        ("Images", "Image i has label i mod classes. All randomness comes from uniforms keyed by (seed, image index, "
-         "position), so an image does not depend on batch size, order or restarts. uint8 = round(255 x), clamped."),
+        ("Images", "Unless a row says otherwise, image i has label i mod classes, bytes are round(255 x), and networks "
+         "run in float32. All randomness comes from uniforms keyed by (seed, image index, position), so an image does "
+         "not depend on batch size, order or restarts."),
         ("Extractor", said("quality", "extractor")),
         ("Reference", f"images: {said('quality', 'reference', 'images')}; sha256: {said('provenance', 'reference')}"),
         ("Intervals", "95 %: what other images of the same method would have given; the reference is taken as it is."

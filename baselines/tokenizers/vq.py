@@ -223,7 +223,8 @@ class Tokenizer(nn.Module):
 
     def decode(self, tokens: Tensor) -> Tensor:
         """tokens [B, positions] -> images [B, channels, H, W] in [0, 1]."""
-        images = self.decoder(self.quantiser.lookup(tokens))
+        precision = next(self.decoder.parameters()).dtype
+        images = self.decoder(self.quantiser.lookup(tokens).to(precision)).float()
         if self.size:
             images = F.interpolate(images, size=(self.size, self.size), mode="bicubic")
         return to_unit(images)

@@ -225,7 +225,7 @@ def test_build_reads_no_weights(name: str, monkeypatch: pytest.MonkeyPatch) -> N
 def test_bf16_rounds_and_changes_nothing_else(name: str) -> None:
     exact = trained(name)
     rounded = copy.deepcopy(exact)
-    in_precision(rounded.network, "bf16")
+    in_precision(rounded, "bf16")
     assert {own.dtype for own in rounded.network.parameters()} == {torch.bfloat16}
     first = []
     for method in (exact, rounded):
@@ -235,6 +235,9 @@ def test_bf16_rounds_and_changes_nothing_else(name: str) -> None:
         assert method.decode(made.tokens).dtype == torch.float32
         first.append(seen[0].float())
     assert (first[1] - first[0]).norm() < 0.05 * first[0].norm()
+    sparse = {knob.name: 0.5 for knob in exact.knobs if knob.name in SPARSITY}
+    if sparse:
+        assert images_of(rounded, [0, 1, 2], sparse).tokens.max() < exact.vocabulary
 
 
 @every_method
