@@ -13,6 +13,7 @@ from harness.errors import ArbenchError
 from harness.method import Method
 from harness.plan import Job, Plan
 from harness.reference import Extractor, Reference, reference_for
+from harness.reference_files import reference_of
 from harness.stages import flops, generate, quality
 
 LOG_LINES = 30
@@ -30,11 +31,24 @@ class Failure:
 
 class Bench:
     """Does jobs. It travels to a worker empty and loads what it needs there: extractors, references, one method at a
-    time (trials of one method follow each other)."""
+    time (trials of one method follow each other).
 
-    def __init__(self, extractors: Sequence[tuple[str, Path | None]], folder: Path) -> None:
-        self._named, self._folder = tuple(extractors), folder
+    folder: where references are kept; reference: of data that do not ship with us; device: torch's name of it.
+    """
+
+    def __init__(
+        self,
+        extractors: Sequence[tuple[str, Path | None]],
+        folder: Path,
+        reference: Path | None = None,
+        device: str = "cpu",
+    ) -> None:
+        self._named, self._folder, self._reference, self.device = tuple(extractors), folder, reference, device
         self._loaded: dict[str, Any] = {}
+
+    def at(self, device: str) -> "Bench":
+        """The same, empty, on another device."""
+        return Bench(self._named, self._folder, self._reference, device)
 
     def do(self, job: Job) -> None:
         """Do a job and leave its file. Raises whatever goes wrong."""
@@ -86,16 +100,26 @@ class Bench:
         if name not in self._loaded:
             for other in [key for key in self._loaded if key.startswith("method ")]:
                 del self._loaded[other]
-        return self._once(name, plan.load_method)
+        return self._once(name, lambda: plan.load_method().to(self.device))
 
     def extractors(self) -> list[Extractor]:
         """The extractors, loaded. ArbenchError for an unknown name or unreadable weights."""
-        return self._once("extractors", lambda: [extractors.load(name, weights) for name, weights in self._named])
+
+        def load() -> list[Extractor]:
+            loaded: list[Extractor] = [extractors.load(name, weights) for name, weights in self._named]
+            for one in loaded:
+                one.network.to(self.device)
+            return loaded
+
+        return self._once("extractors", load)
 
     def references(self, data: str) -> list[Reference]:
-        """What each extractor sees in the reference images of a data set; computed once a store."""
+        """What each extractor sees in the reference of a data set; computed once a store. ArbenchError if the data do
+        not ship with us and no reference was given."""
 
         def load() -> list[Reference]:
+            if self._reference is not None:
+                return [reference_of(self._reference, extractor, self._folder) for extractor in self.extractors()]
             images = reference_images(data)
             return [reference_for(images, extractor, self._folder) for extractor in self.extractors()]
 

@@ -14,7 +14,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from harness import cli_records, provenance
+from harness import cli_records
 from harness.errors import ArbenchError
 
 GROUP = "arbench.commands"
@@ -70,14 +70,21 @@ def _add_run(commands: Any) -> None:
     add.add_argument("sweep", type=Path, metavar="SWEEP", help="a sweep file, or the name of a bundled sweep")
     add.add_argument("--store", type=Path, required=True, metavar="DIR", help="folder of records, made if need be")
     add.add_argument(
-        "--workers", type=_count(0), metavar="N", help="processes (default: one a core; 0: this one alone)"
+        "--workers", type=_count(0), metavar="N", help="processes (default: one a core or GPU; 0: this one alone)"
     )
     add.add_argument("--images", type=_count(1), metavar="N", help="images a trial, in place of the sweep's number")
     add.add_argument("--batch", type=_count(1), default=250, metavar="N", help="images a shard (default: %(default)s)")
     add.add_argument("--retry-failed", action="store_true", help="try again what is recorded as failed")
     add.add_argument(
-        "--inception", type=Path, metavar="FILE", help="weights-inception-2015-12-05-6726825d.pth: Inception FID too"
+        "--inception", type=Path, metavar="FILE", help="weights-inception-2015-12-05-6726825d.pth: for Inception FID"
     )
+    add.add_argument(
+        "--reference",
+        type=Path,
+        metavar="REF",
+        help="of data that do not ship with arbench: guided-diffusion's .npz, or one of 'arbench reference build'",
+    )
+    add.add_argument("--device", default="cpu", metavar="D", help="cpu, cuda (all GPUs), cuda:1 (default: cpu)")
     add.add_argument("--precision", metavar="P", help="of the networks, fp32 or bf16, in place of the sweep's")
     add.add_argument(
         "--random-weights",
@@ -157,6 +164,7 @@ def _add_inception(add: argparse.ArgumentParser) -> None:
     add.add_argument("--inception", type=Path, metavar="FILE", help="weights-inception-2015-12-05-6726825d.pth")
     add.add_argument("--inception-sha256", metavar="HASH", help="to be held to, where FILE is another's Inception")
     add.add_argument("--batch", type=_count(1), default=50, metavar="N", help="images at a time (default: %(default)s)")
+    add.add_argument("--device", default="cpu", metavar="D", help="cpu, cuda, cuda:1 (default: cpu)")
 
 
 def _count(low: int) -> Any:
@@ -177,15 +185,17 @@ def _list(asked: argparse.Namespace) -> None:
 
 
 def _run(asked: argparse.Namespace) -> int:
-    from harness import runner, sweep
+    from harness import devices, runner, sweep
     from harness.store import Store
 
     store = Store(asked.store)
     options = runner.Options(
-        workers=provenance.cores() if asked.workers is None else asked.workers,
+        workers=devices.workers(asked.device) if asked.workers is None else asked.workers,
         batch=asked.batch,
         retry_failed=asked.retry_failed,
         inception=asked.inception,
+        reference=asked.reference,
+        device=asked.device,
     )
     setup = {"precision": asked.precision} if asked.precision else {}
     setup |= {"weights": "random"} if asked.random_weights else {}
@@ -252,23 +262,31 @@ def _fetch(asked: argparse.Namespace) -> None:
 
 
 def _score(asked: argparse.Namespace) -> None:
+    from harness import devices
     from harness.extractors_inception import load_inception
     from harness.progress import narrated
     from harness.score import in_words, reference, score, watched
 
     extractor = load_inception(asked.inception, asked.inception_sha256)
+    extractor.network.to(devices.checked(asked.device))
     samples = watched(asked.samples, extractor, asked.batch)
     found = score(samples, reference(asked.reference, extractor, asked.batch), narrated())
     print(json.dumps(found, indent=1) if asked.json else in_words(found))
 
 
 def _reference(asked: argparse.Namespace) -> None:
+    from harness import devices
     from harness.extractors_inception import load_inception
     from harness.score import watched, write_reference
 
     if asked.out.suffix != ".npz":
         raise ArbenchError(f"--out {asked.out}: a file's name ends in .npz")
     extractor = load_inception(asked.inception, asked.inception_sha256)
+    extractor.network.to(devices.checked(asked.device))
     seen = watched(asked.images, extractor, asked.batch)
     write_reference(asked.out, seen, extractor)
     print(f"{asked.out}: {seen.about['images']} images, IS {seen.is_:.4g}")
+
+
+if __name__ == "__main__":  # accelerate launch -m harness.cli train ...
+    sys.exit(main())

@@ -78,6 +78,11 @@ def _three_ways(fault: str) -> str:
 
 
 def _known(name: str) -> None:
+    if name.startswith("imagenet"):
+        raise ArbenchError(
+            f"data {name} do not ship with arbench: --reference FILE gives their reference, guided-diffusion's "
+            "VIRTUAL_imagenet256_labeled.npz (for 512: VIRTUAL_imagenet512.npz) or one of 'arbench reference build'"
+        )
     if name not in CLASSES:
         raise unknown("data set", name, CLASSES)
 

@@ -21,6 +21,7 @@ FMNIST_CNN = "fmnist-cnn"
 SPATIAL_CHANNELS = 14
 """Whose places sFID is taken on: the first, as in Nash et al. (2103.03841), so many that the 3x3 places before the last
 layer give about as many dimensions (126) as there are features."""
+INCEPTION = "inception"
 FMNIST_CNN_WEIGHTS = Path(__file__).parent / "weights" / "fmnist-cnn.safetensors"
 
 
@@ -73,9 +74,10 @@ class Extractor:
 
     @torch.inference_mode()
     def features(self, images: Tensor) -> dict[str, Tensor]:
-        """images: uint8 [B, C, H, W] -> ``features`` float32 [B, D], ``logits`` float32 [B, classes] and ``spatial``
-        float32 [B, S]."""
-        return {name: value.float() for name, value in self.network(images).items()}
+        """images: uint8 [B, C, H, W], anywhere -> ``features`` float32 [B, D], ``logits`` float32 [B, classes] and
+        ``spatial`` float32 [B, S], on the CPU."""
+        device = next(self.network.parameters()).device
+        return {name: value.float().cpu() for name, value in self.network(images.to(device)).items()}
 
 
 def load_fmnist_cnn(weights: Path | None = None) -> Extractor:
@@ -90,9 +92,14 @@ def _load_inception(weights: Path | None) -> Extractor:
     return load_inception(weights)
 
 
+def usual(data: str) -> str:
+    """The extractor that a data set is scored with if nothing else is said."""
+    return FMNIST_CNN if data == "fmnist" else INCEPTION
+
+
 def load(name: str, weights: Path | None = None) -> Extractor:
     """The extractor of that name, with the bundled weights or those given. ArbenchError names the valid ones."""
-    known = {FMNIST_CNN: load_fmnist_cnn, "inception": _load_inception}
+    known = {FMNIST_CNN: load_fmnist_cnn, INCEPTION: _load_inception}
     if name not in known:
         raise unknown("extractor", name, known)
     return known[name](weights)

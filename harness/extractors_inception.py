@@ -14,9 +14,8 @@ from torch import Tensor, nn
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
 from harness.errors import ArbenchError
-from harness.extractors import Extractor
+from harness.extractors import INCEPTION, Extractor
 
-INCEPTION = "inception"
 WEIGHTS_FILE = "weights-inception-2015-12-05-6726825d.pth"
 """torch-fidelity's release v0.2.0; the name ends with how the file's sha256 begins."""
 KNOWN_SHA256 = "6726825d"

@@ -13,6 +13,7 @@ from harness.resampling import CONFIDENCE, REPLICATES, SEED, Resampling, frechet
 Features = NDArray[np.floating[Any]]
 Narrate = Callable[[str], Tell]
 """Given what is about to be computed, returns who is told how far it has come."""
+STATISTICS_ALONE = "the reference holds statistics alone: no KID, precision, recall, density or coverage"
 
 
 class Fidelity:

@@ -55,7 +55,7 @@ class Reference:
     key: sha256 of all that it depends on; facts: the same in words, for records; within: its features float32 [N, D]
     among themselves; logits: float32 [N, classes]; gaussian, spatial: of the features, and of those with places, if the
     extractor has them; is_: its own inception score; label_accuracy: of the extractor's logits on its labels, None
-    where they have other classes.
+    where they have other classes. Where a file gave statistics alone, ``within`` is empty and is_ None.
     """
 
     key: str
@@ -64,7 +64,7 @@ class Reference:
     logits: NDArray[np.float32]
     gaussian: Gaussian
     spatial: Gaussian | None
-    is_: float
+    is_: float | None
     label_accuracy: float | None
 
     @property
@@ -91,10 +91,10 @@ def reference_for(images: Images, extractor: Extractor, folder: Path, uint8_rule
     facts = _facts(images, extractor, uint8_rule)
     key = digest(facts)
     path = folder / f"reference-{extractor.name}-{key[:16]}.npz"
-    found = _cached(path, key, images, extractor)
-    if found is None:
+    found = cached(path)
+    if found is None or not _fits(found, key, images, extractor):
         found = _computed(key, facts, images, extractor)
-        _write(path, found)
+        keep(path, found)
     return found
 
 
@@ -152,7 +152,8 @@ def _computed(key: str, facts: Mapping[str, Any], images: Images, extractor: Ext
     )
 
 
-def _write(path: Path, reference: Reference) -> None:
+def keep(path: Path, reference: Reference) -> None:
+    """Write a reference for ``cached``."""
     about = {
         "key": reference.key,
         "facts": dict(reference.facts),
@@ -173,18 +174,19 @@ def _write(path: Path, reference: Reference) -> None:
     files.write_arrays(path, arrays)
 
 
-def _cached(path: Path, key: str, images: Images, extractor: Extractor) -> Reference | None:
-    """The reference in a cache file; None if there is none, if it is damaged, or if the extractor now gives others."""
+def cached(path: Path) -> Reference | None:
+    """The reference in a cache file; None if there is none, or if it is damaged."""
     try:
         arrays = files.read_arrays(path)
         about = json.loads(str(arrays["about"]))
-        count = len(images.images)
         stored = {
-            name: Gaussian.stored(arrays[f"{name}mean"], arrays[f"{name}covariance"], str(path), n=count)
+            name: Gaussian.stored(
+                arrays[f"{name}mean"], arrays[f"{name}covariance"], str(path), about["facts"]["images"]
+            )
             for name in ("", "spatial ")
             if f"{name}mean" in arrays
         }
-        reference = Reference(
+        return Reference(
             key=about["key"],
             facts=about["facts"],
             within=Within(arrays["features"], arrays["radii"], arrays["kernel"]),
@@ -196,13 +198,16 @@ def _cached(path: Path, key: str, images: Images, extractor: Extractor) -> Refer
         )
     except (ArbenchError, KeyError, ValueError):
         return None
-    fits = reference.key == key and all(len(rows) == count for rows in (reference.features, reference.logits))
-    return reference if fits and _probed(reference, images, extractor) else None
 
 
-def _probed(reference: Reference, images: Images, extractor: Extractor) -> bool:
-    """Whether the extractor still gives the cached features and logits for a few images spread over the set."""
+def _fits(reference: Reference, key: str, images: Images, extractor: Extractor) -> bool:
+    """Whether a cached reference is this one, is whole, and the extractor still gives its features and logits for a few
+    images spread over the set."""
     count = len(images.images)
+    if reference.key != key:
+        return False
+    if not len(reference.features) == len(reference.logits) == count:
+        return False
     places = np.linspace(0, count - 1, min(_PROBE, count)).astype(np.int64)
     seen = extractor.features(images.images[torch.from_numpy(places)])
     for name, kept in (("features", reference.features), ("logits", reference.logits)):

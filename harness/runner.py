@@ -12,8 +12,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
-from harness import files, provenance
+from harness import devices, extractors, files, provenance
 from harness.bench import Bench, Failure, last_lines
+from harness.errors import ArbenchError
+from harness.extractors import INCEPTION
 from harness.facts import reference_facts
 from harness.heap import keep_heap
 from harness.method import Method
@@ -29,15 +31,19 @@ from harness.workers import Here, Queue, Workers
 
 @dataclass(frozen=True)
 class Options:
-    """How a sweep is run, which no record depends on but for ``inception``.
+    """How a sweep is run, which no record depends on but for ``inception`` and ``reference``.
 
-    workers: processes, 0 for this one alone; batch: images a shard; inception: Inception weights, for its FID beside.
+    workers: processes, 0 for this one alone; batch: images a shard; inception: Inception weights, for its FID beside
+    that of the sweep's extractor or, where that is Inception itself, for it; reference: of data that do not ship with
+    us; device: torch's name of it, ``cuda`` for all GPUs in turn.
     """
 
     workers: int = 1
     batch: int = 250
     retry_failed: bool = False
     inception: Path | None = None
+    reference: Path | None = None
+    device: str = "cpu"
 
 
 @dataclass(frozen=True)
@@ -60,17 +66,28 @@ def run(sweep: Sweep, store: Store, options: Options, stream: TextIO | None = No
     and a wrong timing protocol. A trial that fails is recorded as failed, and the others go on.
     """
     keep_heap()
+    devices.checked(options.device)
     timing = protocol(sweep.timing, sweep.name)
     store.prepare()
-    named: tuple[tuple[str, Path | None], ...] = ((sweep.extractor, None),)
-    if options.inception is not None:
-        named += (("inception", options.inception),)
-    bench = Bench(named, store.folder / "references")
     trained = [trial for trial in sweep.trials if trial.setup.weights == "trained"]
-    data = dict.fromkeys(trial.owner.preset_named(trial.preset).data for trial in trained)
+    data = list(dict.fromkeys(trial.owner.preset_named(trial.preset).data for trial in trained))
+    named = _extractors(sweep, data, options.inception)
+    bench = Bench(named, store.folder / "references", options.reference, options.device)
     instrument = Instrument(named, {name: bench.references(name) for name in data}, timing)
     plans = [plan(trial, instrument, store) for trial in sweep.trials]
     return Run(plans, instrument, store, bench, options, stream or sys.stderr).all()
+
+
+def _extractors(sweep: Sweep, data: Sequence[str], inception: Path | None) -> tuple[tuple[str, Path | None], ...]:
+    """The sweep's extractor, or the usual one of its data; and Inception beside it, if its weights are given."""
+    if not data:
+        return ()
+    if len(data) > 1:
+        raise ArbenchError(f"{sweep.name}: data {', '.join(data)} have references of their own: make a sweep of each")
+    first = sweep.extractor or extractors.usual(data[0])
+    if first == INCEPTION:
+        return ((INCEPTION, inception),)
+    return ((first, None), *([(INCEPTION, inception)] if inception else []))
 
 
 class Run:
@@ -157,7 +174,7 @@ class Run:
         todo = [planned for planned in self._alive() if not planned.done("timing")]
         if not todo:
             return
-        loaders = {_kind(planned): partial(_load, planned) for planned in _one_each(todo)}
+        loaders = {_kind(planned): partial(_load, planned, self._bench.device) for planned in _one_each(todo)}
         cases = [(one.name, loaders[_kind(one)], one.trial.knobs, one.trial.sampling) for one in todo]
         progress = Progress(len(todo), "trials", self._stream)
         try:
@@ -195,8 +212,8 @@ def _one_each(plans: Sequence[Plan]) -> list[Plan]:
     return list({_kind(planned): planned for planned in reversed(plans)}.values())[::-1]
 
 
-def _load(planned: Plan) -> Method:
-    return planned.load_method()
+def _load(planned: Plan, device: str) -> Method:
+    return planned.load_method().to(device)
 
 
 def _withdraw(queue: Queue, planned: Plan) -> int:

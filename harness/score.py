@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from harness import files
 from harness.checkpoint import sha256
 from harness.errors import ArbenchError
-from harness.extractors_inception import INCEPTION, InceptionExtractor
-from harness.fidelity import Fidelity, Narrate
+from harness.extractors import INCEPTION
+from harness.extractors_inception import InceptionExtractor
+from harness.fidelity import STATISTICS_ALONE, Fidelity, Narrate
 from harness.metrics import Gaussian, Moments, inception_score, silent
 from harness.pairs import Within
 from harness.progress import Progress
@@ -160,7 +161,7 @@ def score(samples: Seen, against: Seen, narrate: Narrate = lambda what: silent) 
             samples.arrays["features"], against.within or Within.of(against.arrays["features"], "reference", told)
         )
     else:
-        found.flags.append("the reference holds statistics alone: no KID, precision, recall, density or coverage")
+        found.flags.append(STATISTICS_ALONE)
     return {**found.figures(), "samples": dict(samples.about), "reference": dict(against.about)}
 
 

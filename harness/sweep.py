@@ -3,7 +3,7 @@
 preset = "fmnist"            # required; a block may name another
 images = 5000                # the rest of the head is optional: these are the defaults
 seed = 0                     # or a list of seeds
-extractor = "fmnist-cnn"     # whose features the scores are computed on
+extractor = "fmnist-cnn"     # whose features the scores are computed on: fmnist's; inception for all other data
 [sampling]                   # for every method; a value that is a list is crossed
 cfg = [1.5, 2.0]
 [setup]                      # precision, labels, uint8, weights (harness/setup.py); lists are crossed, too
@@ -53,11 +53,12 @@ IN_WORDS = {
 
 @dataclass(frozen=True)
 class Sweep:
-    """What a sweep file says. timing: the settings of the timing protocol that differ from its defaults."""
+    """What a sweep file says. extractor: empty for the usual one of the data; timing: the settings of the timing
+    protocol that differ from its defaults."""
 
     name: str
     trials: tuple[Trial, ...]
-    extractor: str = "fmnist-cnn"
+    extractor: str = ""
     timing: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -106,7 +107,7 @@ def parse(
     return Sweep(
         name=Path(source).stem,
         trials=tuple(found.values()),
-        extractor=content.get("extractor", "fmnist-cnn"),
+        extractor=content.get("extractor", ""),
         timing=content.get("timing", {}),
     )
 

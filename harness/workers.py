@@ -17,6 +17,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
+from harness import devices
 from harness.bench import Bench, Failure, last_lines
 from harness.errors import ArbenchError
 from harness.heap import keep_heap
@@ -47,6 +48,7 @@ class _Worker:
     process: SpawnProcess
     pipe: Connection
     log: Path
+    device: str
     ready: bool = False
     job: Job | None = None
 
@@ -65,7 +67,7 @@ class Workers:
         try:
             while queue or any(worker.job for worker in workers):
                 while queue and len(workers) < min(self._count, len(queue) + sum(bool(w.job) for w in workers)):
-                    workers.append(self._start())
+                    workers.append(self._start(devices.spread(self._bench.device, [one.device for one in workers])))
                 for worker in workers:
                     if worker.ready and worker.job is None and queue:
                         _hand(worker, queue.popleft())
@@ -85,17 +87,17 @@ class Workers:
         finally:
             _stop(workers)
 
-    def _start(self) -> _Worker:
+    def _start(self, device: str) -> _Worker:
         self._made += 1
         self._logs.mkdir(parents=True, exist_ok=True)
         log = self._logs / f"worker-{os.getpid()}-{self._made}.log"
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        process = context.Process(target=_work, args=(theirs, self._bench, log), daemon=True)
+        process = context.Process(target=_work, args=(theirs, self._bench.at(device), log), daemon=True)
         with _one_thread():
             process.start()
         theirs.close()
-        return _Worker(process, ours, log)
+        return _Worker(process, ours, log, device)
 
     def _bury(self, worker: _Worker, queue: Queue) -> Iterator[Outcome]:
         """What follows from a worker's death: its job goes back to the queue, or is given up."""

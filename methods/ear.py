@@ -15,6 +15,7 @@ from typing import ClassVar
 from baselines.next_set import ADAPTIVE, SCHEDULE, STEPS, NextSet, next_set_preset
 from harness.method import Knob, Preset
 from harness.sampling import Sampling
+from harness.setup import Setup
 
 SIZES = {"b": (768, 12, 12, 1.65), "l": (1024, 24, 16, 1.45), "xl": (1280, 36, 20, 1.475)}
 """EAR-adaLN's sizes: width, layers, heads; and a guidance that its authors use."""
@@ -31,7 +32,8 @@ IMAGENET_KNOBS = (
 
 def imagenet_preset(size: str) -> Preset:
     """A published EAR-adaLN: 16x16 tokens in 31 parts; ``schedule=rings, steps=16`` is the paper's 16-part variant on
-    the same weights. Its rotations go by index, not by place (see ``baselines.next_set``)."""
+    the same weights. Its rotations go by index, not by place (see ``baselines.next_set``). Labels and bytes as
+    LlamaGen's."""
     dim, layers, heads, cfg = SIZES[size]
     return Preset(
         name=f"imagenet256-{size}",
@@ -52,6 +54,7 @@ def imagenet_preset(size: str) -> Preset:
         classes=1000,
         image=(3, 256, 256),
         weights=f"EAR-adaLN-{size.upper()}.pt",
+        setup=Setup(labels="random"),
         knobs=IMAGENET_KNOBS,
     )
 

@@ -167,7 +167,7 @@ def guidance(
     settings: pd.DataFrame, board: pd.DataFrame, y: Measure, looks: Mapping[str, Style], folder: Path
 ) -> Drawn | None:
     """Draw y against guidance, each method at the knobs of its row in ``board``. None if none has two."""
-    chosen = settings.merge(board[["method", "knobs"]], on=["method", "knobs"])
+    chosen = settings.merge(board[["method", "preset", "knobs"]], on=["method", "preset", "knobs"])
     rows = chosen[chosen[y.name].notna() & chosen["cfg"].notna()]
     if rows.empty or rows.groupby("method")["cfg"].nunique().max() < 2:
         return None

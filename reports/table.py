@@ -108,6 +108,8 @@ def tidy(records: Iterable[Record], fid: str) -> pd.DataFrame:
     rows = pd.DataFrame([_row(record, fid) for record in records])
     if rows.empty:
         raise ValueError("no records")
+    if rows["preset"].nunique() > 1:
+        rows["settings"] = rows["preset"] + ", " + rows["settings"]
     for name in (m.name + end for m in MEASURES for end in ("", LOW, HIGH)):
         rows[name] = pd.to_numeric(rows.get(name, pd.Series(index=rows.index)), errors="coerce").astype(float)
     knobs = sorted(name for name in rows.columns if name.startswith("knob:"))
@@ -163,6 +165,7 @@ def _row(record: Record, fid: str) -> dict[str, Any]:
         "title": method.get("title") or trial["method"],
         "family": method.get("family", ""),
         "preset": trial["preset"],
+        "data": record.get("data", trial["preset"]),
         "images": trial["images"],
         "seed": trial["seed"],
         "seeds": 1,
@@ -218,7 +221,7 @@ def _times(value: Any, factor: float) -> float | None:
     return value * factor if isinstance(value, int | float) else None
 
 
-COMPARABLE = ["preset", "images", "extractor", "reference"]
+COMPARABLE = ["data", "images", "extractor", "reference"]
 """Trials are compared only where all of these agree: FID at 1,000 images says nothing against FID at 10,000."""
 
 
@@ -231,7 +234,7 @@ def comparable(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     groups = [part for _, part in done.groupby(COMPARABLE, dropna=False)]
     groups.sort(key=lambda part: (-len(part), -int(part["images"].max())))
     aside = [
-        f"{len(part)} with preset {part['preset'].iloc[0]}, {part['images'].iloc[0]:,} images, extractor "
+        f"{len(part)} with data {part['data'].iloc[0]}, {part['images'].iloc[0]:,} images, extractor "
         f"{part['extractor'].iloc[0]}, reference {str(part['reference'].iloc[0])[:12]}"
         for part in groups[1:]
     ]
@@ -266,12 +269,12 @@ def over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
 def at_best_guidance(settings: pd.DataFrame) -> pd.DataFrame:
     """Of the settings that differ only in sampling, the one with the lowest FID. Settings without FID stay out."""
     scored = settings[settings["fid"].notna()]
-    kinds = scored.groupby(["method", "knobs", "setup"], sort=False)
+    kinds = scored.groupby(["method", "preset", "knobs", "setup"], sort=False)
     return scored.loc[kinds["fid"].idxmin()].reset_index(drop=True)
 
 
 def leaderboard(settings: pd.DataFrame) -> pd.DataFrame:
-    """One row a method, the best FID first: its setting of lowest FID.
+    """One row a method and preset, the best FID first: its setting of lowest FID.
 
     A method with sparsity knobs stands there with its best *sparse* setting, as at zero it is the dense network; if it
     was measured at zero only, that row stands.
@@ -280,7 +283,7 @@ def leaderboard(settings: pd.DataFrame) -> pd.DataFrame:
     candidates = scored[~is_dense(scored)]
     missing = scored[~scored["method"].isin(candidates["method"])]
     candidates = pd.concat([candidates, missing])
-    best = candidates.loc[candidates.groupby("method", sort=False)["fid"].idxmin()]
+    best = candidates.loc[candidates.groupby(["method", "preset"], sort=False)["fid"].idxmin()]
     return best.sort_values("fid", kind="stable").reset_index(drop=True)
 
 

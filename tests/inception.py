@@ -19,3 +19,15 @@ def blank(folder: Path) -> Blank:
     torch.save({}, folder / "nothing.pth")
     torch.manual_seed(0)
     return Blank("blank", ["2048"], feature_extractor_weights_path=folder / "nothing.pth")
+
+
+def random_weights(folder: Path) -> Path:
+    """A file of random weights under which images differ: as they start, layers shrink all differences to nothing."""
+    network = blank(folder)
+    for parameter in network.parameters():
+        if parameter.ndim > 1:
+            torch.nn.init.kaiming_normal_(parameter)
+            parameter.data *= 10 if parameter.ndim == 2 else 1  # and classes should differ
+    path = folder / "random.pth"
+    torch.save(network.state_dict(), path)
+    return path

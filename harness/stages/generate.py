@@ -1,7 +1,7 @@
 """Stage 1: images of a trial in shards; kept are features, logits, steps and a few thumbnails, not the images.
 
-A shard is a range of image indices and one .npz. Image i has label i mod classes and noise keyed by (seed, i), so it
-does not matter how a trial is cut, or who computes what.
+A shard is a range of image indices and one .npz. Image i has a label and noise keyed by (seed, i), so it does not
+matter how a trial is cut, or who computes what.
 """
 
 import shutil
@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from harness import files
 from harness.errors import ArbenchError
 from harness.method import Method
 from harness.noise import uniforms
 from harness.reference import Extractor
+from harness.setup import labels, to_uint8
 from harness.trial import Trial
 
 THUMBNAILS = 40
@@ -92,11 +92,13 @@ def shard(method: Method, extractors: Sequence[Extractor], trial: Trial, indices
     ``thumbnails`` uint8 [up to n, C, H, W] (images below THUMBNAILS), ``seconds`` of sampling and decoding.
     """
     started = time.perf_counter()
-    labels = torch.tensor([index % method.preset.classes for index in indices])
+    asked = labels(trial.setup.labels, trial.seed, indices, method.preset.classes)
     noise = uniforms(trial.seed, indices, method.positions)
+    parameter = next(method.parameters(), None)
+    device = torch.device("cpu") if parameter is None else parameter.device
     with torch.inference_mode():
-        generated = method.sample(labels, noise, trial.knobs, trial.sampling)
-        images = to_uint8(method.decode(generated.tokens))
+        generated = method.sample(asked.to(device), noise.to(device), trial.knobs, trial.sampling)
+        images = to_uint8(method.decode(generated.tokens), trial.setup.uint8)
         seconds = time.perf_counter() - started
         seen = {
             f"{name} {one.name}" if place else name: values.numpy()
@@ -105,9 +107,9 @@ def shard(method: Method, extractors: Sequence[Extractor], trial: Trial, indices
         }
     return {
         **seen,
-        "steps": generated.steps.numpy().astype(np.int64),
-        "labels": labels.numpy(),
-        "thumbnails": images[: max(0, THUMBNAILS - indices.start)].numpy(),
+        "steps": generated.steps.cpu().numpy().astype(np.int64),
+        "labels": asked.numpy(),
+        "thumbnails": images[: max(0, THUMBNAILS - indices.start)].cpu().numpy(),
         "seconds": np.array(seconds),
     }
 
@@ -116,13 +118,6 @@ def seen_by(arrays: Arrays, extractor: str = "") -> Arrays:
     """What an extractor saw in the images of ``Shards.merge``: the first one, or one of the others by its name."""
     names = {name: f"{name} {extractor}".strip() for name in ("features", "logits", "spatial")}
     return {name: arrays[kept] for name, kept in names.items() if kept in arrays}
-
-
-def to_uint8(images: Tensor) -> Tensor:
-    """Images in [0, 1] -> uint8: round(255 x), clamped. Raises ArbenchError for values that are not finite."""
-    if not torch.isfinite(images).all():
-        raise ArbenchError("the images hold values that are not finite")
-    return (images * 255).round().clamp(0, 255).to(torch.uint8)
 
 
 def summary(arrays: Arrays) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import ArbenchError
-from harness.fidelity import Fidelity
+from harness.fidelity import STATISTICS_ALONE, Fidelity
 from harness.pairs import FAR
 from harness.reference import Reference
 from harness.resampling import Resampling
@@ -60,7 +60,10 @@ def measure(
         if against.spatial is not None:
             found.spatial_frechet(against.extractor, one["spatial"], against.spatial)
     found.inception_score(seen["logits"])
-    found.pairs(seen["features"], reference.within)
+    if len(reference.features):
+        found.pairs(seen["features"], reference.within)
+    else:
+        found.flags.append(STATISTICS_ALONE)
     if reference.label_accuracy is not None:
         right = seen["logits"].argmax(axis=1) == labels
         found.add("label_accuracy", float(right.mean()), found.draws.means(right))

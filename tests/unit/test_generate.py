@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from harness import files
 from harness.bench import Bench
 from harness.errors import ArbenchError
+from harness.noise import uniforms
 from harness.plan import Plan
 from harness.sampling import Sampling
-from harness.stages.generate import THUMBNAILS, Shards, shard, summary, to_uint8
+from harness.setup import labels, to_uint8
+from harness.stages.generate import THUMBNAILS, Shards, shard, summary
 from harness.trial import Trial
 from tests.fakes import FakeMethod
 from tests.sweeping import TinyExtractor
@@ -94,6 +96,29 @@ def test_images_are_rounded_and_clamped() -> None:
     assert to_uint8(images).tolist() == [0, 0, 0, 1, 255, 255]
     with pytest.raises(ArbenchError, match="not finite"):
         to_uint8(torch.tensor([0.5, float("nan")]))
+
+
+def test_truncating_cuts_where_rounding_rounds() -> None:
+    images = torch.tensor([-0.1, 0.6 / 255, 1.5 / 255, 254.99 / 255, 1.0, 1.1])
+    assert to_uint8(images, "truncate").tolist() == [0, 0, 1, 254, 255, 255]
+    assert to_uint8(images, "round").tolist() == [0, 1, 2, 255, 255, 255]
+
+
+def test_balanced_labels_are_as_many_of_each_class() -> None:
+    assert labels("balanced", 3, range(5, 12), 5).tolist() == [0, 1, 2, 3, 4, 0, 1]
+    assert labels("balanced", 0, range(50_000), 1000).bincount().tolist() == [50] * 1000
+
+
+def test_random_labels_are_an_image_s_own_and_independent_of_its_noise() -> None:
+    whole = labels("random", 3, range(2000), 10)
+    parts = [labels("random", 3, range(start, min(start + 700, 2000)), 10) for start in range(0, 2000, 700)]
+    assert torch.equal(torch.cat(parts), whole)
+    assert not torch.equal(labels("random", 4, range(2000), 10), whole)
+    counts = whole.bincount(minlength=10)
+    assert counts.min() > 140
+    assert len(set(counts.tolist())) > 1
+    first = uniforms(3, range(2000), 1)[:, 0]
+    assert abs(torch.corrcoef(torch.stack([first, whole.double()]))[0, 1]) < 0.07
 
 
 def test_shards_that_another_runner_merges_meanwhile_are_no_failure(

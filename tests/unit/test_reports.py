@@ -163,7 +163,7 @@ def test_trials_of_another_number_of_images_are_listed_and_not_compared(tmp_path
     made[0]["trial"]["images"] = 200
     made[0]["quality"]["fid"]["fmnist-cnn"] = 0.1
     page = build(fakes_store.write(tmp_path / "store", made), tmp_path / "site").read_text()
-    assert "Not compared, only listed under all trials: 1 with preset fmnist, 200 images" in page
+    assert "Not compared, only listed under all trials: 1 with data fmnist, 200 images" in page
     board = pd.read_csv(tmp_path / "site" / "leaderboard.csv")
     assert (board["images"] == fakes_store.IMAGES).all()
 

@@ -31,14 +31,7 @@ Both = tuple[Path, Seen, Seen, dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("inception")
-    blank = inception.blank(folder)
-    for parameter in blank.parameters():  # as they start, layers shrink all differences to nothing
-        if parameter.ndim > 1:
-            torch.nn.init.kaiming_normal_(parameter)
-            parameter.data *= 10 if parameter.ndim == 2 else 1  # and classes should differ
-    torch.save(blank.state_dict(), folder / "random.pth")
-    return folder / "random.pth"
+    return inception.random_weights(tmp_path_factory.mktemp("inception"))
 
 
 def sha256(path: Path) -> str:
