@@ -17,7 +17,12 @@ def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     what.add_argument("name", nargs="?", metavar="NAME", help="a method, or a recipe in full, as vq-fmnist")
     what.add_argument("--all", action="store_true", help="every recipe, each after those it needs, but those finished")
     parser.add_argument("--preset", default="fmnist", help="preset of the method (default: %(default)s)")
-    parser.add_argument("--data", type=Path, metavar="DIR", help="folder with the training images' published .gz files")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="folder with the training images: fmnist's published .gz files, or one folder of images a class",
+    )
     parser.add_argument("--download", type=Path, metavar="DIR", help="folder to fetch the training images into")
     parser.add_argument(
         "--runs",
@@ -26,11 +31,33 @@ def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         metavar="DIR",
         help="folder of logs and state (default: %(default)s)",
     )
-    parser.add_argument("--threads", type=_threads, metavar="N", help="threads of torch (default: torch's own choice)")
+    parser.add_argument("--threads", type=_count, metavar="N", help="threads of torch (default: torch's own choice)")
+    _add_scale(parser)
     parser.set_defaults(run=run)
 
 
-def _threads(text: str) -> int:
+def _add_scale(parser: argparse.ArgumentParser) -> None:
+    scale = parser.add_argument_group(
+        "presets other than fmnist",
+        "in one process, or in several by accelerate launch or torchrun: docs/gpu.md",
+    )
+    scale.add_argument("--teacher", type=Path, metavar="FILE", help="weights to distil from (default: the published)")
+    scale.add_argument("--out", type=Path, metavar="FILE", help="weights to write (default: in ARBENCH_WEIGHTS)")
+    scale.add_argument("--epochs", type=_count, metavar="N", help="in place of the recipe's, as the next four")
+    scale.add_argument("--batch", type=_count, metavar="N", help="images a step, of all processes together")
+    scale.add_argument("--lr", type=float, metavar="X")
+    scale.add_argument("--warmup", type=_count, metavar="STEPS")
+    scale.add_argument("--seed", type=_count, metavar="N")
+    scale.add_argument(
+        "--accumulate", type=_count, default=1, metavar="N", help="parts a process cuts its share of a batch into"
+    )
+    scale.add_argument("--precision", default="bf16", metavar="P", help="bf16 or fp32 (default: %(default)s)")
+    scale.add_argument(
+        "--save-minutes", type=float, default=20, metavar="M", help="between saved states (default: %(default)s)"
+    )
+
+
+def _count(text: str) -> int:
     """A whole number of at least 1."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
@@ -45,12 +72,28 @@ def run(asked: argparse.Namespace) -> int:
 
     if asked.threads:
         torch.set_num_threads(asked.threads)
+    if not asked.all and _at_scale(asked):
+        from baselines import at_scale  # late: accelerate takes seconds to import
+
+        return at_scale.run(asked)
     for recipe in _chosen(asked):
         if asked.all and finished(recipe, asked.runs):
             print(f"{recipe.name}: finished before (remove {asked.runs / recipe.name} to train it again)", flush=True)
         else:
             train(recipe, Context(recipe.data, asked.runs, asked.data, asked.download))
     return 0
+
+
+def _at_scale(asked: argparse.Namespace) -> bool:
+    """Whether a method's preset was named that has no recipe of its own: the data are the user's. ArbenchError for an
+    unknown preset."""
+    from harness import registry
+    from harness.recipe import recipes
+
+    if asked.name not in registry.names():
+        return False
+    registry.get(asked.name).preset_named(asked.preset)
+    return f"{asked.name}-{asked.preset}" not in recipes()
 
 
 def _chosen(asked: argparse.Namespace) -> "Sequence[Recipe]":

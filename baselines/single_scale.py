@@ -15,6 +15,7 @@ from baselines.tokenizers.vq import Tokenizer
 from baselines.training import GeneratorTrainee
 from harness import weights
 from harness.checkpoint import Uninitialised, sha256
+from harness.data import CLASSES
 from harness.method import KnobValue, Method, Preset, Provenance
 from harness.sampling import Sampling
 from harness.training import Trainee
@@ -43,8 +44,10 @@ class Bundled(Method):
 
     @classmethod
     def bundled_weights(cls, preset: str) -> Path:
-        """Where the network's bundled weights are."""
-        return cls.weights_folder / f"{cls.name}-{preset}.safetensors"
+        """Where the network's own weights are: bundled where the data ship with us, else among the published ones,
+        where ``arbench train`` puts them."""
+        file = f"{cls.name}-{preset}.safetensors"
+        return cls.weights_folder / file if cls.preset_named(preset).data in CLASSES else weights.place(file)
 
     @classmethod
     def weight_files(cls, preset: str) -> tuple[Path, ...]:

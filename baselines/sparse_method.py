@@ -22,7 +22,7 @@ from harness.checkpoint import Uninitialised, read_weights, sha256
 from harness.method import Knob, KnobValue, Preset
 from harness.recipe import Context, Recipe
 from harness.sampling import Sampling
-from harness.training import Trainee
+from harness.training import Plan, Trainee
 from harness.weights import must_be_there
 
 FFN_SPARSITY = Knob(
@@ -49,7 +49,8 @@ SPARSE_SCALES = Knob("sparse_scales", "int", 2, "how many of the last scales are
 SPARSE = {"rank": 16, "experts": 12, "own_blocks": True}
 SPARSE_IMAGENET = {"rank": 64, "experts": 16, "own_blocks": False}
 IMAGENET_KNOBS = (replace(SPARSE_SCALES, default=3, high=10),)
-CALIBRATION_IMAGES = 2000
+CALIBRATION_TOKENS = 2000 * 104
+"""2,000 images of ``fmnist``."""
 
 
 class SparseVAR(NextScale):
@@ -143,28 +144,33 @@ class SparseVAR(NextScale):
         return self.dense_macs(sampling) | blocks
 
     @classmethod
-    def recipe(cls, preset: str = "fmnist") -> Recipe:
-        """Distillation from ``var``'s bundled weights."""
+    def recipe(
+        cls, preset: str = "fmnist", plan: Plan = DISTILLATION_PLAN, images: int | None = DISTILLATION_IMAGES
+    ) -> Recipe:
+        """Distillation from ``var``'s weights, on the first ``images`` of the training images (None: all)."""
         return Recipe(
             name=f"{cls.name}-{preset}",
             weights=cls.bundled_weights(preset),
-            plan=DISTILLATION_PLAN,
-            prepare=partial(cls._prepare, preset),
+            plan=plan,
+            prepare=partial(cls._prepare, preset, plan, images),
             export=lambda trainee: trainee.student,  # type: ignore[arg-type, return-value]
             figures=partial(held_out_loss, cls, preset),
             needs=(f"var-{preset}",),
         )
 
     @classmethod
-    def _prepare(cls, preset: str, context: Context) -> tuple[Trainee, Sequence[Tensor]]:
-        teacher = VAR.load(preset)
+    def _prepare(
+        cls, preset: str, plan: Plan, images: int | None, context: Context
+    ) -> tuple[Trainee, Sequence[Tensor]]:
+        teacher = VAR.load(preset, context.teacher).to(context.device)
         found = cls.preset_named(preset)
         tokens, labels = training_tokens(found.tokenizer, context)
-        calibration = teacher.quantiser.inputs(tokens[-CALIBRATION_IMAGES:]).detach(), labels[-CALIBRATION_IMAGES:]
-        layer = cls.new_layer(found, teacher.network)
+        last = slice(-min(CALIBRATION_TOKENS // tokens.shape[1], len(tokens)), None)
+        seen = teacher.quantiser.inputs(tokens[last].long().to(context.device)).detach()
+        calibration = seen, labels[last].to(context.device)
+        layer = cls.new_layer(found, teacher.network).to(context.device)
         cls.score_tokens(teacher.network, list(layer.selections), calibration)
         layer.unit_order.copy_(cls.order_units(teacher.network, found, calibration))
         layer.arrange()
-        columns = (tokens[:DISTILLATION_IMAGES], labels[:DISTILLATION_IMAGES])
-        steps = DISTILLATION_PLAN.epochs * DISTILLATION_IMAGES // DISTILLATION_PLAN.batch
-        return DistillationTrainee(layer, teacher.tokenizer, steps), columns
+        columns = (tokens[:images], labels[:images])
+        return DistillationTrainee(layer, teacher.tokenizer, plan.steps(len(columns[0]))), columns

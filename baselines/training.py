@@ -3,23 +3,30 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from baselines.tokenizers.recipes import load_tokenizer, tokenizer_weights
+from harness import files
 from harness.checkpoint import sha256
+from harness.folders import FolderContext, read_image
 from harness.recipe import Context
-from harness.training import Plan, Trainee
+from harness.training import Plan, Trainee, row_uniforms
 
 CLASS_DROPOUT = 0.1
 EQUAL_PLAN = Plan(epochs=4, batch=125, lr=2.5e-3, warmup=200, ema=0.998, weight_decay=0.03)
 """The same for every generator: images seen, batches, optimiser."""
+BATCH = 64
+"""Images that are turned into tokens at a time."""
+IMAGE_OF = {"vq-fmnist": (1, 28), "msvq-fmnist": (1, 28)}
+"""(channels, side) of the images that a tokenizer takes; published ones take colour, 16 pixels a token."""
 
 
 def drop_class(labels: Tensor, classes: int, generator: torch.Generator) -> Tensor:
     """A tenth of the labels becomes ``classes``, that is no class: for guidance."""
-    dropped = torch.rand(len(labels), generator=generator) < CLASS_DROPOUT
+    dropped = row_uniforms(len(labels), generator) < CLASS_DROPOUT
     return labels.masked_fill(dropped.to(labels.device), classes)
 
 
@@ -55,7 +62,9 @@ class ScaleTrainee(Trainee):
 
 @torch.inference_mode()
 def training_tokens(tokenizer: str, context: Context) -> tuple[Tensor, Tensor]:
-    """The training images as tokens [60000, positions], with their labels; kept in ``context.runs`` by content."""
+    """The training images as tokens [N, positions], with their labels; kept in ``context.runs`` by content."""
+    if isinstance(context, FolderContext):
+        return folder_tokens(tokenizer, context)
     training = context.training
     key = sha256(tokenizer_weights(tokenizer))[:12] + training.sha256[:12]
     path = Path(context.runs) / f"tokens-{tokenizer}-{key}.pt"
@@ -67,3 +76,23 @@ def training_tokens(tokenizer: str, context: Context) -> tuple[Tensor, Tensor]:
         torch.save(tokens.short(), partial)
         partial.replace(path)
     return torch.load(path, weights_only=True).long(), training.labels
+
+
+@torch.inference_mode()
+def folder_tokens(tokenizer: str, context: FolderContext) -> tuple[Tensor, Tensor]:
+    """The same of a folder of images, in int16, chunk by chunk: processes share the chunks out, and one that was killed
+    goes on with those that are missing. Every image is cropped in the middle; none is mirrored."""
+    key = sha256(tokenizer_weights(tokenizer))[:12] + context.data_sha256[:12]
+    folder = Path(context.runs) / f"tokens-{tokenizer}-{key}"
+    module = load_tokenizer(tokenizer).to(context.device)
+    channels, side = IMAGE_OF.get(tokenizer, (3, 16 * module.quantiser.grid))
+    for number, paths in context.chunks():
+        if not (folder / f"{number:06d}.npz").exists():
+            parts = [paths[start : start + BATCH] for start in range(0, len(paths), BATCH)]
+            images = (torch.stack([read_image(path, side, channels) for path in part]) for part in parts)
+            tokens = torch.cat([module.encode(part.to(context.device).float() / 255).cpu() for part in images])
+            files.write_arrays(folder / f"{number:06d}.npz", {"tokens": tokens.short().numpy()})
+    if context.processes:
+        context.processes.wait()
+    chunks = [files.read_arrays(path)["tokens"] for path in sorted(folder.glob("[0-9]*.npz"))]
+    return torch.from_numpy(np.concatenate(chunks)), context.labels()

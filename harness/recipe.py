@@ -22,20 +22,21 @@ from harness.data import Images, reference_images, training_images
 from harness.errors import ArbenchError, unknown
 from harness.heap import keep_heap
 from harness.provenance import source_commit
-from harness.training import Plan, Trainee, fit
+from harness.training import Alone, Crew, Plan, Trainee, fit
 
 GROUP = "arbench.recipes"
 
 
 @dataclass(frozen=True)
 class Context:
-    """What a recipe works with: the data set's name, where its training images are, and a folder for runs and
-    caches."""
+    """What a recipe works with: the data set's name, where its training images are, a folder for runs and caches, and
+    the weights of the teacher that a student is distilled from, where they are not the bundled or published ones."""
 
     data_name: str
     runs: Path
     data: Path | None = None
     download: Path | None = None
+    teacher: Path | None = None
 
     @cached_property
     def training(self) -> Images:
@@ -46,6 +47,16 @@ class Context:
     def reference(self) -> Images:
         """The images held out from training."""
         return reference_images(self.data_name)
+
+    @property
+    def device(self) -> torch.device:
+        """Where to compute."""
+        return torch.device("cpu")
+
+    @cached_property
+    def data_sha256(self) -> str:
+        """What tells the training images from others."""
+        return self.training.sha256
 
 
 @dataclass(frozen=True)
@@ -117,11 +128,13 @@ def _identity(recipe: Recipe) -> dict[str, Any]:
     return {"plan": {**plan, "betas": list(plan["betas"])}, "weights": hashes}
 
 
-def train(recipe: Recipe, context: Context) -> Mapping[str, Any]:
-    """Run a recipe to its end (resuming what a killed run left in ``context.runs``) and write its weights.
+def train(recipe: Recipe, context: Context, crew: Crew | None = None) -> Mapping[str, Any]:
+    """Run a recipe to its end (resuming what a killed run left in ``context.runs``) and write its weights; in several
+    processes, the first of them.
 
     Returns the metadata written. Raises ArbenchError if weights that it needs are missing.
     """
+    crew = crew or Alone()
     for need in recipe.needs:
         if not recipe_named(need).weights.exists():
             raise ArbenchError(f"{recipe.name} needs the weights of {need}: run 'arbench train {need}' first")
@@ -131,17 +144,20 @@ def train(recipe: Recipe, context: Context) -> Mapping[str, Any]:
     trainee, columns = recipe.prepare(context)
     folder = context.runs / recipe.name
     trained = sum(p.numel() for p in trainee.parameters() if p.requires_grad)
-    print(f"training {recipe.name}: {trained} parameters", flush=True)
+    if crew.first:
+        print(f"training {recipe.name}: {trained} parameters", flush=True)
     started = time.monotonic()
-    log = fit(trainee, columns, recipe.plan, folder)
+    log = fit(trainee, columns, recipe.plan, folder, crew)
     about = {
         "recipe": recipe.name,
         "plan": asdict(recipe.plan),
-        "data": context.training.sha256,
+        "data": context.data_sha256,
         "commit": commit,
         "figures": dict(recipe.figures(trainee, context)),
         "last": log[-1] if log else {},
     }
+    if not crew.first:
+        return about
     write_weights(recipe.weights, recipe.export(trainee).state_dict(), about)
     files.write_json(_note(recipe, context.runs), _identity(recipe))
     (folder / "state.pt").unlink(missing_ok=True)

@@ -113,7 +113,9 @@ class ActVAR(SparseVAR):
     @classmethod
     def order_units(cls, backbone: VARNetwork, preset: Preset, inputs: tuple[Tensor, Tensor]) -> Tensor:
         experts = preset.network["experts"]
-        return torch.tensor([balanced_clusters(b.ffn.fc1.weight.detach().numpy(), experts) for b in backbone.blocks])
+        return torch.tensor(
+            [balanced_clusters(b.ffn.fc1.weight.detach().cpu().numpy(), experts) for b in backbone.blocks]
+        )
 
     @classmethod
     def score_tokens(cls, backbone: VARNetwork, selections: list[Selection], inputs: tuple[Tensor, Tensor]) -> None:

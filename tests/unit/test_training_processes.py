@@ -1,0 +1,151 @@
+"""Training in several processes: the same losses as in one, and a killed run goes on."""
+
+import json
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from itertools import count
+from pathlib import Path
+
+import pytest
+from accelerate.state import AcceleratorState
+from PIL import Image
+
+from baselines.raster import Raster
+from baselines.single_scale import Bundled
+from baselines.var import VAR
+from harness import cli, training
+from harness.data import reference_images
+from harness.folders import FolderContext, read_image
+from harness.scale import Processes
+from methods.actvar import ActVAR
+from methods.ear import EAR
+from tests import sweeping
+
+IMAGES, BATCH, EPOCHS = 48, 8, 2
+STEPS = EPOCHS * IMAGES // BATCH
+TINY = {"dim": 48, "layers": 2, "heads": 2}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder with 48 pictures in class folders; every method has a preset ``tiny``; every step is logged."""
+    images, classes, _ = reference_images("fmnist")
+    for index in range(IMAGES):
+        place = tmp_path / "data" / f"class-{int(classes[index])}"
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(images[index, 0].numpy()).save(place / f"{index:03d}.png")
+    for method in (VAR, EAR, Raster, ActVAR):
+        usual = method.presets["fmnist"]
+        tiny = replace(usual, name="tiny", data="pictures", network={**usual.network, **TINY})
+        monkeypatch.setattr(method, "presets", {**method.presets, "tiny": tiny})
+    monkeypatch.setattr(training, "LOG_EVERY_STEPS", 1)
+    monkeypatch.setenv("ARBENCH_WEIGHTS", str(tmp_path / "weights"))
+    yield tmp_path
+    AcceleratorState._reset_state(reset_partial_state=True)  # forks of this process must find none
+
+
+def command(folder: Path, name: str, *more: str, method: str = "var") -> list[str]:
+    plan = ["--epochs", str(EPOCHS), "--batch", str(BATCH), "--warmup", "2", "--save-minutes", "0"]
+    places = ["--data", str(folder / "data"), "--runs", str(folder / name), "--out", str(weights(folder, name))]
+    return ["train", method, "--preset", "tiny", *plan, *places, *more]
+
+
+def weights(folder: Path, name: str) -> Path:
+    return folder / f"{name}.safetensors"
+
+
+def together(processes: int, run: Callable[[], int]) -> list[int]:
+    """Exit codes of so many processes that know each other as torchrun's and accelerate's do."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+
+    def one(rank: int) -> int:
+        about = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "MASTER_PORT": port}
+        os.environ.update({name: str(value) for name, value in about.items()})
+        os.environ.update({"MASTER_ADDR": "127.0.0.1", "ACCELERATE_USE_CPU": "true"})
+        return run()
+
+    children = [sweeping.fork(partial(one, rank)) for rank in range(processes)]
+    return [sweeping.exit_code(child) for child in children]
+
+
+def losses(folder: Path, name: str, method: str = "var") -> list[float]:
+    log = folder / name / f"{method}-tiny" / "log.jsonl"
+    return [json.loads(line)["loss"] for line in log.read_text().splitlines()]
+
+
+@pytest.mark.parametrize("method", ["var", "ear", "raster"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_two_processes_and_two_parts_lose_what_one_process_loses(folder: Path, method: str, precision: str) -> None:
+    ways = {"alone": (1, "1"), "two": (2, "1"), "parts": (1, "2"), "both": (2, "2")}
+    for name, (processes, parts) in ways.items():
+        asked = command(folder, name, "--precision", precision, "--accumulate", parts, method=method)
+        assert together(processes, partial(cli.main, asked)) == [0] * processes
+    alone = losses(folder, "alone", method)
+    assert len(alone) == STEPS
+    assert alone[-1] < alone[0]
+    for name in ("two", "parts", "both"):
+        assert losses(folder, name, method) == pytest.approx(alone, abs=1e-3), name
+    assert len(list((folder / "two").glob("tokens-*/*.npz"))) == 1
+
+
+def test_a_run_of_two_processes_that_is_killed_goes_on_to_the_same_weights(folder: Path) -> None:
+    undisturbed = command(folder, "undisturbed")
+    assert together(2, lambda: cli.main(undisturbed)) == [0, 0]
+    calls, real = count(1), Processes.backward
+
+    def dying(self: Processes, *rest: object) -> object:
+        if next(calls) == STEPS // 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(self, *rest)  # type: ignore[arg-type]
+
+    killed = command(folder, "killed")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Processes, "backward", dying)
+        assert together(2, lambda: cli.main(killed)) == [-signal.SIGKILL] * 2
+    assert not weights(folder, "killed").exists()
+    assert together(2, lambda: cli.main(killed)) == [0, 0]
+    assert losses(folder, "killed") == losses(folder, "undisturbed")
+    assert weights(folder, "killed").read_bytes()[-1000:] == weights(folder, "undisturbed").read_bytes()[-1000:]
+
+
+def test_a_student_is_distilled_from_the_teacher_given_and_loads_from_where_it_is_looked_for(folder: Path) -> None:
+    assert together(1, lambda: cli.main(command(folder, "teacher"))) == [0]
+    teacher = weights(folder, "teacher")
+    asked = command(folder, "student", "--teacher", str(teacher), method="actvar")
+    out = asked.index("--out")
+    assert together(1, lambda: cli.main(asked[:out] + asked[out + 2 :])) == [0]
+    assert ActVAR.bundled_weights("tiny") == folder / "weights" / "actvar-tiny.safetensors"
+    VAR.bundled_weights("tiny").write_bytes(teacher.read_bytes())
+    student: Bundled = ActVAR.load("tiny")
+    assert set(student.provenance.weights) >= {"actvar-tiny.safetensors", "var-tiny.safetensors"}
+
+
+def test_what_is_missing_or_cannot_be_cut_is_one_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = command(folder, "run")
+    for more, said in (
+        (["--batch", "9", "--accumulate", "2"], "a batch of 9 cannot be cut evenly into 2 parts"),
+        (["--data", str(folder / "nowhere")], "nowhere is no folder"),
+        (["--precision", "fp8"], "--precision 'fp8' is unknown (valid: fp32, bf16)"),
+    ):
+        assert cli.main([*asked, *more]) == 2
+        assert said in capsys.readouterr().err
+    assert cli.main(["train", "ear", "--preset", "tiny"]) == 2
+    assert "--data FOLDER" in capsys.readouterr().err
+
+
+def test_images_are_cut_from_the_middle_at_the_side_asked_for(tmp_path: Path) -> None:
+    wide = Image.new("RGB", (100, 40), "blue")
+    wide.paste("red", (30, 0, 70, 40))
+    wide.save(tmp_path / "wide.png")
+    found = read_image(tmp_path / "wide.png", 16, 3)
+    assert found.shape == (3, 16, 16)
+    assert found[:, :, 2:14].float().mean((1, 2)).tolist() == pytest.approx([255, 0, 0], abs=20)
+    context = FolderContext("pictures", tmp_path, tmp_path)
+    with pytest.raises(Exception, match="holds no class folders with images"):
+        context.labels()
