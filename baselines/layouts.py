@@ -8,6 +8,7 @@ Facts from the files' keys and shapes; see facts/METHODS.md for the repositories
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -149,6 +150,11 @@ class Published:
     layout: Layout
 
 
+REVISIONS = {"FoundationVision/var": "6d0ee6598a42f75079aa79e58b012b57b284c91b"}
+"""Commits of the hub that are known to us: others' code names this one, with var_d30, var_d36 and the tokenizer. For
+FoundationVision/LlamaGen, FoodBamboo/EAR and qiuk6/RobustTok we found none: they are taken from ``main``."""
+
+
 def _files() -> dict[str, Published]:
     found: dict[str, Published] = {}
     for layout, repository, files in (
@@ -160,7 +166,8 @@ def _files() -> dict[str, Published]:
         (EAR, "FoodBamboo/EAR", [f"EAR-adaLN-{size}.pt" for size in ("B", "L", "XL")]),
         (XQGAN, "qiuk6/RobustTok", ["XQGAN-8192.pt"]),
     ):
-        found |= {file: Published(Source(repository, file), layout) for file in files}
+        source = partial(Source, repository, revision=REVISIONS.get(repository, "main"))
+        found |= {file: Published(source(path=file), layout) for file in files}
     return found
 
 

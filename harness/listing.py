@@ -51,7 +51,8 @@ def in_words(found: list[dict[str, Any]]) -> str:
 
 def weights(hashes: bool = False) -> list[dict[str, Any]]:
     """One entry a file of a preset: ``method``, ``preset``, ``file``, ``source`` (None if it is bundled or nowhere to
-    be had), ``path``, ``found``, and ``sha256``: as noted when it was fetched, computed if ``hashes``, else None."""
+    be had), ``pinned`` (whether that is one commit; None without a source), ``path``, ``found``, and ``sha256``: as
+    noted when it was fetched, computed if ``hashes``, else None."""
     rows: list[dict[str, Any]] = []
     for name in registry.names():
         try:
@@ -70,6 +71,7 @@ def weights(hashes: bool = False) -> list[dict[str, Any]]:
                         "preset": preset,
                         "file": path.name,
                         "source": f"{source.repository}@{source.revision}" if source else None,
+                        "pinned": source.pinned if source else None,
                         "path": str(path),
                         "found": found,
                         "sha256": known or (sha256(path) if hashes and found else None),
@@ -86,7 +88,7 @@ def weights_in_words(rows: list[dict[str, Any]]) -> str:
         owner = f"{row['method']}/{row['preset']}"
         lines += [] if owner == before else [owner]
         before = owner
-        origin = f" from {row['source']}" if row["source"] else ""
+        origin = f" from {row['source']}{'' if row['pinned'] else ', unpinned'}" if row["source"] else ""
         state = f"in {row['path']}" if row["found"] else "missing" if origin else "missing, and not published"
         lines.append(f"    {row['file']}{origin}: {state}{', sha256 ' + row['sha256'] if row['sha256'] else ''}")
     return "\n".join(lines)

@@ -1,6 +1,7 @@
 """Published weights: where they come from, where they are looked for, and how they are fetched."""
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +13,16 @@ VARIABLE = "ARBENCH_WEIGHTS"
 
 @dataclass(frozen=True)
 class Source:
-    """A file in a repository of the Hugging Face hub. revision: a branch, tag or commit."""
+    """A file in a repository of the Hugging Face hub. revision: a commit, or a branch, whose files may change."""
 
     repository: str
     path: str
     revision: str = "main"
+
+    @property
+    def pinned(self) -> bool:
+        """Whether the revision is a commit."""
+        return re.fullmatch("[0-9a-f]{40}", self.revision) is not None
 
     def url(self, endpoint: str) -> str:
         """Where it is downloaded from."""

@@ -17,6 +17,7 @@ from harness.weights import Source
 
 CONTENT = bytes(range(256)) * 4096
 SOURCE = Source("FoundationVision/var", "var_d16.pth")
+COMMIT = "FoundationVision/var@6d0ee6598a42f75079aa79e58b012b57b284c91b"
 
 
 class Hub(BaseHTTPRequestHandler):
@@ -79,7 +80,7 @@ def test_a_preset_is_fetched_with_its_tokenizer_and_noted(hub: type[Hub], capsys
         note = json.loads(path.with_name(f"{file}.json").read_text())
         assert note["commit"] == "c0ffee" and note["sha256"] == hub.announced and note["bytes"] == len(CONTENT)
     row = next(row for row in listing.weights() if row["method"] == "var" and row["preset"] == "imagenet256-d16")
-    assert row["found"] and row["sha256"] == hub.announced and row["source"] == "FoundationVision/var@main"
+    assert row["found"] and row["sha256"] == hub.announced and row["source"] == COMMIT
     hub.ranges.clear()
     assert main(["weights", "fetch", "var/imagenet256-d16"]) == 0
     assert hub.ranges == []
@@ -137,9 +138,10 @@ def test_a_preset_shared_by_methods_is_fetched_for_all(hub: type[Hub]) -> None:
 def test_missing_weights_are_listed_as_such(hub: type[Hub], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["weights"]) == 0
     shown = capsys.readouterr().out
-    assert "var_d16.pth from FoundationVision/var@main: missing" in shown
+    assert f"var_d16.pth from {COMMIT}: missing" in shown
+    assert "c2i_B_256.pt from FoundationVision/LlamaGen@main, unpinned: missing" in shown
     assert "raster-imagenet256-xl.safetensors: missing, and not published" in shown
     assert main(["weights", "--json"]) == 0
-    assert {"method", "preset", "file", "source", "path", "found", "sha256"} == set(
+    assert {"method", "preset", "file", "source", "pinned", "path", "found", "sha256"} == set(
         json.loads(capsys.readouterr().out)[0]
     )
