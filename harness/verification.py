@@ -22,14 +22,16 @@ UNTIMED = {"warmup": 1, "min_rounds": 1, "max_rounds": 1, "least_seconds": 0.0}
 def read(path: Path) -> Record:
     """A finished record from its file. ArbenchError if it is none."""
     record = files.read_json(path)
-    if not isinstance(record, dict) or record.get("status") != "done" or "quality" not in record:
-        raise ArbenchError(f"{path} is no record of a finished trial")
+    if not isinstance(record, dict) or record.get("status") != "done" or not record.get("quality"):
+        raise ArbenchError(f"{path} is no record of a finished trial with scores")
     return record
 
 
 def again(records: list[Record], options: Options, stream: TextIO | None = None) -> list[list[str]]:
     """Run the trials of records again, in a folder that is removed; what was not reproduced of each, in words."""
-    trials = [Trial.of(**{name: record["trial"][name] for name in _ASKED}) for record in records]
+    trials = [
+        Trial.of(**{name: record["trial"][name] for name in _ASKED if name in record["trial"]}) for record in records
+    ]
     with tempfile.TemporaryDirectory(prefix="arbench-verify-") as folder:
         store = Store(Path(folder))
         extractors = {record["quality"]["extractor"] for record in records}
@@ -45,7 +47,7 @@ def again(records: list[Record], options: Options, stream: TextIO | None = None)
     return [_faults(record, found[record["name"], record["trial"]["images"]]) for record in records]
 
 
-_ASKED = ("method", "preset", "knobs", "sampling", "seed", "images")
+_ASKED = ("method", "preset", "knobs", "sampling", "seed", "images", "setup")
 
 
 def _faults(record: Record, made: Record) -> list[str]:
