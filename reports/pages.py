@@ -121,12 +121,8 @@ def _notes(site: _Site) -> Iterable[str]:
     """What is missing or odd, so that nothing is left out in silence."""
     if not site.facts:
         yield "The store has no reference.json, so tokenizers' rFID and the test images' own scores are not shown."
-    random = int(site.rows["random"].sum())
-    if random:
-        yield (
-            f"{random} of {len(site.rows)} trials ran on random weights, for cost and time alone: they have no scores, "
-            "are in no figure and no ranking, and are marked under all trials."
-        )
+    if random := int(site.rows["random"].sum()):
+        yield f"{random} of {len(site.rows)} trials ran on random weights: no scores, no ranking, marked below."
     if site.main.empty:
         yield "No trial that has scores has finished yet."
     failed = int((site.rows["status"] != "done").sum())

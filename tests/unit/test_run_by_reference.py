@@ -99,7 +99,7 @@ def test_a_run_scores_as_arbench_score_does_and_names_what_it_used(
     extractor = extractors_inception.load_inception(weights)
     seen = score.watched(samples(small), extractor, 6)
     same = score.score(seen, score.reference(built, extractor, 6))
-    assert found["quality"]["fid"]["inception"] == pytest.approx(same["fid"], rel=1e-6)
+    assert found["quality"]["fid"]["inception"] == pytest.approx(same["fid"]["inception"], rel=1e-6)
     for name in ("is", "kid", "precision", "recall", "density", "coverage"):
         assert found["quality"][name] == pytest.approx(same[name], rel=1e-5), name
     monkeypatch.setattr("harness.reference_files.seen_in", lambda *_: pytest.fail("the reference was computed again"))
