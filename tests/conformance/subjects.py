@@ -15,6 +15,7 @@ from harness.errors import ArbenchError
 from harness.flops import inputs
 from harness.method import Generated, Knob, KnobValue, Method
 from harness.sampling import Sampling, guide
+from harness.stages.generate import padded
 
 COMPANIONS: dict[tuple[str, KnobValue], dict[str, KnobValue]] = {
     ("schedule", "rings"): {"steps": 7},
@@ -136,6 +137,12 @@ def liven(network: nn.Module) -> None:
     for own in network.parameters():
         if own.ndim == 3:  # embeddings that are bare parameters: mask token, positions
             own.normal_()
+
+
+def in_shard(method: Method, indices: list[int], knobs: Mapping[str, KnobValue]) -> Generated:
+    """These images' tokens, with seed 3, as a shard of theirs computes them."""
+    made = images_of(method, [indices[row] for row in padded(len(indices))], knobs)
+    return Generated(made.tokens[: len(indices)], made.steps[: len(indices)])
 
 
 def images_of(method: Method, indices: list[int], knobs: Mapping[str, KnobValue], **sampling: Any) -> Generated:

@@ -62,9 +62,10 @@ def test_images_of_another_kind_are_refused(extractor: InceptionExtractor, image
 
 
 def test_it_makes_a_reference_without_label_accuracy(extractor: InceptionExtractor, tmp_path: Path) -> None:
-    reference = reference_for(Images(pictures(1), torch.arange(4), "a file"), extractor, tmp_path)
+    six = torch.cat([pictures(1), pictures(1)[:2].flip(-1)])
+    reference = reference_for(Images(six, torch.arange(6), "a file"), extractor, tmp_path)
     assert reference.extractor == "inception"
-    assert reference.features.shape == (4, 2048)
+    assert reference.features.shape == (6, 2048)
     assert reference.label_accuracy is None
     assert "299" in reference.facts["resize"]
 
