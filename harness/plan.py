@@ -11,7 +11,7 @@ from harness.hashing import digest, source_sha256, weights_sha256
 from harness.method import Method
 from harness.reference import Reference
 from harness.stages import VERSIONS
-from harness.stages.generate import Shards
+from harness.stages.generate import UNKNOWN_CODE, Shards
 from harness.stages.quality import METRIC_VERSION
 from harness.stages.timing import Protocol
 from harness.store import Store
@@ -77,8 +77,20 @@ class Job:
 
     @property
     def id(self) -> str:
-        """Tells jobs of a run apart."""
-        return f"{self.plan.key}:{self.stage}:{self.indices.start}"
+        """Tells jobs apart, those of other runs too."""
+        return f"{self.plan.key[:16]}:{self.part}"
+
+    @property
+    def part(self) -> str:
+        """What it does for its trial: the stage, and the shard if it has one. Good as a file's name."""
+        return f"{self.stage}-{self.indices.start}-{self.indices.stop}" if self.indices else self.stage
+
+    @property
+    def done(self) -> bool:
+        """Whether what it was to leave is there, whoever left it."""
+        if self.stage != "generate":
+            return self.plan.done(self.stage)
+        return self.plan.shards.covers(self.indices) or self.plan.done("generate")
 
 
 def plan(trial: Trial, instrument: Instrument, store: Store) -> Plan:
@@ -131,6 +143,12 @@ def assemble(planned: Plan, instrument: Instrument, about: Mapping[str, Any]) ->
     """The final record and its arrays, from the files of all stages. ``about``: its provenance."""
     found = {stage: files.read_json(planned.stages[stage]) for stage in ("quality", "flops", "timing")}
     arrays = files.read_arrays(planned.stages["generate"])
+    code = {"generate": found["quality"]["generate"].pop("code", UNKNOWN_CODE)}
+    code |= {stage: found[stage].pop("code", UNKNOWN_CODE) for stage in found}
+    others = sorted({one for part in code.values() for one in part.split("+")} - {about["code"]})
+    if others:
+        stages = ", ".join(stage for stage, made_by in code.items() if made_by != about["code"])
+        found["quality"]["quality"]["flags"].append(f"{stages}: made by other code ({', '.join(others)[:60]})")
     record = {
         **heading(planned, "done"),
         "generate": found["quality"]["generate"],
@@ -138,7 +156,7 @@ def assemble(planned: Plan, instrument: Instrument, about: Mapping[str, Any]) ->
         "flops": found["flops"]["flops"],
         "timing": found["timing"],
         "parameters": found["flops"]["parameters"],
-        "provenance": provenance(planned, instrument, about),
+        "provenance": {**provenance(planned, instrument, about), "stage_code": code},
     }
     return record, {"thumbnails": arrays["thumbnails"], "labels": arrays["labels"], "steps": arrays["steps"]}
 

@@ -6,24 +6,21 @@ in this process, alone. Every stage leaves a file in the store, so a run that wa
 
 import sys
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
 from harness import files, provenance
-from harness.bench import Bench, Failure, last_lines
+from harness.bench import Bench, Failure
 from harness.facts import reference_facts
 from harness.heap import keep_heap
-from harness.method import Method
 from harness.plan import Instrument, Job, Plan, assemble, heading, jobs, plan, protocol
 from harness.plan import provenance as origin
 from harness.progress import Progress, throttled
-from harness.stages.timing import Protocol, interleaved
 from harness.store import Record, Store
 from harness.sweep import Sweep
-from harness.workers import Here, Queue, Workers
+from harness.workers import Executor, Here, Queue, Workers
 
 
 @dataclass(frozen=True)
@@ -64,7 +61,7 @@ def run(sweep: Sweep, store: Store, options: Options, stream: TextIO | None = No
     named: tuple[tuple[str, Path | None], ...] = ((sweep.extractor, None),)
     if options.inception is not None:
         named += (("inception", options.inception),)
-    bench = Bench(named, store.folder / "references")
+    bench = Bench(named, store.folder / "references", timing)
     data = dict.fromkeys(trial.owner.preset_named(trial.preset).data for trial in sweep.trials)
     instrument = Instrument(named, {name: bench.references(name) for name in data}, timing)
     plans = [plan(trial, instrument, store) for trial in sweep.trials]
@@ -126,47 +123,38 @@ class Run:
                 missing[planned.key] += job.stage == "generate"
             if not missing[planned.key] and not (planned.done("generate") and planned.done("quality")):
                 queue.append(Job(planned, "quality"))
-        if not queue:
-            return
         progress = Progress(sum(len(job.indices) for job in queue), "images", self._stream)
-        try:
-            for job, failure in self._executor(len(queue)).run(queue):
-                if job.plan.key in self._failed:
-                    continue
-                if failure is not None:
-                    progress.reduce(_withdraw(queue, job.plan) + len(job.indices))
-                    self._fail(job.plan, failure, progress)
-                elif job.stage == "generate":
-                    progress.advance(len(job.indices), job.plan.name)
-                    missing[job.plan.key] -= 1
-                    if not missing[job.plan.key]:
-                        queue.appendleft(Job(job.plan, "quality"))
-        finally:
-            progress.close()
-
-    def _executor(self, most: int) -> Here | Workers:
-        if not self._options.workers:
-            return Here(self._bench)
-        return Workers(self._bench, min(self._options.workers, most), self._store.folder / "logs")
+        for job in self._finished(queue, progress, lambda job: len(job.indices)):
+            if job.stage == "generate":
+                missing[job.plan.key] -= 1
+                if not missing[job.plan.key]:
+                    queue.appendleft(Job(job.plan, "quality"))
 
     def _time(self) -> None:
         """The timing stage of all trials that lack it, in one session: nothing else of ours runs now."""
-        todo = [planned for planned in self._alive() if not planned.done("timing")]
-        if not todo:
-            return
-        loaders = {_kind(planned): partial(_load, planned) for planned in _one_each(todo)}
-        cases = [(one.name, loaders[_kind(one)], one.trial.knobs, one.trial.sampling) for one in todo]
-        progress = Progress(len(todo), "trials", self._stream)
+        queue = deque(Job(planned, "timing") for planned in self._alive() if not planned.done("timing"))
+        for _ in self._finished(queue, Progress(len(queue), "trials", self._stream), lambda job: 1):
+            pass
+
+    def _finished(self, queue: Queue, progress: Progress, weight: Callable[[Job], int]) -> Iterator[Job]:
+        """Have a queue's jobs done; yields those that succeed. A job that fails takes its trial's others with it."""
         try:
-            results = interleaved(cases, Protocol(**self._instrument.timing), throttled(progress.say))
-            for planned, found in zip(todo, results, strict=True):
-                if "failure" in found:
-                    self._fail(planned, Failure("timing", found["failure"], last_lines(found["log"])), progress)
+            for job, failure in self._executor(queue, progress).run(queue) if queue else ():
+                if job.plan.key in self._failed:
+                    continue
+                if failure is None:
+                    progress.advance(weight(job), job.plan.name)
+                    yield job
                 else:
-                    files.write_json(planned.stages["timing"], found)
-                progress.advance(1)
+                    progress.reduce(sum(weight(gone) for gone in [job, *_withdraw(queue, job.plan)]))
+                    self._fail(job.plan, failure, progress)
         finally:
             progress.close()
+
+    def _executor(self, queue: Queue, progress: Progress) -> Executor:
+        if not self._options.workers or queue[0].stage == "timing":
+            return Here(self._bench, throttled(progress.say))
+        return Workers(self._bench, min(self._options.workers, len(queue)), self._store.folder / "logs")
 
     def _fail(self, planned: Plan, failure: Failure, progress: Progress) -> None:
         """Record a trial as failed, unless another runner has finished it meanwhile."""
@@ -182,23 +170,15 @@ def _status(record: Record | None) -> str | None:
     return None if record is None else record["status"]
 
 
-def _kind(planned: Plan) -> tuple[str, str]:
-    return planned.trial.method, planned.trial.preset
-
-
 def _one_each(plans: Sequence[Plan]) -> list[Plan]:
     """The first plan of each method and preset."""
-    return list({_kind(planned): planned for planned in reversed(plans)}.values())[::-1]
+    return list({(one.trial.method, one.trial.preset): one for one in reversed(plans)}.values())[::-1]
 
 
-def _load(planned: Plan) -> Method:
-    return planned.load_method()
-
-
-def _withdraw(queue: Queue, planned: Plan) -> int:
-    """Take a trial's jobs out of the queue; how many images they would have made."""
+def _withdraw(queue: Queue, planned: Plan) -> list[Job]:
+    """Take a trial's jobs out of the queue; returns them."""
     gone = [job for job in queue if job.plan.key == planned.key]
     kept = [job for job in queue if job.plan.key != planned.key]
     queue.clear()
     queue.extend(kept)
-    return sum(len(job.indices) for job in gone)
+    return gone
