@@ -14,7 +14,7 @@ from harness import extractors, files, provenance
 from harness.data import reference_images
 from harness.errors import ArbenchError
 from harness.method import Method
-from harness.plan import Job, Plan
+from harness.plan import Instrument, Job, Plan
 from harness.reference import Extractor, Reference, reference_for
 from harness.snapshot import code_sha256
 from harness.stages import flops, generate, quality
@@ -128,6 +128,10 @@ class Bench:
             return [reference_for(images, extractor, self._folder) for extractor in self.extractors()]
 
         return self._once(f"references {data}", load)
+
+    def instrument(self, data: str) -> Instrument:
+        """What trials on a data set are measured with."""
+        return Instrument(self._named, {data: self.references(data)}, self._timing)
 
     def _once(self, name: str, load: Callable[[], Any]) -> Any:
         if name not in self._loaded:

@@ -1,7 +1,8 @@
 """Feature extractors for the metrics, each under its own name, so that no score is taken for another's.
 
-``fmnist-cnn`` is a small classifier trained on Fashion-MNIST's training images, bundled, and registered with
-torch-fidelity. Scores on its features are called "FID (fmnist-cnn)". A choice of ours: no source states one for 28x28.
+``fmnist-cnn`` is a small classifier trained on Fashion-MNIST's training images, bundled. Scores on its features are
+called "FID (fmnist-cnn)". A choice of ours: no source states one for 28x28. harness/extractors_fidelity.py registers it
+with torch-fidelity.
 """
 
 from collections.abc import Sequence
@@ -10,7 +11,6 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the field's name for it
-from torch_fidelity import FeatureExtractorBase, register_feature_extractor
 
 from harness.checkpoint import read_weights
 from harness.errors import unknown
@@ -86,37 +86,6 @@ def load(name: str, weights: Path | None = None) -> Extractor:
     if name not in known:
         raise unknown("extractor", name, known)
     return known[name](weights)
-
-
-class _FidelityExtractor(FeatureExtractorBase):  # type: ignore[misc]
-    """``fmnist-cnn`` as torch-fidelity calls it (uint8 [B, C, H, W] in; grey may come repeated to three channels)."""
-
-    def __init__(self, name: str, features_list: list[str], **_: object) -> None:
-        super().__init__(name, features_list)
-        self.network = load_fmnist_cnn().network
-
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        found = self.network(images[:, :1])
-        return tuple(found[name] for name in self.features_list)
-
-    @staticmethod
-    def get_provided_features_list() -> tuple[str, ...]:
-        return ("features", "logits")
-
-    @staticmethod
-    def get_default_feature_layer_for_metric(metric: str) -> str:
-        return "logits" if metric == "isc" else "features"
-
-    @staticmethod
-    def can_be_compiled() -> bool:
-        return False
-
-    @staticmethod
-    def get_dummy_input_for_compile() -> Tensor:
-        return torch.zeros(1, 3, 28, 28, dtype=torch.uint8)
-
-
-register_feature_extractor(FMNIST_CNN, _FidelityExtractor)
 
 
 def _prepare(context: Context) -> tuple[Trainee, Sequence[Tensor]]:

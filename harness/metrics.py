@@ -14,11 +14,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch_fidelity.metric_kid import (
-    KEY_METRIC_KID_MEAN,
-    KEY_METRIC_KID_STD,
-    kid_featuresdict_to_metric,
-)
 
 from harness.errors import ArbenchError
 
@@ -236,7 +231,9 @@ def kid(sample: object, reference: object, subset: int = KID_SUBSET) -> tuple[fl
     for side, array in (("samples", ours), ("reference", theirs)):
         if len(array) < max(subset, 2):
             raise ArbenchError(f"KID: subsets of {max(subset, 2)} images cannot be drawn from {len(array)} {side}")
-    found = kid_featuresdict_to_metric(
+    from torch_fidelity import metric_kid  # late: it takes as long to import as torch
+
+    found = metric_kid.kid_featuresdict_to_metric(
         {"f": _ordered(ours)},
         {"f": _ordered(theirs)},
         "f",
@@ -249,7 +246,7 @@ def kid(sample: object, reference: object, subset: int = KID_SUBSET) -> tuple[fl
         rng_seed=KID_SEED,
         verbose=False,
     )
-    return found[KEY_METRIC_KID_MEAN], found[KEY_METRIC_KID_STD]
+    return found[metric_kid.KEY_METRIC_KID_MEAN], found[metric_kid.KEY_METRIC_KID_STD]
 
 
 def _ordered(features: Floats) -> Tensor:

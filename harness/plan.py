@@ -1,5 +1,6 @@
 """What is to be done for a trial, and where: its key, the files its stages leave, the jobs still open."""
 
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -51,6 +52,10 @@ class Plan:
     def done(self, stage: str) -> bool:
         """Whether a stage has left its file."""
         return self.stages[stage].exists()
+
+    def forgive(self) -> None:
+        """Forget what went wrong (harness/cluster/claims.py): it is all tried again."""
+        shutil.rmtree(self.folder / "faults", ignore_errors=True)
 
     def load_method(self) -> Method:
         """The method, with the weights that the key was made of.
@@ -129,6 +134,14 @@ def plan(trial: Trial, instrument: Instrument, store: Store) -> Plan:
         data=preset.data,
         weights=weights,
     )
+
+
+def listed(planned: Plan) -> dict[str, Any]:
+    """A plan as ``Store.announce`` takes it; its folder relative to the store's."""
+    stages = {stage: path.name for stage, path in planned.stages.items()}
+    folder = f"{planned.folder.parent.name}/{planned.folder.name}"
+    images = planned.trial.images
+    return {"name": planned.name, "key": planned.key, "images": images, "folder": folder, "stages": stages}
 
 
 def jobs(planned: Plan, batch: int) -> Iterator[Job]:

@@ -8,6 +8,8 @@ extractor = "fmnist-cnn"     # whose features the scores are computed on
 cfg = [1.5, 2.0]
 [timing]                     # the timing protocol (harness/stages/timing.py)
 repeats = 10
+[cluster]                    # over the site file (harness/cluster/site.py); in a block: cluster = { memory = "64G" }
+time = "2:00:00"
 
 [method.var]                 # a block: all its parts are optional
 [[method.ear]]               # several blocks of one method
@@ -36,9 +38,18 @@ HEAD = {
     "extractor": str,
     "sampling": dict,
     "timing": dict,
+    "cluster": dict,
     "method": dict,
 }
-BLOCK = {"preset": str, "seed": (int, list), "knobs": dict, "grid": dict, "list": list, "sampling": dict}
+BLOCK = {
+    "preset": str,
+    "seed": (int, list),
+    "knobs": dict,
+    "grid": dict,
+    "list": list,
+    "sampling": dict,
+    "cluster": dict,
+}
 IN_WORDS = {
     str: "a string",
     int: "a whole number",
@@ -50,12 +61,14 @@ IN_WORDS = {
 
 @dataclass(frozen=True)
 class Sweep:
-    """What a sweep file says. timing: the settings of the timing protocol that differ from its defaults."""
+    """What a sweep file says. timing: the settings of the timing protocol that differ from its defaults; cluster: what
+    goes over the site file, for each trial: the head's table, then its block's."""
 
     name: str
     trials: tuple[Trial, ...]
     extractor: str = "fmnist-cnn"
     timing: Mapping[str, Any] = field(default_factory=dict)
+    cluster: tuple[tuple[Mapping[str, Any], ...], ...] = ()
 
 
 def load(path: Path, images: int | None = None) -> Sweep:
@@ -85,7 +98,7 @@ def parse(content: Mapping[str, Any], source: str, images: int | None = None) ->
     blocks = content.get("method", {})
     if not blocks:
         raise ArbenchError(f"{source}: no [method.NAME] table: the sweep holds no trial")
-    found: dict[str, Trial] = {}
+    found: dict[str, tuple[Trial, tuple[Mapping[str, Any], ...]]] = {}
     for method, value in blocks.items():
         several = isinstance(value, list)
         for number, block in enumerate(value if several else [value], start=1):
@@ -93,13 +106,15 @@ def parse(content: Mapping[str, Any], source: str, images: int | None = None) ->
             if not isinstance(block, dict):
                 raise ArbenchError(f"{where}: expected a table, got {block!r}")
             _check(block, BLOCK, where)
+            cluster = content.get("cluster", {}), block.get("cluster", {})
             for trial in _block(method, content, block, where, images):
-                found.setdefault(digest(trial.settings()), trial)
+                found.setdefault(digest(trial.settings()), (trial, cluster))
     return Sweep(
         name=Path(source).stem,
-        trials=tuple(found.values()),
+        trials=tuple(trial for trial, _ in found.values()),
         extractor=content.get("extractor", "fmnist-cnn"),
         timing=content.get("timing", {}),
+        cluster=tuple(cluster for _, cluster in found.values()),
     )
 
 

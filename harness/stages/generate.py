@@ -44,10 +44,7 @@ class Shards:
 
     def covers(self, indices: range) -> bool:
         """Whether finished shards, however cut, hold all of these images."""
-        if self.path(indices).exists():
-            return True
-        inside = (found for found in self._present() if found[0] < indices.stop)
-        return not any(gap.stop > indices.start for gap in _cut(indices.stop, inside, self.images))
+        return not any(gap.start < indices.stop and indices.start < gap.stop for gap in self.missing(self.images))
 
     def _present(self) -> list[tuple[int, int, Path]]:
         found = []
