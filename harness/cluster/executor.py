@@ -265,7 +265,7 @@ class Cluster:
 def _executor(
     made: Submission, resources: Resources, code: Path, tasks: int, after: Sequence[str]
 ) -> submitit.SlurmExecutor:
-    options = {"requeue": True, **resources.options}
+    options = dict(resources.options) if "no-requeue" in resources.options else {"requeue": True, **resources.options}
     if after:
         options["dependency"] = f"afterany:{':'.join(after)}"
     executor = submitit.SlurmExecutor(made.folder, max_num_timeout=REQUEUES, python=resources.python)
