@@ -33,7 +33,8 @@ def code_sha256() -> str:
 
 def keep(folder: Path) -> Path:
     """Copy ``packages()`` into a folder of their own in ``folder``, named by a hash of all their files, unless it is
-    there; returns it: what PYTHONPATH has to name. ArbenchError if it cannot be written."""
+    there; returns it: what PYTHONPATH has to name. ArbenchError if it cannot be written, or if files have changed since
+    this process first looked: what it runs itself is no longer there to be copied."""
     place = folder / digest(_hashes())[:16]
     if place.is_dir():
         return place
@@ -43,6 +44,8 @@ def keep(folder: Path) -> Path:
         for name, path in _files():
             (partial / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, partial / name)
+            if hashlib.sha256((partial / name).read_bytes()).hexdigest() != _hashes().get(name):
+                raise ArbenchError(f"{path} has changed since the run began; start it again")
         try:
             partial.rename(place)
         except OSError:

@@ -218,3 +218,11 @@ def test_a_shard_is_done_however_others_have_cut_it(small: Path) -> None:
     for cut, whole in ((range(0, 12), False), (range(12, 17), False), (range(30, 40), False), (range(17, 21), True)):
         made.path(cut).touch()
         assert made.covers(range(10, 20)) is whole
+
+
+def test_code_that_has_changed_since_the_run_began_is_not_copied(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = {**snapshot._hashes(), "harness/cli.py": "0" * 64}
+    monkeypatch.setattr(snapshot, "_hashes", lambda: known)
+    with pytest.raises(ArbenchError, match=r"harness/cli.py has changed since the run began; start it again"):
+        snapshot.keep(small / "code")
+    assert not list((small / "code").iterdir())
