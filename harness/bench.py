@@ -1,20 +1,25 @@
 """The bench at which one process does jobs, one after another; what it has loaded stays for the next job."""
 
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from harness import extractors, files
+import numpy as np
+
+from harness import extractors, files, provenance
 from harness.data import reference_images
 from harness.errors import ArbenchError
 from harness.method import Method
-from harness.plan import Job, Plan
+from harness.plan import Instrument, Job, Plan
 from harness.reference import Extractor, Reference, reference_for
 from harness.reference_files import reference_of
+from harness.snapshot import code_sha256
 from harness.stages import flops, generate, quality
+from harness.stages.timing import Protocol, interleaved
 
 LOG_LINES = 30
 """How many of a log's last lines a failed record keeps."""
@@ -33,22 +38,29 @@ class Bench:
     """Does jobs. It travels to a worker empty and loads what it needs there: extractors, references, one method at a
     time (trials of one method follow each other).
 
-    folder: where references are kept; reference: of data that do not ship with us; device: torch's name of it.
+
+    timing: the whole timing protocol; folder: where references are kept; reference: of data that do not ship with us;
+    device: torch's name of it.
     """
 
     def __init__(
         self,
         extractors: Sequence[tuple[str, Path | None]],
         folder: Path,
+        timing: Mapping[str, Any] | None = None,
         reference: Path | None = None,
         device: str = "cpu",
     ) -> None:
-        self._named, self._folder, self._reference, self.device = tuple(extractors), folder, reference, device
+        self._named, self._folder, self._timing = tuple(extractors), folder, dict(timing or {})
+        self._reference, self.device = reference, device
         self._loaded: dict[str, Any] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_loaded": {}}
 
     def at(self, device: str) -> "Bench":
         """The same, empty, on another device."""
-        return Bench(self._named, self._folder, self._reference, device)
+        return Bench(self._named, self._folder, self._timing, self._reference, device)
 
     def do(self, job: Job) -> None:
         """Do a job and leave its file. Raises whatever goes wrong."""
@@ -63,12 +75,29 @@ class Bench:
             return Failure(job.stage, " ".join(reason.split()), last_lines(traceback.format_exc()))
         return None
 
+    def session(self, jobs: Sequence[Job], tell: Callable[[str], None]) -> Iterator[tuple[Job, Failure | None]]:
+        """Do the timing jobs of several trials in one session, interleaved, and leave their files. Nothing else should
+        run on the machine. ``tell`` is given lines of progress."""
+        first = {job.plan.kind: job.plan for job in reversed(jobs)}
+        loaders = {kind: partial(_load, planned, self.device) for kind, planned in first.items()}
+        cases = [
+            (one.name, loaders[one.kind], one.trial.knobs, one.trial.sampling) for one in (job.plan for job in jobs)
+        ]
+        results = interleaved(cases, Protocol(**self._timing), tell)
+        about = {"machine": provenance.machine(), "code": code_sha256()}
+        for job, found in zip(jobs, results, strict=True):
+            if "failure" in found:
+                yield job, Failure("timing", found["failure"], last_lines(found["log"]))
+            else:
+                files.write_json(job.plan.stages["timing"], {**found, **about})
+                yield job, None
+
     def _generate(self, job: Job) -> None:
         path = job.plan.shards.path(job.indices)
         if not path.exists() and not job.plan.done("generate"):  # another runner may have been here
             shard = generate.shard(self._method(job.plan), self.extractors(), job.plan.trial, job.indices)
             with _unless_done(job.plan):
-                files.write_arrays(path, shard)
+                files.write_arrays(path, {**shard, "code": np.array(code_sha256())})
 
     def _quality(self, job: Job) -> None:
         arrays = self.generated(job.plan)
@@ -77,7 +106,8 @@ class Bench:
         found = quality.measure(generate.seen_by(arrays), arrays["labels"], reference, beside)
         path = job.plan.stages["quality"]
         files.write_arrays(path.with_suffix(".npz"), found.replicates)
-        files.write_json(path, {"generate": generate.summary(arrays), "quality": found.figures})
+        made = {"generate": generate.summary(arrays), "quality": found.figures, "code": code_sha256()}
+        files.write_json(path, made)
 
     def generated(self, plan: Plan) -> generate.Arrays:
         """The merged shards of a trial, which they are replaced by. ArbenchError if some are missing."""
@@ -93,7 +123,8 @@ class Bench:
         counted = flops.count(method, trial.knobs, trial.sampling, trial.seed)
         whole, tokenizer = (sum(p.numel() for p in part.parameters()) for part in (method, method.tokenizer))
         sizes = {"network": whole - tokenizer, "tokenizer": tokenizer}
-        files.write_json(job.plan.stages["flops"], {"flops": counted, "parameters": sizes})
+        made = {"flops": counted, "parameters": sizes, "code": code_sha256()}
+        files.write_json(job.plan.stages["flops"], made)
 
     def _method(self, plan: Plan) -> Method:
         name = f"method {plan.trial.method} {plan.trial.preset} {plan.trial.setup}"
@@ -125,10 +156,18 @@ class Bench:
 
         return self._once(f"references {data}", load)
 
+    def instrument(self, data: str) -> Instrument:
+        """What trials on a data set are measured with."""
+        return Instrument(self._named, {data: self.references(data)}, self._timing)
+
     def _once(self, name: str, load: Callable[[], Any]) -> Any:
         if name not in self._loaded:
             self._loaded[name] = load()
         return self._loaded[name]
+
+
+def _load(plan: Plan, device: str) -> Method:
+    return plan.load_method().to(device)
 
 
 @contextmanager

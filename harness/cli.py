@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import sys
+import time
 from collections.abc import Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -44,6 +45,7 @@ def parser() -> argparse.ArgumentParser:
     commands = whole.add_subparsers(metavar="COMMAND", required=True)
     _add_list(commands)
     _add_run(commands)
+    _add_status(commands)
     _add_export(commands)
     _add_flops(commands)
     _add_counters(commands)
@@ -91,7 +93,37 @@ def _add_run(commands: Any) -> None:
         action="store_true",
         help="FLOPs and time without checkpoints: no images, no scores, rows marked",
     )
+    cluster = add.add_argument_group("on a cluster", "the same trials, in jobs of Slurm; see docs/cluster.md")
+    cluster.add_argument("--cluster", choices=["slurm"], help="where trials are measured, instead of here")
+    cluster.add_argument(
+        "--site", type=Path, metavar="FILE", help="site file: partition, account, gpus, memory, time..."
+    )
+    cluster.add_argument(
+        "--shard-minutes",
+        type=_minutes,
+        default=10.0,
+        metavar="M",
+        help="work of a job of Slurm (default: %(default)g)",
+    )
+    cluster.add_argument(
+        "--max-parallel", type=_count(1), metavar="N", help="jobs of Slurm at once (default: no bound)"
+    )
+    cluster.add_argument(
+        "--retries", type=_count(0), default=2, metavar="N", help="tries again after a failure (default: %(default)s)"
+    )
+    cluster.add_argument("--no-wait", action="store_true", help="submit everything and return")
+    cluster.add_argument("--dry-run", action="store_true", help="print what would be submitted, and its hours")
     add.set_defaults(run=_run)
+
+
+def _add_status(commands: Any) -> None:
+    add = commands.add_parser("status", help="how far the sweeps of a store are, and what failed why")
+    add.add_argument("store", type=Path, metavar="DIR", help="the store")
+    add.add_argument("--watch", action="store_true", help="again every 10 seconds")
+    add.set_defaults(run=_status)
+    add = commands.add_parser("cancel", help="end all jobs on the cluster that belong to a store")
+    add.add_argument("store", type=Path, metavar="DIR", help="the store")
+    add.set_defaults(run=_cancel)
 
 
 def _add_export(commands: Any) -> None:
@@ -178,6 +210,17 @@ def _count(low: int) -> Any:
     return whole_number
 
 
+def _minutes(text: str) -> float:
+    """An argparse type: a number above 0."""
+    try:
+        found = float(text)
+    except ValueError:
+        found = 0.0
+    if not 0 < found < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of minutes above 0")
+    return found
+
+
 def _list(asked: argparse.Namespace) -> None:
     from harness.listing import in_words, methods  # late: --help needs no torch
 
@@ -196,16 +239,55 @@ def _run(asked: argparse.Namespace) -> int:
         inception=asked.inception,
         reference=asked.reference,
         device=asked.device,
+        cluster=_settings(asked),
+        wait=not asked.no_wait,
     )
     setup = {"precision": asked.precision} if asked.precision else {}
     setup |= {"weights": "random"} if asked.random_weights else {}
-    tally = runner.run(sweep.load(asked.sweep, asked.images, setup), store, options)
+    loaded = sweep.load(asked.sweep, asked.images, setup)
+    if asked.dry_run:
+        print(runner.prepared(loaded, store, options).outlook())
+        return 0
+    tally = runner.run(loaded, store, options)
     print(f"{tally}; store: {asked.store}")
     if not tally.failed:
         return 0
     hint = "" if asked.retry_failed else "; --retry-failed tries them again"
     print(f"arbench: {tally.failed} trials failed, their records say why{hint}", file=sys.stderr)
     return 1
+
+
+def _settings(asked: argparse.Namespace) -> Any:
+    """How to use the cluster; None without one. ArbenchError for options that mean nothing then."""
+    if asked.cluster is None:
+        given = [name for name in ("site", "max_parallel", "no_wait", "dry_run") if getattr(asked, name)]
+        if given:
+            raise ArbenchError(f"--{given[0].replace('_', '-')} needs --cluster slurm")
+        return None
+    from harness.cluster.executor import Settings
+    from harness.cluster.site import load
+
+    return Settings(load(asked.site), asked.shard_minutes, asked.max_parallel, asked.retries)
+
+
+def _status(asked: argparse.Namespace) -> None:
+    from harness.cluster.status import status
+    from harness.store import Store
+
+    while True:
+        found = status(Store(asked.store))
+        if not asked.watch:
+            print(found)
+            return
+        clear = "\033[2J\033[H" if sys.stdout.isatty() else ""
+        print(f"{clear}{time.strftime('%H:%M:%S')}  {asked.store}\n{found}", flush=True)
+        time.sleep(10)
+
+
+def _cancel(asked: argparse.Namespace) -> None:
+    from harness.cluster.status import cancel
+
+    print(f"{cancel(asked.store)} tasks of {asked.store} ended")
 
 
 def _export(asked: argparse.Namespace) -> None:

@@ -1,5 +1,6 @@
 """What is to be done for a trial, and where: its key, the files its stages leave, the jobs still open."""
 
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,9 +13,9 @@ from harness.errors import ArbenchError, unknown
 from harness.hashing import digest, source_sha256, weights_sha256
 from harness.method import Method
 from harness.reference import Reference
-from harness.setup import in_precision
+from harness.setup import Setup, in_precision
 from harness.stages import VERSIONS
-from harness.stages.generate import Shards
+from harness.stages.generate import UNKNOWN_CODE, Shards
 from harness.stages.quality import METRIC_VERSION
 from harness.stages.timing import Protocol
 from harness.store import REPLICATES, Store
@@ -51,9 +52,18 @@ class Plan:
         """The shards of its images."""
         return Shards(self.folder / "shards", self.trial.images)
 
+    @property
+    def kind(self) -> tuple[str, str, Setup]:
+        """Trials of one kind share a loaded method."""
+        return self.trial.method, self.trial.preset, self.trial.setup
+
     def done(self, stage: str) -> bool:
         """Whether a stage has left its file, or is none of the trial's."""
         return stage not in self.stages or self.stages[stage].exists()
+
+    def forgive(self) -> None:
+        """Forget what went wrong (harness/cluster/claims.py): it is all tried again."""
+        shutil.rmtree(self.folder / "faults", ignore_errors=True)
 
     def load_method(self) -> Method:
         """The method, with the weights that the key was made of, in the trial's precision.
@@ -91,8 +101,20 @@ class Job:
 
     @property
     def id(self) -> str:
-        """Tells jobs of a run apart."""
-        return f"{self.plan.key}:{self.stage}:{self.indices.start}"
+        """Tells jobs apart, those of other runs too."""
+        return f"{self.plan.key[:16]}:{self.part}"
+
+    @property
+    def part(self) -> str:
+        """What it does for its trial: the stage, and the shard if it has one. Good as a file's name."""
+        return f"{self.stage}-{self.indices.start}-{self.indices.stop}" if self.indices else self.stage
+
+    @property
+    def done(self) -> bool:
+        """Whether what it was to leave is there, whoever left it."""
+        if self.stage != "generate":
+            return self.plan.done(self.stage)
+        return self.plan.shards.covers(self.indices) or self.plan.done("generate")
 
 
 def plan(trial: Trial, instrument: Instrument, store: Store) -> Plan:
@@ -139,6 +161,14 @@ def plan(trial: Trial, instrument: Instrument, store: Store) -> Plan:
     )
 
 
+def listed(planned: Plan) -> dict[str, Any]:
+    """A plan as ``Store.announce`` takes it; its folder relative to the store's."""
+    stages = {stage: path.name for stage, path in planned.stages.items()}
+    folder = f"{planned.folder.parent.name}/{planned.folder.name}"
+    images = planned.trial.images
+    return {"name": planned.name, "key": planned.key, "images": images, "folder": folder, "stages": stages}
+
+
 def jobs(planned: Plan, batch: int) -> Iterator[Job]:
     """The jobs that are open and can start at once; ``quality`` follows when the shards are there."""
     if not planned.done("generate"):
@@ -152,6 +182,12 @@ def assemble(planned: Plan, instrument: Instrument, about: Mapping[str, Any]) ->
     ``generate`` and ``quality`` are None. ``about``: its provenance."""
     found = {stage: files.read_json(path) for stage, path in planned.stages.items() if path.suffix == ".json"}
     quality = found.get("quality", {})
+    code = {stage: found[stage].pop("code", UNKNOWN_CODE) for stage in found}
+    if quality:
+        code["generate"] = quality["generate"].pop("code", UNKNOWN_CODE)
+        if others := sorted({one for part in code.values() for one in part.split("+")} - {about["code"]}):
+            stages = ", ".join(stage for stage, made_by in code.items() if made_by != about["code"])
+            quality["quality"]["flags"].append(f"{stages}: made by other code ({', '.join(others)[:60]})")
     record = {
         **heading(planned, "done"),
         "generate": quality.get("generate"),
@@ -159,7 +195,7 @@ def assemble(planned: Plan, instrument: Instrument, about: Mapping[str, Any]) ->
         "flops": found["flops"]["flops"],
         "timing": found["timing"],
         "parameters": found["flops"]["parameters"],
-        "provenance": provenance(planned, instrument, about),
+        "provenance": {**provenance(planned, instrument, about), "stage_code": code},
     }
     if "generate" not in planned.stages:
         return record, {}

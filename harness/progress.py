@@ -58,7 +58,7 @@ class Progress:
     def _line(self, now: float, doing: str) -> str:
         rate = self.done / max(now - self._began, 1e-9)
         left = (self.total - self.done) / rate if rate else float("inf")
-        text = f"{self.done}/{self.total} {self.unit}, {rate:.1f} {self.unit}/s, {_clock(left)} left"
+        text = f"{self.done}/{self.total} {self.unit}, {rate:.1f} {self.unit}/s, {clock(left)} left"
         return f"{text}  {doing}" if doing else text
 
 
@@ -71,7 +71,7 @@ def narrated(stream: TextIO | None = None, every: float = EVERY_S) -> Callable[[
 
         def tell(share: float) -> None:
             left = (time.monotonic() - began) * (1 - share) / max(share, 1e-9)
-            say(f"{what}: {share:.0%}, {_clock(left)} left")
+            say(f"{what}: {share:.0%}, {clock(left)} left")
 
         return tell
 
@@ -91,7 +91,8 @@ def throttled(say: Callable[[str], None], every: float = EVERY_S) -> Callable[[s
     return tell
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """A length of time as people read it: 4:05, 1:04:05."""
     if seconds == float("inf"):
         return "unknown time"
     minutes, rest = divmod(round(seconds), 60)

@@ -34,11 +34,15 @@ def source_commit() -> str:
 
 @cache
 def gather() -> dict[str, Any]:
-    """What all records of a run share: commit, dirty, lock (sha256 or None), machine, versions, command."""
+    """What all records of a run share: commit, dirty, code (sha256 of its Python files), lock (sha256 or None),
+    machine, versions, command."""
+    from harness.snapshot import code_sha256  # late: it looks at the methods, and --help needs no torch
+
     commit, _, dirty = source_commit().partition("+")
     return {
         "commit": commit,
         "dirty": bool(dirty),
+        "code": code_sha256(),
         "lock": hashlib.sha256(LOCK.read_bytes()).hexdigest() if LOCK.is_file() else None,
         "machine": machine(),
         "versions": versions(),

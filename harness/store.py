@@ -2,14 +2,17 @@
 
     records/NAME-KEY.json, .npz     finished and failed trials
     work/KEY/                       what the stages of a trial leave for each other
+    sweeps/NAME.json                the trials of the sweeps that were run, for `arbench status`
+    cluster/                        what was submitted to a cluster (harness/cluster/submissions.py)
     reference.json                  facts about the reference and the tokenizers
 
 Every file is written under a temporary name and renamed, so two runners, or a killed one, leave no half file. Where two
 runners finish the same trial, both write the same record and the last one stays.
 """
 
+import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +55,12 @@ class Store:
         if not self.records_folder.is_dir():
             raise ArbenchError(f"{self.folder} is no store: it has no folder 'records' (arbench run makes one)")
         return self
+
+    def announce(self, sweep: str, trials: Sequence[Record], batch: int) -> None:
+        """Write down which trials a sweep has. batch: images a shard."""
+        keys = hashlib.sha256("".join(trial["key"] for trial in trials).encode()).hexdigest()
+        name = f"{_for_file(sweep)}-{keys[:KEY_SHOWN]}.json"
+        files.write_json(self.folder / "sweeps" / name, {"sweep": sweep, "batch": batch, "trials": list(trials)})
 
     def work(self, key: str) -> Path:
         """The folder in which the stages of a trial keep their files."""

@@ -10,6 +10,8 @@ cfg = [1.5, 2.0]
 precision = "bf16"
 [timing]                     # the timing protocol (harness/stages/timing.py)
 repeats = 10
+[cluster]                    # over the site file (harness/cluster/site.py); in a block: cluster = { memory = "64G" }
+time = "2:00:00"
 
 [method.var]                 # a block: all its parts are optional
 [[method.ear]]               # several blocks of one method
@@ -39,9 +41,19 @@ HEAD = {
     "sampling": dict,
     "setup": dict,
     "timing": dict,
+    "cluster": dict,
     "method": dict,
 }
-BLOCK = {"preset": str, "seed": (int, list), "knobs": dict, "grid": dict, "list": list, "sampling": dict, "setup": dict}
+BLOCK = {
+    "preset": str,
+    "seed": (int, list),
+    "knobs": dict,
+    "grid": dict,
+    "list": list,
+    "sampling": dict,
+    "setup": dict,
+    "cluster": dict,
+}
 IN_WORDS = {
     str: "a string",
     int: "a whole number",
@@ -54,12 +66,14 @@ IN_WORDS = {
 @dataclass(frozen=True)
 class Sweep:
     """What a sweep file says. extractor: empty for the usual one of the data; timing: the settings of the timing
-    protocol that differ from its defaults."""
+    protocol that differ from its defaults; cluster: what goes over the site file, for each trial: the head's table,
+    then its block's."""
 
     name: str
     trials: tuple[Trial, ...]
     extractor: str = ""
     timing: Mapping[str, Any] = field(default_factory=dict)
+    cluster: tuple[tuple[Mapping[str, Any], ...], ...] = ()
 
 
 def load(path: Path, images: int | None = None, setup: Mapping[str, Any] | None = None) -> Sweep:
@@ -93,7 +107,7 @@ def parse(
     blocks = content.get("method", {})
     if not blocks:
         raise ArbenchError(f"{source}: no [method.NAME] table: the sweep holds no trial")
-    found: dict[str, Trial] = {}
+    found: dict[str, tuple[Trial, tuple[Mapping[str, Any], ...]]] = {}
     for method, value in blocks.items():
         several = isinstance(value, list)
         for number, block in enumerate(value if several else [value], start=1):
@@ -102,13 +116,15 @@ def parse(
                 raise ArbenchError(f"{where}: expected a table, got {block!r}")
             _check(block, BLOCK, where)
             changed = {**block, "setup": {**block.get("setup", {}), **(setup or {})}}
+            cluster = content.get("cluster", {}), block.get("cluster", {})
             for trial in _block(method, content, changed, where):
-                found.setdefault(digest(trial.settings()), trial)
+                found.setdefault(digest(trial.settings()), (trial, cluster))
     return Sweep(
         name=Path(source).stem,
-        trials=tuple(found.values()),
+        trials=tuple(trial for trial, _ in found.values()),
         extractor=content.get("extractor", ""),
         timing=content.get("timing", {}),
+        cluster=tuple(cluster for _, cluster in found.values()),
     )
 
 

@@ -1,6 +1,6 @@
-"""Who does the jobs: this process, or local worker processes of one thread each.
+"""Who does the jobs: this process, or local worker processes of one thread each. The third executor is a cluster's.
 
-Both take a queue that the caller may add to and remove from while they run, and yield each job with what went wrong.
+All take a queue that the caller may add to and remove from while they run, and yield each job with what went wrong.
 """
 
 import contextlib
@@ -11,11 +11,12 @@ import signal
 import sys
 import threading
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
+from typing import Protocol
 
 from harness import devices
 from harness.bench import Bench, Failure, last_lines
@@ -30,17 +31,29 @@ DEATHS = 3
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
-class Here:
-    """Does the jobs in this process, one after another."""
+class Executor(Protocol):
+    """What a driver asks of whoever does the jobs."""
 
-    def __init__(self, bench: Bench) -> None:
-        self._bench = bench
+    def run(self, queue: Queue) -> Iterator[Outcome]:
+        """Do jobs until the queue is empty and none is at hand."""
+
+
+class Here:
+    """Does the jobs in this process, one after another; those that take time, together in one session."""
+
+    def __init__(self, bench: Bench, tell: Callable[[str], None] = lambda line: None) -> None:
+        self._bench, self._tell = bench, tell
 
     def run(self, queue: Queue) -> Iterator[Outcome]:
         """Do jobs until the queue is empty."""
         while queue:
             job = queue.popleft()
-            yield job, self._bench.attempt(job)
+            if job.stage == "timing":
+                session = [job, *(other for other in queue if other.stage == "timing")]
+                queue.clear()
+                yield from self._bench.session(session, self._tell)
+            else:
+                yield job, self._bench.attempt(job)
 
 
 @dataclass

@@ -5,6 +5,7 @@ again, so the replacements below hold in them too. Environment variables make th
 """
 
 import os
+import resource
 import signal
 import sys
 import time
@@ -33,7 +34,12 @@ LOG = "ARBENCH_FAKE_LOG"
 SLEEP = "ARBENCH_FAKE_SLEEP"
 """Seconds that every sampled batch takes longer."""
 DARK = "ARBENCH_FAKE_DARK"
-"""What a trial with shade=dark does: ``raise`` or ``die``."""
+"""What a trial with shade=dark does: ``raise``, ``die`` or ``starve`` (of memory); ``by warmth``: as TEMPERS says."""
+TEMPERS = {0.25: "raise", 0.5: "die", 0.75: "starve"}
+LOST = "ARBENCH_FAKE_LOST"
+"""The weights file of preset ``lost``."""
+BEGUN = "ARBENCH_FAKE_BEGUN"
+"""A file to which every batch adds a line before it is sampled."""
 
 SWEEP = """
 preset = "tiny"
@@ -55,17 +61,17 @@ class SweepMethod(FakeMethod):
     name: ClassVar[str] = "fake"
     knobs: ClassVar[tuple[Knob, ...]] = (*FakeMethod.knobs, Knob("warmth", "float", 0.0, "does nothing", low=0, high=1))
     presets: ClassVar[Mapping[str, Preset]] = {
-        "tiny": Preset("tiny", "tiny", "fake", {}, Sampling(cfg=1.5), CLASSES, (1, 4, 4))
+        name: Preset(name, "tiny", "fake", {}, Sampling(cfg=1.5), CLASSES, (1, 4, 4)) for name in ("tiny", "lost")
     }
 
     @classmethod
     def weight_files(cls, preset: str) -> tuple[Path, ...]:
-        return (Path(os.environ[WEIGHTS]),)
+        return (Path(os.environ[LOST if preset == "lost" else WEIGHTS]),)
 
     @classmethod
     def load(cls, preset: str, checkpoint: Path | None = None) -> "SweepMethod":
         method = cls.build(preset)
-        path = Path(os.environ[WEIGHTS])
+        (path,) = cls.weight_files(preset)
         read_weights(path, method)
         method.provenance = Provenance(weights_sha256([path]))
         return method
@@ -76,16 +82,37 @@ class SweepMethod(FakeMethod):
         return cls()
 
     def sample(self, labels: Tensor, noise: Tensor, knobs: Mapping[str, KnobValue], sampling: Sampling) -> Generated:
+        line = f"{len(labels)} {knobs['steps']} {float(noise[0, 0])!r} {knobs['warmth']}\n"
+        _add_line(BEGUN, line)
         time.sleep(float(os.environ.get(SLEEP, "0")))
-        if knobs["shade"] == "dark" and os.environ.get(DARK) == "raise":
+        temper = os.environ.get(DARK, "")
+        if knobs["shade"] == "dark":
+            _misbehave(TEMPERS.get(float(knobs["warmth"]), "") if temper == "by warmth" else temper)
+        _add_line(LOG, line)
+        return super().sample(labels, noise, knobs, sampling)
+
+
+def _add_line(variable: str, line: str) -> None:
+    if variable in os.environ:
+        with Path(os.environ[variable]).open("a", encoding="utf-8") as file:
+            file.write(line)
+
+
+def _misbehave(temper: str) -> None:
+    match temper:
+        case "raise":
             raise RuntimeError("too dark\nto see")
-        if knobs["shade"] == "dark" and os.environ.get(DARK) == "die":
+        case "die":  # as the kernel ends a process that has taken all memory
             print("a last word", file=sys.stderr, flush=True)
             os.kill(os.getpid(), signal.SIGKILL)
-        if LOG in os.environ:
-            with Path(os.environ[LOG]).open("a", encoding="utf-8") as file:
-                file.write(f"{len(labels)} {knobs['steps']} {float(noise[0, 0])!r}\n")
-        return super().sample(labels, noise, knobs, sampling)
+        case "starve":
+            limits = resource.getrlimit(resource.RLIMIT_AS)
+            used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+            resource.setrlimit(resource.RLIMIT_AS, (used + 2**26, limits[1]))
+            try:
+                torch.empty(2**34, dtype=torch.uint8)
+            finally:
+                resource.setrlimit(resource.RLIMIT_AS, limits)
 
 
 class TinyExtractor:

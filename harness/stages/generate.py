@@ -25,6 +25,9 @@ from harness.trial import Trial
 THUMBNAILS = 40
 """Images 0 to 39 are kept as they are: with 10 classes, four of each."""
 
+UNKNOWN_CODE = "unknown"
+"""In the place of a code's hash, for files that were written before files carried one."""
+
 Arrays = dict[str, np.ndarray[Any, Any]]
 
 
@@ -38,6 +41,10 @@ class Shards:
     def missing(self, batch: int) -> list[range]:
         """Ranges of at most ``batch`` images that no finished shard covers, in order."""
         return list(_cut(self.images, self._present(), batch))
+
+    def covers(self, indices: range) -> bool:
+        """Whether finished shards, however cut, hold all of these images."""
+        return not any(gap.start < indices.stop and indices.start < gap.stop for gap in self.missing(self.images))
 
     def _present(self) -> list[tuple[int, int, Path]]:
         found = []
@@ -56,14 +63,18 @@ class Shards:
 
     def merge(self) -> Arrays:
         """All shards as one, rows by image index, as ``shard`` gives them; ``thumbnails`` [n, C, H, W] of images 0 to
-        n-1; ``seconds`` [] is their sum. Raises ArbenchError if images are missing."""
+        n-1; ``seconds`` [] is their sum; ``code`` [] names the hashes of all code that made them, joined by +.
+
+        Raises ArbenchError if images are missing.
+        """
         if self.missing(1):
             raise ArbenchError(f"{self.folder} lacks {len(self.missing(1))} of {self.images} images")
         whole: Arrays = {}
-        seconds = 0.0
+        seconds, code = 0.0, set()
         for start, stop, path in self._present():
             part = files.read_arrays(path)
             seconds += float(part.pop("seconds"))
+            code.add(str(part.pop("code", UNKNOWN_CODE)))
             thumbnails = part.pop("thumbnails")
             for name, rows in part.items():
                 whole.setdefault(name, np.empty((self.images, *rows.shape[1:]), rows.dtype))[start:stop] = rows
@@ -71,7 +82,7 @@ class Shards:
                 "thumbnails", np.empty((min(self.images, THUMBNAILS), *thumbnails.shape[1:]), np.uint8)
             )
             kept[start : start + len(thumbnails)] = thumbnails
-        return {**whole, "seconds": np.array(seconds)}
+        return {**whole, "seconds": np.array(seconds), "code": np.array("+".join(sorted(code)))}
 
 
 def _cut(images: int, present: Iterable[tuple[int, int, Path]], batch: int) -> Iterator[range]:
@@ -132,11 +143,12 @@ def seen_by(arrays: Arrays, extractor: str = "") -> Arrays:
 
 
 def summary(arrays: Arrays) -> dict[str, Any]:
-    """The ``generate`` part of a record: images, mean and spread of the steps really taken, seconds."""
+    """The ``generate`` part of a record: images, mean and spread of the steps really taken, seconds, and ``code``."""
     steps = arrays["steps"].astype(np.float64)
     return {
         "images": len(steps),
         "steps_mean": float(steps.mean()),
         "steps_std": float(steps.std()),
         "seconds": float(arrays["seconds"]),
+        "code": str(arrays.get("code", UNKNOWN_CODE)),
     }

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from harness import checkpoint, cli, runner
+from harness import bench, checkpoint, cli, runner
 from harness.bench import Bench
 from harness.errors import ArbenchError
 from harness.stages import timing
@@ -214,7 +214,7 @@ def test_a_trial_that_fails_while_it_is_timed_fails_alone(small: Path, monkeypat
     def fail_one(*given: Any) -> list[dict[str, Any]]:
         return [{"failure": "RuntimeError: too slow", "log": "where"}, *real(*given)[1:]]
 
-    monkeypatch.setattr(runner, "interleaved", fail_one)
+    monkeypatch.setattr(bench, "interleaved", fail_one)
     assert cli.main(command(small)) == 1
     records = Store(small / "store").records()
     assert [record["status"] for record in records] == ["failed", "done", "done"]

@@ -1,0 +1,301 @@
+"""The third executor: Slurm, through submitit. It submits what is to be done and not on its way, and reads what is done
+off the store. Started again, it goes on from the store's files: it keeps nothing to itself."""
+
+import shlex
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import submitit
+
+from harness import files, snapshot
+from harness.bench import Bench
+from harness.cluster import slurm
+from harness.cluster.bundles import Rates, bundles
+from harness.cluster.claims import Claim, faults
+from harness.cluster.site import Resources, Site
+from harness.cluster.submissions import Submission, Submissions, driver
+from harness.cluster.task import Task
+from harness.cluster.watch import Watch
+from harness.errors import ArbenchError
+from harness.plan import Job, Plan
+from harness.store import Store
+from harness.workers import Outcome, Queue
+
+FILES_S = 2.0
+"""Seconds between two looks at the store's files."""
+REFUSALS = 10
+"""Submissions that Slurm may refuse, one after another, while nothing of ours waits or runs."""
+REQUEUES = 10**6
+"""submitit's own limit on requeues after time-outs is not used: claims and faults tell a job that never ends."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a sweep uses a cluster. shard_minutes: work of a task; max_parallel: tasks at once, None for any number;
+    retries: how often a job is tried again after a fault; sites: by a plan's key, where they differ from ``site``."""
+
+    site: Site = field(default_factory=Site)
+    shard_minutes: float = 10.0
+    max_parallel: int | None = None
+    retries: int = 2
+    sites: Mapping[str, Site] = field(default_factory=dict)
+
+    def resources(self, job: Job) -> Resources:
+        """What a job is given."""
+        return self.sites.get(job.plan.key, self.site).resources(job.stage)
+
+
+class Cluster:
+    """Does jobs in tasks on the cluster. ``tell`` is given a line of what people should know."""
+
+    def __init__(self, bench: Bench, store: Store, settings: Settings, tell: Callable[[str], None]) -> None:
+        self._bench, self._store, self._settings, self._tell = bench, store, settings, tell
+        self._submissions = Submissions(store.folder.absolute())
+        site = settings.site
+        self._watch = Watch(self._submissions, site.seconds("poll-seconds"), site.seconds("visibility-seconds"))
+        self._rates = Rates(store, self._submissions)
+        self._most_tasks: int | None = None
+        self._throttles: dict[str, int] = {}
+        self._refused = 0
+
+    def run(self, queue: Queue) -> Iterator[Outcome]:
+        """Do jobs until the queue is empty; each stays in it until it is done or given up. Raises ArbenchError if
+        `arbench cancel` ends what was submitted, or Slurm takes nothing more."""
+        while queue:
+            yield from self._settled(queue)
+            if self._watch.look({job.id: job for job in queue}):
+                self._must_not_be_cancelled()
+                yield from self._settled(queue)
+                self._spread(queue)
+            todo = self._todo(queue)
+            if todo:
+                self._submit(todo)
+            if queue:
+                time.sleep(FILES_S)
+
+    def leave(self, waves: Sequence[Sequence[Job]], about: Mapping[str, Any]) -> int:
+        """Submit all jobs at once, each wave after the one before; the last wave's tasks write the records. How many
+        tasks were submitted."""
+        self._watch.look({job.id: job for wave in waves for job in wave})
+        after: list[str] = []
+        count = 0
+        for wave in waves:
+            todo = self._todo(wave)
+            made = self._submit(todo, tuple(after), about)
+            if todo and not made:
+                raise ArbenchError("Slurm has not taken all of the sweep; the same command submits the rest")
+            after = [one.number for one in made if one.number is not None] or after
+            count += sum(len(one.tasks) for one in made)
+        return count
+
+    def groups(self, jobs: Sequence[Job]) -> list[tuple[Resources, list[list[Job]]]]:
+        """The tasks that jobs come in, by what they are given."""
+        self._rates.look()
+        kinds: dict[str, tuple[Resources, list[Job]]] = {}
+        alone: set[str] = set()
+        for plan, several in _by_plan(jobs):
+            alone |= {job.id for job in _faulty(plan, several)}
+            for stage in dict.fromkeys(job.stage for job in several):
+                same = [job for job in several if job.stage == stage]
+                resources = self._settings.resources(same[0])
+                kinds.setdefault(f"{stage == 'timing'} {resources}", (resources, []))[1].extend(same)
+        most, parallel = self._settings.shard_minutes, self._settings.max_parallel
+        return [
+            (resources, bundles(several, self._rates.job, most, parallel, lambda job: job.id in alone))
+            for resources, several in kinds.values()
+        ]
+
+    def seconds(self, job: Job) -> float | None:
+        """How long a job takes, by measured rates."""
+        return self._rates.job(job)
+
+    # --- what is done, what is to be done -----------------------------------------------------------------------------
+
+    def _settled(self, queue: Queue) -> Iterator[Outcome]:
+        """Take the jobs out of the queue that are done or given up."""
+        found: list[Outcome] = []
+        for plan, several in _by_plan(queue):
+            gaps = [] if plan.done("generate") else plan.shards.missing(plan.trial.images)
+            known = faults(plan.folder)
+            for job in several:
+                open_ = any(_meet(gap, job.indices) for gap in gaps) if job.stage == "generate" else not job.done
+                against = known.get(job.part, [])
+                if not open_:
+                    found.append((job, None))
+                elif len(against) > self._settings.retries:
+                    last = against[-1]
+                    found.append((job, replace(last, reason=f"{last.reason} (tried {len(against)} times)")))
+        settled = {job.id for job, _ in found}
+        kept = [job for job in queue if job.id not in settled]
+        queue.clear()
+        queue.extend(kept)
+        yield from found
+
+    def _todo(self, queue: Sequence[Job] | Queue) -> list[Job]:
+        """The jobs that are open and not on their way. Of a trial that has failed and never yet succeeded, only one:
+        the others would most likely fail, too."""
+        flying = self._watch.in_flight()
+        found: list[Job] = []
+        for plan, several in _by_plan(queue):
+            todo = [job for job in several if job.id not in flying and not self._claimed(job)]
+            bad = [job for job in _faulty(plan, several) if job.stage == "generate"]
+            if bad and plan.shards.missing(plan.trial.images) == [range(plan.trial.images)]:
+                todo = [job for job in todo if job.stage != "generate" or job is bad[0]]
+            found += todo
+        return found
+
+    def _claimed(self, job: Job) -> bool:
+        """Whether a task of which this store knows nothing is at a job."""
+        claim = Claim(job)
+        holder = claim.holder()
+        if holder is None:
+            return False
+        return self._watch.lives(holder) if self._watch.knows(holder) else claim.fresh()
+
+    def _must_not_be_cancelled(self) -> None:
+        if any(one.cancelled for one in self._submissions.all() if one.driver == driver()):
+            raise ArbenchError(
+                "`arbench cancel` has ended what this run had submitted; the same command goes on from here"
+            )
+
+    # --- submitting ---------------------------------------------------------------------------------------------------
+
+    def _submit(
+        self, jobs: Sequence[Job], after: Sequence[str] = (), about: Mapping[str, Any] | None = None
+    ) -> list[Submission]:
+        if self._most_tasks is None:
+            self._most_tasks = slurm.most_tasks()
+        most, made = self._most_tasks, []
+        arrays = [
+            (resources, tasks[start : start + most])
+            for resources, tasks in (self.groups(jobs) if jobs else ())
+            for start in range(0, len(tasks), most)
+        ]
+        for resources, tasks in arrays:
+            free = self._free() if about is None else max(1, (self._settings.max_parallel or 0) // len(arrays))
+            if free == 0:
+                break  # the next look may find room
+            one = self._array(resources, tasks, free or 0, after, about)
+            if one is None:
+                break
+            made.append(one)
+        return made
+
+    def _array(
+        self,
+        resources: Resources,
+        tasks: Sequence[Sequence[Job]],
+        parallel: int,
+        after: Sequence[str],
+        about: Mapping[str, Any] | None,
+    ) -> Submission | None:
+        """Submit one array; None if Slurm does not take it now."""
+        names = [[job.id for job in task] for task in tasks]
+        code = snapshot.keep(self._submissions.folder / "code")
+        made = self._submissions.new(tasks[0][0].stage, names, parallel, snapshot.code_sha256())
+        blank, limit_s = replace(made, tasks=()), 60 * resources.minutes - resources.signal_s
+        executor = _executor(made, resources, code, len(tasks), after)
+        work = [
+            Task(
+                blank,
+                index,
+                self._bench,
+                list(task),
+                self._settings.retries,
+                limit_s,
+                self._store.folder.absolute(),
+                about,
+            )
+            for index, task in enumerate(tasks)
+        ]
+        try:
+            first = executor.submit_array(work)[0]
+        except submitit.core.utils.FailedJobError as error:
+            self._refuse(str(error))
+            return None
+        self._refused = 0
+        files.write_json(made.folder / "submitted.json", {"job": first.job_id.partition("_")[0]})
+        self._tell(f"submitted {len(tasks)} tasks with {sum(map(len, names))} jobs as {made.number}")
+        return made
+
+    def _refuse(self, reason: str) -> None:
+        """Slurm has not taken an array: full, or restarting. What it may have taken all the same, squeue will show."""
+        self._refused += 1
+        last = (reason.strip().splitlines() or ["no reason given"])[-1]
+        self._tell(f"sbatch: {last}; trying again")
+        if self._refused >= REFUSALS and not self._watch.queued:
+            raise ArbenchError(f"Slurm has refused {REFUSALS} submissions: {last}")
+
+    # --- how many run at once -----------------------------------------------------------------------------------------
+
+    def _in_use(self) -> dict[str, tuple[Submission, int, int]]:
+        """Submissions with tasks left: how many, and how many of them may run at once."""
+        left: dict[str, int] = defaultdict(int)
+        known = {}
+        for submission, _ in self._watch.living():
+            left[submission.id] += 1
+            known[submission.id] = submission
+        return {
+            name: (known[name], count, min(count, self._throttles.get(name, known[name].parallel) or count))
+            for name, count in left.items()
+        }
+
+    def _free(self) -> int | None:
+        """How many more tasks may run at once; None for any number."""
+        if self._settings.max_parallel is None:
+            return None
+        return max(0, self._settings.max_parallel - sum(running for _, _, running in self._in_use().values()))
+
+    def _spread(self, queue: Queue) -> None:
+        """Give what has become free to an array that has tasks waiting only for that."""
+        free = self._free()
+        for submission, count, running in self._in_use().values() if free else ():
+            number = submission.number
+            if count > running and number is not None and free:
+                more = min(free, count - running)
+                slurm.throttle(number, running + more)
+                self._throttles[submission.id] = running + more
+                free -= more
+
+
+def _executor(
+    made: Submission, resources: Resources, code: Path, tasks: int, after: Sequence[str]
+) -> submitit.SlurmExecutor:
+    options = dict(resources.options) if "no-requeue" in resources.options else {"requeue": True, **resources.options}
+    if after:
+        options["dependency"] = f"afterany:{':'.join(after)}"
+    executor = submitit.SlurmExecutor(made.folder, max_num_timeout=REQUEUES, python=resources.python)
+    path = f"export PYTHONPATH={shlex.quote(str(code))}${{PYTHONPATH:+:$PYTHONPATH}}"
+    executor.update_parameters(
+        job_name=f"{slurm.PREFIX}{made.id}",
+        time=resources.minutes,
+        setup=[*resources.setup, path],
+        signal_delay_s=resources.signal_s,
+        stderr_to_stdout=True,
+        array_parallelism=made.parallel or tasks,
+        additional_parameters=options,
+        srun_args=[f"--cpus-per-task={options['cpus-per-task']}"] if "cpus-per-task" in options else None,
+    )
+    return executor
+
+
+def _by_plan(jobs: Sequence[Job] | Queue) -> Iterator[tuple[Plan, list[Job]]]:
+    found: dict[str, list[Job]] = defaultdict(list)
+    for job in jobs:
+        found[job.plan.key].append(job)
+    return iter([(several[0].plan, several) for several in found.values()])
+
+
+def _faulty(plan: Plan, jobs: Sequence[Job]) -> list[Job]:
+    """The jobs of a trial at which something went wrong, most often first."""
+    known = faults(plan.folder)
+    bad = [job for job in jobs if job.plan.key == plan.key and job.part in known]
+    return sorted(bad, key=lambda job: -len(known[job.part]))
+
+
+def _meet(one: range, other: range) -> bool:
+    return one.start < other.stop and other.start < one.stop

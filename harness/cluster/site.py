@@ -1,0 +1,220 @@
+"""The site file: what a cluster asks for. TOML; every long option of sbatch is a key, with - or _ in it.
+
+partition = "gpu"                   # all keys are optional
+account = "vision"
+gpus = 1
+cpus = 8                            # or cpus-per-task
+memory = "32G"                      # or mem
+time = "4:00:00"                    # the default is 1 hour
+constraint = "a100"
+no-kill = true                      # an option without a value
+modules = ["cuda/12.4"]             # module load, in every job, first
+setup = ["source ~/env/bin/activate"]    # lines of shell, next
+container = "apptainer exec --nv arbench.sif"    # goes before python's command
+python = "python"                   # the default is this program's own
+signal-seconds = 90                 # how long before its end a job is warned
+poll-seconds = 30                   # how often squeue is asked
+visibility-seconds = 60             # how late files may show on other machines
+
+[timing]                            # generate, quality, flops, timing: over the above, for that stage
+constraint = "h100"                 # timing has exclusive = true unless it is set otherwise
+
+A sweep file's table [cluster], and ``cluster = {...}`` in a block of its, go over the site file in the same way.
+"""
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness.cluster import slurm
+from harness.errors import ArbenchError, unknown
+
+STAGES = ("generate", "quality", "flops", "timing")
+ALIASES = {"cpus": "cpus-per-task", "memory": "mem"}
+_OURS = "array dependency error help job-name open-mode output parsable quiet signal test-only usage verbose version"
+OURS = frozenset((*_OURS.split(), "wait", "wrap"))
+"""Options that arbench sets itself, or that would make sbatch do something else."""
+LISTS, TEXTS = ("modules", "setup"), ("container", "python")
+SECONDS = {"signal-seconds": 90, "poll-seconds": 30, "visibility-seconds": 60}
+DEFAULTS = {"time": "1:00:00"}
+HINTS = {
+    "account": ("sacctmgr", "-nP", "show", "assoc", "format=account"),
+    "qos": ("sacctmgr", "-nP", "show", "qos", "format=name"),
+    "feature": ("sinfo", "--noheader", "--format=%f"),
+}
+"""What to ask for valid values, when sbatch's error has the word."""
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one kind of job is given. options: of sbatch, by their long names; True for one without a value."""
+
+    options: Mapping[str, Any]
+    setup: tuple[str, ...]
+    python: str
+    signal_s: int
+
+    @property
+    def minutes(self) -> int:
+        """The time limit."""
+        return minutes(str(self.options["time"]))
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of a job, as far as its options tell."""
+        for name in ("gpus", "gpus-per-node", "gpus-per-task", "gres"):
+            counts = re.findall(r"(?:gpu[^,]*:|^|:)(\d+)(?=,|$|\()", str(self.options.get(name, "")))
+            if counts:
+                return sum(map(int, counts))
+        return 0
+
+    def in_words(self) -> str:
+        """Its options in one line."""
+        return " ".join(f"{name}={value}" for name, value in sorted(self.options.items()))
+
+
+@dataclass(frozen=True)
+class Site:
+    """A site file's content: ``common`` to all stages, and what goes over it for single ones."""
+
+    source: str = "site"
+    common: Mapping[str, Any] = field(default_factory=dict)
+    stages: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def seconds(self, name: str) -> float:
+        """One of SECONDS."""
+        return float(self.common.get(name, SECONDS[name]))
+
+    def over(self, table: Mapping[str, Any]) -> "Site":
+        """This one with another table of the same keys over it."""
+        if not table:
+            return self
+        other = parse(table, "[cluster]")
+        stages = {
+            stage: {**self.stages.get(stage, {}), **other.common, **other.stages.get(stage, {})} for stage in STAGES
+        }
+        return Site(f"{self.source}, [cluster]", {**self.common, **other.common}, stages)
+
+    def resources(self, stage: str) -> Resources:
+        """What the jobs of a stage are given."""
+        exclusive = {"exclusive": True} if stage == "timing" else {}
+        found = {**DEFAULTS, **exclusive, **self.common, **self.stages.get(stage, {})}
+        modules, setup, container, python, signal = (
+            found.pop(name, None) for name in (*LISTS, *TEXTS, "signal-seconds")
+        )
+        lines = [*(f"module load {shlex.quote(module)}" for module in modules or ()), *(setup or ())]
+        command = " ".join(part for part in (container, python or shlex.quote(sys.executable)) if part)
+        options = {name: value for name, value in found.items() if name not in SECONDS and value is not False}
+        return Resources(options, tuple(lines), command, signal or SECONDS["signal-seconds"])
+
+
+def load(path: Path | None) -> Site:
+    """Read a site file; without one, the cluster's defaults hold. Raises ArbenchError naming file and key."""
+    if path is None:
+        return Site()
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ArbenchError(f"cannot read site file {path}: {getattr(error, 'strerror', None) or error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ArbenchError(f"{path}: not valid TOML: {error}") from error
+    return parse(content, str(path))
+
+
+def parse(content: Mapping[str, Any], source: str) -> Site:
+    """The site that a table describes. Names of sbatch's options are left for ``check``."""
+    stages = {name: _checked(table, f"{source}: [{name}]") for name, table in content.items() if name in STAGES}
+    common = {name: value for name, value in content.items() if name not in STAGES}
+    return Site(source, _checked(common, source), stages)
+
+
+def _checked(table: Any, where: str) -> dict[str, Any]:
+    if not isinstance(table, dict):
+        raise ArbenchError(f"{where}: expected a table, got {table!r}")
+    found: dict[str, Any] = {}
+    for given, value in table.items():
+        name = ALIASES.get(given, given.replace("_", "-"))
+        if name in found:
+            raise ArbenchError(f"{where}: {name!r} is given twice")
+        if name in LISTS:
+            right, wanted = isinstance(value, list) and all(isinstance(one, str) for one in value), "a list of strings"
+        elif name in TEXTS:
+            right, wanted = isinstance(value, str), "a string"
+        elif name in SECONDS:
+            right, wanted = type(value) is int and value > 0, "a whole number of seconds"
+        else:
+            right, wanted = isinstance(value, str | int) and "\n" not in str(value), "a string, a number or true"
+        if name in OURS:
+            raise ArbenchError(f"{where}: {given!r} is set by arbench itself")
+        if not right:
+            raise ArbenchError(f"{where}: {given!r} must be {wanted}, got {value!r}")
+        found[name] = value
+    if "time" in found:
+        minutes(str(found["time"]), where)
+    return found
+
+
+def minutes(text: str, where: str = "time") -> int:
+    """A time limit as Slurm writes it, in minutes, rounded up: M, M:S, H:M:S, D-H, D-H:M, D-H:M:S."""
+    match = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", text)
+    if match is None:
+        raise ArbenchError(f"{where}: time {text!r} is none of Slurm's (valid: M, M:S, H:M:S, D-H, D-H:M, D-H:M:S)")
+    days, first, second, third = (int(part or 0) for part in match.groups())
+    if match[1] is not None or match[4] is not None:
+        return days * 1440 + first * 60 + second + -(-third // 60)
+    return first + -(-second // 60)
+
+
+def check(sites: Sequence[Site]) -> None:
+    """Hold sites against the cluster, before anything is submitted. ArbenchError names what is wrong and what is valid.
+
+    sbatch itself judges the values (--test-only), once for all stages that have the same.
+    """
+    valid = slurm.options() - OURS | {*LISTS, *TEXTS, *SECONDS}
+    partitions, tried = slurm.partitions(), set()
+    for site in sites:
+        for name in (name for table in (site.common, *site.stages.values()) for name in table):
+            if name not in valid:
+                raise ArbenchError(f"{site.source}: {unknown('option', name, valid | set(ALIASES))}")
+        for stage in STAGES:
+            resources = site.resources(stage)
+            for name in str(resources.options.get("partition", partitions[0])).split(","):
+                if name not in partitions:
+                    raise ArbenchError(f"{site.source}: {unknown('partition', name, partitions)}")
+            if resources.in_words() not in tried:
+                tried.add(resources.in_words())
+                _try(site, stage, resources)
+        _check_environment(site)
+
+
+def _try(site: Site, stage: str, resources: Resources) -> None:
+    flags = [f"--{name}" if value is True else f"--{name}={value}" for name, value in resources.options.items()]
+    try:
+        slurm.call("sbatch", "--test-only", *flags, "--wrap=true")
+    except slurm.UnreachableError as error:
+        hint = ""
+        for word, command in HINTS.items():
+            if word in str(error).lower():
+                names = set(re.split(r"[\s,]+", slurm.call(*command))) - {"", "(null)"}
+                hint = f" (valid: {', '.join(sorted(names)) or 'none'})"
+        raise ArbenchError(f"{site.source}: stage {stage}: {error}{hint}") from error
+
+
+def _check_environment(site: Site) -> None:
+    """Programs and modules that the jobs need, as far as this machine can tell."""
+    for options in (site.common, *site.stages.values()):
+        for name in TEXTS:
+            if (command := options.get(name)) and shutil.which(shlex.split(command)[0]) is None:
+                raise ArbenchError(f"{site.source}: {name}: no command {shlex.split(command)[0]!r} here")
+        if modules := options.get("modules"):
+            line = f"module load {shlex.join(modules)}"
+            found = subprocess.run(["bash", "-lc", line], capture_output=True, text=True, check=False)
+            if found.returncode or "error" in found.stderr.lower():
+                raise ArbenchError(f"{site.source}: modules: {line!r} fails here: {found.stderr.strip()}")

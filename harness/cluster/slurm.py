@@ -1,0 +1,93 @@
+"""The calls of Slurm's commands: one for all jobs, never one a job."""
+
+import re
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from harness.errors import ArbenchError
+
+PREFIX = "arbench-"
+"""What the names of our jobs begin with; the submission's id follows."""
+PATIENCE_S = 60
+
+TaskId = tuple[str, int]
+"""A submission's id, and the index of one of its tasks."""
+
+
+class UnreachableError(ArbenchError):
+    """Slurm gave no answer, or an error: it may be back in a minute."""
+
+
+@dataclass(frozen=True)
+class Queued:
+    """A task that Slurm is not done with. job: Slurm's name, ``123_4``; state: squeue's word (RUNNING, PENDING...);
+    reason: why it waits."""
+
+    job: str
+    state: str
+    reason: str
+
+
+def call(*command: str) -> str:
+    """What a command of Slurm prints. Raises UnreachableError with the last line of its error."""
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    except FileNotFoundError as error:
+        raise ArbenchError(f"no command {command[0]!r} here: --cluster slurm needs a login node of a Slurm") from error
+    except subprocess.TimeoutExpired as error:
+        raise UnreachableError(f"{command[0]}: no answer within {PATIENCE_S} s") from error
+    if found.returncode:
+        said = found.stderr.strip().splitlines() or [f"exit code {found.returncode}"]
+        raise UnreachableError(f"{command[0]}: {said[-1].removeprefix(f'{command[0]}: ').removeprefix('error: ')}")
+    return found.stdout
+
+
+def queue() -> dict[TaskId, Queued]:
+    """All of the user's tasks, of whatever store, that wait or run."""
+    found = {}
+    for line in call("squeue", "--me", "--array", "--noheader", "--format=%j|%i|%K|%T|%r").splitlines():
+        name, job, index, state, reason = line.strip().split("|", 4)
+        if name.startswith(PREFIX):
+            place = name.removeprefix(PREFIX), int(index) if index.isdecimal() else 0
+            found[place] = Queued(job, state, reason)
+    return found
+
+
+def ends(jobs: Iterable[str]) -> dict[str, str]:
+    """How jobs ended, by Slurm's names for them (``123_4``): ``TIMEOUT``, ``FAILED (exit code 1:0)``. What accounting
+    does not know is left out."""
+    asked = sorted({job.partition("_")[0] for job in jobs})
+    found = {}
+    if asked:
+        rows = call("sacct", "-X", "-n", "-P", "--format=JobID,State,ExitCode", f"--jobs={','.join(asked)}")
+        for row in rows.splitlines():
+            job, state, code = row.split("|")
+            found[job] = state.split()[0] + ("" if code == "0:0" else f" (exit code {code})")
+    return found
+
+
+def cancel(jobs: Iterable[str]) -> None:
+    """End jobs, all by one call."""
+    call("scancel", *sorted(jobs))
+
+
+def throttle(job: str, parallel: int) -> None:
+    """Let ``parallel`` tasks of an array run at once from now on."""
+    call("scontrol", "update", f"JobId={job}", f"ArrayTaskThrottle={parallel}")
+
+
+def most_tasks() -> int:
+    """How many tasks one array may have: MaxArraySize."""
+    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", call("scontrol", "show", "config"), re.MULTILINE)
+    return int(found[1]) if found else 1000
+
+
+def partitions() -> list[str]:
+    """The cluster's partitions."""
+    return sorted(set(call("sinfo", "--noheader", "--format=%R").split()))
+
+
+def options() -> set[str]:
+    """The long options that this cluster's sbatch takes."""
+    return set(re.findall(r"--([a-z][a-z-]+)", call("sbatch", "--help")))

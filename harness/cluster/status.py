@@ -1,0 +1,153 @@
+"""What `arbench status` and `arbench cancel` do. All that is shown comes from the store's files, and one squeue."""
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+from harness import files
+from harness.cluster import slurm
+from harness.cluster.claims import faults
+from harness.cluster.slurm import Queued, TaskId
+from harness.cluster.submissions import Submissions
+from harness.errors import ArbenchError
+from harness.progress import clock
+from harness.stages.generate import Shards
+from harness.store import Store
+
+RECENT_S = 600.0
+"""Rates are those of the last ten minutes."""
+LOG_SHOWN = 5
+"""Lines of a failure's log."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How far a trial is. shards: done, of how many; stages: those that are done; record: None, or its content."""
+
+    name: str
+    images: int
+    images_left: int
+    shards: tuple[int, int]
+    stages: tuple[str, ...]
+    record: dict[str, Any] | None
+    faults: list[str]
+
+    @property
+    def state(self) -> str:
+        """``done``, ``failed``, ``open``."""
+        return "open" if self.record is None else str(self.record["status"])
+
+
+def standings(store: Store) -> Iterator[Standing]:
+    """All trials of all sweeps that were run on a store; a trial that several have is told once."""
+    seen = set()
+    for path in sorted((store.folder / "sweeps").glob("[!.]*.json")):
+        content = files.read_json(path) or {"trials": [], "batch": 1}
+        for trial in content["trials"]:
+            if trial["key"] not in seen:
+                seen.add(trial["key"])
+                yield _standing(store, trial, content["batch"])
+
+
+def _standing(store: Store, trial: dict[str, Any], batch: int) -> Standing:
+    images, folder = trial["images"], store.folder / trial["folder"]
+    stages = tuple(stage for stage, name in trial["stages"].items() if (folder / name).exists())
+    record = store.read(trial["name"], trial["key"])
+    complete = "generate" in stages or (record is not None and record["status"] == "done")
+    gaps = [] if complete else Shards(folder / "shards", images).missing(images)
+    total = ceil(images / batch)
+    against = [
+        f"{trial['name']}: {part}: {several[-1].reason} ({len(several)} so far)"
+        for part, several in sorted(faults(folder).items())
+        if part != "generate" and not (folder / trial["stages"].get(part, "none")).exists() and _meets(part, gaps)
+    ]
+    left = sum(map(len, gaps))
+    done = total - sum(ceil(len(gap) / batch) for gap in gaps)
+    return Standing(trial["name"], images, left, (max(0, done), total), stages, record, against)
+
+
+def _meets(part: str, gaps: list[range]) -> bool:
+    """Whether what a fault was about is still to be done."""
+    stage, _, indices = part.partition("-")
+    if stage != "generate":
+        return True
+    start, stop = map(int, indices.split("-"))
+    return any(gap.start < stop and start < gap.stop for gap in gaps)
+
+
+def status(store: Store) -> str:
+    """How a store's sweeps stand, in lines. ArbenchError if nothing was ever run on it."""
+    trials = list(standings(store))
+    if not trials:
+        raise ArbenchError(f"{store.folder}: no sweep was run here (arbench run SWEEP --store {store.folder})")
+    count = Counter(trial.state for trial in trials)
+    lines = [f"{len(trials)} trials: {count['done']} recorded, {count['open']} open, {count['failed']} failed"]
+    active = [trial for trial in trials if trial.state == "open"]
+    done, total = (sum(trial.shards[place] for trial in trials) for place in (0, 1))
+    lines.append(f"{done} of {total} shards{_pace(store, sum(trial.images_left for trial in active))}")
+    submissions = Submissions(store.folder.absolute())
+    if submissions.all():
+        lines.append(_jobs(submissions))
+    for trial in active:
+        lines.append(
+            f"  {trial.name}: {trial.shards[0]} of {trial.shards[1]} shards; done: {', '.join(trial.stages) or '-'}"
+        )
+    again = [line for trial in active for line in trial.faults]
+    lines += ["went wrong, and is tried again:", *(f"  {line}" for line in again)] if again else []
+    for trial in trials:
+        if trial.record is not None and trial.state == "failed":
+            failure = trial.record["failure"]
+            lines.append(f"failed: {trial.name}: {failure['stage']}: {failure['reason']}")
+            lines += [f"    {line}" for line in failure["log"].splitlines()[-LOG_SHOWN:]]
+    return "\n".join(lines)
+
+
+def _pace(store: Store, left: int) -> str:
+    """The rate of the last minutes, and the time left at it."""
+    if not left:
+        return ""
+    now, images, since = time.time(), 0, time.time()
+    submissions = Submissions(store.folder.absolute())
+    for submission in submissions.all():
+        for index in range(len(submission.tasks)):
+            for event in submission.events(index):
+                if event["event"] == "done" and event["at"] > now - RECENT_S:
+                    images += event["images"]
+                    since = min(since, event["at"] - event["seconds"])
+    if not images:
+        return f"; {left} images left"
+    rate = images / max(1.0, now - max(since, now - RECENT_S))
+    return f"; {left} images left, {rate:.1f} images/s, {clock(left / rate)} left"
+
+
+def _jobs(submissions: Submissions) -> str:
+    try:
+        ours = _ours(submissions, slurm.queue())
+    except ArbenchError as error:
+        return f"jobs: {error}"
+    states = Counter(one.state.lower() for one in ours.values())
+    reasons = Counter(one.reason for one in ours.values() if one.state == "PENDING")
+    shown = ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "none waits or runs"
+    return f"jobs: {shown}" + (f" ({', '.join(sorted(reasons))})" if reasons else "")
+
+
+def _ours(submissions: Submissions, queued: dict[TaskId, Queued]) -> dict[TaskId, Queued]:
+    names = {submission.id for submission in submissions.all()}
+    return {task: one for task, one in queued.items() if task[0] in names}
+
+
+def cancel(folder: Path) -> int:
+    """End all tasks of a store, by one call; how many there were. What waits for them is told by a file."""
+    submissions = Submissions(folder.absolute())
+    ours = _ours(submissions, slurm.queue())
+    names = {name for name, _ in ours}
+    for submission in submissions.all():
+        if submission.id in names:
+            files.write_json(submission.folder / "cancelled", {"at": time.time()})
+    if ours:
+        slurm.cancel({one.job.partition("_")[0] for one in ours.values()})
+    return len(ours)

@@ -1,0 +1,121 @@
+"""What was submitted: a folder under STORE/cluster for each array of Slurm's, written before Slurm is asked.
+
+tasks.json      what each task is to do (ids of jobs), by which driver and code
+submitted.json  Slurm's number of the array, once it is known
+task-N.jsonl    what task N tells of itself, a line an event, by that task alone
+ended-N.json    what a driver found out about task N's end
+cancelled       `arbench cancel` has ended it
+*_log.out, *.pkl, *.sh  submitit's
+"""
+
+import json
+import os
+import platform
+import re
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from harness import files
+
+Event = dict[str, Any]
+LOG_BYTES = 20_000
+
+
+@dataclass(frozen=True)
+class Submission:
+    """An array of tasks. id: unique; tasks: ids of the jobs of each; parallel: how many may run at once, 0 for all;
+    submitted: seconds since 1970; driver: host and process."""
+
+    id: str
+    stage: str
+    tasks: tuple[tuple[str, ...], ...]
+    parallel: int
+    submitted: float
+    driver: str
+    code: str
+    folder: Path
+
+    @property
+    def number(self) -> str | None:
+        """Slurm's number of it, if known."""
+        found = files.read_json(self.folder / "submitted.json")
+        return None if found is None else found["job"]
+
+    def job(self, index: int) -> str | None:
+        """Slurm's name of a task: an array of one is no array."""
+        number = self.number
+        return number if number is None or len(self.tasks) == 1 else f"{number}_{index}"
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether `arbench cancel` has ended it."""
+        return (self.folder / "cancelled").exists()
+
+    def events_file(self, index: int) -> Path:
+        """Where a task tells of itself."""
+        return self.folder / f"task-{index}.jsonl"
+
+    def events(self, index: int) -> list[Event]:
+        """What a task has told. A line cut off by a kill is left out."""
+        try:
+            lines = self.events_file(index).read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError:
+            return []
+        found = []
+        for line in lines:
+            try:
+                found.append(json.loads(line))
+            except ValueError:
+                continue
+        return found
+
+    def log(self, index: int) -> str:
+        """The end of what a task has printed."""
+        own = re.compile(rf"\d+(_{index})?_0_log\.out")
+        for path in self.folder.glob("*_log.out"):
+            if own.fullmatch(path.name):
+                with path.open("rb") as file:
+                    file.seek(max(0, path.stat().st_size - LOG_BYTES))
+                    return file.read().decode(errors="replace")
+        return ""
+
+
+class Submissions:
+    """All submissions to a store. What one says does not change, so each is read once."""
+
+    def __init__(self, store: Path) -> None:
+        self.folder = store / "cluster"
+        self._known: dict[str, Submission] = {}
+
+    def all(self) -> list[Submission]:
+        """All, by time."""
+        for path in self.folder.glob("*/tasks.json"):
+            if path.parent.name not in self._known and (content := files.read_json(path)) is not None:
+                content["tasks"] = tuple(tuple(task) for task in content["tasks"])
+                self._known[path.parent.name] = Submission(**content, folder=path.parent)
+        return sorted(self._known.values(), key=lambda one: (one.submitted, one.id))
+
+    def new(self, stage: str, tasks: Sequence[Sequence[str]], parallel: int, code: str) -> Submission:
+        """Make the folder of a submission."""
+        name = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
+        frozen = tuple(tuple(task) for task in tasks)
+        made = Submission(name, stage, frozen, parallel, time.time(), driver(), code, self.folder / name)
+        content = {field: value for field, value in asdict(made).items() if field != "folder"}
+        files.write_json(made.folder / "tasks.json", content)
+        self._known[name] = made
+        return made
+
+
+def driver() -> str:
+    """This process, as submissions name it."""
+    return f"{platform.node()}:{os.getpid()}"
+
+
+def since_start(events: Sequence[Mapping[str, Any]]) -> list[Event] | None:
+    """The events of a task's present or last life, without its start; None if it has not begun."""
+    starts = [place for place, event in enumerate(events) if event["event"] == "start"]
+    return [dict(event) for event in events[starts[-1] + 1 :]] if starts else None

@@ -1,0 +1,162 @@
+"""What runs inside a job of Slurm: several of our jobs, one after another, each with a claim.
+
+What a task leaves is in the store. It may be killed at any moment and begun again (by Slurm, under the same name), or
+its jobs given to another task: what is finished is skipped.
+"""
+
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from submitit.helpers import DelayedSubmission
+
+from harness import provenance
+from harness.bench import Bench, Failure, last_lines
+from harness.cluster.claims import Claim, Heart, blame, faults
+from harness.cluster.submissions import Submission, since_start
+from harness.errors import ArbenchError
+from harness.heap import keep_heap
+from harness.plan import Job, Plan, assemble
+from harness.store import Store
+
+
+@dataclass
+class Task:
+    """A task, as it travels to the cluster. retries: a job with more faults is left alone, and its trial's others too;
+    limit_s: the time limit, less the warning before it; about: where no driver waits, the provenance of the records
+    that the last task then writes."""
+
+    submission: Submission
+    index: int
+    bench: Bench
+    jobs: list[Job]
+    retries: int
+    limit_s: float
+    store: Path
+    about: Mapping[str, Any] | None = None
+    _at: Job | None = field(default=None, init=False)
+    _began: float = field(default=0.0, init=False)
+    _fruitful: bool = field(default=False, init=False)
+
+    @property
+    def name(self) -> str:
+        """The name under which it claims jobs."""
+        return f"{self.submission.id}:{self.index}"
+
+    def __call__(self) -> None:
+        """Do the jobs."""
+        import torch
+
+        torch.set_num_threads(max(1, int(os.environ.get("SLURM_CPUS_PER_TASK") or provenance.cores())))
+        keep_heap()
+        before = self.submission.events(self.index)
+        self._began, self._fruitful = time.time(), False
+        life = sum(event["event"] == "start" for event in before)
+        slurm = {name: os.environ.get(f"SLURM_{name}") for name in ("JOB_ID", "RESTART_COUNT", "JOB_PARTITION")}
+        self._tell("start", host=platform.node(), life=life, **slurm)
+        self._account_for(before, life)
+        heart = Heart()
+        if all(job.stage == "timing" for job in self.jobs):
+            self._session(life)
+        failed: set[str] = set()
+        for job in self.jobs:
+            if job.stage != "timing" and job.plan.key not in failed and self._open(job):
+                with self._claimed(job, heart) as ours:
+                    if ours and not self._do(job, life):
+                        failed.add(job.plan.key)
+        if self.about is not None and self.jobs[0].stage == "timing":
+            self._record(self.about)
+        self._tell("end")
+
+    def checkpoint(self) -> DelayedSubmission:
+        """submitit calls this when the job is preempted or its time is over, before it has Slurm requeue it. The job at
+        hand is not to blame, unless it alone has taken all the time there was."""
+        if self._at is not None and (self._fruitful or time.time() - self._began < 0.8 * self.limit_s):
+            Claim(self._at).release()
+        self._tell("interrupted")
+        self._at = None
+        return DelayedSubmission(self)
+
+    def _open(self, job: Job) -> bool:
+        """Whether there is something to do for a job now, and sense in it."""
+        if job.done or (job.stage == "quality" and not job.plan.done("generate") and job.plan.shards.missing(1)):
+            return False
+        return all(len(several) <= self.retries for several in faults(job.plan.folder).values())
+
+    @contextmanager
+    def _claimed(self, job: Job, heart: Heart) -> Iterator[bool]:
+        """The claim to a job held inside; False if another task has it. A kill, or an interrupt, leaves it."""
+        claim = Claim(job)
+        if not claim.take(self.name):
+            yield False
+            return
+        self._at, heart.claim = job, claim
+        yield True
+        self._at = heart.claim = None
+        claim.release()
+
+    def _do(self, job: Job, life: int) -> bool:
+        began = time.time()
+        failure = self.bench.attempt(job)
+        if failure is None:
+            self._fruitful = True
+            self._tell("done", job=job.id, images=len(job.indices), seconds=time.time() - began)
+            return True
+        self._fault(job, failure, life)
+        return False
+
+    def _fault(self, job: Job, failure: Failure, life: int) -> None:
+        print(f"{job.plan.name}: {job.part}: {failure.reason}\n{failure.log}", file=sys.stderr, flush=True)
+        self._tell("failed", job=job.id)
+        self._blame(job, failure, life)
+
+    def _blame(self, job: Job, failure: Failure, life: int) -> None:
+        blame(job, failure, f"{self.submission.id}-{self.index}-{life}")
+
+    def _account_for(self, before: list[dict[str, Any]], life: int) -> None:
+        """If an earlier life of this task was killed at its first job, that job may be why."""
+        earlier = since_start(before)
+        for job in self.jobs if earlier is not None else ():
+            claim = Claim(job)
+            if claim.holder() == self.name:
+                if not any(event["event"] == "done" for event in earlier or ()):
+                    log = last_lines(self.submission.log(self.index))
+                    self._blame(job, Failure(job.stage, "killed, and begun again by Slurm", log), life - 1)
+                claim.release()
+
+    def _session(self, life: int) -> None:
+        """The timing of all trials that still lack it, together."""
+        todo = [job for job in self.jobs if self._open(job) and (self.about is None or _measured(job.plan))]
+        for job, failure in self.bench.session(todo, lambda line: print(line, flush=True)) if todo else ():
+            if failure is not None:
+                self._fault(job, failure, life)
+        self._tell("done", job="timing", images=0, seconds=time.time() - self._began)
+
+    def _record(self, about: Mapping[str, Any]) -> None:
+        """Write the records of trials that have all their stages."""
+        store = Store(self.store)
+        for job in self.jobs:
+            plan = job.plan
+            record = store.read(plan.name, plan.key)
+            if _measured(plan) and plan.done("timing") and (record is None or record["status"] != "done"):
+                finished = {**about, "finished": provenance.now()}
+                store.write(*assemble(plan, self.bench.instrument(plan.data), finished))
+
+    def _tell(self, event: str, **about: Any) -> None:
+        path = self.submission.events_file(self.index)
+        try:
+            with path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"event": event, "at": time.time(), **about}) + "\n")
+        except OSError as error:
+            raise ArbenchError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _measured(plan: Plan) -> bool:
+    return all(plan.done(stage) for stage in ("generate", "quality", "flops"))

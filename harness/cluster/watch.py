@@ -1,0 +1,120 @@
+"""What became of the tasks that were submitted: one squeue for all of them, one sacct for those that are gone.
+
+Slurm only tells whether a task may still do something; what it has done is in the store.
+"""
+
+import contextlib
+import time
+from collections.abc import Collection, Iterator, Mapping
+
+from harness import files
+from harness.bench import Failure, last_lines
+from harness.cluster import slurm
+from harness.cluster.claims import Claim, blame
+from harness.cluster.slurm import Queued, TaskId
+from harness.cluster.submissions import Submission, Submissions, since_start
+from harness.plan import Job
+
+INNOCENT = ("PREEMPTED", "NODE_FAIL", "BOOT_FAIL", "REVOKED")
+"""Ends that say nothing against the job at hand."""
+EXTERNAL = ("TIMEOUT", "CANCELLED", "DEADLINE")
+"""Ends that say something against it only if the task had got nothing else done."""
+
+
+class Watch:
+    """Keeps the tasks of all submissions to a store apart: those that may still do something, those that ended."""
+
+    def __init__(self, submissions: Submissions, every_s: float, visible_s: float) -> None:
+        self._submissions, self._every_s, self._visible_s = submissions, every_s, visible_s
+        self._asked = self._answered = float("-inf")
+        self.queued: Mapping[TaskId, Queued] = {}
+        self._absent: dict[TaskId, float] = {}
+        self._ended: set[TaskId] = set()
+        self._cancelled: set[str] = set()
+
+    def look(self, open_jobs: Mapping[str, Job]) -> bool:
+        """Ask Slurm, if it is time to; see to the tasks that have ended. open_jobs: what is still to be done, by id.
+        Whether Slurm was asked and has answered."""
+        if time.monotonic() - self._asked < self._every_s:
+            return False
+        self._asked = time.monotonic()
+        before = time.time()
+        try:
+            self.queued = slurm.queue()
+            self._see_to_ended(open_jobs, before)
+        except slurm.UnreachableError:
+            return False  # Slurm is restarted, or busy: what runs goes on without it
+        return True
+
+    def living(self) -> Iterator[tuple[Submission, int]]:
+        """The tasks that may still do something."""
+        for submission in self._submissions.all():
+            if submission.id not in self._cancelled:
+                for index in range(len(submission.tasks)):
+                    if (submission.id, index) not in self._ended:
+                        yield submission, index
+
+    def in_flight(self) -> set[str]:
+        """Ids of the jobs that such tasks have, finished ones among them."""
+        return {job for submission, index in self.living() for job in submission.tasks[index]}
+
+    def lives(self, task: str) -> bool:
+        """Whether a claim's holder (``SUBMISSION:INDEX``) is such a task."""
+        name, _, index = task.partition(":")
+        known = any(one.id == name for one in self._submissions.all())
+        return known and name not in self._cancelled and (name, int(index)) not in self._ended
+
+    def knows(self, task: str) -> bool:
+        """Whether a claim's holder was submitted to this store."""
+        return any(one.id == task.partition(":")[0] for one in self._submissions.all())
+
+    def _see_to_ended(self, open_jobs: Mapping[str, Job], asked: float) -> None:
+        gone = []
+        for submission, index in list(self.living()):
+            task = submission.id, index
+            if submission.cancelled:
+                self._cancelled.add(submission.id)
+            elif (submission.folder / f"ended-{index}.json").exists():
+                self._ended.add(task)
+            elif task in self.queued or submission.submitted > asked:
+                self._absent.pop(task, None)
+            elif not any(job in open_jobs for job in submission.tasks[index]):
+                self._ended.add(task)  # nothing of interest is left to it
+            elif time.time() - self._absent.setdefault(task, time.time()) >= self._visible_s:
+                gone.append((submission, index))
+        if gone:
+            ends = self._ends(gone)
+            for submission, index in gone:
+                self._bury(submission, index, ends.get(submission.job(index) or "", ""), open_jobs)
+
+    def _ends(self, gone: Collection[tuple[Submission, int]]) -> dict[str, str]:
+        with contextlib.suppress(slurm.UnreachableError):  # accounting may be down, or not there at all
+            return slurm.ends(job for job in (one.job(index) for one, index in gone) if job is not None)
+        return {}
+
+    def _bury(self, submission: Submission, index: int, end: str, open_jobs: Mapping[str, Job]) -> None:
+        """Blame who is to blame for a task that has ended before its work was done; give up its claims."""
+        left = [open_jobs[job] for job in submission.tasks[index] if job in open_jobs]
+        claimed = [job for job in left if Claim(job).holder() == f"{submission.id}:{index}"]
+        events = submission.events(index)
+        for job in self._guilty(left, claimed, events, end):
+            log = last_lines(submission.log(index))
+            reason = f"the task ended before the job was done: {end or 'Slurm does not tell how'}"
+            life = sum(event["event"] == "start" for event in events)
+            blame(job, Failure(job.stage, reason, log), f"{submission.id}-{index}-{life - 1}")
+        for job in claimed:
+            Claim(job).release()
+        files.write_json(submission.folder / f"ended-{index}.json", {"end": end, "left": [job.id for job in left]})
+        self._ended.add((submission.id, index))
+
+    @staticmethod
+    def _guilty(left: list[Job], claimed: list[Job], events: list[dict[str, object]], end: str) -> list[Job]:
+        life = since_start(events)
+        told = {event["event"] for event in life or ()}
+        if "end" in told or end.startswith(INNOCENT):
+            return []  # it has left jobs to others, or to a later try; or it could not help it
+        if end.startswith(EXTERNAL) and (life is None or "done" in told):
+            return []
+        if left and left[0].stage == "timing":
+            return left  # measured together: any of them
+        return claimed or left[:1]

@@ -1,0 +1,141 @@
+"""A real Slurm for the session, started by up.sh on this machine: four declared CPUs, one node."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from harness import cli
+from tests import sweeping
+
+HERE = Path(__file__).parent
+COMMANDS = ("sbatch", "squeue", "sacct", "scontrol", "scancel", "sinfo", "sacctmgr")
+SITE = f"""
+python = "{sys.executable} -m tests.slurm.job"
+cpus = 1
+memory = "300M"
+time = "20"
+poll-seconds = 2
+visibility-seconds = 2
+setup = ["export OMP_NUM_THREADS=1"]
+"""
+
+
+@dataclass(frozen=True)
+class Slurm:
+    """The running Slurm."""
+
+    folder: Path
+
+    def call(self, *command: str) -> str:
+        """What one of Slurm's commands prints."""
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    def restart(self, daemon: str) -> None:
+        """Kill -9 slurmd or slurmctld and start it again, as its machine would."""
+        (file,) = (self.folder / "run").glob(f"{daemon}*.pid")
+        os.kill(int(file.read_text()), signal.SIGKILL)
+        time.sleep(1)
+        node = ["-N", self.call("sinfo", "-h", "-N", "-o", "%N").split()[0]] if daemon == "slurmd" else []
+        with (self.folder / "log" / "start.log").open("ab") as log:
+            subprocess.run([shutil.which(daemon) or f"/usr/sbin/{daemon}", *node], stdout=log, stderr=log, check=True)
+
+    def running(self) -> list[str]:
+        """The jobs that run now."""
+        return self.call("squeue", "--noheader", "--array", "--states=RUNNING", "--format=%i").split()
+
+    def empty(self) -> None:
+        """End all jobs, and wait until they are gone."""
+        if jobs := self.call("squeue", "--noheader", "--format=%A").split():
+            subprocess.run(["scancel", "--full", *jobs], check=False)
+            until(lambda: not self.call("squeue", "--noheader"), 60)
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
+    kept = os.environ.get("ARBENCH_TEST_SLURM")  # a folder: its Slurm is started if need be, and left running
+    folder = Path(kept) if kept else tmp_path_factory.mktemp("slurm")
+    env = {**os.environ, "SLURM_UP_CPUS": "4", "SLURM_UP_MAX_ARRAY": "10"}
+    started = subprocess.run([HERE / "up.sh", folder], env=env, capture_output=True, text=True, check=False)
+    assert started.returncode == 0, started.stderr
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SLURM_CONF", started.stdout.splitlines()[-1])
+        yield Slurm(folder)
+        if not kept:
+            subprocess.run([HERE / "down.sh", folder, "--rm"], check=True)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder with a sweep, a site file and a store, and the commands of arbench for it."""
+
+    folder: Path
+
+    @property
+    def store(self) -> Path:
+        return self.folder / "store"
+
+    def command(self, *more: str, store: str = "store") -> list[str]:
+        sweep, into = str(self.folder / "small.toml"), str(self.folder / store)
+        return ["run", sweep, "--store", into, "--batch", str(sweeping.BATCH), *more]
+
+    def here(self, *more: str) -> int:
+        """Run the sweep in this process, into the store ``here``."""
+        return cli.main([*self.command("--workers", "0", *more, store="here")])
+
+    def on_cluster(self, *more: str) -> list[str]:
+        """The arguments for a run on the cluster."""
+        return self.command(
+            "--cluster", "slurm", "--site", str(self.folder / "site.toml"), "--max-parallel", "4", *more
+        )
+
+    def calls(self) -> list[str]:
+        """Slurm's commands that were called so far."""
+        return (self.folder / "calls").read_text().splitlines()
+
+    def lines(self, name: str) -> list[str]:
+        """The shards that were begun (``begun``) or computed (``sampled``), a line each time. Other stages sample
+        batches of other sizes."""
+        path = self.folder / name
+        found = path.read_text().splitlines() if path.exists() else []
+        return [line for line in found if line.startswith(f"{sweeping.BATCH} ")]
+
+
+@pytest.fixture
+def place(cluster: Slurm, tmp_path: Path) -> Iterator[Place]:
+    with sweeping.in_place() as patch:
+        patch.setenv(sweeping.WEIGHTS, str(sweeping.make_weights(tmp_path / "fake.safetensors")))
+        patch.setenv(sweeping.LOST, str(sweeping.make_weights(tmp_path / "lost.safetensors")))
+        patch.setenv(sweeping.LOG, str(tmp_path / "sampled"))
+        patch.setenv(sweeping.BEGUN, str(tmp_path / "begun"))
+        (tmp_path / "small.toml").write_text(sweeping.SWEEP)
+        (tmp_path / "site.toml").write_text(SITE)
+        _count_calls(tmp_path, patch)
+        yield Place(tmp_path)
+        cluster.empty()
+
+
+def _count_calls(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    """Put programs of the same names before Slurm's commands that note each call."""
+    (folder / "bin").mkdir()
+    (folder / "calls").touch()
+    for name in COMMANDS:
+        program = folder / "bin" / name
+        program.write_text(f'#!/bin/sh\necho {name} "$@" >>{folder}/calls\nexec {shutil.which(name)} "$@"\n')
+        program.chmod(0o755)
+    patch.setenv("PATH", f"{folder / 'bin'}:{os.environ['PATH']}")
+
+
+def until(true: Callable[[], object], seconds: float) -> None:
+    """Wait until something is true; fails if it takes longer."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(0.2)

@@ -1,0 +1,228 @@
+"""What a cluster needs and no Slurm is needed for: claims, faults, bundles, site files, the copy of the code."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness import bench, cli, snapshot
+from harness.bench import Failure
+from harness.cluster import claims, site
+from harness.cluster.bundles import bundles
+from harness.cluster.claims import Claim, blame, faults
+from harness.cluster.submissions import since_start
+from harness.errors import ArbenchError
+from harness.plan import Job, Plan
+from harness.store import Store
+from harness.trial import Trial
+from tests import sweeping
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    with sweeping.in_place() as patch:
+        patch.setenv(sweeping.WEIGHTS, str(sweeping.make_weights(tmp_path / "fake.safetensors")))
+        (tmp_path / "small.toml").write_text(sweeping.SWEEP)
+        yield tmp_path
+
+
+def planned(folder: Path, images: int = 70) -> Plan:
+    """A plan of the fake method."""
+    return Plan(Trial.of("fake", "tiny", images=images), "fake", "k" * 64, folder, {}, "tiny", {})
+
+
+def shards(folder: Path, images: int = 70) -> list[Job]:
+    return [Job(planned(folder), "generate", range(start, start + 7)) for start in range(0, images, 7)]
+
+
+def test_a_claim_keeps_others_off_until_it_is_released_or_stale(small: Path) -> None:
+    claim = Claim(shards(small)[0])
+    assert claim.take("one:0")
+    assert not claim.take("two:0")
+    assert claim.take("one:0")  # begun again by Slurm: its own
+    assert claim.holder() == "one:0"
+    claim.release()
+    assert claim.holder() is None
+    assert claim.take("two:0")
+    old = time.time() - claims.STALE_S - 1
+    os.utime(claim.path, (old, old))
+    assert claim.take("three:0")
+    claim.touch()
+    assert claim.fresh()
+
+
+def test_where_claims_show_late_both_tasks_get_one_and_the_last_stays(
+    small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = Claim(shards(small)[0]), Claim(shards(small)[0])
+    assert first.take("one:0")
+    monkeypatch.setattr(Claim, "fresh", lambda self: False)  # what another machine may still see
+    assert second.take("two:0")
+    assert first.holder() == "two:0"
+
+
+def test_a_fault_told_twice_of_one_occasion_counts_once(small: Path) -> None:
+    job, other = shards(small)[:2]
+    for occasion in ("a-0-0", "a-0-0", "b-1-0"):
+        blame(job, Failure("generate", f"reason {occasion}", "log"), occasion)
+    blame(other, Failure("generate", "another", "log"), "a-0-0")
+    found = faults(small)
+    assert [failure.reason for failure in found[job.part]] == ["reason a-0-0", "reason b-1-0"]
+    assert len(found[other.part]) == 1
+    job.plan.forgive()
+    assert faults(small) == {}
+
+
+def test_tasks_are_about_as_long_as_asked_for(small: Path) -> None:
+    jobs = shards(small)
+    sizes = [len(task) for task in bundles(jobs, lambda job: 60.0, 3, None, lambda job: False)]
+    assert sizes == [3, 3, 3, 1]
+    assert [len(task) for task in bundles(jobs, lambda job: 900.0, 3, None, lambda job: False)] == [1] * 10
+
+
+def test_tasks_are_shorter_where_some_that_may_run_would_idle_but_not_much_shorter_than_a_start(small: Path) -> None:
+    jobs = shards(small)
+    assert len(bundles(jobs, lambda job: 60.0, 60, 5, lambda job: False)) == 5
+    assert len(bundles(jobs, lambda job: 1.0, 60, 5, lambda job: False)) == 1
+
+
+def test_without_rates_shards_are_spread_over_four_tasks_for_each_that_may_run(small: Path) -> None:
+    assert [len(task) for task in bundles(shards(small), lambda job: None, 10, 1, lambda job: False)] == [3, 3, 3, 1]
+
+
+def test_what_went_wrong_goes_alone_and_what_is_timed_goes_together(small: Path) -> None:
+    jobs = [*shards(small), *(Job(planned(small), "timing") for _ in range(3))]
+    bad = jobs[4]
+    tasks = bundles(jobs, lambda job: 1.0, 10, None, lambda job: job is bad)
+    assert [bad] in tasks
+    assert jobs[-3:] in tasks
+    assert sorted(job.id for task in tasks for job in task) == sorted(job.id for job in jobs)
+
+
+def test_a_site_file_is_read_with_its_stages_and_a_sweeps_table_over_it() -> None:
+    common = site.parse(
+        {"partition": "gpu", "cpus": 4, "gpus": "a100:2", "timing": {"constraint": "h100"}}, "site.toml"
+    )
+    over = common.over({"memory": "64G", "timing": {"partition": "quiet"}})
+    generate, timing = over.resources("generate"), over.resources("timing")
+    assert generate.options == {
+        "time": "1:00:00",
+        "partition": "gpu",
+        "cpus-per-task": 4,
+        "gpus": "a100:2",
+        "mem": "64G",
+    }
+    assert generate.gpus == 2
+    assert timing.options["partition"] == "quiet"
+    assert timing.options["constraint"] == "h100"
+    assert timing.options["exclusive"] is True
+    assert site.parse({"timing": {"exclusive": False}}, "").resources("timing").options == {"time": "1:00:00"}
+
+
+def test_modules_setup_and_container_make_up_the_jobs_surroundings() -> None:
+    found = site.parse({"modules": ["cuda/12"], "setup": ["ulimit -c 0"], "container": "apptainer exec x.sif"}, "")
+    resources = found.resources("generate")
+    assert resources.setup == ("module load cuda/12", "ulimit -c 0")
+    assert resources.python == f"apptainer exec x.sif {sys.executable}"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ({"array": "0-3"}, "site.toml: 'array' is set by arbench itself"),
+        ({"cpus": 1, "cpus_per_task": 2}, "site.toml: 'cpus-per-task' is given twice"),
+        ({"setup": "one line"}, "'setup' must be a list of strings"),
+        ({"partition": ["a"]}, "'partition' must be a string, a number or true"),
+        ({"comment": "a\nb"}, "'comment' must be a string"),
+        ({"poll-seconds": 0}, "'poll-seconds' must be a whole number of seconds"),
+        ({"timing": {"time": "soon"}}, r"site.toml: \[timing\]: time 'soon' is none of Slurm's"),
+    ],
+)
+def test_a_wrong_site_file_is_refused_naming_place_and_key(content: dict[str, object], said: str) -> None:
+    with pytest.raises(ArbenchError, match=said):
+        site.parse(content, "site.toml")
+
+
+@pytest.mark.parametrize(
+    ("text", "minutes"),
+    [("90", 90), ("1:30", 2), ("2:00:00", 120), ("1-0", 1440), ("1-2:03", 1563), ("1-02:03:04", 1564), ("0:59:01", 60)],
+)
+def test_time_limits_are_read_as_slurm_reads_them(text: str, minutes: int) -> None:
+    assert site.minutes(text) == minutes
+
+
+def test_the_copy_of_the_code_is_what_runs_from_it_and_its_hash_moves_with_it(small: Path) -> None:
+    place = snapshot.keep(small / "code")
+    assert snapshot.keep(small / "code") == place
+    program = "import harness, tests.sweeping; print(harness.__file__); print(tests.sweeping.__file__)"
+    run = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": str(place)},
+        capture_output=True,
+        text=True,
+        cwd="/",
+    )
+    assert run.stdout.splitlines() == [str(place / "harness/__init__.py"), str(place / "tests/sweeping.py")], run.stderr
+    assert not list(place.rglob("__pycache__/*.pyc")) or os.environ.get("PYTHONDONTWRITEBYTECODE") is None
+
+
+def test_a_record_whose_parts_come_from_other_code_says_so(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    command = ["run", str(small / "small.toml"), "--store", str(small / "store"), "--workers", "0"]
+    real = bench.Bench.do
+
+    def stop_before_flops(self: bench.Bench, job: Job) -> None:
+        if job.stage == "flops":
+            raise KeyboardInterrupt
+        real(self, job)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bench, "code_sha256", lambda: "0" * 64)
+        patch.setattr(bench.Bench, "do", stop_before_flops)
+        assert cli.main(command) == 130
+    assert cli.main(command) == 0
+    first, *others = Store(small / "store").records()
+    assert first["provenance"]["stage_code"]["generate"] == "0" * 64
+    assert f"generate, quality: made by other code ({'0' * 60})" in first["quality"]["flags"]
+    assert all(set(record["provenance"]["stage_code"].values()) == {snapshot.code_sha256()} for record in others)
+    assert not any("other code" in flag for record in others for flag in record["quality"]["flags"])
+
+
+def test_the_status_of_a_store_needs_no_cluster(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["status", str(small / "store")]) == 2
+    assert "no sweep was run here" in capsys.readouterr().err
+    cli.main(["run", str(small / "small.toml"), "--store", str(small / "store"), "--workers", "0", "--batch", "7"])
+    capsys.readouterr()
+    assert cli.main(["status", str(small / "store")]) == 0
+    assert capsys.readouterr().out == "3 trials: 3 recorded, 0 open, 0 failed\n12 of 12 shards\n"
+
+
+@pytest.mark.parametrize("option", ["--site=x.toml", "--max-parallel=2", "--no-wait", "--dry-run"])
+def test_options_of_a_cluster_need_a_cluster(small: Path, capsys: pytest.CaptureFixture[str], option: str) -> None:
+    assert cli.main(["run", str(small / "small.toml"), "--store", str(small / "store"), option]) == 2
+    assert f"{option.partition('=')[0]} needs --cluster slurm" in capsys.readouterr().err
+
+
+def test_a_tasks_last_life_begins_with_its_last_start() -> None:
+    lives = [{"event": event} for event in ("start", "done", "interrupted", "start", "done")]
+    assert since_start(lives) == [{"event": "done"}]
+    assert since_start([]) is None
+
+
+def test_a_shard_is_done_however_others_have_cut_it(small: Path) -> None:
+    made = planned(small).shards
+    made.folder.mkdir()
+    for cut, whole in ((range(0, 12), False), (range(12, 17), False), (range(30, 40), False), (range(17, 21), True)):
+        made.path(cut).touch()
+        assert made.covers(range(10, 20)) is whole
+
+
+def test_code_that_has_changed_since_the_run_began_is_not_copied(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = {**snapshot._hashes(), "harness/cli.py": "0" * 64}
+    monkeypatch.setattr(snapshot, "_hashes", lambda: known)
+    with pytest.raises(ArbenchError, match=r"harness/cli.py has changed since the run began; start it again"):
+        snapshot.keep(small / "code")
+    assert not list((small / "code").iterdir())
