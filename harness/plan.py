@@ -182,12 +182,11 @@ def assemble(planned: Plan, instrument: Instrument, about: Mapping[str, Any]) ->
     ``generate`` and ``quality`` are None. ``about``: its provenance."""
     found = {stage: files.read_json(path) for stage, path in planned.stages.items() if path.suffix == ".json"}
     quality = found.get("quality", {})
-    code = {stage: found[stage].pop("code", UNKNOWN_CODE) for stage in found}
-    if quality:
-        code["generate"] = quality["generate"].pop("code", UNKNOWN_CODE)
-        if others := sorted({one for part in code.values() for one in part.split("+")} - {about["code"]}):
-            stages = ", ".join(stage for stage, made_by in code.items() if made_by != about["code"])
-            quality["quality"]["flags"].append(f"{stages}: made by other code ({', '.join(others)[:60]})")
+    code = {"generate": quality["generate"].pop("code", UNKNOWN_CODE)} if quality else {}
+    code |= {stage: found[stage].pop("code", UNKNOWN_CODE) for stage in found}
+    if quality and (others := sorted({one for part in code.values() for one in part.split("+")} - {about["code"]})):
+        stages = ", ".join(stage for stage, made_by in code.items() if made_by != about["code"])
+        quality["quality"]["flags"].append(f"{stages}: made by other code ({', '.join(others)[:60]})")
     record = {
         **heading(planned, "done"),
         "generate": quality.get("generate"),

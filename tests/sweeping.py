@@ -25,6 +25,7 @@ from harness.errors import ArbenchError, unknown
 from harness.hashing import weights_sha256
 from harness.method import Generated, Knob, KnobValue, Preset, Provenance
 from harness.sampling import Sampling
+from harness.stages.generate import FEWEST
 from tests.fakes import CLASSES, FakeMethod
 
 WEIGHTS = "ARBENCH_FAKE_WEIGHTS"
@@ -53,6 +54,8 @@ throughput_batch = 3
 grid = { steps = [1, 2, 4] }
 """
 BATCH = 7
+COMPUTED = FEWEST
+"""How many images such a shard really computes."""
 
 
 class SweepMethod(FakeMethod):
@@ -71,7 +74,7 @@ class SweepMethod(FakeMethod):
     @classmethod
     def load(cls, preset: str, checkpoint: Path | None = None) -> "SweepMethod":
         method = cls.build(preset)
-        (path,) = cls.weight_files(preset)
+        path = Path(os.environ[LOST if preset == "lost" else WEIGHTS])
         read_weights(path, method)
         method.provenance = Provenance(weights_sha256([path]))
         return method

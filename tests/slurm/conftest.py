@@ -105,7 +105,7 @@ class Place:
         batches of other sizes."""
         path = self.folder / name
         found = path.read_text().splitlines() if path.exists() else []
-        return [line for line in found if line.startswith(f"{sweeping.BATCH} ")]
+        return [line for line in found if line.startswith(f"{sweeping.COMPUTED} ")]
 
 
 @pytest.fixture

@@ -88,7 +88,7 @@ def test_another_extractor_sees_the_same_images() -> None:
 
 def test_the_summary_tells_mean_and_spread_of_the_steps_taken() -> None:
     arrays = {"steps": np.array([2, 4, 4, 2]), "seconds": np.array(1.5)}
-    assert summary(arrays) == {"images": 4, "steps_mean": 3.0, "steps_std": 1.0, "seconds": 1.5}
+    assert summary(arrays) == {"images": 4, "steps_mean": 3.0, "steps_std": 1.0, "seconds": 1.5, "code": "unknown"}
 
 
 def test_images_are_rounded_and_clamped() -> None:
