@@ -24,6 +24,7 @@ from harness.errors import ArbenchError, unknown
 from harness.hashing import weights_sha256
 from harness.method import Generated, Knob, KnobValue, Preset, Provenance
 from harness.sampling import Sampling
+from harness.stages.generate import FEWEST
 from tests.fakes import CLASSES, FakeMethod
 
 WEIGHTS = "ARBENCH_FAKE_WEIGHTS"
@@ -47,6 +48,8 @@ throughput_batch = 3
 grid = { steps = [1, 2, 4] }
 """
 BATCH = 7
+COMPUTED = FEWEST
+"""How many images such a shard really computes."""
 
 
 class SweepMethod(FakeMethod):

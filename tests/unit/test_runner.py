@@ -44,7 +44,7 @@ def sampled(folder: Path) -> Counter[str]:
     """Shards that have been sampled, each with how often. Other stages sample batches of other sizes."""
     log = folder / "sampled.log"
     lines = log.read_text().splitlines() if log.exists() else []
-    return Counter(line for line in lines if line.startswith(f"{sweeping.BATCH} "))
+    return Counter(line for line in lines if line.startswith(f"{sweeping.COMPUTED} "))
 
 
 def results(folder: Path) -> list[dict[str, Any]]:

@@ -1,16 +1,18 @@
 """Training in several processes: the same losses as in one, and a killed run goes on."""
 
 import json
+import multiprocessing
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 from itertools import count
 from pathlib import Path
 
 import pytest
+import torch
 from accelerate.state import AcceleratorState
 from PIL import Image
 
@@ -23,7 +25,6 @@ from harness.folders import FolderContext, read_image
 from harness.scale import Processes
 from methods.actvar import ActVAR
 from methods.ear import EAR
-from tests import sweeping
 
 IMAGES, BATCH, EPOCHS = 48, 8, 2
 STEPS = EPOCHS * IMAGES // BATCH
@@ -38,14 +39,18 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         place = tmp_path / "data" / f"class-{int(classes[index])}"
         place.mkdir(parents=True, exist_ok=True)
         Image.fromarray(images[index, 0].numpy()).save(place / f"{index:03d}.png")
+    monkeypatch.setenv("ARBENCH_WEIGHTS", str(tmp_path / "weights"))
+    offer_tiny_presets(monkeypatch)
+    yield tmp_path
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def offer_tiny_presets(patch: pytest.MonkeyPatch) -> None:
     for method in (VAR, EAR, Raster, ActVAR):
         usual = method.presets["fmnist"]
         tiny = replace(usual, name="tiny", data="pictures", network={**usual.network, **TINY})
-        monkeypatch.setattr(method, "presets", {**method.presets, "tiny": tiny})
-    monkeypatch.setattr(training, "LOG_EVERY_STEPS", 1)
-    monkeypatch.setenv("ARBENCH_WEIGHTS", str(tmp_path / "weights"))
-    yield tmp_path
-    AcceleratorState._reset_state(reset_partial_state=True)  # forks of this process must find none
+        patch.setattr(method, "presets", {**method.presets, "tiny": tiny})
+    patch.setattr(training, "LOG_EVERY_STEPS", 1)
 
 
 def command(folder: Path, name: str, *more: str, method: str = "var") -> list[str]:
@@ -58,20 +63,39 @@ def weights(folder: Path, name: str) -> Path:
     return folder / f"{name}.safetensors"
 
 
-def together(processes: int, run: Callable[[], int]) -> list[int]:
-    """Exit codes of so many processes that know each other as torchrun's and accelerate's do."""
+def together(processes: int, asked: list[str], dies_at: int | None = None) -> list[int | None]:
+    """Exit codes of so many processes that know each other as torchrun's and accelerate's do, each killed before a
+    step's gradients if ``dies_at`` says so. They are forks of a server that has loaded torch but never run it: a fork
+    of this process might wait for ever for threads that it does not have."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    about = {"WORLD_SIZE": processes, "MASTER_PORT": port, "MASTER_ADDR": "127.0.0.1", "ACCELERATE_USE_CPU": "true"}
+    about["ARBENCH_WEIGHTS"] = os.environ["ARBENCH_WEIGHTS"]
+    children = [context.Process(target=one_of, args=(rank, about, asked, dies_at)) for rank in range(processes)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join()
+    return [child.exitcode for child in children]
 
-    def one(rank: int) -> int:
-        about = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "MASTER_PORT": port}
-        os.environ.update({name: str(value) for name, value in about.items()})
-        os.environ.update({"MASTER_ADDR": "127.0.0.1", "ACCELERATE_USE_CPU": "true"})
-        return run()
 
-    children = [sweeping.fork(partial(one, rank)) for rank in range(processes)]
-    return [sweeping.exit_code(child) for child in children]
+def one_of(rank: int, about: dict[str, object], asked: list[str], dies_at: int | None) -> None:
+    """What each process of ``together`` does."""
+    os.environ.update({name: str(value) for name, value in {**about, "RANK": rank, "LOCAL_RANK": rank}.items()})
+    torch.set_num_threads(1)
+    offer_tiny_presets(pytest.MonkeyPatch())
+    calls, real = count(1), Processes.backward
+
+    def dying(self: Processes, *rest: object) -> object:
+        if next(calls) == dies_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(self, *rest)  # type: ignore[arg-type]
+
+    Processes.backward = dying  # type: ignore[method-assign, assignment]
+    sys.exit(cli.main(asked))
 
 
 def losses(folder: Path, name: str, method: str = "var") -> list[float]:
@@ -85,7 +109,7 @@ def test_two_processes_and_two_parts_lose_what_one_process_loses(folder: Path, m
     ways = {"alone": (1, "1"), "two": (2, "1"), "parts": (1, "2"), "both": (2, "2")}
     for name, (processes, parts) in ways.items():
         asked = command(folder, name, "--precision", precision, "--accumulate", parts, method=method)
-        assert together(processes, partial(cli.main, asked)) == [0] * processes
+        assert together(processes, asked) == [0] * processes
     alone = losses(folder, "alone", method)
     assert len(alone) == STEPS
     assert alone[-1] < alone[0]
@@ -96,30 +120,21 @@ def test_two_processes_and_two_parts_lose_what_one_process_loses(folder: Path, m
 
 def test_a_run_of_two_processes_that_is_killed_goes_on_to_the_same_weights(folder: Path) -> None:
     undisturbed = command(folder, "undisturbed")
-    assert together(2, lambda: cli.main(undisturbed)) == [0, 0]
-    calls, real = count(1), Processes.backward
-
-    def dying(self: Processes, *rest: object) -> object:
-        if next(calls) == STEPS // 2:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return real(self, *rest)  # type: ignore[arg-type]
-
+    assert together(2, undisturbed) == [0, 0]
     killed = command(folder, "killed")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Processes, "backward", dying)
-        assert together(2, lambda: cli.main(killed)) == [-signal.SIGKILL] * 2
+    assert together(2, killed, dies_at=STEPS // 2) == [-signal.SIGKILL] * 2
     assert not weights(folder, "killed").exists()
-    assert together(2, lambda: cli.main(killed)) == [0, 0]
+    assert together(2, killed) == [0, 0]
     assert losses(folder, "killed") == losses(folder, "undisturbed")
     assert weights(folder, "killed").read_bytes()[-1000:] == weights(folder, "undisturbed").read_bytes()[-1000:]
 
 
 def test_a_student_is_distilled_from_the_teacher_given_and_loads_from_where_it_is_looked_for(folder: Path) -> None:
-    assert together(1, lambda: cli.main(command(folder, "teacher"))) == [0]
+    assert together(1, command(folder, "teacher")) == [0]
     teacher = weights(folder, "teacher")
     asked = command(folder, "student", "--teacher", str(teacher), method="actvar")
     out = asked.index("--out")
-    assert together(1, lambda: cli.main(asked[:out] + asked[out + 2 :])) == [0]
+    assert together(1, asked[:out] + asked[out + 2 :]) == [0]
     assert ActVAR.bundled_weights("tiny") == folder / "weights" / "actvar-tiny.safetensors"
     VAR.bundled_weights("tiny").write_bytes(teacher.read_bytes())
     student: Bundled = ActVAR.load("tiny")
