@@ -29,6 +29,8 @@ ENV = ROOT / ".nox" / "arbench"
 LOCK = ROOT / "requirements.lock"
 PROJECT = ROOT / "pyproject.toml"
 FAST_FIRST = ("unit", "conformance")
+APART = ("slurm",)
+"""Needs root and Debian's Slurm, and does not pass whole yet (issue 5): a session of its own."""
 BROWSER_LAST = ("browser",)
 CUDA = re.compile(r"(nvidia|cuda)-|triton$")
 LOCK_HEADER = """\
@@ -68,10 +70,7 @@ def tests(session: nox.Session) -> None:
     """pytest: unit tests and conformance first, browser last; or what is named: `nox -s tests -- tests/unit -x`."""
     install(session)
     folders = sorted(path.name for path in (ROOT / "tests").iterdir() if any(path.glob("test_*.py")))
-    if "slurm" in folders and not shutil.which("slurmctld", path=f"{os.environ['PATH']}:/usr/sbin") and os.geteuid():
-        session.warn("tests/slurm is left out: it needs Debian's Slurm, and only root can install that")
-        folders.remove("slurm")
-    between = [name for name in folders if name not in FAST_FIRST + BROWSER_LAST]
+    between = [name for name in folders if name not in FAST_FIRST + BROWSER_LAST + APART]
     ordered = [f"tests/{name}" for name in (*FAST_FIRST, *between, *BROWSER_LAST) if name in folders]
     run(session, "pytest", *(session.posargs or ordered))
 
@@ -101,6 +100,13 @@ def records(session: nox.Session) -> None:
             old.unlink()
         for new in (Path(folder) / "records").glob("*.json"):
             shutil.copy(new, kept / f"{new.name.partition('[')[0]}.json")
+
+
+@nox.session(venv_backend="none")
+def slurm(session: nox.Session) -> None:
+    """tests/slurm: sweeps on a real Slurm, which it installs (as root), starts and stops."""
+    install(session)
+    run(session, "pytest", *(session.posargs or ["tests/slurm"]))
 
 
 @nox.session(venv_backend="none")
