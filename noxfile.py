@@ -29,8 +29,9 @@ ENV = ROOT / ".nox" / "arbench"
 LOCK = ROOT / "requirements.lock"
 PROJECT = ROOT / "pyproject.toml"
 FAST_FIRST = ("unit", "conformance")
-APART = ("slurm",)
-"""Needs root and Debian's Slurm, and does not pass whole yet (issue 5): a session of its own."""
+APART = ("slurm", "full_size")
+"""Run only when named: slurm needs root and Debian's Slurm, and does not pass whole yet (issue 5); full_size needs
+gigabytes of checkpoints."""
 BROWSER_LAST = ("browser",)
 CUDA = re.compile(r"(nvidia|cuda)-|triton$")
 LOCK_HEADER = """\

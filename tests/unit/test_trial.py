@@ -78,7 +78,7 @@ def test_what_is_no_name_is_refused_with_the_reason(name: str, said: str) -> Non
         ({"sampling": {"cfg": "high"}}, "sampling: cfg = 'high' is not of type float"),
         ({"sampling": {"top_k": 1.5}}, "sampling: top_k = 1.5 is not of type int"),
         ({"sampling": {"temperature": 0}}, "temperature = 0.0 is out of range"),
-        ({"preset": "huge"}, "unknown preset of fake 'huge' (valid: tiny)"),
+        ({"preset": "huge"}, "unknown preset of fake 'huge' (valid: lost, tiny)"),
         ({"images": 0}, "images = 0 is out of range"),
         ({"seed": True}, "seed = True is out of range"),
     ],

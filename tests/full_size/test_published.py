@@ -1,7 +1,8 @@
 """The published presets at full size, through files in the published layout, against what the official code gave.
 
 Needs a folder (ARBENCH_FULL_SIZE) with checkpoints in the published layout, beside each the official outputs as
-NAME.safetensors and NAME.json, as for the tiny fixtures: 4 GB, so it is not part of the project. Minutes on a CPU.
+NAME.safetensors and NAME.json, as for the tiny fixtures: 4 GB, so it is not part of the project, and these tests run
+only where they are named: `nox -s tests -- tests/full_size`. Minutes on a CPU.
 """
 
 import json
@@ -25,12 +26,7 @@ from methods.ear import EAR
 from tests.published import uniform
 from tests.unit.test_published_networks import close, step_logits
 
-FOLDER = Path(os.environ.get("ARBENCH_FULL_SIZE", "nowhere"))
-
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not FOLDER.is_dir(), reason="ARBENCH_FULL_SIZE names no folder of full-size checkpoints"),
-]
+FOLDER = Path(os.environ["ARBENCH_FULL_SIZE"])
 
 
 @pytest.fixture(autouse=True)
