@@ -29,9 +29,8 @@ ENV = ROOT / ".nox" / "arbench"
 LOCK = ROOT / "requirements.lock"
 PROJECT = ROOT / "pyproject.toml"
 FAST_FIRST = ("unit", "conformance")
-APART = ("slurm", "full_size")
-"""Run only when named: slurm needs root and Debian's Slurm, and does not pass whole yet (issue 5); full_size needs
-gigabytes of checkpoints."""
+APART = ("slurm",)
+"""Needs root and Debian's Slurm, and does not pass whole yet (issue 5): run only when named."""
 BROWSER_LAST = ("browser",)
 CUDA = re.compile(r"(nvidia|cuda)-|triton$")
 LOCK_HEADER = """\
@@ -136,7 +135,14 @@ def retrain(session: nox.Session) -> None:
 def speed(session: nox.Session) -> None:
     """Time our generation against the authors' checkouts: `-- --llamagen DIR --ear DIR --var DIR` (see `-- --help`)."""
     install(session)
-    run(session, "python", "-m", "tests.speed.compare", *session.posargs)
+    run(session, "python", "-m", "tests.official.speed", *session.posargs)
+
+
+@nox.session(venv_backend="none")
+def equal(session: nox.Session) -> None:
+    """Hold our figures against the authors' code, at full size, on random weights: `-- VAR DIR` (see `-- --help`)."""
+    install(session)
+    run(session, "python", "-m", "tests.official.equal", *session.posargs)
 
 
 @nox.session(venv_backend="virtualenv", reuse_venv=False)

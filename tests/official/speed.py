@@ -1,4 +1,4 @@
-"""The comparison: ``python -m tests.speed.compare --llamagen DIR --ear DIR --var DIR``.
+"""The comparison: ``python -m tests.official.speed --llamagen DIR --ear DIR --var DIR``.
 
 Each side of each model runs in a process of its own with the same threads, batch and kind of random weights; a warm-up,
 then whole generations, labels to images. Rounds alternate the sides, so that a drift of the machine hits both; the
@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import median
 
 from harness.provenance import cores, machine
-from tests.speed.models import MODELS
+from tests.official.models import MODELS
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _one(name: str, checkout: Path | None, precision: str, asked: argparse.Namespace) -> list[float]:
     """Seconds of each generation of one process."""
-    command = [sys.executable, "-m", "tests.speed.one", name, "--precision", precision]
+    command = [sys.executable, "-m", "tests.official.one", name, "--precision", precision]
     for option in ("batch", "threads", "repeats"):
         command += [f"--{option}", str(getattr(asked, option))]
     command += ["--layers", str(asked.layers)] if asked.layers else []
