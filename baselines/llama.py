@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from baselines.attention import attend
+from baselines.linear import Linear
 
 
 class RMSNorm(nn.Module):
@@ -93,7 +94,7 @@ class Attention(nn.Module):
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.wqkv, self.wo = nn.Linear(dim, 3 * dim, bias=False), nn.Linear(dim, dim, bias=False)
+        self.wqkv, self.wo = Linear(dim, 3 * dim, bias=False), Linear(dim, dim, bias=False)
 
     def forward(self, x: Tensor, rope: Tensor, bias: Tensor | None, store: tuple[Cache, int, Slots] | None) -> Tensor:
         q, k, v = self.wqkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
@@ -113,8 +114,8 @@ class FeedForward(nn.Module):
 
     def __init__(self, dim: int, hidden: int) -> None:
         super().__init__()
-        self.w1, self.w3 = nn.Linear(dim, hidden, bias=False), nn.Linear(dim, hidden, bias=False)
-        self.w2 = nn.Linear(hidden, dim, bias=False)
+        self.w1, self.w3 = Linear(dim, hidden, bias=False), Linear(dim, hidden, bias=False)
+        self.w2 = Linear(hidden, dim, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.w2(F.silu(self.w1(x)) * self.w3(x))
@@ -128,7 +129,7 @@ class AdaLN(nn.Sequential):
     part = "condition"
 
     def __init__(self, dim: int) -> None:
-        super().__init__(nn.SiLU(), nn.Linear(dim, 6 * dim))
+        super().__init__(nn.SiLU(), Linear(dim, 6 * dim))
 
     def forward(self, condition: Tensor) -> list[Tensor]:
         out: Tensor = super().forward(condition)  # type: ignore[no-untyped-call]
@@ -187,7 +188,7 @@ class Trunk(nn.Module):
         self.tok_embeddings, self.cls_embedding = nn.Embedding(vocabulary, dim), nn.Embedding(classes + 1, dim)
         blocks = nn.ModuleList(Block(dim, heads, hidden, adaln) for _ in range(layers))
         self.layers: list[Block] = blocks  # type: ignore[assignment]
-        self.norm, self.output = RMSNorm(dim), nn.Linear(dim, vocabulary, bias=False)
+        self.norm, self.output = RMSNorm(dim), Linear(dim, vocabulary, bias=False)
         self.output.part = "head"  # type: ignore[assignment]
         self.register_buffer("rope", rope_table(grid, dim // heads), persistent=False)
         for parameter in self.parameters():

@@ -77,6 +77,11 @@ def _flops(macs: Callable[..., int], first: int, count: int) -> Callable[..., in
     return rule
 
 
+def linear(inputs: Shape, weight: Shape, *bias: Shape) -> int:
+    """Multiply-adds of ``inputs @ weight.T``, with or without a bias."""
+    return matrix_product(inputs, weight[::-1])
+
+
 MISSING_RULES: dict[Any, Callable[..., int]] = {
     aten._scaled_dot_product_flash_attention_for_cpu: _flops(attention, 0, 3),
     aten._scaled_dot_product_fused_attention_overrideable: _flops(attention, 0, 3),
@@ -84,11 +89,12 @@ MISSING_RULES: dict[Any, Callable[..., int]] = {
     aten.addmv: _flops(matrix_product, 1, 2),
     aten.dot: _flops(matrix_product, 0, 2),
     aten.vdot: _flops(matrix_product, 0, 2),
+    torch.ops.mkldnn._linear_pointwise: _flops(linear, 0, 3),
 }
 """What torch's FlopCounterMode counts as nothing though it is heavy; pass it as its ``custom_mapping``."""
 
 _WHOLE: dict[Any, Callable[..., int]] = {
-    aten.linear: _flops(lambda inputs, weight, *bias: matrix_product(inputs, weight[::-1]), 0, 3),
+    aten.linear: _flops(linear, 0, 3),
     aten.matmul: _flops(matrix_product, 0, 2),
 }
 # In inference mode these arrive before torch has taken them apart, which takes longer than the work itself.

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from harness import registry
 from harness.flops import inputs
+from harness.heap import keep_heap
 from harness.method import Preset
 from harness.setup import PRECISIONS, in_precision
 from tests.official.models import MODELS, Model, labels, official
@@ -71,6 +72,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, required=True)
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
+    if asked.checkout is None:
+        keep_heap()  # as every process of ``arbench run`` does
     model = MODELS[asked.model]
     preset = with_layers(registry.get(model.method).preset_named(model.preset), asked.layers)
     with torch.inference_mode():
