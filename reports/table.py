@@ -191,6 +191,7 @@ def _row(record: Record, fid: str) -> dict[str, Any]:
         "coverage": quality.get("coverage"),
         "label_accuracy": _times(quality.get("label_accuracy"), SCALES["label_accuracy"]),
         "gmacs": _times(flops.get("macs"), 1e-9),
+        "gmacs_tokens": _times(flops.get("tokens_macs"), 1e-9),
         "gflops": _times(flops.get("flops"), 1e-9),
         "latency": _times(latency.get("total_s"), 1e3),
         "latency_tokens": _times(latency.get("tokens_s"), 1e3),
