@@ -16,7 +16,7 @@ from harness import registry
 from harness.comparison import SESSIONS
 from harness.costs import costs
 from harness.errors import ArbenchError
-from harness.store import Record, Store
+from harness.store import Record, Store, trusted
 from harness.trial import resolve_sampling
 from reports import table
 from reports.certainty import TIMES, Certainty
@@ -95,12 +95,6 @@ class _Pool:
         trial = self.records[row["key"]]["trial"]
         sampled = all(trial["sampling"].get(name) == value for name, value in select.get("sampling", {}).items())
         return bool(row["method"] == select["method"] and trial["knobs"] == knobs and sampled)
-
-
-def trusted(record: Record) -> bool:
-    """Whether a record was measured here, or was submitted and has been verified."""
-    submission = record.get("submission")
-    return submission is None or bool(submission.get("verified"))
 
 
 def _pool(store: Store | None, preset: str, extractor: str) -> _Pool:
