@@ -1,4 +1,4 @@
-"""The commands for rows from others: ``submit``, ``import``."""
+"""The commands for what others bring: ``check``, ``submit``, ``import``."""
 
 import argparse
 from pathlib import Path
@@ -9,6 +9,9 @@ from harness.store import Store
 
 def add(commands: Any) -> None:
     """Add them to the commands of arbench."""
+    add = commands.add_parser("check", help="the conformance suite on the methods of an installed package")
+    add.add_argument("package", metavar="PACKAGE", help="name of the distribution or of its module")
+    add.set_defaults(run=_check)
     add = commands.add_parser("submit", help="pack records and thumbnails into one file, for somebody's leaderboard")
     add.add_argument("trials", nargs="*", metavar="TRIAL", help="names of trials (default: all that are finished)")
     add.add_argument("--store", type=Path, required=True, metavar="DIR", help="folder of records")
@@ -21,8 +24,14 @@ def add(commands: Any) -> None:
     add.set_defaults(run=_import)
 
 
+def _check(asked: argparse.Namespace) -> int:
+    from harness.checking import check  # late: --help needs no torch
+
+    return check(asked.package)
+
+
 def _submit(asked: argparse.Namespace) -> None:
-    from harness.submissions import submit  # late: --help needs no torch
+    from harness.submissions import submit
 
     count = submit(Store(asked.store).must_exist(), asked.out, asked.by, asked.trials)
     print(f"{count} records written to {asked.out}")
