@@ -1,5 +1,6 @@
 """``arbench new-method NAME``: a package with a method that works, to be made into another."""
 
+import importlib.util
 import keyword
 import re
 from importlib.resources import files as resources
@@ -30,6 +31,9 @@ def write(name: str, folder: Path) -> list[Path]:
         raise ArbenchError(f"{name!r} is no method's name (valid: small letters, digits and single dashes, up to 40)")
     if name in registry.names():
         raise ArbenchError(f"there is a method {name!r} already (arbench list)")
+    spec = importlib.util.find_spec(module)
+    if spec is not None and spec.origin is not None:  # a folder of that name is no module
+        raise ArbenchError(f"Python has a module {module!r} already ({spec.origin}): choose another name")
     if folder.exists():
         raise ArbenchError(f"{folder} is there already")
     words = {"name": name, "module": module, "class_name": "".join(part.capitalize() for part in name.split("-"))}

@@ -117,7 +117,8 @@ class Store:
         columns: dict[str, list[Any]] = {}
         records = self.records()
         for place, record in enumerate(records):
-            for name, value in flat(record).items():  # by columns: a frame of dicts takes ten times as long
+            told = {name: part for name, part in record.items() if name != "identity"}  # which repeats the others
+            for name, value in flat(told).items():  # by columns: a frame of dicts takes ten times as long
                 if name not in columns:
                     columns[name] = [None] * len(records)
                 columns[name][place] = value

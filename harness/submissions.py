@@ -11,7 +11,7 @@ from typing import Any, TextIO
 from harness import admission, files, packs, provenance
 from harness.errors import ArbenchError
 from harness.runner import Options
-from harness.store import Record, Store
+from harness.store import REPLICATES, Record, Store
 
 
 def submit(store: Store, out: Path, by: str, names: Sequence[str] = ()) -> int:
@@ -28,7 +28,7 @@ def submit(store: Store, out: Path, by: str, names: Sequence[str] = ()) -> int:
         raise ArbenchError(f"{store.folder} has no finished record to submit")
     if not by.strip() or not packs.plain_text(by, 200):
         raise ArbenchError("--by: who submits, in up to 200 plain characters")
-    packed = [(_without_names(one), store.arrays(one)) for one in chosen]
+    packed = [(_without_names(one), _travelling(store.arrays(one))) for one in chosen]
     for record, arrays in packed:
         try:
             admission.check(record, arrays)
@@ -36,6 +36,10 @@ def submit(store: Store, out: Path, by: str, names: Sequence[str] = ()) -> int:
             raise ArbenchError(f"{record['name']} would be refused: {error}") from error
     packs.write(out, by, provenance.now(), packed)
     return len(packed)
+
+
+def _travelling(arrays: packs.Arrays) -> packs.Arrays:
+    return {name: one for name, one in arrays.items() if name in admission.ARRAYS or name.startswith(REPLICATES)}
 
 
 def _without_names(record: Record) -> Record:

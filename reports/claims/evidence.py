@@ -39,9 +39,10 @@ class Found:
 
 @dataclass
 class Evidence:
-    """The evidence of one store; None has only what needs no measurement."""
+    """The evidence of one store; None has only what needs no measurement. records: the store's, where they are read."""
 
     store: Store | None
+    records: Sequence[Record] | None = None
     _pools: dict[tuple[str, str], "_Pool"] = field(default_factory=dict)
 
     def of(self, claim: Claim) -> dict[str, Found]:
@@ -56,10 +57,15 @@ class Evidence:
         timed = any(figure in TIMES for name in trials for figure in _figures(claim, name))
         return found | _measured(rows, claim, timed)
 
+    def _read(self) -> Sequence[Record]:
+        if self.records is None:
+            self.records = [] if self.store is None else self.store.records()
+        return self.records
+
     def _row(self, operand: Operand, claim: Claim) -> tuple["_Pool", Row]:
         preset = str(operand.select["preset"])
         if (preset, claim.extractor) not in self._pools:
-            self._pools[preset, claim.extractor] = _pool(self.store, preset, claim.extractor)
+            self._pools[preset, claim.extractor] = _pool(self.store, self._read(), preset, claim.extractor)
         pool = self._pools[preset, claim.extractor]
         return pool, pool.row(operand, claim)
 
@@ -97,8 +103,8 @@ class _Pool:
         return bool(row["method"] == select["method"] and trial["knobs"] == knobs and sampled)
 
 
-def _pool(store: Store | None, preset: str, extractor: str) -> _Pool:
-    records = [] if store is None else [one for one in store.records() if one["trial"]["preset"] == preset]
+def _pool(store: Store | None, read: Sequence[Record], preset: str, extractor: str) -> _Pool:
+    records = [one for one in read if one["trial"]["preset"] == preset]
     records = [one for one in records if one["status"] == "done" and trusted(one)]
     if store is None or not records:
         return _Pool({}, None, (), ())
@@ -130,8 +136,9 @@ def _measured(rows: Mapping[str, tuple[_Pool, Row]], claim: Claim, timed: bool) 
 
 
 def _one_machine(records: Any) -> None:
-    machines = {str((record.get("provenance") or {}).get("machine")) for record in records}
-    devices = {str((record.get("timing") or {}).get("device")) for record in records}
+    timings = [(record.get("timing") or {}, record.get("provenance") or {}) for record in records]
+    machines = {str(timing.get("machine") or provenance.get("machine")) for timing, provenance in timings}
+    devices = {str(timing.get("device")) for timing, _ in timings}
     if len(machines) > 1 or len(devices) > 1:
         raise ArbenchError("times of one machine (these were taken on several)")
 

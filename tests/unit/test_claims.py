@@ -211,7 +211,7 @@ def test_submitted_records_are_no_evidence_until_they_are_verified(store: Store)
 
 def test_times_of_two_machines_are_not_compared(store: Store) -> None:
     (record,) = [one for one in store.records() if one["name"].startswith("var[")]
-    record["provenance"]["machine"]["processor"] = "another"
+    record["timing"]["machine"] = {**record["provenance"]["machine"], "processor": "another"}
     store.write(record)
     assert verdict(store, "var-speed").missing == "times of one machine (these were taken on several)"
     assert verdict(store, "var-fidelity").word != NOT_MEASURED
