@@ -103,6 +103,16 @@ def records(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none")
+def bundle(session: nox.Session) -> None:
+    """Write anew the records that `arbench claims` judges where no store is named, from one: `-- --store DIR`."""
+    parser = argparse.ArgumentParser(prog="nox -s bundle --")
+    parser.add_argument("--store", default="store", metavar="DIR", help="folder of records (default: %(default)s)")
+    asked = parser.parse_args(session.posargs)
+    install(session)
+    run(session, "python", "-m", "reports.claims.bundled", asked.store)
+
+
+@nox.session(venv_backend="none")
 def slurm(session: nox.Session) -> None:
     """tests/slurm: sweeps on a real Slurm, which it installs (as root), starts and stops."""
     install(session)

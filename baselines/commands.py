@@ -1,4 +1,4 @@
-"""The command ``arbench train``."""
+"""The commands ``arbench train`` and ``arbench new-method``."""
 
 import argparse
 from collections.abc import Sequence
@@ -10,7 +10,8 @@ if TYPE_CHECKING:
 
 
 def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add ``train`` to the commands of arbench."""
+    """Add them to the commands of arbench."""
+    _add_new_method(subparsers)
     about = "train bundled weights from their seed; goes on where a killed run stopped"
     parser = subparsers.add_parser("train", help=about, description=f"{about[0].upper()}{about[1:]}.")
     what = parser.add_mutually_exclusive_group(required=True)
@@ -34,6 +35,21 @@ def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     parser.add_argument("--threads", type=_count, metavar="N", help="threads of torch (default: torch's own choice)")
     _add_scale(parser)
     parser.set_defaults(run=run)
+
+
+def _add_new_method(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = subparsers.add_parser("new-method", help="write a package that adds a method: a working one to start from")
+    parser.add_argument("name", metavar="NAME", help="the method's name: small letters, digits, dashes")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder to make (default: ./NAME)")
+    parser.set_defaults(run=_new_method)
+
+
+def _new_method(asked: argparse.Namespace) -> None:
+    from baselines.new_method import write
+
+    folder = asked.out or Path(asked.name)
+    print("\n".join(str(path) for path in write(asked.name, folder)))
+    print(f"next: python3 -m pip install --no-build-isolation --no-deps --editable {folder}")
 
 
 def _add_scale(parser: argparse.ArgumentParser) -> None:

@@ -15,7 +15,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from harness import cli_records
+from harness import cli_others, cli_records
 from harness.errors import ArbenchError
 
 GROUP = "arbench.commands"
@@ -53,6 +53,7 @@ def parser() -> argparse.ArgumentParser:
     _add_score(commands)
     _add_reference(commands)
     cli_records.add(commands)
+    cli_others.add(commands)
     for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
         try:
             point.load()(commands)

@@ -38,6 +38,7 @@ def _add_verify(commands: Any) -> None:
     add.add_argument(
         "records", type=Path, nargs="*", metavar="RECORD", help="a record's .json file (default: those bundled)"
     )
+    add.add_argument("--store", type=Path, metavar="DIR", help="the submitted records of a store; marks what comes out")
     add.add_argument(
         "--workers", type=int, default=1, metavar="N", help="processes (default: %(default)s; 0: this one)"
     )
@@ -77,16 +78,24 @@ def _diff(asked: argparse.Namespace) -> int:
 
 
 def _verify(asked: argparse.Namespace) -> int:
-    from harness import verification
+    from harness import submissions, verification
     from harness.runner import Options
 
+    if asked.store is not None:
+        if asked.records:
+            raise ArbenchError("verify takes records, or --store")
+        return _told(submissions.verify(Store(asked.store).must_exist(), Options(workers=asked.workers)))
     records = [verification.read(path) for path in asked.records or sorted(verification.BUNDLED.glob("*.json"))]
     found = verification.again(records, Options(workers=asked.workers))
-    for record, faults in zip(records, found, strict=True):
+    return _told(list(zip(records, found, strict=True)))
+
+
+def _told(found: list[tuple[Record, list[str]]]) -> int:
+    for record, faults in found:
         print(f"{'not reproduced' if faults else 'reproduced'}: {record['name']}")
         for fault in faults:
             print(f"  {fault}")
-    return int(any(found))
+    return int(any(faults for _, faults in found))
 
 
 def _env(asked: argparse.Namespace) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from harness.checkpoint import Uninitialised
 from harness.errors import ArbenchError
 from harness.flops import CONVENTION, closed_form, count_image
 from harness.method import KnobValue, Method
@@ -46,7 +47,7 @@ def costs(
     as the authors' own code computes it; ``counted``: by part, what ran, if asked for or if there is no closed form
     (then ``macs`` is that, of one image on random weights, and ``data_dependent`` is true).
     """
-    with torch.device("meta"):
+    with torch.device("meta"), Uninitialised():
         method = owner.build(preset).eval()
     form = closed_form(method, knobs, sampling)
     counted = None

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,8 @@ class Instrument:
 @dataclass(frozen=True)
 class Plan:
     """A trial with its key and its files. folder: for shards; stages: stage -> file that it leaves, of those that it
-    goes through; data: name of the reference; weights: file name -> sha256."""
+    goes through; data: name of the reference; weights: file name -> sha256; identity: what the key is the digest
+    of."""
 
     trial: Trial
     name: str
@@ -46,6 +47,7 @@ class Plan:
     stages: Mapping[str, Path]
     data: str
     weights: Mapping[str, str]
+    identity: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def shards(self) -> Shards:
@@ -158,6 +160,7 @@ def plan(trial: Trial, instrument: Instrument, store: Store) -> Plan:
         stages=stages,
         data=preset.data,
         weights=weights,
+        identity=identity,
     )
 
 
@@ -209,6 +212,7 @@ def heading(planned: Plan, status: str) -> dict[str, Any]:
     return {
         "name": planned.name,
         "key": planned.key,
+        "identity": dict(planned.identity),
         "status": status,
         "failure": None,
         "trial": planned.trial.settings(),

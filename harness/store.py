@@ -71,9 +71,10 @@ class Store:
         return self.records_folder / f"{_for_file(name)}-{key[:KEY_SHOWN]}.json"
 
     def read(self, name: str, key: str) -> Record | None:
-        """The record of a trial, or None."""
+        """The record of a trial, or None. One that was submitted and not verified does not count: the trial is still to
+        be measured here, and takes its place."""
         found = files.read_json(self.path(name, key))
-        return found if found is not None and found.get("key") == key else None
+        return found if found is not None and found.get("key") == key and trusted(found) else None
 
     def write(self, record: Record, arrays: "Mapping[str, np.ndarray[Any, Any]] | None" = None) -> None:
         """Write a record, its arrays first: whoever sees the record sees them too."""
@@ -100,11 +101,12 @@ class Store:
 
     def records(self) -> list[Record]:
         """The records in force, by name and number of images: of several records of one trial (made by other code,
-        weights or metrics, hence under other keys) the one finished last."""
+        weights or metrics, hence under other keys) the one finished last; what others submitted stands behind what was
+        measured here, unless it has been verified."""
         newest: dict[tuple[str, int], Record] = {}
         for record in self.all_records():
             place = (record["name"], record["trial"]["images"])
-            if place not in newest or _finished(record) >= _finished(newest[place]):
+            if place not in newest or _rank(record) >= _rank(newest[place]):
                 newest[place] = record
         return [newest[place] for place in sorted(newest)]
 
@@ -115,7 +117,8 @@ class Store:
         columns: dict[str, list[Any]] = {}
         records = self.records()
         for place, record in enumerate(records):
-            for name, value in flat(record).items():  # by columns: a frame of dicts takes ten times as long
+            told = {name: part for name, part in record.items() if name != "identity"}  # which repeats the others
+            for name, value in flat(told).items():  # by columns: a frame of dicts takes ten times as long
                 if name not in columns:
                     columns[name] = [None] * len(records)
                 columns[name][place] = value
@@ -137,8 +140,14 @@ def flat(record: Mapping[str, Any]) -> dict[str, Any]:
     return row
 
 
-def _finished(record: Record) -> str:
-    return str(record.get("provenance", {}).get("finished", ""))
+def trusted(record: Record) -> bool:
+    """Whether a record was measured here, or submitted (harness/submissions.py) and verified since."""
+    submission = record.get("submission")
+    return submission is None or bool(submission["verified"])
+
+
+def _rank(record: Record) -> tuple[bool, str]:
+    return trusted(record), str(record.get("provenance", {}).get("finished", ""))
 
 
 def _for_file(name: str) -> str:

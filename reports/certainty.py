@@ -45,30 +45,30 @@ class Certainty:
         """``standings`` of the settings in ``rows``, as ``over_seeds`` gives them, on the frontier of both."""
         if rows.empty:
             return []
-        x, y = (np.stack([self._of(row, measure) for row in dicts(rows)]) for measure in (cost, score))
+        x, y = (np.stack([self.of(row, measure.name) for row in dicts(rows)]) for measure in (cost, score))
         return standings(x, y, (cost.better or "low", score.better or "low"))
 
-    def _of(self, row: Mapping[str, Any], measure: Measure) -> Matrix:
-        """Replicates [R] of a row's figure; of one that has none, itself as often."""
-        value = float(row[measure.name])
+    def of(self, row: Mapping[str, Any], measure: str) -> Matrix:
+        """Replicates [R] of a measure of a row of ``over_seeds``; of one that has none, itself as often."""
+        value = float(row[measure])
         found = [self._seed(key, measure) for key in row["keys"]]
         known = [one for one in found if one is not None]
         if not known or len(known) < len(found):
             return np.full(_COUNT, value)
         mean = np.mean(known, axis=0)
-        return value * mean / mean.mean() if measure.name in TIMES else value + mean - mean.mean()
+        return value * mean / mean.mean() if measure in TIMES else value + mean - mean.mean()
 
-    def _seed(self, key: str, measure: Measure) -> Matrix | None:
+    def _seed(self, key: str, measure: str) -> Matrix | None:
         record = self.records[key]
-        if measure.name in TIMES:
-            timed = (record.get("timing") or {}).get(TIMES[measure.name]) or {}
+        if measure in TIMES:
+            timed = (record.get("timing") or {}).get(TIMES[measure]) or {}
             medians = _medians(np.asarray(timed.get("samples") or [], np.float64))
-            return 1 / medians if measure.name == "throughput" and medians is not None else medians
-        if measure.name not in SCORES:
+            return 1 / medians if measure == "throughput" and medians is not None else medians
+        if measure not in SCORES:
             return None
         if key not in self._arrays:
             self._arrays[key] = self.store.arrays(record)
-        found = self._arrays[key].get(REPLICATES + SCORES[measure.name].format(self.fid))
+        found = self._arrays[key].get(REPLICATES + SCORES[measure].format(self.fid))
         return None if found is None else found.astype(np.float64)
 
 

@@ -1,15 +1,18 @@
-"""The command ``arbench report``."""
+"""The commands ``arbench report`` and ``arbench claims``."""
 
 import argparse
 from pathlib import Path
 
+from reports.claims import commands as claims
+
 
 def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add ``report`` to the commands of arbench."""
+    """Add them to the commands of arbench."""
     parser = subparsers.add_parser("report", help="write the pages and figures of a store")
     parser.add_argument("--store", type=Path, required=True, metavar="DIR", help="the folder of records")
     parser.add_argument("--out", type=Path, default=Path("site"), metavar="DIR", help="folder to write (default: site)")
     parser.set_defaults(run=run)
+    claims.add(subparsers)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -147,6 +147,14 @@ def setup_words(setup: Mapping[str, Any]) -> str:
     return ", ".join(words for name, value in setup.items() if (words := UNUSUAL.get((name, value))))
 
 
+def submission_words(record: Record) -> str:
+    """What to say of a record that somebody else submitted; empty for one measured here."""
+    submission = record.get("submission")
+    if submission is None:
+        return ""
+    return f"submitted, {'verified' if submission['verified'] else 'not verified'}"
+
+
 def _row(record: Record, fid: str) -> dict[str, Any]:
     trial, method = record["trial"], record.get("method") or {}
     quality, flops = record.get("quality") or {}, record.get("flops") or {}
@@ -156,7 +164,7 @@ def _row(record: Record, fid: str) -> dict[str, Any]:
     scores = quality.get("fid") or {}
     intervals = quality.get("intervals") or {}
     knobs, sampling = knob_words(trial["knobs"]), sampling_words(trial["sampling"])
-    setup = trial.get("setup") or {}
+    setup, submitted = trial.get("setup") or {}, submission_words(record)
     row = {
         "name": record["name"],
         "key": record["key"],
@@ -173,7 +181,8 @@ def _row(record: Record, fid: str) -> dict[str, Any]:
         "sampling": sampling,
         "setup": setup_words(setup),
         "random": setup.get("weights") == "random",
-        "settings": ", ".join(filter(None, (knobs, sampling, setup_words(setup)))),
+        "submitted": submitted,
+        "settings": ", ".join(filter(None, (knobs, sampling, setup_words(setup), submitted))),
         "cfg": trial["sampling"].get("cfg"),
         "extractor": quality.get("extractor", ""),
         "reference": str(provenance.get("reference", "")),
@@ -191,6 +200,7 @@ def _row(record: Record, fid: str) -> dict[str, Any]:
         "coverage": quality.get("coverage"),
         "label_accuracy": _times(quality.get("label_accuracy"), SCALES["label_accuracy"]),
         "gmacs": _times(flops.get("macs"), 1e-9),
+        "gmacs_tokens": _times(flops.get("tokens_macs"), 1e-9),
         "gflops": _times(flops.get("flops"), 1e-9),
         "latency": _times(latency.get("total_s"), 1e3),
         "latency_tokens": _times(latency.get("tokens_s"), 1e3),
@@ -269,12 +279,13 @@ def over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
 def at_best_guidance(settings: pd.DataFrame) -> pd.DataFrame:
     """Of the settings that differ only in sampling, the one with the lowest FID. Settings without FID stay out."""
     scored = settings[settings["fid"].notna()]
-    kinds = scored.groupby(["method", "preset", "knobs", "setup"], sort=False)
+    kinds = scored.groupby(["method", "preset", "knobs", "setup", "submitted"], sort=False)
     return scored.loc[kinds["fid"].idxmin()].reset_index(drop=True)
 
 
 def leaderboard(settings: pd.DataFrame) -> pd.DataFrame:
-    """One row a method and preset, the best FID first: its setting of lowest FID.
+    """One row a method and preset, the best FID first: its setting of lowest FID. What others submitted has rows of its
+    own.
 
     A method with sparsity knobs stands there with its best *sparse* setting, as at zero it is the dense network; if it
     was measured at zero only, that row stands.
@@ -283,7 +294,7 @@ def leaderboard(settings: pd.DataFrame) -> pd.DataFrame:
     candidates = scored[~is_dense(scored)]
     missing = scored[~scored["method"].isin(candidates["method"])]
     candidates = pd.concat([candidates, missing])
-    best = candidates.loc[candidates.groupby(["method", "preset"], sort=False)["fid"].idxmin()]
+    best = candidates.loc[candidates.groupby(["method", "preset", "submitted"], sort=False)["fid"].idxmin()]
     return best.sort_values("fid", kind="stable").reset_index(drop=True)
 
 

@@ -1,1 +1,1 @@
-"""What every registered method must do, a stranger's too: with their package installed, `pytest tests/conformance`."""
+"""The conformance suite (harness/conformance) on every registered method, and what our own must do besides."""

@@ -1,15 +1,5 @@
-"""One thread for all of the suite."""
+"""The suite's own fixtures hold here, too."""
 
-from typing import Any
+from harness.conformance.conftest import _one_thread
 
-import pytest
-import torch
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Any:
-    """Small networks: threads cost more than they bring."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+__all__ = ["_one_thread"]

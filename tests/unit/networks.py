@@ -9,7 +9,7 @@ from baselines.next_set import NextSetNetwork
 from baselines.raster import RasterNetwork
 from baselines.tokenizers.vq import Codebook, MultiScaleQuantiser
 from baselines.var import VARNetwork
-from tests.conformance.subjects import liven
+from harness.conformance.subjects import liven
 
 Network = TypeVar("Network", bound=nn.Module)
 CLASSES, VOCABULARY, GRID, SCALES = 3, 16, 4, (1, 2, 3)

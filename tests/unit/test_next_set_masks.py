@@ -11,10 +11,10 @@ from torch import Tensor
 
 import baselines.next_set
 from baselines.schedules import ORDERS
+from harness.conformance.subjects import subject
 from harness.flops import inputs
 from harness.sampling import Sampling, guide
 from methods.ear import EAR
-from tests.conformance.subjects import subject
 from tests.unit import networks
 
 PLACES = networks.GRID**2

@@ -12,11 +12,11 @@ from baselines.sparse_method import SparseVAR
 from baselines.sparse_var import Sparsity, top_mask
 from baselines.var import FFN, VAR, Block
 from harness import registry
+from harness.conformance.subjects import SPARSITY, step_logits, subject, with_knobs
 from harness.flops import ExecutedCounter, inputs
 from harness.method import Method
 from harness.sampling import Sampling
 from methods.actvar import balanced_clusters
-from tests.conformance.subjects import SPARSITY, step_logits, subject, with_knobs
 
 sparse = pytest.mark.parametrize("name", with_knobs(*SPARSITY, "sparse_scales"))
 settings_of = pytest.mark.parametrize(

@@ -9,12 +9,8 @@ import torch
 from safetensors.torch import save
 
 from harness import registry
-from harness.checkpoint import read_about, sha256
-from harness.errors import ArbenchError
-from harness.flops import agreement, closed_form, count_image, inputs
-from harness.method import PARTS, Method
-from harness.setup import in_precision
-from tests.conformance.subjects import (
+from harness.checkpoint import sha256
+from harness.conformance.subjects import (
     CONTENT,
     SPARSITY,
     Knobs,
@@ -33,8 +29,11 @@ from tests.conformance.subjects import (
     teacher_forced,
     trained,
     values,
-    with_knobs,
 )
+from harness.errors import ArbenchError
+from harness.flops import agreement, closed_form, count_image, inputs
+from harness.method import PARTS
+from harness.setup import in_precision
 
 every_method = pytest.mark.parametrize("name", names())
 every_setting = pytest.mark.parametrize(("name", "given"), cases())
@@ -96,19 +95,6 @@ def test_an_image_is_the_same_at_every_batch_size(name: str, given: Knobs) -> No
         assert (torch.cat([part.steps for part in parts])[:count] == whole.steps[:count]).double().mean() >= 0.95
     together, alone = method.decode(whole.tokens[:7]), method.decode(whole.tokens[3:4])
     torch.testing.assert_close(together[3:4], alone, atol=1e-5, rtol=0)
-
-
-@pytest.mark.parametrize("name", with_knobs(CONTENT))
-def test_images_that_take_different_steps_do_not_disturb_each_other(name: str) -> None:
-    method = trained(name)
-    differing = False
-    for threshold in (8.0, 15.0, 30.0):
-        whole = images_of(method, list(range(28)), {CONTENT: threshold})
-        parts = [images_of(method, list(range(i, i + 7)), {CONTENT: threshold}) for i in range(0, 28, 7)]
-        assert (torch.cat([part.tokens for part in parts]) == whole.tokens).double().mean() >= 0.99
-        assert (torch.cat([part.steps for part in parts]) == whole.steps).double().mean() >= 0.9
-        differing |= len(set(whole.steps.tolist())) > 1
-    assert differing
 
 
 @every_method
@@ -265,30 +251,3 @@ def test_the_bundled_weights_load_and_tell_where_they_came_from(name: str) -> No
         }
         made = images_of(method, [0, 1], {})
         assert torch.isfinite(method.decode(made.tokens)).all()
-
-
-def bundled() -> list[type[Method]]:
-    """Our own methods, which must meet on equal terms."""
-    found = [registry.get(name) for name in names()]
-    return [owner for owner in found if owner.__module__.split(".")[0] in ("baselines", "methods")]
-
-
-def test_the_weights_of_our_methods_say_how_they_were_made() -> None:
-    files = {path for owner in bundled() for preset in bundled_presets(owner) for path in owner.weight_files(preset)}
-    assert sum(path.stat().st_size for path in files) < 25e6
-    for path in files:
-        about = read_about(path)
-        assert isinstance(about["plan"]["seed"], int), path
-        assert len(about["data"]) == 64, path
-        assert about["commit"], path
-        assert about["figures"], path
-
-
-def test_our_methods_are_of_about_the_same_size() -> None:
-    sizes = {}
-    for owner in bundled():
-        method = owner.build(preset_of(owner))
-        if not {knob.name for knob in method.knobs} & set(SPARSITY):  # those add to a trained network
-            sizes[owner.name] = sum(parameter.numel() for parameter in method.network.parameters())
-    assert len(sizes) > 4
-    assert max(sizes.values()) <= 1.1 * min(sizes.values()), sizes

@@ -2,8 +2,8 @@
 
 import pytest
 
+from harness.conformance.subjects import names, sampling_of, subject
 from harness.flops import count_image
-from tests.conformance.subjects import names, sampling_of, subject
 
 
 @pytest.mark.parametrize("name", names())

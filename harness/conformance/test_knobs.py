@@ -6,11 +6,7 @@ import pytest
 import torch
 
 from harness import registry
-from harness.errors import ArbenchError
-from harness.flops import count_image, inputs
-from harness.method import Method
-from tests.conformance.subjects import (
-    CONTENT,
+from harness.conformance.subjects import (
     SPARSITY,
     Knobs,
     images_of,
@@ -20,6 +16,9 @@ from tests.conformance.subjects import (
     values,
     with_knobs,
 )
+from harness.errors import ArbenchError
+from harness.flops import count_image, inputs
+from harness.method import Method
 
 every_method = pytest.mark.parametrize("name", names())
 every_sparse_method = pytest.mark.parametrize("name", with_knobs(*SPARSITY, "sparse_scales"))
@@ -53,41 +52,13 @@ def test_every_knob_changes_something(name: str) -> None:
 @pytest.mark.parametrize("name", with_knobs("steps"))
 def test_steps_is_the_number_of_steps(name: str) -> None:
     method = subject(name)
-    tokens = {}
-    for steps in (1, 4, 13, 49):
+    (knob,) = (knob for knob in method.knobs if knob.name == "steps")
+    tokens = []
+    for steps in values(knob):
         made = images_of(method, [0, 1], {"steps": steps})
         assert made.steps.tolist() == [steps, steps]
-        tokens[steps] = made.tokens
-    assert not torch.equal(tokens[1], tokens[49])
-
-
-@pytest.mark.parametrize("name", with_knobs("schedule", "steps"))
-def test_schedule_changes_the_partition(name: str) -> None:
-    method = subject(name)
-
-    def sizes(schedule: str, steps: int) -> list[int]:
-        return [len(part) for part in method.schedule(method.resolve({"schedule": schedule, "steps": steps}))]
-
-    assert sizes("rings", 7) == sizes("growing", 7) == [1, 3, 5, 7, 9, 11, 13]
-    assert sizes("equal", 7) == [7] * 7
-    assert sizes("half-rings", 13) == [1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7]
-    with pytest.raises(ArbenchError, match="schedule rings takes 7 steps"):
-        sizes("rings", 13)
-
-
-@pytest.mark.parametrize("name", with_knobs(CONTENT))
-def test_adaptive_takes_as_many_steps_as_its_threshold_asks_for(name: str) -> None:
-    method = subject(name)
-    images = list(range(16))
-    assert images_of(method, images, {CONTENT: 300}).steps.tolist() == [7] * 16  # a ring a step at most
-    assert images_of(method, images, {CONTENT: 1e-6}).steps.tolist() == [49] * 16
-    between = [images_of(method, images, {CONTENT: threshold}).steps.double() for threshold in (1.0, 4.0, 10.0, 20.0)]
-    assert all(more.mean() >= fewer.mean() for more, fewer in zip(between, between[1:], strict=False))
-    assert any(steps.std() > 0 for steps in between), "images should differ in the steps they take"
-    with pytest.raises(ArbenchError, match="cfg_schedule = constant"):
-        images_of(method, [0], {CONTENT: 1.0}, cfg_schedule="ramp")
-    with pytest.raises(ArbenchError):
-        method.closed_form(method.resolve({CONTENT: 1.0}), method.preset.sampling)
+        tokens.append(made.tokens)
+    assert not torch.equal(tokens[0], tokens[-1])
 
 
 def executed(method: Method, **given: Any) -> dict[str, int]:

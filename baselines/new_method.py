@@ -1,0 +1,46 @@
+"""``arbench new-method NAME``: a package with a method that works, to be made into another."""
+
+import importlib.util
+import keyword
+import re
+from importlib.resources import files as resources
+from pathlib import Path
+from string import Template
+
+from harness import files, registry
+from harness.errors import ArbenchError
+
+LAYOUT = {
+    "pyproject.txt": "pyproject.toml",
+    "readme.txt": "README.md",
+    "sweep.txt": "sweep.toml",
+    "init.txt": "{module}/__init__.py",
+    "method.txt": "{module}/method.py",
+    "test.txt": "tests/test_{module}.py",
+}
+"""Templates in baselines/skeleton -> files of the package."""
+
+
+def write(name: str, folder: Path) -> list[Path]:
+    """Write the package of a method called ``name`` into a new folder; the files written.
+
+    Raises ArbenchError for a name that no method may have or one has, and for a folder that is there.
+    """
+    module = name.replace("-", "_")
+    if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name) or len(name) > 40 or keyword.iskeyword(module):
+        raise ArbenchError(f"{name!r} is no method's name (valid: small letters, digits and single dashes, up to 40)")
+    if name in registry.names():
+        raise ArbenchError(f"there is a method {name!r} already (arbench list)")
+    spec = importlib.util.find_spec(module)
+    if spec is not None and spec.origin is not None:  # a folder of that name is no module
+        raise ArbenchError(f"Python has a module {module!r} already ({spec.origin}): choose another name")
+    if folder.exists():
+        raise ArbenchError(f"{folder} is there already")
+    words = {"name": name, "module": module, "class_name": "".join(part.capitalize() for part in name.split("-"))}
+    written = []
+    for template, place in LAYOUT.items():
+        text = Template((resources("baselines") / "skeleton" / template).read_text("utf-8")).substitute(words)
+        path = folder / place.format(module=module)
+        files.write(path, lambda file, text=text: None if file.write(text.encode()) else None)  # type: ignore[misc]
+        written.append(path)
+    return written

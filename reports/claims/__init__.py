@@ -1,0 +1,1 @@
+"""Claims of papers, checked by a program against a store, against architectures, and against each other."""

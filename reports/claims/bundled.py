@@ -1,0 +1,48 @@
+"""The records that come with arbench, for ``arbench claims`` without a store: those that claims rest on, no images.
+
+``nox -s bundle -- --store STORE`` makes them anew: ``python -m reports.claims.bundled STORE``.
+"""
+
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from harness import packs
+from harness.store import REPLICATES, Store
+from reports.certainty import SCORES
+from reports.claims.claim import FOLDER, shipped
+from reports.claims.evidence import Evidence
+from reports.claims.verdict import judge
+
+FILE = FOLDER / "bundled.zip"
+
+
+@contextmanager
+def bundled_store(file: Path = FILE) -> Iterator[Store]:
+    """The bundled records as a store, in a folder that is removed."""
+    with tempfile.TemporaryDirectory(prefix="arbench-claims-") as folder:
+        store = Store(Path(folder))
+        store.prepare()
+        for record, arrays in packs.read(file).records:
+            store.write(record, arrays)
+        yield store
+
+
+def bundle(store: Store, file: Path = FILE) -> int:
+    """Write the records of a store that a shipped claim rests on into ``file``; how many they are."""
+    evidence = Evidence(store)
+    keys = {key for claim in shipped() for one in judge(claim, evidence).figures for key in one.keys}
+    records = [record for record in store.records() if record["key"] in keys]
+    kept = tuple(REPLICATES + name.partition("{")[0] for name in SCORES.values())
+    arrays = (
+        {name: array for name, array in store.arrays(record).items() if name.startswith(kept)} for record in records
+    )
+    last = max((str(record["provenance"]["finished"]) for record in records), default="")
+    packs.write(file, "arbench", last, zip(records, arrays, strict=True))
+    return len(records)
+
+
+if __name__ == "__main__":
+    print(f"{bundle(Store(Path(sys.argv[1])).must_exist())} records written to {FILE}")

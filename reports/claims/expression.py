@@ -1,0 +1,144 @@
+"""The language in which claims are written: arithmetic, comparisons, ``and``, ``or``, ``not`` over figures.
+
+    ear.fid < raster.fid and ear.steps <= raster.steps / 3
+
+A figure is ``trial.figure``; a word that Python keeps for itself ends with an underscore (``var.is_``). Every
+comparison grants the claim's tolerance, relative to its right side; ``==`` is equality within it. The text is parsed by
+``ast``, each kind of node that may occur is named here, and nothing is ever handed to Python to be run.
+"""
+
+import ast
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.errors import ArbenchError
+
+Values = NDArray[np.float64]
+Truths = NDArray[np.bool_]
+Name = tuple[str, str]
+"""A figure: of what (the name that the claim gives it), and which."""
+
+LONGEST = 600
+"""Characters of an expression: a claim that takes more is several claims."""
+DEEPEST = 20
+
+ARITHMETIC: Mapping[type[ast.operator], Callable[[Any, Any], Any]] = {
+    ast.Add: np.add,
+    ast.Sub: np.subtract,
+    ast.Mult: np.multiply,
+    ast.Div: np.divide,
+}
+FUNCTIONS: Mapping[str, Callable[..., Any]] = {"abs": np.abs, "min": np.minimum, "max": np.maximum}
+SLACK: Mapping[type[ast.cmpop], Callable[[Any, Any, Any], Any]] = {
+    ast.Lt: lambda left, right, slack: left < right + slack,
+    ast.LtE: lambda left, right, slack: left <= right + slack,
+    ast.Gt: lambda left, right, slack: left > right - slack,
+    ast.GtE: lambda left, right, slack: left >= right - slack,
+    ast.Eq: lambda left, right, slack: np.abs(left - right) <= slack,
+}
+
+
+@dataclass(frozen=True)
+class Expression:
+    """A parsed expression. names: the figures that it takes."""
+
+    text: str
+    tree: ast.expr
+    names: frozenset[Name]
+
+    def holds(self, values: Mapping[Name, Values], tolerance: float) -> Truths:
+        """Whether it holds, in each replicate. values: [R] or scalar, by name. Raises ArbenchError where a side of a
+        comparison is not finite (a division by zero)."""
+        with np.errstate(all="ignore"):
+            return np.asarray(_truth(self.tree, values, tolerance))
+
+
+def parse(text: str) -> Expression:
+    """Raises ArbenchError for what the language does not have, naming it."""
+    if len(text) > LONGEST:
+        raise ArbenchError(f"expression of {len(text)} characters (valid: up to {LONGEST})")
+    try:
+        tree = ast.parse(text.strip(), mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise ArbenchError(f"expression {text!r}: {getattr(error, 'msg', None) or error}") from error
+    names: set[Name] = set()
+    _check(tree, True, names, 0)
+    return Expression(text, tree, frozenset(names))
+
+
+def _check(node: ast.expr, truth: bool, names: set[Name], depth: int) -> None:
+    """Make sure that a node is of the language, and a truth or a number as wanted."""
+    if depth > DEEPEST:
+        raise ArbenchError(f"expression is nested more than {DEEPEST} deep")
+    match node:
+        case ast.BoolOp(values=parts) if truth:
+            inner = [(part, True) for part in parts]
+        case ast.UnaryOp(op=ast.Not(), operand=part) if truth:
+            inner = [(part, True)]
+        case ast.Compare(left=left, ops=ops, comparators=rest) if truth and all(type(op) in SLACK for op in ops):
+            inner = [(part, False) for part in (left, *rest)]
+        case ast.BinOp(left=left, op=op, right=right) if not truth and type(op) in ARITHMETIC:
+            inner = [(left, False), (right, False)]
+        case ast.UnaryOp(op=ast.USub(), operand=part) if not truth:
+            inner = [(part, False)]
+        case ast.Call(func=ast.Name(id=name), args=args, keywords=[]) if not truth and _takes(name, args):
+            inner = [(part, False) for part in args]
+        case ast.Attribute(value=ast.Name(id=whose), attr=figure) if not truth:
+            names.add((whose, figure.removesuffix("_")))
+            inner = []
+        case ast.Constant(value=int() | float() as value) if not truth and _plain(value):
+            inner = []
+        case _:
+            wanted = "a comparison" if truth else "a number"
+            raise ArbenchError(f"expression: {ast.unparse(node)[:60]!r} is not {wanted} that claims may be made of")
+    for part, part_truth in inner:
+        _check(part, part_truth, names, depth + 1)
+
+
+def _takes(name: str, args: list[ast.expr]) -> bool:
+    return name in FUNCTIONS and len(args) == (1 if name == "abs" else 2)
+
+
+def _plain(value: float) -> bool:
+    return not isinstance(value, bool) and abs(value) < 1e18 and math.isfinite(value)
+
+
+def _truth(node: ast.expr, values: Mapping[Name, Values], tolerance: float) -> Any:
+    match node:
+        case ast.BoolOp(op=op, values=parts):
+            found = [_truth(part, values, tolerance) for part in parts]
+            together = np.logical_and if isinstance(op, ast.And) else np.logical_or
+            whole = found[0]
+            for one in found[1:]:
+                whole = together(whole, one)
+            return whole
+        case ast.UnaryOp(operand=part):
+            return np.logical_not(_truth(part, values, tolerance))
+        case ast.Compare(left=left, ops=ops, comparators=rest):
+            ends = [_number(part, values) for part in (left, *rest)]
+            if not all(np.isfinite(end).all() for end in ends):
+                raise ArbenchError(f"{ast.unparse(node)[:60]!r} takes a value that is not finite")
+            pairs = zip(ops, ends, ends[1:], strict=False)
+            found = [SLACK[type(op)](one, other, tolerance * np.abs(other)) for op, one, other in pairs]
+            return np.logical_and.reduce(np.broadcast_arrays(*found))
+    raise AssertionError(f"{ast.dump(node)} has passed the check")
+
+
+def _number(node: ast.expr, values: Mapping[Name, Values]) -> Any:
+    match node:
+        case ast.BinOp(left=left, op=op, right=right):
+            return ARITHMETIC[type(op)](_number(left, values), _number(right, values))
+        case ast.UnaryOp(operand=part):
+            return -_number(part, values)
+        case ast.Call(func=ast.Name(id=name), args=args):
+            return FUNCTIONS[name](*(_number(part, values) for part in args))
+        case ast.Attribute(value=ast.Name(id=whose), attr=figure):
+            return values[whose, figure.removesuffix("_")]
+        case ast.Constant(value=value):
+            return np.float64(value)  # type: ignore[arg-type]  # checked to be a number
+    raise AssertionError(f"{ast.dump(node)} has passed the check")

@@ -1,0 +1,103 @@
+"""Verdicts: a claim's expression in every replicate of the figures."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from harness.errors import ArbenchError
+from reports.certainty import CONFIDENCE
+from reports.claims.claim import SCALES, Claim
+from reports.claims.evidence import Evidence, Found
+from reports.claims.expression import Values
+from reports.table import figure
+
+REPRODUCED, CONTRADICTED, UNDECIDED, NOT_MEASURED = "reproduced", "contradicted", "undecided", "not measured"
+WORDS = (REPRODUCED, CONTRADICTED, UNDECIDED, NOT_MEASURED)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure that a verdict rests on. name: as in the expression; low, high: its 95 % interval, the value itself
+    where nothing is left to chance; where: what it belongs to, in words; keys: records it was measured by."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+    where: str
+    keys: tuple[str, ...]
+
+    def __str__(self) -> str:
+        spread = f" ({figure(self.low)} to {figure(self.high)})" if self.low < self.high else ""
+        return f"{self.name} {figure(self.value, 4)}{spread}"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """word: of WORDS; share: of replicates in which the claim holds; missing: what would have to be measured."""
+
+    claim: Claim
+    word: str
+    figures: tuple[Figure, ...] = ()
+    share: float | None = None
+    missing: str = ""
+
+    @property
+    def reason(self) -> str:
+        """What the verdict rests on, in a line."""
+        if self.missing:
+            return f"missing: {self.missing}"
+        return "; ".join(map(str, self.figures)) + (f"; holds in {self.share:.1%}" if self.word == UNDECIDED else "")
+
+    def plain(self) -> dict[str, Any]:
+        """As plain values."""
+        claim = self.claim
+        about = {
+            name: getattr(claim, name) for name in ("id", "paper", "link", "statement", "source", "scale", "checks")
+        }
+        figures = [{**vars(one), "keys": list(one.keys)} for one in self.figures]
+        return {
+            **about,
+            "expression": claim.expression.text,
+            "tolerance": claim.tolerance,
+            "verdict": self.word,
+            "share": self.share,
+            "missing": self.missing,
+            "figures": figures,
+        }
+
+
+def judge(claim: Claim, evidence: Evidence) -> Verdict:
+    """The verdict on a claim: reproduced where it holds in 95 % of replicates or more, contradicted in 5 % or fewer."""
+    try:
+        found = evidence.of(claim)
+        values = {(name, part): values for name, one in found.items() for part, values in one.figures.items()}
+        share = float(claim.expression.holds(values, claim.tolerance).mean())
+    except ArbenchError as missing:
+        return Verdict(claim, NOT_MEASURED, missing=str(missing))
+    word = REPRODUCED if share >= CONFIDENCE else CONTRADICTED if share <= 1 - CONFIDENCE else UNDECIDED
+    return Verdict(claim, word, tuple(_figures(claim, found, values)), share)
+
+
+def _figures(claim: Claim, found: Mapping[str, Found], values: Mapping[tuple[str, str], Values]) -> Iterable[Figure]:
+    for name, part in sorted(claim.expression.names):
+        low, high = np.quantile(values[name, part], [0.025, 0.975]).tolist()
+        middle = float(values[name, part].mean())
+        yield Figure(f"{name}.{part}", middle, low, high, found[name].where, found[name].keys)
+
+
+def in_words(verdicts: Iterable[Verdict]) -> str:
+    """A table for a terminal, paper by paper, and how many there are of each verdict."""
+    verdicts = list(verdicts)
+    width = max((len(one.claim.id) for one in verdicts), default=0)
+    lines, paper = [], ""
+    for one in verdicts:
+        if one.claim.paper != paper:
+            paper = one.claim.paper
+            lines += ["", f"{paper}  {one.claim.link}"]
+        lines.append(f"  {one.word:<13} {one.claim.id:<{width}}  [{SCALES[one.claim.scale]}] {one.claim.statement}")
+        lines.append(f"  {'':<13} {'':<{width}}  {one.claim.expression.text}: {one.reason}")
+    counts = ", ".join(f"{sum(one.word == word for one in verdicts)} {word}" for word in WORDS)
+    return "\n".join([*lines, "", f"{len(verdicts)} claims: {counts}"]).lstrip("\n")
