@@ -53,11 +53,16 @@ class Sparsity:
 
     def kept_tokens(self, tokens: int) -> int:
         """How many of a scale's tokens are computed, at least 1."""
-        return max(1, round((1 - self.token) * tokens))
+        return _share(1 - self.token, tokens)
 
     def kept_units(self, units: int) -> int:
         """How many of so many units (or pairs of token and expert) are computed, at least 1."""
-        return max(1, round((1 - self.ffn) * units))
+        return _share(1 - self.ffn, units)
+
+
+def _share(share: float, count: int) -> int:
+    """A share of a count, at least 1. A size that torch traces is a tensor, hence int()."""
+    return max(1, round(share * int(count)))
 
 
 class Light(nn.Module):
@@ -212,7 +217,7 @@ def _copy(block: Block) -> Block:
 
 def top_mask(scores: Tensor, count: int) -> Tensor:
     """bool mask of the ``count`` highest scores of each row; scores [B, n]."""
-    return torch.zeros_like(scores, dtype=torch.bool).scatter(1, scores.topk(count, 1).indices, True)
+    return torch.zeros_like(scores, dtype=torch.bool).scatter(1, scores.topk(count, 1).indices, 1)  # not True: torch cannot trace that
 
 
 def straight_through(hard: Tensor, scores: Tensor) -> Tensor:

@@ -165,11 +165,12 @@ def test_the_closed_form_is_what_runs(name: str, given: Knobs, cfg: float) -> No
         assert form.get(part, 0) == pytest.approx(ran[part], rel=0.005), part
 
 
-@every_method
-def test_all_counters_of_flops_agree(name: str) -> None:
+@pytest.mark.parametrize(("name", "given"), cases(lambda given: not given or by_content(given)))
+def test_all_counters_of_flops_agree_dense_and_sparse(name: str, given: Knobs) -> None:
     method = subject(name)
-    found = agreement(method, method.resolve({}), method.preset.sampling)
+    found = agreement(method, method.resolve(given), method.preset.sampling)
     assert set(found) >= {"executed", "fvcore", "torch"}
+    assert given.get(CONTENT) or "closed form" in found
     for counter, macs in found.items():
         assert macs == pytest.approx(found["executed"], rel=0.005), counter
 
