@@ -40,7 +40,9 @@ def _executor(
     options = dict(resources.options) if "no-requeue" in resources.options else {"requeue": True, **resources.options}
     if after:
         options["dependency"] = f"afterany:{':'.join(after)}"
-    executor = submitit.SlurmExecutor(made.folder, max_num_timeout=REQUEUES, python=resources.python)
+    # Slurm may warn a job that is still importing; it must not die of that.
+    python = f'sh -c \'trap "" {submitit.JobEnvironment.USR_SIG}; exec "$@"\' sh {resources.python}'
+    executor = submitit.SlurmExecutor(made.folder, max_num_timeout=REQUEUES, python=python)
     srun = ["--kill-on-bad-exit"]  # processes that wait for a dead one would wait for ever
     if "cpus-per-task" in options:
         srun.append(f"--cpus-per-task={options['cpus-per-task']}")
