@@ -69,7 +69,7 @@ class Cluster:
                 self._spread(queue)
             todo = self._todo(queue)
             if todo and not self._waiting:
-                self._submit(todo)
+                self._try_to_submit(todo)
             if queue:
                 time.sleep(FILES_S)
 
@@ -186,6 +186,13 @@ class Cluster:
                 break
         return made
 
+    def _try_to_submit(self, jobs: Sequence[Job]) -> None:
+        try:
+            self._submit(jobs)
+        except slurm.UnreachableError as error:
+            self._tell(f"{error}; trying again")
+            self._waiting = True
+
     def _array(
         self,
         resources: Resources,
@@ -261,7 +268,10 @@ class Cluster:
             number = submission.number
             if count > running and number is not None and free:
                 more = min(free, count - running)
-                slurm.throttle(number, running + more)
+                try:
+                    slurm.throttle(number, running + more)
+                except slurm.UnreachableError:
+                    return  # the next look tries again
                 self._throttles[submission.id] = running + more
                 free -= more
 

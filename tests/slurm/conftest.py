@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -188,9 +189,13 @@ def _count_calls(folder: Path, patch: pytest.MonkeyPatch) -> None:
     patch.setenv("PATH", f"{folder / 'bin'}:{os.environ['PATH']}")
 
 
-def until(true: Callable[[], object], seconds: float) -> None:
-    """Wait until something is true; fails if it takes longer."""
+Found = TypeVar("Found")
+
+
+def until(true: Callable[[], Found], seconds: float) -> Found:
+    """Wait until something is true, and return it; fails if it takes longer."""
     deadline = time.monotonic() + seconds
-    while not true():
+    while not (found := true()):
         assert time.monotonic() < deadline, f"not within {seconds} s"
-        time.sleep(0.2)
+        time.sleep(0.3)
+    return found

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +21,7 @@ ONE = "[method.fake]\ngrid = { steps = [4] }"
 
 
 class Running:
-    """A task that runs now, with the most jobs left: Slurm's name of it, its process."""
+    """A task that runs now: Slurm's name of it, its process."""
 
     def __init__(self, submission: Submission, index: int) -> None:
         self.job = str(submission.job(index))
@@ -42,28 +43,23 @@ class Running:
         raise AssertionError(f"no process of job {self.raw}")
 
 
-def at_work(place: Place, slurm: Slurm) -> list[tuple[int, Running]]:
-    """The tasks that run and have begun a life of theirs, with how many jobs each has left, most first."""
-    running = set(slurm.running())
-    found = []
-    for submission in Submissions(place.store).all():
-        for index, jobs in enumerate(submission.tasks):
-            life = since_start(submission.events(index))
-            if submission.job(index) in running and life is not None and "interrupted" not in _names(life):
-                found.append((len(jobs) - len(life), Running(submission, index)))
-    return sorted(found, key=lambda one: -one[0])
-
-
-def _names(events: list[dict[str, object]]) -> set[object]:
-    return {event["event"] for event in events}
-
-
 def settled(place: Place, slurm: Slurm) -> Running:
-    """Wait until shards have been computed since now, and a task runs that is far from its end."""
-    before = len(place.lines("sampled"))
-    until(lambda: len(place.lines("sampled")) > before + 1, 300)
-    until(lambda: any(left >= 4 for left, _ in at_work(place, slurm)), 300)
-    return at_work(place, slurm)[0][1]
+    """Wait until a task has finished a shard since now, runs, and is far from its end."""
+    began = time.time()
+
+    def find() -> Running | None:
+        running = set(slurm.running())
+        for submission in Submissions(place.store).all():
+            for index, jobs in enumerate(submission.tasks):
+                life = since_start(submission.events(index))
+                fruitful = life and life[-1]["event"] == "done" and life[-1]["at"] > began
+                if fruitful and len(jobs) - len(life or ()) >= 4 and submission.job(index) in running:
+                    return Running(submission, index)
+        return None
+
+    found = until(find, 300)
+    assert found is not None
+    return found
 
 
 def test_whatever_happens_to_a_sweep_its_records_are_complete_and_equal(
