@@ -55,6 +55,14 @@ class Slurm:
         with (self.folder / "log" / "start.log").open("ab") as log:
             subprocess.run([shutil.which(daemon) or f"/usr/sbin/{daemon}", *node], stdout=log, stderr=log, check=True)
 
+    def fail_node(self) -> None:
+        """Have slurmctld take the node for dead: what runs there is ended and queued again. It comes back, as
+        ReturnToService=2 says, with slurmd's next word, or when it is told to."""
+        self.call("scontrol", "update", f"NodeName={self.node}", "State=DOWN", "Reason=fails")
+        until(lambda: not self.running(), 120)
+        subprocess.run(["scontrol", "update", f"NodeName={self.node}", "State=RESUME"], capture_output=True)
+        until(lambda: "down" not in self.call("sinfo", "-h", "-o", "%T"), 120)
+
     def running(self) -> list[str]:
         """The jobs that run now."""
         return self.call("squeue", "--noheader", "--array", "--states=RUNNING", "--format=%i").split()

@@ -86,9 +86,7 @@ def test_whatever_happens_to_a_sweep_its_records_are_complete_and_equal(
     hit += 1
     settled(place, cluster)
     hit += len(cluster.running())
-    cluster.call("scontrol", "update", f"NodeName={cluster.node}", "State=DOWN", "Reason=fails")
-    until(lambda: not cluster.running(), 60)
-    cluster.call("scontrol", "update", f"NodeName={cluster.node}", "State=RESUME")
+    cluster.fail_node()
     settled(place, cluster)
     hit += len(cluster.running())
     cluster.restart("slurmd")
