@@ -83,7 +83,7 @@ class Slurm:
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
     kept = os.environ.get("ARBENCH_TEST_SLURM")  # a folder: its Slurm is started if need be, and left running
     folder = Path(kept) if kept else tmp_path_factory.mktemp("slurm")
-    env = {**os.environ, "SLURM_UP_CPUS": "4", "SLURM_UP_MAX_ARRAY": "10"}
+    env = {**os.environ, "SLURM_UP_CPUS": "4", "SLURM_UP_MAX_ARRAY": "6"}
     started = subprocess.run([HERE / "up.sh", folder], env=env, capture_output=True, text=True, check=False)
     assert started.returncode == 0, started.stderr
     with pytest.MonkeyPatch.context() as patch:
@@ -150,7 +150,7 @@ class Place:
     def on_cluster(self, *more: str) -> list[str]:
         """The arguments for a run on the cluster."""
         return self.command(
-            "--cluster", "slurm", "--site", str(self.folder / "site.toml"), "--max-parallel", "4", *more
+            "--cluster", "slurm", "--site", str(self.folder / "site.toml"), "--max-parallel", "2", *more
         )
 
     def calls(self) -> list[str]:
