@@ -6,14 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from accelerate.state import AcceleratorState
 
 from harness import cli
 from harness.cluster.submissions import Submissions
 from tests import sweeping
 from tests.slurm.conftest import Slurm, until
 from tests.slurm.training_job import SLEEP
-from tests.tiny_training import STEPS, command, make_pictures, offer_tiny_presets, weights
+from tests.tiny_training import STEPS, command, make_pictures, offer_tiny_presets, together, weights
 
 SITE = f"""
 python = "{sys.executable} -m tests.slurm.training_job"
@@ -35,9 +34,8 @@ def folder(cluster: Slurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
     monkeypatch.setenv("ARBENCH_WEIGHTS", str(tmp_path / "weights"))
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
     offer_tiny_presets(monkeypatch)
-    assert cli.main(command(tmp_path, "teacher")) == 0
+    assert together(1, command(tmp_path, "teacher")) == [0]
     yield tmp_path
-    AcceleratorState._reset_state(reset_partial_state=True)
     cluster.empty()
 
 
@@ -54,7 +52,7 @@ def log(folder: Path, name: str) -> list[float]:
 def test_actvar_trains_in_two_processes_goes_on_after_a_requeue_and_loses_what_one_process_loses(
     folder: Path, cluster: Slurm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert cli.main(student(folder, "alone")) == 0
+    assert together(1, student(folder, "alone")) == [0]
     on_cluster = ["--cluster", "slurm", "--site", str(folder / "site.toml")]
     monkeypatch.setenv(SLEEP, "1")
     driver = sweeping.fork(lambda: cli.main(student(folder, "job", *on_cluster)))
