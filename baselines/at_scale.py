@@ -2,10 +2,12 @@
 of images, in any number of processes (``harness.scale``)."""
 
 import argparse
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from baselines.distillation import DISTILLATION_PLAN
 from baselines.generators import generator_recipe
@@ -16,6 +18,9 @@ from harness.errors import ArbenchError
 from harness.folders import FolderContext
 from harness.recipe import Recipe, train
 from harness.scale import MIXED, Processes
+
+if TYPE_CHECKING:
+    from harness.cluster.training import Launch
 
 OF_PLAN = ("epochs", "batch", "lr", "warmup", "seed")
 """Options that take the place of what the recipe's plan says."""
@@ -38,14 +43,27 @@ def recipe_of(method: str, preset: str, out: Path | None, plan: Mapping[str, Any
 
 def run(asked: argparse.Namespace) -> int:
     """Train. ArbenchError for what is missing: data, tokenizer, teacher, or a batch that cannot be cut."""
-    if asked.data is None:
-        raise ArbenchError(f"preset {asked.preset} trains on a folder of images: --data FOLDER with one folder a class")
-    if asked.precision not in MIXED:
-        raise ArbenchError(f"--precision {asked.precision!r} is unknown (valid: {', '.join(MIXED)})")
-    plan = {name: getattr(asked, name) for name in OF_PLAN if getattr(asked, name) is not None}
-    recipe = recipe_of(asked.name, asked.preset, asked.out, plan)
+    recipe = _recipe(asked)
     processes = Processes(asked.precision, asked.accumulate, 60.0 * asked.save_minutes)
     processes.fits(recipe.plan.batch)
     context = FolderContext(recipe.data, asked.runs, asked.data, teacher=asked.teacher, processes=processes)
     train(recipe, context, processes)
     return 0
+
+
+def launched(asked: argparse.Namespace, how: "Launch") -> int:
+    """Have a job on the cluster do what ``run`` does, in each of its processes."""
+    from harness.cluster.training import train as launch  # late: laptops need no submitit
+
+    work = partial(run, argparse.Namespace(**{**vars(asked), "run": None}))
+    launch(_recipe(asked).name, work, asked.runs, how, partial(print, file=sys.stderr, flush=True))
+    return 0
+
+
+def _recipe(asked: argparse.Namespace) -> Recipe:
+    if asked.data is None:
+        raise ArbenchError(f"preset {asked.preset} trains on a folder of images: --data FOLDER with one folder a class")
+    if asked.precision not in MIXED:
+        raise ArbenchError(f"--precision {asked.precision!r} is unknown (valid: {', '.join(MIXED)})")
+    plan = {name: getattr(asked, name) for name in OF_PLAN if getattr(asked, name) is not None}
+    return recipe_of(asked.name, asked.preset, asked.out, plan)

@@ -5,6 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness import cli_cluster
+from harness.errors import ArbenchError
+
 if TYPE_CHECKING:
     from harness.recipe import Recipe
 
@@ -34,6 +37,7 @@ def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     )
     parser.add_argument("--threads", type=_count, metavar="N", help="threads of torch (default: torch's own choice)")
     _add_scale(parser)
+    cli_cluster.add_options(parser, "in one job of Slurm, a process for each of its tasks")
     parser.set_defaults(run=run)
 
 
@@ -88,10 +92,13 @@ def run(asked: argparse.Namespace) -> int:
 
     if asked.threads:
         torch.set_num_threads(asked.threads)
+    launch = cli_cluster.launch(asked)
     if not asked.all and _at_scale(asked):
         from baselines import at_scale  # late: accelerate takes seconds to import
 
-        return at_scale.run(asked)
+        return at_scale.run(asked) if launch is None else at_scale.launched(asked, launch)
+    if launch is not None:
+        raise ArbenchError("--cluster slurm is for one method's preset whose images come by --data: docs/gpu.md")
     for recipe in _chosen(asked):
         if asked.all and finished(recipe, asked.runs):
             print(f"{recipe.name}: finished before (remove {asked.runs / recipe.name} to train it again)", flush=True)

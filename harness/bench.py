@@ -156,9 +156,10 @@ class Bench:
 
         return self._once(f"references {data}", load)
 
-    def instrument(self, data: str) -> Instrument:
-        """What trials on a data set are measured with."""
-        return Instrument(self._named, {data: self.references(data)}, self._timing)
+    def instrument(self, plan: Plan) -> Instrument:
+        """What a trial is measured with; one on random weights, without a reference."""
+        references = {plan.data: self.references(plan.data)} if "quality" in plan.stages else {}
+        return Instrument(self._named, references, self._timing)
 
     def _once(self, name: str, load: Callable[[], Any]) -> Any:
         if name not in self._loaded:

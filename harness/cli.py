@@ -9,13 +9,13 @@ import argparse
 import json
 import os
 import sys
-import time
 from collections.abc import Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from harness import cli_others, cli_records
+from harness import cli_cluster, cli_others, cli_records
+from harness.cli_cluster import count
 from harness.errors import ArbenchError
 
 GROUP = "arbench.commands"
@@ -45,13 +45,13 @@ def parser() -> argparse.ArgumentParser:
     commands = whole.add_subparsers(metavar="COMMAND", required=True)
     _add_list(commands)
     _add_run(commands)
-    _add_status(commands)
     _add_export(commands)
     _add_flops(commands)
     _add_counters(commands)
     _add_weights(commands)
     _add_score(commands)
     _add_reference(commands)
+    cli_cluster.add(commands)
     cli_records.add(commands)
     cli_others.add(commands)
     for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
@@ -73,10 +73,10 @@ def _add_run(commands: Any) -> None:
     add.add_argument("sweep", type=Path, metavar="SWEEP", help="a sweep file, or the name of a bundled sweep")
     add.add_argument("--store", type=Path, required=True, metavar="DIR", help="folder of records, made if need be")
     add.add_argument(
-        "--workers", type=_count(0), metavar="N", help="processes (default: one a core or GPU; 0: this one alone)"
+        "--workers", type=count(0), metavar="N", help="processes (default: one a core or GPU; 0: this one alone)"
     )
-    add.add_argument("--images", type=_count(1), metavar="N", help="images a trial, in place of the sweep's number")
-    add.add_argument("--batch", type=_count(1), default=250, metavar="N", help="images a shard (default: %(default)s)")
+    add.add_argument("--images", type=count(1), metavar="N", help="images a trial, in place of the sweep's number")
+    add.add_argument("--batch", type=count(1), default=250, metavar="N", help="images a shard (default: %(default)s)")
     add.add_argument("--retry-failed", action="store_true", help="try again what is recorded as failed")
     add.add_argument(
         "--inception", type=Path, metavar="FILE", help="weights-inception-2015-12-05-6726825d.pth: for Inception FID"
@@ -94,37 +94,8 @@ def _add_run(commands: Any) -> None:
         action="store_true",
         help="FLOPs and time without checkpoints: no images, no scores, rows marked",
     )
-    cluster = add.add_argument_group("on a cluster", "the same trials, in jobs of Slurm; see docs/cluster.md")
-    cluster.add_argument("--cluster", choices=["slurm"], help="where trials are measured, instead of here")
-    cluster.add_argument(
-        "--site", type=Path, metavar="FILE", help="site file: partition, account, gpus, memory, time..."
-    )
-    cluster.add_argument(
-        "--shard-minutes",
-        type=_minutes,
-        default=10.0,
-        metavar="M",
-        help="work of a job of Slurm (default: %(default)g)",
-    )
-    cluster.add_argument(
-        "--max-parallel", type=_count(1), metavar="N", help="jobs of Slurm at once (default: no bound)"
-    )
-    cluster.add_argument(
-        "--retries", type=_count(0), default=2, metavar="N", help="tries again after a failure (default: %(default)s)"
-    )
-    cluster.add_argument("--no-wait", action="store_true", help="submit everything and return")
-    cluster.add_argument("--dry-run", action="store_true", help="print what would be submitted, and its hours")
+    cli_cluster.add_sweep_options(cli_cluster.add_options(add, "the same trials, in jobs of Slurm"))
     add.set_defaults(run=_run)
-
-
-def _add_status(commands: Any) -> None:
-    add = commands.add_parser("status", help="how far the sweeps of a store are, and what failed why")
-    add.add_argument("store", type=Path, metavar="DIR", help="the store")
-    add.add_argument("--watch", action="store_true", help="again every 10 seconds")
-    add.set_defaults(run=_status)
-    add = commands.add_parser("cancel", help="end all jobs on the cluster that belong to a store")
-    add.add_argument("store", type=Path, metavar="DIR", help="the store")
-    add.set_defaults(run=_cancel)
 
 
 def _add_export(commands: Any) -> None:
@@ -196,30 +167,8 @@ def _add_reference(commands: Any) -> None:
 def _add_inception(add: argparse.ArgumentParser) -> None:
     add.add_argument("--inception", type=Path, metavar="FILE", help="weights-inception-2015-12-05-6726825d.pth")
     add.add_argument("--inception-sha256", metavar="HASH", help="to be held to, where FILE is another's Inception")
-    add.add_argument("--batch", type=_count(1), default=50, metavar="N", help="images at a time (default: %(default)s)")
+    add.add_argument("--batch", type=count(1), default=50, metavar="N", help="images at a time (default: %(default)s)")
     add.add_argument("--device", default="cpu", metavar="D", help="cpu, cuda, cuda:1 (default: cpu)")
-
-
-def _count(low: int) -> Any:
-    """An argparse type: a whole number of at least ``low``."""
-
-    def whole_number(text: str) -> int:
-        if not text.isdecimal() or int(text) < low:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {low}")
-        return int(text)
-
-    return whole_number
-
-
-def _minutes(text: str) -> float:
-    """An argparse type: a number above 0."""
-    try:
-        found = float(text)
-    except ValueError:
-        found = 0.0
-    if not 0 < found < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of minutes above 0")
-    return found
 
 
 def _list(asked: argparse.Namespace) -> None:
@@ -229,18 +178,18 @@ def _list(asked: argparse.Namespace) -> None:
 
 
 def _run(asked: argparse.Namespace) -> int:
-    from harness import devices, runner, sweep
+    from harness import runner, sweep
     from harness.store import Store
 
     store = Store(asked.store)
     options = runner.Options(
-        workers=devices.workers(asked.device) if asked.workers is None else asked.workers,
+        workers=_workers(asked),
         batch=asked.batch,
         retry_failed=asked.retry_failed,
         inception=asked.inception,
         reference=asked.reference,
         device=asked.device,
-        cluster=_settings(asked),
+        cluster=cli_cluster.settings(asked),
         wait=not asked.no_wait,
     )
     setup = {"precision": asked.precision} if asked.precision else {}
@@ -258,37 +207,13 @@ def _run(asked: argparse.Namespace) -> int:
     return 1
 
 
-def _settings(asked: argparse.Namespace) -> Any:
-    """How to use the cluster; None without one. ArbenchError for options that mean nothing then."""
-    if asked.cluster is None:
-        given = [name for name in ("site", "max_parallel", "no_wait", "dry_run") if getattr(asked, name)]
-        if given:
-            raise ArbenchError(f"--{given[0].replace('_', '-')} needs --cluster slurm")
-        return None
-    from harness.cluster.executor import Settings
-    from harness.cluster.site import load
+def _workers(asked: argparse.Namespace) -> int:
+    """Processes on this machine: none for a cluster, which may have devices that this machine has not."""
+    from harness import devices
 
-    return Settings(load(asked.site), asked.shard_minutes, asked.max_parallel, asked.retries)
-
-
-def _status(asked: argparse.Namespace) -> None:
-    from harness.cluster.status import status
-    from harness.store import Store
-
-    while True:
-        found = status(Store(asked.store))
-        if not asked.watch:
-            print(found)
-            return
-        clear = "\033[2J\033[H" if sys.stdout.isatty() else ""
-        print(f"{clear}{time.strftime('%H:%M:%S')}  {asked.store}\n{found}", flush=True)
-        time.sleep(10)
-
-
-def _cancel(asked: argparse.Namespace) -> None:
-    from harness.cluster.status import cancel
-
-    print(f"{cancel(asked.store)} tasks of {asked.store} ended")
+    if asked.cluster is not None:
+        return 0
+    return devices.workers(asked.device) if asked.workers is None else asked.workers
 
 
 def _export(asked: argparse.Namespace) -> None:

@@ -8,12 +8,17 @@ from harness import provenance
 from harness.errors import ArbenchError
 
 
-def checked(name: str) -> torch.device:
-    """The device. Raises ArbenchError if torch knows none of the name, or this machine has none."""
+def named(name: str) -> torch.device:
+    """The device, here or elsewhere. Raises ArbenchError if torch knows none of the name."""
     try:
-        device = torch.device(name)
+        return torch.device(name)
     except RuntimeError as error:
         raise ArbenchError(f"unknown device {name!r} (valid: cpu, cuda, cuda:0 and the like)") from error
+
+
+def checked(name: str) -> torch.device:
+    """The device. Raises ArbenchError if torch knows none of the name, or this machine has none."""
+    device = named(name)
     if device.type == "cpu":
         return device
     here = torch.accelerator.current_accelerator()

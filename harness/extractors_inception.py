@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
 from harness.errors import ArbenchError
 from harness.extractors import INCEPTION, Extractor
@@ -32,6 +31,9 @@ class Inception(nn.Module):
 
     def __init__(self, state: Mapping[str, Tensor]) -> None:
         """``state``: a complete state dict of torch-fidelity's network; RuntimeError lists what does not fit."""
+        # late: it brings torchvision, which takes longer to import than all the rest that a worker or job needs
+        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
         super().__init__()
         # torch-fidelity reads weights from a file only, and unpickles it whole: it gets one that we have just written.
         file = io.BytesIO()

@@ -77,10 +77,12 @@ def run(sweep: Sweep, store: Store, options: Options, stream: TextIO | None = No
 
 def prepared(sweep: Sweep, store: Store, options: Options, stream: TextIO | None = None) -> "Run":
     """A run that is ready to begin. Raises as ``run`` does."""
-    devices.checked(options.device)
     timing = protocol(sweep.timing, sweep.name)
     settings = options.cluster
-    if settings is not None:
+    if settings is None:
+        devices.checked(options.device)
+    else:
+        devices.named(options.device)  # the jobs have it; this machine need not
         sites = [settings.site.over(head).over(block) for head, block in sweep.cluster]
         from harness.cluster.site import check  # late: laptops need no cluster
 
@@ -89,7 +91,8 @@ def prepared(sweep: Sweep, store: Store, options: Options, stream: TextIO | None
     trained = [trial for trial in sweep.trials if trial.setup.weights == "trained"]
     data = list(dict.fromkeys(trial.owner.preset_named(trial.preset).data for trial in trained))
     named = _extractors(sweep, data, options.inception)
-    bench = Bench(named, store.folder.absolute() / "references", timing, options.reference, options.device)
+    here = options.device if settings is None else "cpu"
+    bench = Bench(named, store.folder.absolute() / "references", timing, options.reference, here)
     instrument = Instrument(named, {name: bench.references(name) for name in data}, timing)
     plans = [plan(trial, instrument, store) for trial in sweep.trials]
     if settings is not None:
@@ -242,7 +245,8 @@ class Run:
     def _cluster(self, tell: Callable[[str], None]) -> "Cluster":
         from harness.cluster.executor import Cluster, Settings  # late: laptops need no submitit
 
-        return Cluster(self._bench, self._store, self._options.cluster or Settings(), tell)
+        bench = self._bench.at(self._options.device)
+        return Cluster(bench, self._store, self._options.cluster or Settings(), tell)
 
     def _fail(self, planned: Plan, failure: Failure, progress: Progress) -> None:
         """Record a trial as failed, unless another runner has finished it meanwhile."""

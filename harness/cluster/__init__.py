@@ -6,5 +6,7 @@ task.py         what runs inside a job of Slurm: several of our jobs, one after 
 bundles.py      which of our jobs make up one of Slurm's, by measured rates
 slurm.py        the calls of Slurm's commands; watch.py: what follows from squeue's and sacct's answers
 site.py         the site file: what sbatch is given, checked against the cluster
+launch.py       sbatch, through submitit
+training.py     `arbench train --cluster slurm`: one job of several processes
 executor.py     the executor; status.py: what `arbench status` and `arbench cancel` do
 """

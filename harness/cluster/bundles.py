@@ -26,7 +26,7 @@ class Rates:
         self._by_name: dict[str, float] = {}
         kinds: dict[tuple[str, str], list[float]] = defaultdict(list)
         for record in store.records():
-            if record["status"] == "done":
+            if record["status"] == "done" and record["generate"]:
                 rate = record["generate"]["seconds"] / record["generate"]["images"]
                 self._by_name[record["name"]] = rate
                 kinds[record["trial"]["method"], record["trial"]["preset"]].append(rate)

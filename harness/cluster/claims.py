@@ -16,6 +16,7 @@ from typing import Any
 
 from harness import files
 from harness.bench import Failure
+from harness.errors import ArbenchError
 from harness.plan import Job
 
 BEAT_S = 20
@@ -48,16 +49,19 @@ class Claim:
             return False
 
     def take(self, task: str) -> bool:
-        """Claim the job for a task, unless another one is at it."""
+        """Claim the job for a task, unless another one is at it. ArbenchError if that cannot be written."""
         content = json.dumps({"task": task})
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("x", encoding="utf-8") as file:
                 file.write(content)
             return True
         except FileExistsError:
             if self.holder() != task and self.fresh():
                 return False
+        except OSError as error:
+            self.path.unlink(missing_ok=True)  # an empty one would keep all off
+            raise ArbenchError(f"cannot write {self.path}: {error.strerror or error}") from error
         files.write(self.path, lambda file: None if file.write(content.encode()) else None)
         return self.holder() == task
 
@@ -113,5 +117,9 @@ def _server_time(folder: Path) -> float:
     try:
         probe.write_bytes(b".")
         return probe.stat().st_mtime
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise ArbenchError(f"cannot write {folder}: {error.strerror or error}") from error
     finally:
         probe.unlink(missing_ok=True)

@@ -1,19 +1,15 @@
 """The third executor: Slurm, through submitit. It submits what is to be done and not on its way, and reads what is done
 off the store. Started again, it goes on from the store's files: it keeps nothing to itself."""
 
-import shlex
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
-import submitit
-
-from harness import files, snapshot
+from harness import snapshot
 from harness.bench import Bench
-from harness.cluster import slurm
+from harness.cluster import launch, slurm
 from harness.cluster.bundles import Rates, bundles
 from harness.cluster.claims import Claim, faults
 from harness.cluster.site import Resources, Site
@@ -29,8 +25,6 @@ FILES_S = 2.0
 """Seconds between two looks at the store's files."""
 REFUSALS = 10
 """Submissions that Slurm may refuse, one after another, while nothing of ours waits or runs."""
-REQUEUES = 10**6
-"""submitit's own limit on requeues after time-outs is not used: claims and faults tell a job that never ends."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +52,8 @@ class Cluster:
         site = settings.site
         self._watch = Watch(self._submissions, site.seconds("poll-seconds"), site.seconds("visibility-seconds"))
         self._rates = Rates(store, self._submissions)
-        self._most_tasks: int | None = None
+        self._array_size = self._most_tasks = 0
+        self._waiting = False
         self._throttles: dict[str, int] = {}
         self._refused = 0
 
@@ -68,12 +63,13 @@ class Cluster:
         while queue:
             yield from self._settled(queue)
             if self._watch.look({job.id: job for job in queue}):
+                self._waiting = False
                 self._must_not_be_cancelled()
                 yield from self._settled(queue)
                 self._spread(queue)
             todo = self._todo(queue)
-            if todo:
-                self._submit(todo)
+            if todo and not self._waiting:
+                self._try_to_submit(todo)
             if queue:
                 time.sleep(FILES_S)
 
@@ -85,8 +81,8 @@ class Cluster:
         count = 0
         for wave in waves:
             todo = self._todo(wave)
-            made = self._submit(todo, tuple(after), about)
-            if todo and not made:
+            made = self._submit(todo, after, about)
+            if sum(len(task) for one in made for task in one.tasks) < len(todo):
                 raise ArbenchError("Slurm has not taken all of the sweep; the same command submits the rest")
             after = [one.number for one in made if one.number is not None] or after
             count += sum(len(one.tasks) for one in made)
@@ -167,23 +163,35 @@ class Cluster:
     def _submit(
         self, jobs: Sequence[Job], after: Sequence[str] = (), about: Mapping[str, Any] | None = None
     ) -> list[Submission]:
-        if self._most_tasks is None:
-            self._most_tasks = slurm.most_tasks()
-        most, made = self._most_tasks, []
+        if not self._array_size:
+            self._array_size = self._most_tasks = slurm.most_tasks()
+        most, made = self._most_tasks, list[Submission]()
         arrays = [
             (resources, tasks[start : start + most])
             for resources, tasks in (self.groups(jobs) if jobs else ())
             for start in range(0, len(tasks), most)
         ]
         for resources, tasks in arrays:
-            free = self._free() if about is None else max(1, (self._settings.max_parallel or 0) // len(arrays))
+            free = self._free() if about is None else self._settings.max_parallel
             if free == 0:
                 break  # the next look may find room
-            one = self._array(resources, tasks, free or 0, after, about)
+            # No driver moves the bound on from one array to the next: they wait for each other.
+            before = [str(made[-1].number)] if made and free and about is not None else []
+            one = self._array(resources, tasks, free or 0, [*after, *before], about)
             if one is None:
                 break
             made.append(one)
+            if most < self._array_size:  # Slurm has refused larger ones; now some more may fit
+                self._most_tasks, self._waiting = min(2 * most, self._array_size), True
+                break
         return made
+
+    def _try_to_submit(self, jobs: Sequence[Job]) -> None:
+        try:
+            self._submit(jobs)
+        except slurm.UnreachableError as error:
+            self._tell(f"{error}; trying again")
+            self._waiting = True
 
     def _array(
         self,
@@ -198,7 +206,6 @@ class Cluster:
         code = snapshot.keep(self._submissions.folder / "code")
         made = self._submissions.new(tasks[0][0].stage, names, parallel, snapshot.code_sha256())
         blank, limit_s = replace(made, tasks=()), 60 * resources.minutes - resources.signal_s
-        executor = _executor(made, resources, code, len(tasks), after)
         work = [
             Task(
                 blank,
@@ -213,22 +220,26 @@ class Cluster:
             for index, task in enumerate(tasks)
         ]
         try:
-            first = executor.submit_array(work)[0]
-        except submitit.core.utils.FailedJobError as error:
-            self._refuse(str(error))
+            launch.submit(made, resources, code, work, after)
+        except launch.RefusedError as refusal:
+            self._refuse(made, str(refusal))
             return None
         self._refused = 0
-        files.write_json(made.folder / "submitted.json", {"job": first.job_id.partition("_")[0]})
         self._tell(f"submitted {len(tasks)} tasks with {sum(map(len, names))} jobs as {made.number}")
         return made
 
-    def _refuse(self, reason: str) -> None:
-        """Slurm has not taken an array: full, or restarting. What it may have taken all the same, squeue will show."""
+    def _refuse(self, made: Submission, reason: str) -> None:
+        """Slurm has not taken an array: it is restarting, or there are limits, and smaller ones may fit. What it may
+        have taken all the same, squeue will show. The next try follows the next look at squeue."""
         self._refused += 1
-        last = (reason.strip().splitlines() or ["no reason given"])[-1]
-        self._tell(f"sbatch: {last}; trying again")
+        self._waiting = True
+        self._tell(f"{reason}; trying again")
+        if "limit" in reason.lower():
+            self._most_tasks = max(1, len(made.tasks) // 2)
+        if not slurm.cut_off(reason):
+            self._submissions.forget(made)
         if self._refused >= REFUSALS and not self._watch.queued:
-            raise ArbenchError(f"Slurm has refused {REFUSALS} submissions: {last}")
+            raise ArbenchError(f"Slurm has refused {REFUSALS} submissions: {reason}")
 
     # --- how many run at once -----------------------------------------------------------------------------------------
 
@@ -257,30 +268,12 @@ class Cluster:
             number = submission.number
             if count > running and number is not None and free:
                 more = min(free, count - running)
-                slurm.throttle(number, running + more)
+                try:
+                    slurm.throttle(number, running + more)
+                except slurm.UnreachableError:
+                    return  # the next look tries again
                 self._throttles[submission.id] = running + more
                 free -= more
-
-
-def _executor(
-    made: Submission, resources: Resources, code: Path, tasks: int, after: Sequence[str]
-) -> submitit.SlurmExecutor:
-    options = dict(resources.options) if "no-requeue" in resources.options else {"requeue": True, **resources.options}
-    if after:
-        options["dependency"] = f"afterany:{':'.join(after)}"
-    executor = submitit.SlurmExecutor(made.folder, max_num_timeout=REQUEUES, python=resources.python)
-    path = f"export PYTHONPATH={shlex.quote(str(code))}${{PYTHONPATH:+:$PYTHONPATH}}"
-    executor.update_parameters(
-        job_name=f"{slurm.PREFIX}{made.id}",
-        time=resources.minutes,
-        setup=[*resources.setup, path],
-        signal_delay_s=resources.signal_s,
-        stderr_to_stdout=True,
-        array_parallelism=made.parallel or tasks,
-        additional_parameters=options,
-        srun_args=[f"--cpus-per-task={options['cpus-per-task']}"] if "cpus-per-task" in options else None,
-    )
-    return executor
 
 
 def _by_plan(jobs: Sequence[Job] | Queue) -> Iterator[tuple[Plan, list[Job]]]:

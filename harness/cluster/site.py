@@ -19,6 +19,11 @@ visibility-seconds = 60             # how late files may show on other machines
 [timing]                            # generate, quality, flops, timing: over the above, for that stage
 constraint = "h100"                 # timing has exclusive = true unless it is set otherwise
 
+[train]                             # for arbench train: one process a task of the job
+nodes = 2
+ntasks-per-node = 8
+gpus-per-node = 8
+
 A sweep file's table [cluster], and ``cluster = {...}`` in a block of its, go over the site file in the same way.
 """
 
@@ -36,7 +41,8 @@ from typing import Any
 from harness.cluster import slurm
 from harness.errors import ArbenchError, unknown
 
-STAGES = ("generate", "quality", "flops", "timing")
+SWEEP = ("generate", "quality", "flops", "timing")
+STAGES = (*SWEEP, "train")
 ALIASES = {"cpus": "cpus-per-task", "memory": "mem"}
 _OURS = "array dependency error help job-name open-mode output parsable quiet signal test-only usage verbose version"
 OURS = frozenset((*_OURS.split(), "wait", "wrap"))
@@ -172,10 +178,10 @@ def minutes(text: str, where: str = "time") -> int:
     return first + -(-second // 60)
 
 
-def check(sites: Sequence[Site]) -> None:
+def check(sites: Sequence[Site], stages: Sequence[str] = SWEEP) -> None:
     """Hold sites against the cluster, before anything is submitted. ArbenchError names what is wrong and what is valid.
 
-    sbatch itself judges the values (--test-only), once for all stages that have the same.
+    sbatch itself judges the values (--test-only), once for all ``stages`` that have the same.
     """
     valid = slurm.options() - OURS | {*LISTS, *TEXTS, *SECONDS}
     partitions, tried = slurm.partitions(), set()
@@ -183,7 +189,7 @@ def check(sites: Sequence[Site]) -> None:
         for name in (name for table in (site.common, *site.stages.values()) for name in table):
             if name not in valid:
                 raise ArbenchError(f"{site.source}: {unknown('option', name, valid | set(ALIASES))}")
-        for stage in STAGES:
+        for stage in stages:
             resources = site.resources(stage)
             for name in str(resources.options.get("partition", partitions[0])).split(","):
                 if name not in partitions:

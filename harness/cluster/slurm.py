@@ -29,16 +29,17 @@ class Queued:
     reason: str
 
 
-def call(*command: str) -> str:
-    """What a command of Slurm prints. Raises UnreachableError with the last line of its error."""
+def call(*command: str, harmless: tuple[str, ...] = ()) -> str:
+    """What a command of Slurm prints. Raises UnreachableError with the last line of its error; ``harmless`` ends of
+    lines are no error."""
     try:
         found = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     except FileNotFoundError as error:
         raise ArbenchError(f"no command {command[0]!r} here: --cluster slurm needs a login node of a Slurm") from error
     except subprocess.TimeoutExpired as error:
         raise UnreachableError(f"{command[0]}: no answer within {PATIENCE_S} s") from error
-    if found.returncode:
-        said = found.stderr.strip().splitlines() or [f"exit code {found.returncode}"]
+    said = found.stderr.strip().splitlines() or [f"exit code {found.returncode}"]
+    if found.returncode and not all(line.endswith(harmless) for line in said):
         raise UnreachableError(f"{command[0]}: {said[-1].removeprefix(f'{command[0]}: ').removeprefix('error: ')}")
     return found.stdout
 
@@ -73,8 +74,17 @@ def cancel(jobs: Iterable[str]) -> None:
 
 
 def throttle(job: str, parallel: int) -> None:
-    """Let ``parallel`` tasks of an array run at once from now on."""
-    call("scontrol", "update", f"JobId={job}", f"ArrayTaskThrottle={parallel}")
+    """Let ``parallel`` tasks of an array run at once from now on. scontrol calls it a failure that some of its tasks
+    are over, and says of the others that there was no error."""
+    call(
+        *("scontrol", "update", f"JobId={job}", f"ArrayTaskThrottle={parallel}"),
+        harmless=(": No error", ": Job has already finished", ": Job/step already completing or completed"),
+    )
+
+
+def cut_off(said: str) -> bool:
+    """Whether sbatch's error leaves open if Slurm has taken the job: no answer came, or half of one."""
+    return any(sign in said.lower() for sign in ("contact", "timed out", "zero bytes", "connection", "communication"))
 
 
 def most_tasks() -> int:

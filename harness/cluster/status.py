@@ -57,9 +57,10 @@ def _standing(store: Store, trial: dict[str, Any], batch: int) -> Standing:
     images, folder = trial["images"], store.folder / trial["folder"]
     stages = tuple(stage for stage, name in trial["stages"].items() if (folder / name).exists())
     record = store.read(trial["name"], trial["key"])
+    samples = "generate" in trial["stages"]  # not on random weights
     complete = "generate" in stages or (record is not None and record["status"] == "done")
-    gaps = [] if complete else Shards(folder / "shards", images).missing(images)
-    total = ceil(images / batch)
+    gaps = [] if complete or not samples else Shards(folder / "shards", images).missing(images)
+    total = ceil(images / batch) if samples else 0
     against = [
         f"{trial['name']}: {part}: {several[-1].reason} ({len(several)} so far)"
         for part, several in sorted(faults(folder).items())
@@ -141,7 +142,8 @@ def _ours(submissions: Submissions, queued: dict[TaskId, Queued]) -> dict[TaskId
 
 
 def cancel(folder: Path) -> int:
-    """End all tasks of a store, by one call; how many there were. What waits for them is told by a file."""
+    """End all tasks of a store, or of a folder of training runs, by one call; how many there were. What waits for them
+    is told by a file."""
     submissions = Submissions(folder.absolute())
     ours = _ours(submissions, slurm.queue())
     names = {name for name, _ in ours}

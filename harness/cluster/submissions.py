@@ -13,6 +13,7 @@ import os
 import platform
 import re
 import secrets
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import files
+from harness.errors import ArbenchError
 
 Event = dict[str, Any]
 LOG_BYTES = 20_000
@@ -73,6 +75,15 @@ class Submission:
                 continue
         return found
 
+    def tell(self, index: int, event: str, **about: Any) -> None:
+        """Add an event to those of a task. ArbenchError if that cannot be written."""
+        path = self.events_file(index)
+        try:
+            with path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"event": event, "at": time.time(), **about}) + "\n")
+        except OSError as error:
+            raise ArbenchError(f"cannot write {path}: {error.strerror or error}") from error
+
     def log(self, index: int) -> str:
         """The end of what a task has printed."""
         own = re.compile(rf"\d+(_{index})?_0_log\.out")
@@ -108,6 +119,11 @@ class Submissions:
         files.write_json(made.folder / "tasks.json", content)
         self._known[name] = made
         return made
+
+    def forget(self, made: Submission) -> None:
+        """Remove one that Slurm has refused."""
+        del self._known[made.id]
+        shutil.rmtree(made.folder, ignore_errors=True)
 
 
 def driver() -> str:

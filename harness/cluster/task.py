@@ -4,7 +4,6 @@ What a task leaves is in the store. It may be killed at any moment and begun aga
 its jobs given to another task: what is finished is skipped.
 """
 
-import json
 import os
 import platform
 import sys
@@ -21,7 +20,6 @@ from harness import provenance
 from harness.bench import Bench, Failure, last_lines
 from harness.cluster.claims import Claim, Heart, blame, faults
 from harness.cluster.submissions import Submission, since_start
-from harness.errors import ArbenchError
 from harness.heap import keep_heap
 from harness.plan import Job, Plan, assemble
 from harness.store import Store
@@ -147,15 +145,10 @@ class Task:
             record = store.read(plan.name, plan.key)
             if _measured(plan) and plan.done("timing") and (record is None or record["status"] != "done"):
                 finished = {**about, "finished": provenance.now()}
-                store.write(*assemble(plan, self.bench.instrument(plan.data), finished))
+                store.write(*assemble(plan, self.bench.instrument(plan), finished))
 
     def _tell(self, event: str, **about: Any) -> None:
-        path = self.submission.events_file(self.index)
-        try:
-            with path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"event": event, "at": time.time(), **about}) + "\n")
-        except OSError as error:
-            raise ArbenchError(f"cannot write {path}: {error.strerror or error}") from error
+        self.submission.tell(self.index, event, **about)
 
 
 def _measured(plan: Plan) -> bool:

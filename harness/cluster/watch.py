@@ -97,7 +97,7 @@ class Watch:
         left = [open_jobs[job] for job in submission.tasks[index] if job in open_jobs]
         claimed = [job for job in left if Claim(job).holder() == f"{submission.id}:{index}"]
         events = submission.events(index)
-        for job in self._guilty(left, claimed, events, end):
+        for job in self._guilty(left, claimed, events, end, submission.number is not None):
             log = last_lines(submission.log(index))
             reason = f"the task ended before the job was done: {end or 'Slurm does not tell how'}"
             life = sum(event["event"] == "start" for event in events)
@@ -108,8 +108,12 @@ class Watch:
         self._ended.add((submission.id, index))
 
     @staticmethod
-    def _guilty(left: list[Job], claimed: list[Job], events: list[dict[str, object]], end: str) -> list[Job]:
+    def _guilty(
+        left: list[Job], claimed: list[Job], events: list[dict[str, object]], end: str, known: bool
+    ) -> list[Job]:
         life = since_start(events)
+        if life is None and not known:
+            return []  # sbatch was cut off, and Slurm had not taken it
         told = {event["event"] for event in life or ()}
         if "end" in told or end.startswith(INNOCENT):
             return []  # it has left jobs to others, or to a later try; or it could not help it

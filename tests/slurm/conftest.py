@@ -7,12 +7,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
 from harness import cli
+from harness.store import Record, Store
 from tests import sweeping
 
 HERE = Path(__file__).parent
@@ -38,31 +41,49 @@ class Slurm:
         """What one of Slurm's commands prints."""
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
+    @cached_property
+    def node(self) -> str:
+        """The one node's name."""
+        return self.call("sinfo", "-h", "-N", "-o", "%N").split()[0]
+
     def restart(self, daemon: str) -> None:
         """Kill -9 slurmd or slurmctld and start it again, as its machine would."""
-        (file,) = (self.folder / "run").glob(f"{daemon}*.pid")
+        (file,) = (self.folder / "run").glob("slurmd.*.pid" if daemon == "slurmd" else f"{daemon}.pid")
         os.kill(int(file.read_text()), signal.SIGKILL)
         time.sleep(1)
-        node = ["-N", self.call("sinfo", "-h", "-N", "-o", "%N").split()[0]] if daemon == "slurmd" else []
+        node = ["-N", self.node] if daemon == "slurmd" else []
         with (self.folder / "log" / "start.log").open("ab") as log:
             subprocess.run([shutil.which(daemon) or f"/usr/sbin/{daemon}", *node], stdout=log, stderr=log, check=True)
+
+    def fail_node(self) -> None:
+        """Have slurmctld take the node for dead: what runs there is ended and queued again. It comes back, as
+        ReturnToService=2 says, with slurmd's next word, or when it is told to."""
+        self.call("scontrol", "update", f"NodeName={self.node}", "State=DOWN", "Reason=fails")
+        until(lambda: not self.running(), 120)
+        subprocess.run(["scontrol", "update", f"NodeName={self.node}", "State=RESUME"], capture_output=True)
+        until(lambda: "down" not in self.call("sinfo", "-h", "-o", "%T"), 120)
 
     def running(self) -> list[str]:
         """The jobs that run now."""
         return self.call("squeue", "--noheader", "--array", "--states=RUNNING", "--format=%i").split()
 
+    def limit_submitted(self, jobs: int) -> None:
+        """Let the user have so many jobs that wait or run; -1 for any number."""
+        user = self.call("id", "-un").strip()
+        self.call("sacctmgr", "-i", "modify", "user", user, "set", f"MaxSubmitJobs={jobs}")
+
     def empty(self) -> None:
         """End all jobs, and wait until they are gone."""
         if jobs := self.call("squeue", "--noheader", "--format=%A").split():
             subprocess.run(["scancel", "--full", *jobs], check=False)
-            until(lambda: not self.call("squeue", "--noheader"), 60)
+            until(lambda: not self.call("squeue", "--noheader"), 120)
 
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
     kept = os.environ.get("ARBENCH_TEST_SLURM")  # a folder: its Slurm is started if need be, and left running
     folder = Path(kept) if kept else tmp_path_factory.mktemp("slurm")
-    env = {**os.environ, "SLURM_UP_CPUS": "4", "SLURM_UP_MAX_ARRAY": "10"}
+    env = {**os.environ, "SLURM_UP_CPUS": "4", "SLURM_UP_MAX_ARRAY": "6"}
     started = subprocess.run([HERE / "up.sh", folder], env=env, capture_output=True, text=True, check=False)
     assert started.returncode == 0, started.stderr
     with pytest.MonkeyPatch.context() as patch:
@@ -78,9 +99,45 @@ class Place:
 
     folder: Path
 
+    drivers: list[int] = field(default_factory=list)
+
     @property
     def store(self) -> Path:
         return self.folder / "store"
+
+    def drive(self, command: list[str]) -> int:
+        """Run a command of arbench in a process of its own, which does not outlive the test; its process id."""
+        self.drivers.append(sweeping.fork(lambda: cli.main(command)))
+        return self.drivers[-1]
+
+    def end(self, driver: int, number: int = 0) -> int:
+        """Send a signal to such a process, if one is given, and wait for its end; its exit code."""
+        if number:
+            os.kill(driver, number)
+        self.drivers.remove(driver)
+        return sweeping.exit_code(driver)
+
+    def run(self, *more: str) -> int:
+        """Run the sweep on the cluster to its end; the exit code."""
+        return self.end(self.drive(self.on_cluster(*more)))
+
+    def records(self) -> list[Record]:
+        """The records of the run on the cluster."""
+        return Store(self.store).records()
+
+    def site(self, *lines: str, **changed: str) -> None:
+        """Change lines ``NAME = ...`` of the site file, and add some."""
+        path = self.folder / "site.toml"
+        kept = [
+            f"{name} = {changed.get(name.replace('-', '_'), value)}"
+            for name, value in (line.split(" = ", 1) for line in path.read_text().split("\n") if line)
+        ]
+        path.write_text("\n".join([*kept, *lines, ""]))
+
+    def sweep(self, block: str, images: int = 28) -> None:
+        """Write the sweep with another block of the fake method, and number of images."""
+        head = sweeping.SWEEP.partition("[method.fake]")[0].replace("images = 28", f"images = {images}")
+        (self.folder / "small.toml").write_text(f"{head}\n{block}\n")
 
     def command(self, *more: str, store: str = "store") -> list[str]:
         sweep, into = str(self.folder / "small.toml"), str(self.folder / store)
@@ -93,12 +150,16 @@ class Place:
     def on_cluster(self, *more: str) -> list[str]:
         """The arguments for a run on the cluster."""
         return self.command(
-            "--cluster", "slurm", "--site", str(self.folder / "site.toml"), "--max-parallel", "4", *more
+            "--cluster", "slurm", "--site", str(self.folder / "site.toml"), "--max-parallel", "2", *more
         )
 
     def calls(self) -> list[str]:
         """Slurm's commands that were called so far."""
         return (self.folder / "calls").read_text().splitlines()
+
+    def submitted(self) -> list[str]:
+        """The calls of sbatch that submitted something."""
+        return [call for call in self.calls() if call.startswith("sbatch") and " --" not in call]
 
     def lines(self, name: str) -> list[str]:
         """The shards that were begun (``begun``) or computed (``sampled``), a line each time. Other stages sample
@@ -118,7 +179,10 @@ def place(cluster: Slurm, tmp_path: Path) -> Iterator[Place]:
         (tmp_path / "small.toml").write_text(sweeping.SWEEP)
         (tmp_path / "site.toml").write_text(SITE)
         _count_calls(tmp_path, patch)
-        yield Place(tmp_path)
+        made = Place(tmp_path)
+        yield made
+        for driver in list(made.drivers):
+            made.end(driver, signal.SIGKILL)
         cluster.empty()
 
 
@@ -133,9 +197,13 @@ def _count_calls(folder: Path, patch: pytest.MonkeyPatch) -> None:
     patch.setenv("PATH", f"{folder / 'bin'}:{os.environ['PATH']}")
 
 
-def until(true: Callable[[], object], seconds: float) -> None:
-    """Wait until something is true; fails if it takes longer."""
+Found = TypeVar("Found")
+
+
+def until(true: Callable[[], Found], seconds: float) -> Found:
+    """Wait until something is true, and return it; fails if it takes longer."""
     deadline = time.monotonic() + seconds
-    while not true():
+    while not (found := true()):
         assert time.monotonic() < deadline, f"not within {seconds} s"
-        time.sleep(0.2)
+        time.sleep(0.3)
+    return found

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from harness import bench, cli, snapshot
+from harness import bench, cli, files, snapshot
 from harness.bench import Failure
-from harness.cluster import claims, site
+from harness.cluster import claims, site, slurm
 from harness.cluster.bundles import bundles
 from harness.cluster.claims import Claim, blame, faults
-from harness.cluster.submissions import since_start
+from harness.cluster.submissions import Submissions, since_start
+from harness.cluster.training import Training
+from harness.cluster.watch import Watch
 from harness.errors import ArbenchError
 from harness.plan import Job, Plan
 from harness.store import Store
@@ -226,3 +228,56 @@ def test_code_that_has_changed_since_the_run_began_is_not_copied(small: Path, mo
     with pytest.raises(ArbenchError, match=r"harness/cli.py has changed since the run began; start it again"):
         snapshot.keep(small / "code")
     assert not list((small / "code").iterdir())
+
+
+def test_what_slurm_has_never_taken_blames_no_job(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slurm, "queue", dict)
+    monkeypatch.setattr(slurm, "ends", lambda jobs: {})
+    cut_off, lost = shards(small)[:2]
+    submissions = Submissions(small)
+    submissions.new("generate", [[cut_off.id]], 0, "code")
+    taken = submissions.new("generate", [[lost.id]], 0, "code")
+    files.write_json(taken.folder / "submitted.json", {"job": "7"})
+    watch = Watch(submissions, 0, 0)
+    assert watch.in_flight() == {cut_off.id, lost.id}
+    for _ in range(2):
+        assert watch.look({cut_off.id: cut_off, lost.id: lost})
+    assert watch.in_flight() == set()
+    assert list(faults(small)) == [lost.part]
+
+
+def test_an_array_is_throttled_though_some_of_its_tasks_are_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "scontrol"
+    program.write_text('#!/bin/sh\nprintf \'7_0-1: %s\\n7_2-9: %s\\n\' "$FIRST" "$REST" >&2\nexit 1\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("FIRST", "Job has already finished")
+    monkeypatch.setenv("REST", "No error")
+    slurm.throttle("7", 2)
+    monkeypatch.setenv("REST", "Unable to contact slurm controller (connect failure)")
+    with pytest.raises(slurm.UnreachableError, match="7_2-9: Unable to contact"):
+        slurm.throttle("7", 2)
+
+
+def test_a_claim_that_cannot_be_written_keeps_nobody_off(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    claim = Claim(shards(small)[0])
+    claim.path.parent.mkdir(parents=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", lambda *given, **named: os.fdopen(os.open("/dev/full", os.O_WRONLY), "w"))
+        with pytest.raises(ArbenchError, match=r"cannot write .*generate-0-7.json: No space left on device"):
+            claim.take("one:0")
+    assert claim.take("two:0")
+
+
+def test_training_goes_back_to_the_queue_until_three_lives_have_saved_nothing(small: Path) -> None:
+    made = Submissions(small).new("train", [["name"]], 0, "code")
+    training = Training(made, lambda: None, small)
+    (small / "actvar-tiny").mkdir()
+    assert training.checkpoint() is not None
+    assert training.checkpoint() is not None
+    (small / "actvar-tiny" / "state.pt").touch()
+    assert training.checkpoint() is not None
+    training._began = time.time() + 1
+    assert [training.checkpoint() is not None for _ in range(3)] == [True, True, False]

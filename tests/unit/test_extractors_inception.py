@@ -1,6 +1,8 @@
 """The Inception extractor, with random weights: same features as torch-fidelity's, and no file is believed unseen."""
 
 import hashlib
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -106,3 +108,11 @@ def test_missing_truncated_and_unfitting_weights_are_one_clear_line_each(weights
     torch.save({"fc.weight": torch.zeros(3)}, other)
     with pytest.raises(ArbenchError, match="other.pth do not fit: .*Missing key"):
         load_inception(other, sha256(other))
+
+
+def test_a_worker_that_needs_no_inception_does_not_wait_for_torchvision() -> None:
+    program = (
+        "import sys, harness.bench; print([name for name in ('torchvision', 'torch_fidelity') if name in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert run.stdout == "[]\n"

@@ -1,101 +1,30 @@
 """Training in several processes: the same losses as in one, and a killed run goes on."""
 
 import json
-import multiprocessing
-import os
 import signal
-import socket
-import sys
 from collections.abc import Iterator
-from dataclasses import replace
-from itertools import count
 from pathlib import Path
 
 import pytest
-import torch
 from accelerate.state import AcceleratorState
 from PIL import Image
 
-from baselines.raster import Raster
 from baselines.single_scale import Bundled
 from baselines.var import VAR
-from harness import cli, training
-from harness.data import reference_images
+from harness import cli
 from harness.folders import FolderContext, read_image
-from harness.scale import Processes
 from methods.actvar import ActVAR
-from methods.ear import EAR
-
-IMAGES, BATCH, EPOCHS = 48, 8, 2
-STEPS = EPOCHS * IMAGES // BATCH
-TINY = {"dim": 48, "layers": 2, "heads": 2}
+from tests.tiny_training import STEPS, command, make_pictures, offer_tiny_presets, together, weights
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder with 48 pictures in class folders; every method has a preset ``tiny``; every step is logged."""
-    images, classes, _ = reference_images("fmnist")
-    for index in range(IMAGES):
-        place = tmp_path / "data" / f"class-{int(classes[index])}"
-        place.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(images[index, 0].numpy()).save(place / f"{index:03d}.png")
+    make_pictures(tmp_path / "data")
     monkeypatch.setenv("ARBENCH_WEIGHTS", str(tmp_path / "weights"))
     offer_tiny_presets(monkeypatch)
     yield tmp_path
     AcceleratorState._reset_state(reset_partial_state=True)
-
-
-def offer_tiny_presets(patch: pytest.MonkeyPatch) -> None:
-    for method in (VAR, EAR, Raster, ActVAR):
-        usual = method.presets["fmnist"]
-        tiny = replace(usual, name="tiny", data="pictures", network={**usual.network, **TINY})
-        patch.setattr(method, "presets", {**method.presets, "tiny": tiny})
-    patch.setattr(training, "LOG_EVERY_STEPS", 1)
-
-
-def command(folder: Path, name: str, *more: str, method: str = "var") -> list[str]:
-    plan = ["--epochs", str(EPOCHS), "--batch", str(BATCH), "--warmup", "2", "--save-minutes", "0"]
-    places = ["--data", str(folder / "data"), "--runs", str(folder / name), "--out", str(weights(folder, name))]
-    return ["train", method, "--preset", "tiny", *plan, *places, *more]
-
-
-def weights(folder: Path, name: str) -> Path:
-    return folder / f"{name}.safetensors"
-
-
-def together(processes: int, asked: list[str], dies_at: int | None = None) -> list[int | None]:
-    """Exit codes of so many processes that know each other as torchrun's and accelerate's do, each killed before a
-    step's gradients if ``dies_at`` says so. They are forks of a server that has loaded torch but never run it: a fork
-    of this process might wait for ever for threads that it does not have."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    about = {"WORLD_SIZE": processes, "MASTER_PORT": port, "MASTER_ADDR": "127.0.0.1", "ACCELERATE_USE_CPU": "true"}
-    about["ARBENCH_WEIGHTS"] = os.environ["ARBENCH_WEIGHTS"]
-    children = [context.Process(target=one_of, args=(rank, about, asked, dies_at)) for rank in range(processes)]
-    for child in children:
-        child.start()
-    for child in children:
-        child.join()
-    return [child.exitcode for child in children]
-
-
-def one_of(rank: int, about: dict[str, object], asked: list[str], dies_at: int | None) -> None:
-    """What each process of ``together`` does."""
-    os.environ.update({name: str(value) for name, value in {**about, "RANK": rank, "LOCAL_RANK": rank}.items()})
-    torch.set_num_threads(1)
-    offer_tiny_presets(pytest.MonkeyPatch())
-    calls, real = count(1), Processes.backward
-
-    def dying(self: Processes, *rest: object) -> object:
-        if next(calls) == dies_at:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return real(self, *rest)  # type: ignore[arg-type]
-
-    Processes.backward = dying  # type: ignore[method-assign, assignment]
-    sys.exit(cli.main(asked))
 
 
 def losses(folder: Path, name: str, method: str = "var") -> list[float]:

@@ -1,0 +1,146 @@
+"""Training on a cluster: one job of Slurm, with a process for each of its tasks, as torchrun would start them.
+
+The job goes on by itself after preemption, requeues and time limits; if it ends otherwise, who waits for it submits it
+again. Its state is in the folder of runs, so that it goes on from there.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from submitit.helpers import DelayedSubmission, TorchDistributedEnvironment
+
+from harness import files, snapshot
+from harness.cluster import launch, slurm
+from harness.cluster.site import Site, check
+from harness.cluster.submissions import Submission, Submissions, since_start
+from harness.errors import ArbenchError
+
+FRUITLESS = 3
+"""Lives that may end, one after another, without anything kept."""
+
+
+@dataclass
+class Training:
+    """What each process of the job does, as it travels to the cluster. work: trains, and takes up what an earlier life
+    has kept under ``runs``."""
+
+    submission: Submission
+    work: Callable[[], object]
+    runs: Path
+    _began: float = field(default=0.0, init=False)
+    _fruitless: int = field(default=0, init=False)
+
+    def __call__(self) -> None:
+        """Train."""
+        self._began = time.time()
+        around = TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+        if visible and "," not in visible:
+            os.environ["LOCAL_RANK"] = "0"  # Slurm has given each process a GPU, and hidden the others
+        if around.rank == 0:
+            self.submission.tell(0, "start", host=around.master_addr, processes=around.world_size)
+        self.work()
+        if around.rank == 0:
+            self.submission.tell(0, "end")
+
+    def checkpoint(self) -> DelayedSubmission | None:
+        """submitit calls this in the first process before it has Slurm requeue the job: not if none of its last lives
+        has kept anything."""
+        self._fruitless = 0 if self._kept() else self._fruitless + 1
+        self.submission.tell(0, "interrupted")
+        return DelayedSubmission(self) if self._fruitless < FRUITLESS else None
+
+    def _kept(self) -> bool:
+        """Whether this life has left state to go on from."""
+        found = (path for path in self.runs.glob("*/*") if path.parent.name != "cluster" and path.name != "log.jsonl")
+        return any(path.stat().st_mtime > self._began for path in found)
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How training uses a cluster. retries: how often a job that has failed is submitted again; wait: False to return
+    once it is submitted."""
+
+    site: Site
+    retries: int = 2
+    wait: bool = True
+
+
+def train(name: str, work: Callable[[], object], runs: Path, how: Launch, tell: Callable[[str], None]) -> None:
+    """Have ``work`` done by a job, and wait for its end; a job of that name that is on its way is taken up. ``tell`` is
+    given lines of progress. Raises ArbenchError if the job has failed too often, or was ended by `arbench cancel`."""
+    check([how.site], ["train"])
+    submissions = Submissions(runs.absolute())
+    for again in range(how.retries + 1):
+        one = _on_its_way(submissions, name) or _submitted(submissions, name, work, how.site, tell)
+        if not how.wait:
+            return
+        end = _followed(one, how.site, tell)
+        if end is None:
+            return
+        if one.cancelled:
+            raise ArbenchError(f"`arbench cancel` has ended training {name}; the same command goes on from here")
+        tell(f"{one.number} ended before {name} was trained: {end}; tries left: {how.retries - again}")
+    said = (one.log(0).rstrip().splitlines() or ["no output"])[-1]
+    raise ArbenchError(f"training {name} failed: {end}: {said} ({one.folder})")
+
+
+def _on_its_way(submissions: Submissions, name: str) -> Submission | None:
+    """The job of an earlier call that nobody has seen the end of."""
+    for one in submissions.all():
+        if one.tasks == ((name,),) and not one.cancelled and not _ended(one).exists():
+            return one
+    return None
+
+
+def _submitted(
+    submissions: Submissions, name: str, work: Callable[[], object], site: Site, tell: Callable[[str], None]
+) -> Submission:
+    code = snapshot.keep(submissions.folder / "code")
+    made = submissions.new("train", [[name]], 0, snapshot.code_sha256())
+    try:
+        launch.submit(made, site.resources("train"), code, [Training(made, work, submissions.folder.parent)])
+    except launch.RefusedError:
+        submissions.forget(made)
+        raise
+    tell(f"submitted {name} as {made.number}; its output: {made.folder}")
+    return made
+
+
+def _followed(one: Submission, site: Site, tell: Callable[[str], None]) -> str | None:
+    """Wait for a job's end, told in a file; None if the training was done, else how it ended."""
+    absent = shown = None
+    while absent is None or time.monotonic() - absent < site.seconds("visibility-seconds"):
+        time.sleep(min(site.seconds("poll-seconds"), site.seconds("visibility-seconds")))
+        steps = [line for line in one.log(0).splitlines() if line.startswith("step ")]
+        if steps and steps[-1] != shown:
+            shown = steps[-1]
+            tell(shown)
+        if _done(one):
+            break
+        try:
+            absent = None if (one.id, 0) in slurm.queue() else absent or time.monotonic()
+        except slurm.UnreachableError:
+            absent = None
+    done = _done(one)
+    end = "" if done else _end(one)
+    files.write_json(_ended(one), {"end": end, "left": [] if done else list(one.tasks[0])})
+    return None if done else f"{end or 'Slurm does not tell how'}"
+
+
+def _end(one: Submission) -> str:
+    try:
+        return slurm.ends([str(one.number)]).get(str(one.number), "")
+    except slurm.UnreachableError:
+        return ""
+
+
+def _done(one: Submission) -> bool:
+    return any(event["event"] == "end" for event in since_start(one.events(0)) or ())
+
+
+def _ended(one: Submission) -> Path:
+    return one.folder / "ended-0.json"

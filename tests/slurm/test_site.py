@@ -1,0 +1,95 @@
+"""What the site file says reaches the jobs, or is refused before anything is submitted."""
+
+import pytest
+
+from harness import cli
+from tests import sweeping
+from tests.slurm.conftest import Place, Slurm, until
+
+OPTIONS = {
+    'partition = "high"': "Partition=high",
+    'account = "vision"': "Account=vision",
+    "cpus = 2": "CPUs/Task=2",
+    'memory = "123M"': "MinMemoryNode=123M",
+    'time = "1:23:00"': "TimeLimit=01:23:00",
+    'constraint = "quiet"': "Features=quiet",
+    'gres = "gpu:2"': "gres:gpu:2",
+    "nice = 7": "Nice=7",
+    'comment = "for the paper"': "Comment=for the paper",
+    'begin = "now+1hour"': "EligibleTime=",
+    'qos = "normal"': "QOS=normal",
+    'mail-user = "someone@example.org"': "MailUser=someone@example.org",
+    'mail_type = "FAIL"': "MailType=FAIL",
+    "nodes = 1": "NumNodes=1",
+    "contiguous = true": "Contiguous=1",
+}
+
+
+def test_every_option_of_the_site_file_reaches_the_job(
+    place: Place, cluster: Slurm, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place.folder / "site.toml").write_text("\n".join([*OPTIONS, '[timing]\nconstraint = "loud"\n']))
+    assert cli.main(place.on_cluster("--no-wait")) == 0
+    jobs = [job for job in cluster.call("scontrol", "show", "job").split("\n\n") if "JobState=PENDING" in job]
+    generate = next(job for job in jobs if "Features=quiet" in job)
+    assert [sign for sign in OPTIONS.values() if sign not in generate] == []
+    assert "OverSubscribe=OK" in generate
+    timing = next(job for job in jobs if "Features=loud" in job)
+    assert "OverSubscribe=NO" in timing  # alone on its node
+    capsys.readouterr()
+    assert cli.main(["status", str(place.store)]) == 0
+    assert "pending (" in capsys.readouterr().out
+    assert cli.main(["cancel", str(place.store)]) == 0
+    until(lambda: not cluster.call("squeue", "--noheader"), 60)
+
+
+def test_modules_setup_lines_and_container_surround_the_job(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    told, inside = place.folder / "told", place.folder / "inside"
+    monkeypatch.setenv("BASH_FUNC_module%%", f'() {{ echo "module $*" >>{told}; }}')
+    place.sweep("[method.fake]\ngrid = { steps = [1] }", images=7)
+    setup = f'["echo setup >>{told}", "export OMP_NUM_THREADS=1"]'
+    place.site('modules = ["cuda/12.4", "python"]', f'container = "env {sweeping.LOG}={inside}"', setup=setup, cpus="2")
+    assert place.run("--max-parallel", "1", "--shard-minutes", "60") == 0
+    lines = told.read_text().splitlines()
+    assert lines[0] == "module load cuda/12.4 python"  # tried before anything was submitted
+    assert lines[1:4] == ["module load cuda/12.4", "module load python", "setup"]
+    assert lines.count("setup") >= len(place.submitted()) >= 2
+    assert inside.read_text().startswith(f"{sweeping.COMPUTED} 1 ")
+    assert not (place.folder / "sampled").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("partiton = 'main'", "unknown option 'partiton'; did you mean 'partition'?"),
+        ("partition = 'mian'", "unknown partition 'mian'; did you mean 'main'? (valid: high, main)"),
+        ("account = 'visoin'", "(valid: root, vision)"),
+        ("constraint = 'silent'", "(valid: loud, quiet)"),
+        ("output = 'mine.log'", "'output' is set by arbench itself"),
+        ("container = 'no-such-program image.sif'", "container: no command 'no-such-program' here"),
+    ],
+)
+def test_what_the_cluster_does_not_have_is_refused_before_submission(
+    place: Place, capsys: pytest.CaptureFixture[str], line: str, said: str
+) -> None:
+    (place.folder / "site.toml").write_text(line + "\n")
+    assert cli.main(place.on_cluster()) == 2
+    (shown,) = capsys.readouterr().err.splitlines()
+    assert said in shown
+    assert str(place.folder / "site.toml") in shown
+    assert not place.submitted()
+    assert not place.store.exists()
+
+
+def test_a_limit_on_submitted_jobs_slows_a_sweep_down_and_fails_nothing(
+    place: Place, cluster: Slurm, capfd: pytest.CaptureFixture[str]
+) -> None:
+    place.sweep("[method.fake]", images=14)
+    cluster.limit_submitted(2)
+    try:
+        assert place.run() == 0
+    finally:
+        cluster.limit_submitted(-1)
+    assert "job submit limit" in capfd.readouterr().err
+    assert [record["status"] for record in place.records()] == ["done"]
+    assert not list(place.store.glob("work/*/faults/*"))
