@@ -1,27 +1,22 @@
 """The page: from a store to a folder that opens from disk, without a network."""
 
 import re
-import shutil
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import pandas as pd
 
-from harness import files
 from harness.errors import ArbenchError
-from harness.store import Record, Store
-from reports import figures, images, speedup, table
-from reports.certainty import ON, UNDECIDED, Certainty
-from reports.figures import Drawn, Style
-from reports.protocol import machine_words, protocol
-from reports.table import Measure
+from reports import figures, images, table
+from reports.certainty import ON, UNDECIDED
+from reports.figures import Drawn
+from reports.protocol import protocol
+from reports.sheets import Sheet
+from reports.site import Site, head
 
-TEMPLATES = Path(__file__).parent / "templates"
 COSTS = ("steps", "gflops", "latency", "throughput")
 SCORES = ("fid", "is")
 SMALL = ("gmacs", "latency_tokens", "latency_decoder")  # printed small in the cell of what they belong to
@@ -59,111 +54,13 @@ class Grid:
     strips: Sequence[tuple[str, str, str, str]]
 
 
-@dataclass
-class _Site:
-    """What is known of a store while its pages are made. ``notes``: what the reader must be told first."""
-
-    store: Store
-    records: list[Record]
-    facts: Mapping[str, Any]
-    fid: str
-    rows: pd.DataFrame
-    main: pd.DataFrame
-    settings: pd.DataFrame
-    tuned: pd.DataFrame
-    looks: Mapping[str, Style]
-    notes: list[str] = field(default_factory=list)
-
-    @cached_property
-    def certainty(self) -> Certainty:
-        """Replicates of all figures."""
-        return Certainty(self.store, {record["key"]: record for record in self.records}, self.fid)
-
-    @property
-    def measures(self) -> dict[str, Measure]:
-        return {measure.name: measure for measure in table.named(self.fid)}
-
-
-def build(store: Path, out: Path) -> Path:
-    """Write the report of a store into folder ``out``: index.html, style.css, leaderboard.csv, trials.csv, figures/ and
-    images/. Files of an earlier report are replaced, others are left alone. Returns the path of index.html.
-
-    Raises ArbenchError if the store has no records or a damaged one, or if ``out`` cannot be written. The same store
-    gives the same files.
-    """
-    site = _read(store)
-    try:
-        for place in (out, out / "figures", out / "images"):
-            place.mkdir(parents=True, exist_ok=True)
-        return _write(site, out)
-    except OSError as error:
-        raise ArbenchError(f"cannot write the report to {out}: {error.strerror or error}") from error
-
-
-def _read(folder: Path) -> _Site:
-    store = Store(folder).must_exist()
-    records = store.records()
-    if not records:
-        raise ArbenchError(f"{folder} holds no records (arbench run SWEEP --store {folder} makes them)")
-    fid = table.extractor(records)
-    rows = speedup.added(table.tidy(records, fid), records)
-    main, aside = table.comparable(rows)
-    settings = table.over_seeds(main)
-    facts = files.read_json(folder / "reference.json") or {}
-    tuned = table.at_best_guidance(settings)
-    site = _Site(store, records, facts, fid, rows, main, settings, tuned, figures.styles(rows["method"]))
-    site.notes += [f"Not compared, only listed under all trials: {line}." for line in aside]
-    site.notes += _notes(site)
-    return site
-
-
-def _notes(site: _Site) -> Iterable[str]:
-    """What is missing or odd, so that nothing is left out in silence."""
-    if not site.facts:
-        yield "The store has no reference.json, so tokenizers' rFID and the test images' own scores are not shown."
-    if random := int(site.rows["random"].sum()):
-        yield f"{random} of {len(site.rows)} trials ran on random weights: no scores, no ranking, marked below."
-    if site.main.empty:
-        yield "No trial that has scores has finished yet."
-    failed = int((site.rows["status"] != "done").sum())
-    if failed:
-        yield f"{failed} of {len(site.rows)} trials failed; they are listed under failed trials with their reason."
-    for name, what in (("fid", f"FID ({site.fid})"), ("gflops", "FLOPs"), ("latency", "time")):
-        lacking = int(site.main[name].isna().sum())
-        if lacking:
-            yield f"Finished trials without {what}: {lacking}; they are in the tables, not in figures that need it."
-    flags = Counter(flag for record in site.records for flag in (record.get("quality") or {}).get("flags") or ())
-    yield from (f"{flag} ({count} trials)." for flag, count in flags.most_common())
-    noisy = int(site.main["noisy"].sum())
-    if noisy:
-        yield f"Trials timed on a noisy machine (interval over 10 % of the median): {noisy}, marked ≈."
-    for what, values in (("commits", _commits(site.records)), ("machines", _machines(site.records))):
-        if len(values) > 1:
-            yield f"Records come from {len(values)} {what}: {'; '.join(values)}. Times across them do not compare."
-
-
-def _commits(records: Iterable[Record]) -> list[str]:
-    found = (r.get("provenance") or {} for r in records)
-    known = {(str(p.get("commit", "unknown"))[:12], bool(p.get("dirty"))) for p in found}
-    return sorted(commit + (" with local changes" if dirty else "") for commit, dirty in known)
-
-
-def _machines(records: Iterable[Record]) -> list[str]:
-    return sorted({machine_words((r.get("provenance") or {}).get("machine") or {}) for r in records})
-
-
-def _write(site: _Site, out: Path) -> Path:
-    env = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
-    env.filters["unbroken"] = _unbroken
-    board = table.leaderboard(site.settings)
-    shown = site.tuned[~table.is_dense(site.tuned)] if figures.DENSE in set(site.tuned["method"]) else site.tuned
+def sheets(site: Site, out: Path) -> Iterator[Sheet]:
+    """The first page."""
+    board, shown = site.board, site.shown
     marks = {name: figures.key(look, out / "figures", name) for name, look in site.looks.items()}
     content = {
         "fid": site.fid,
-        "head": _head(site),
+        "head": head(site),
         "notes": site.notes,
         "marks": marks,
         "measures": [m for m in table.named(site.fid) if m.name not in SMALL + DETAIL],
@@ -178,49 +75,26 @@ def _write(site: _Site, out: Path) -> Path:
         "failed": _failed(site),
         "tokenizers": site.facts.get("tokenizers") or {},
         "figure": table.figure,
-        "protocol": protocol(site.records),
+        "protocol": protocol(list(site.records.values())),
     }
-    page = env.get_template("index.html").render(content)
-    shutil.copyfile(TEMPLATES / "style.css", out / "style.css")
     for name, rows in (("leaderboard", board), ("trials", site.rows)):
         text = rows.drop(columns=["log"]).rename(columns={"fid": f"FID ({site.fid})"}).to_csv(index=False)
         (out / f"{name}.csv").write_text(text, encoding="utf-8")
-    (out / "index.html").write_text(page, encoding="utf-8")
-    return out / "index.html"
+    yield Sheet("index.html", "At this fidelity, what does an image really cost?", "index.html", content, "Leaderboard")
 
 
-def _unbroken(settings: str) -> str:
-    """Settings that break over lines between knobs only, never between a knob and its value."""
-    return settings.replace(" ", "\N{NO-BREAK SPACE}").replace(",\N{NO-BREAK SPACE}", ", ")
-
-
-def _head(site: _Site) -> dict[str, Any]:
-    finished = [str((r.get("provenance") or {}).get("finished") or "") for r in site.records]
-    counts = sorted({int(n) for n in site.main["images"]}) or sorted({int(n) for n in site.rows["images"]})
-    return {
-        "methods": site.rows["method"].nunique(),
-        "trials": len(site.rows),
-        "failed": int((site.rows["status"] != "done").sum()),
-        "images": f"{counts[0]:,}",
-        "preset": " and ".join(sorted(site.rows["preset"].unique())),
-        "machine": "; ".join(_machines(site.records)),
-        "commit": "; ".join(_commits(site.records)),
-        "finished": max(finished)[:10],
-    }
-
-
-def _cells(site: _Site, row: Mapping[str, Any]) -> dict[str, str]:
+def _cells(site: Site, row: Mapping[str, Any]) -> dict[str, str]:
     cells = {name: measure.text(row[name]) for name, measure in site.measures.items()}
     if row["steps_std"] and row["steps_std"] > 0:
         cells["steps"] += f" ± {table.figure(float(row['steps_std']), 2)}"
     return cells
 
 
-def _between(site: _Site, row: Mapping[str, Any]) -> dict[str, str]:
+def _between(site: Site, row: Mapping[str, Any]) -> dict[str, str]:
     return {name: table.between(row, measure) for name, measure in site.measures.items()}
 
 
-def _ranked(site: _Site, board: pd.DataFrame) -> list[Row]:
+def _ranked(site: Site, board: pd.DataFrame) -> list[Row]:
     best: dict[int, set[str]] = {}
     for name, measure in site.measures.items():
         if measure.better and board[name].notna().any():
@@ -245,7 +119,7 @@ def _seeds(row: Mapping[str, Any]) -> str:
     return f"mean of {row['seeds']} seeds" if row["seeds"] > 1 else ""
 
 
-def _references(site: _Site) -> list[Row]:
+def _references(site: Site) -> list[Row]:
     """The floor and the ceiling: tokenizers' reconstructions, and the test images themselves."""
     measures = site.measures
     found = [
@@ -261,7 +135,7 @@ def _references(site: _Site) -> list[Row]:
     return found
 
 
-def _levels(site: _Site, score: str) -> dict[str, float]:
+def _levels(site: Site, score: str) -> dict[str, float]:
     """Lines across the figures of a score: the floor under FID, the ceiling over IS."""
     if score == "fid":
         tokenizers = (site.facts.get("tokenizers") or {}).items()
@@ -271,7 +145,7 @@ def _levels(site: _Site, score: str) -> dict[str, float]:
     return {label: float(level) for label, level in found.items() if isinstance(level, int | float)}
 
 
-def _tradeoffs(site: _Site, shown: pd.DataFrame, board: pd.DataFrame, folder: Path) -> list[Drawn]:
+def _tradeoffs(site: Site, shown: pd.DataFrame, board: pd.DataFrame, folder: Path) -> list[Drawn]:
     measures = site.measures
     drawn = [
         figures.tradeoff(
@@ -289,19 +163,18 @@ def _tradeoffs(site: _Site, shown: pd.DataFrame, board: pd.DataFrame, folder: Pa
     return [one for one in drawn if one]
 
 
-def _sparsities(site: _Site, folder: Path) -> list[Drawn]:
+def _sparsities(site: Site, folder: Path) -> list[Drawn]:
     measures, levels, fid = site.measures, _levels(site, "fid"), site.measures["fid"]
     drawn = [figures.sparsity(site.tuned, knob, fid, site.looks, levels, folder) for knob in table.SPARSITY]
     drawn += [figures.same_cost(site.tuned, measures[x], fid, site.looks, folder) for x in ("gflops", "latency")]
     return [one for one in drawn if one]
 
 
-def _grids(site: _Site, board: pd.DataFrame, folder: Path) -> list[Grid]:
+def _grids(site: Site, board: pd.DataFrame, folder: Path) -> list[Grid]:
     """All methods at their leaderboard setting, then each method over its settings; one seed, so one noise, in all."""
     if site.main.empty:
         return []
     seed = site.main["seed"].mode().iloc[0]
-    by_key = {record["key"]: record for record in site.records}
     made: dict[str, tuple[str, str, str, str]] = {}
 
     def strip(row: Mapping[str, Any]) -> tuple[str, str, str, str]:
@@ -314,7 +187,7 @@ def _grids(site: _Site, board: pd.DataFrame, folder: Path) -> list[Grid]:
         if key not in made:
             file, reason = "", ""
             try:
-                file = images.of_record(site.store, by_key[key], folder)
+                file = images.of_record(site.store, site.records[key], folder)
             except ArbenchError as error:
                 reason = str(error)
             made[key] = (row["method"], row["settings"], file, reason)
@@ -330,10 +203,10 @@ def _grids(site: _Site, board: pd.DataFrame, folder: Path) -> list[Grid]:
     return grids
 
 
-def _methods(site: _Site) -> list[dict[str, Any]]:
+def _methods(site: Site) -> list[dict[str, Any]]:
     found = []
     for name in site.looks:
-        own = [record for record in site.records if record["trial"]["method"] == name]
+        own = [record for record in site.records.values() if record["trial"]["method"] == name]
         about: Mapping[str, Any] = next((record["method"] for record in own if record.get("method")), {})
         sizes: Mapping[str, Any] = next((record["parameters"] for record in own if record.get("parameters")), {})
         status = Counter(record["status"] for record in own)
@@ -360,7 +233,7 @@ def _link(paper: str) -> str:
     return f"https://arxiv.org/abs/{found[1]}" if found else ""
 
 
-def _trials(site: _Site, shown: pd.DataFrame) -> list[Row]:
+def _trials(site: Site, shown: pd.DataFrame) -> list[Row]:
     badges: dict[tuple[str, str], list[str]] = {}
     words = {"steps": "steps", "gflops": "FLOPs", "latency": "latency", "throughput": "throughput"}
     for cost in COSTS:
@@ -385,7 +258,7 @@ def _trials(site: _Site, shown: pd.DataFrame) -> list[Row]:
     return found
 
 
-def _failed(site: _Site) -> list[dict[str, str]]:
+def _failed(site: Site) -> list[dict[str, str]]:
     rows = site.rows[site.rows["status"] != "done"]
     return [
         {

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from reports.pages import build
+from reports.build import build
 from tests import fakes_store
 
 playwright = pytest.importorskip("playwright.sync_api")
