@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from baselines.var import Block, Past, VARNetwork, modulated, remember
+from harness import traces
 from harness.method import KnobValue
 
 
@@ -155,6 +156,8 @@ class SparseVARNetwork(nn.Module):
         scores = sparsity.agree(selection.tokens(h, places).expand(len(x), -1))
         order = scores.argsort(dim=1, descending=True, stable=True)
         chosen, rest = order[:, :kept].sort(1).values, order[:, kept:]
+        if traces.heard():
+            traces.tell_tokens(selection, places, torch.zeros_like(order, dtype=torch.bool).scatter_(1, chosen, True))
         rows = torch.arange(len(x), device=x.device)[:, None]
         out = torch.empty_like(x)
         out[rows, chosen] = self._selected(

@@ -4,12 +4,19 @@ import shutil
 from pathlib import Path
 
 from harness.errors import ArbenchError
-from reports import pages
+from reports import compare, explorer, leaderboard, measured, methods, trials
 from reports.sheets import STATIC, Page, write
 from reports.site import read
 
-PAGES: tuple[Page, ...] = (pages.sheets,)
-"""In the order of the navigation."""
+PAGES: tuple[Page, ...] = (
+    trials.sheets,
+    leaderboard.sheets,
+    explorer.sheets,
+    methods.sheets,
+    compare.sheets,
+    measured.sheets,
+)
+"""In the order of the navigation; trials first, since they write the images that others show."""
 
 
 def build(store: Path, out: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Static figures by matplotlib: trade-off curves, each as SVG and PNG. One colour and one mark a method, everywhere."""
+"""Static figures by matplotlib: trade-offs, each as SVG, PNG and PDF. One colour and one mark a method, everywhere."""
 
 import itertools
 from collections.abc import Iterable, Mapping
@@ -43,6 +43,7 @@ RC: Any = {
     "legend.frameon": False,
     "legend.fontsize": 8.5,
     "svg.fonttype": "none",  # text stays text: it can be selected and read aloud, and the files are small
+    "pdf.fonttype": 42,  # TrueType: text of a PDF can be selected, and publishers take it
     "svg.hashsalt": "arbench",  # the same store gives the same bytes
 }
 
@@ -74,10 +75,11 @@ SPARE = tuple(itertools.product(("<", ">", "h", "*", "d"), ("#332288", "#999933"
 
 @dataclass(frozen=True)
 class Drawn:
-    """A figure on disk. svg, png: file names in the figures' folder; caption: what it shows; alt: the same in text."""
+    """A figure on disk. svg, png, pdf: file names in the figures' folder; caption: what it shows; alt: it in text."""
 
     svg: str
     png: str
+    pdf: str
     title: str
     caption: str
     alt: str
@@ -220,14 +222,19 @@ def same_cost(settings: pd.DataFrame, x: Measure, y: Measure, looks: Mapping[str
     return _save(fig, folder, f"{y.name}-{x.name}-sparse", f"{y.title} against {x.title}, sparse methods", caption)
 
 
+def key_file(name: str) -> str:
+    """The file of a method's mark, safe whatever the method is called."""
+    return f"mark-{safe(name)}.svg"
+
+
 def key(look: Style, folder: Path, name: str) -> str:
-    """Write a method's mark as a small SVG for tables; returns its file name, safe whatever the method is called."""
+    """Write a method's mark as a small SVG for tables; returns its file name."""
     with mpl.rc_context(RC):
         fig = Figure(figsize=(0.25, 0.25))
         ax = fig.add_axes((0, 0, 1, 1))
         ax.axis("off")
         ax.plot([0], [0], look.mark, color=look.colour, ms=9, mec="white", mew=0.6)
-        file = f"mark-{safe(name)}.svg"
+        file = key_file(name)
         fig.savefig(folder / file, transparent=True, metadata={"Date": None})
     return file
 
@@ -336,7 +343,8 @@ def _save(fig: Figure, folder: Path, name: str, title: str, caption: str) -> Dra
         fig.set_layout_engine("none")  # the layout is found: to find it again for each file would take as long again
         fig.savefig(folder / f"{name}.svg", metadata={"Date": None})
         fig.savefig(folder / f"{name}.png", dpi=150, metadata={"Software": None})
-    return Drawn(f"{name}.svg", f"{name}.png", title, caption, f"{title}. {caption}")
+        fig.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None})
+    return Drawn(f"{name}.svg", f"{name}.png", f"{name}.pdf", title, caption, f"{title}. {caption}")
 
 
 def _plain(text: str) -> str:

@@ -7,16 +7,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from harness import files
 from harness.errors import ArbenchError
-from harness.store import Record, Store
+from harness.store import KEY_SHOWN, Record, Store
 from reports import figures, speedup, table
 from reports.certainty import Certainty
 from reports.figures import Style
+from reports.names import safe
 from reports.protocol import machine_words
 from reports.table import Measure
 
@@ -28,7 +27,8 @@ COSTS = ("steps", "gflops", "latency", "throughput")
 class Site:
     """records: by key, in the order of their names; facts: of the reference (``reference.json``); fid: the extractor
     whose FID leads; rows: one a trial; main: those that can be compared; settings: ``main`` over its seeds; tuned:
-    settings at their best guidance; looks: how each method is drawn; notes: what the reader must be told first."""
+    settings at their best guidance; looks: how each method is drawn; notes: what the reader must be told first;
+    images: by key, the strip of each trial once it is written (reports.trials)."""
 
     store: Store
     records: Mapping[str, Record]
@@ -40,6 +40,7 @@ class Site:
     tuned: pd.DataFrame
     looks: Mapping[str, Style]
     notes: list[str] = field(default_factory=list)
+    images: dict[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @cached_property
     def certainty(self) -> Certainty:
@@ -67,10 +68,6 @@ class Site:
         """Cost -> for each of ``shown``, whether it is on the frontier of FID against that cost: on, off, undecided."""
         fid = self.measures["fid"]
         return {cost: self.certainty.standing(self.shown, self.measures[cost], fid) for cost in COSTS}
-
-    def arrays(self, record: Record) -> dict[str, NDArray[np.generic]]:
-        """The arrays of a record. ArbenchError if they are damaged."""
-        return self.store.arrays(dict(record))
 
 
 def read(folder: Path) -> Site:
@@ -129,6 +126,11 @@ def head(site: Site) -> dict[str, Any]:
         "commit": "; ".join(commits(records)),
         "finished": max(finished)[:10],
     }
+
+
+def short(key: str) -> str:
+    """A key as files and addresses of the site name it: as `arbench compare` takes it, and safe whatever it holds."""
+    return safe(key[:KEY_SHOWN])
 
 
 def commits(records: Iterable[Record]) -> list[str]:

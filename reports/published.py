@@ -1,0 +1,119 @@
+"""What papers, READMEs and users have published: data for hollow marks, never mixed with what was measured here.
+
+A published row comes from another protocol, device and often another FID, so it is of another type than a record's and
+carries its source. Rows of one checkpoint under like sampling that disagree are told by ``disagreements``.
+"""
+
+import csv
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from harness.errors import ArbenchError, unknown
+
+FILE = Path(__file__).parent / "published.csv"
+PROVENANCES = {
+    "paper": "the authors' paper",
+    "repository": "the authors' repository",
+    "issue": "a user's rerun, in an issue thread",
+    "secondary": "quoted by others; the origin was not seen",
+}
+
+
+@dataclass(frozen=True)
+class PublishedRow:
+    """A row as somebody published it; None is what they did not say.
+
+    method, model: as they name it; checkpoint: the file of weights, "" if unknown; params: in millions; steps: as they
+    say it, a number or words; gflops, time: with a note of what they mean; fid: against ImageNet by Inception; sampling:
+    in their words; image_size: pixels a side; provenance: of PROVENANCES; source: where it stands.
+    """
+
+    method: str
+    model: str
+    checkpoint: str
+    params: float | None
+    steps: str
+    gflops: float | None
+    flops_note: str
+    fid: float | None
+    is_: float | None
+    precision: float | None
+    recall: float | None
+    time: float | None
+    time_note: str
+    sampling: str
+    image_size: int
+    provenance: str
+    source: str
+
+    def figure(self, name: str) -> float | None:
+        """A figure by the name that claims and pages use: ``is`` for ``is_``; steps only where they are one number."""
+        if name == "steps":
+            return float(self.steps) if self.steps.isdecimal() else None
+        value: float | None = getattr(self, "is_" if name == "is" else name)
+        return value
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """One checkpoint under the same guidance, published with several FIDs. low, high: the least and the greatest."""
+
+    checkpoint: str
+    low: float
+    high: float
+    rows: tuple[PublishedRow, ...]
+
+
+@cache
+def published(path: Path = FILE) -> tuple[PublishedRow, ...]:
+    """All published rows. Raises ArbenchError naming the file, the line and what is wrong with it."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return tuple(_row(f"{path}, row {place}", given) for place, given in enumerate(csv.DictReader(file), 1))
+    except (OSError, ValueError, csv.Error) as error:
+        raise ArbenchError(f"cannot read {path}: {error}") from error
+
+
+def disagreements(rows: Iterable[PublishedRow]) -> list[Disagreement]:
+    """Checkpoints with more than one published FID. Rows that say they sampled without guidance are apart."""
+    groups: dict[tuple[str, bool], list[PublishedRow]] = {}
+    for row in rows:
+        if row.checkpoint and row.fid is not None:
+            groups.setdefault((row.checkpoint, row.sampling == "none"), []).append(row)
+    found = []
+    for (checkpoint, _), group in groups.items():
+        fids = [row.fid for row in group if row.fid is not None]
+        if min(fids) < max(fids):
+            found.append(Disagreement(checkpoint, min(fids), max(fids), tuple(group)))
+    return found
+
+
+def _row(where: str, given: Mapping[str, str]) -> PublishedRow:
+    def number(name: str) -> float | None:
+        return float(given[name]) if given[name] else None
+
+    if given["provenance"] not in PROVENANCES:
+        raise ArbenchError(f"{where}: {unknown('provenance', given['provenance'], PROVENANCES)}")
+    if not given["source"]:
+        raise ArbenchError(f"{where}: a published row has a source")
+    return PublishedRow(
+        method=given["method"],
+        model=given["model"],
+        checkpoint=given["checkpoint"],
+        params=number("params_M"),
+        steps=given["steps"],
+        gflops=number("gflops"),
+        flops_note=given["flops_note"],
+        fid=number("fid"),
+        is_=number("is"),
+        precision=number("precision"),
+        recall=number("recall"),
+        time=number("time"),
+        time_note=given["time_note"],
+        sampling=given["sampling"],
+        image_size=int(given["image_size"]),
+        provenance=given["provenance"],
+        source=given["source"],
+    )
