@@ -7,10 +7,11 @@ those nearest to a frontier first. Others stand side by side without differences
 
 from collections.abc import Iterator
 from itertools import combinations
+from math import log
 from pathlib import Path
 from typing import Any
 
-from harness.comparison import differences
+from harness.comparison import Difference, differences
 from harness.store import REPLICATES
 from reports import table
 from reports.certainty import ON, UNDECIDED
@@ -32,7 +33,7 @@ def sheets(site: Site, out: Path) -> Iterator[Sheet]:
         if all(record.get(part) for record in (one, other) for part in ("quality", "flops", "timing")):
             found = differences((one, arrays), (other, arrays_2))
             pairs[one["key"]][short(other["key"])] = [
-                [d.figure, rounded(d.other - d.one), rounded(d.low), rounded(d.high), d.paired, d.better] for d in found
+                [d.figure, rounded(_apart(d)), rounded(d.low), rounded(d.high), d.paired, d.better] for d in found
             ]
     for key, others in pairs.items():
         write_data(out, f"pairs-{short(key)}", others)
@@ -55,6 +56,13 @@ def chosen(site: Site) -> list[str]:
     rank = others.groupby("method").cumcount()
     rest = list(others.loc[rank.sort_values(kind="stable").index, "key"])
     return list(dict.fromkeys([*best, *reached, *rest]))[:MOST]
+
+
+def _apart(difference: Difference) -> float:
+    """By how much the other is more; of times the logarithm of their ratio, as their intervals are."""
+    if difference.figure in ("latency", "throughput"):
+        return log(difference.other / difference.one)
+    return difference.other - difference.one
 
 
 def _needed(name: str) -> bool:

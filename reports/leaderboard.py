@@ -32,7 +32,7 @@ def sheets(site: Site, out: Path) -> Iterator[Sheet]:
     about = {
         "measures": [measure(one) for one in table.MEASURES],
         "methods": methods(site),
-        "costs": [[cost, site.measures[cost].title] for cost in COSTS],
+        "costs": [[cost, _COST_WORDS[cost]] for cost in COSTS],
         "sets": _sets(rows),
         "limits": list(_limits(site)),
         "columns": _columns(rows, ["standing", *_WORDS]),
@@ -79,6 +79,7 @@ def listed() -> list[PublishedRow]:
     return [row for row in published() if row.fid is not None and row.image_size == PUBLISHED_SIZE]
 
 
+_COST_WORDS = {"steps": "steps", "gflops": "FLOPs", "latency": "latency", "throughput": "throughput"}
 _WORDS = (
     "method", "title", "family", "settings", "set", "source", "device", "status", "note", "key", "seed", "seeds",
     "images", "best", "noisy", "random", "steps_std", "ffn_sparsity", "token_sparsity", "tuned",

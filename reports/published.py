@@ -26,8 +26,8 @@ class PublishedRow:
     """A row as somebody published it; None is what they did not say.
 
     method, model: as they name it; checkpoint: the file of weights, "" if unknown; params: in millions; steps: as they
-    say it, a number or words; gflops, time: with a note of what they mean; fid: against ImageNet by Inception; sampling:
-    in their words; image_size: pixels a side; provenance: of PROVENANCES; source: where it stands.
+    say it, a number or words; gflops, time: with a note of what they mean; fid: against ImageNet by Inception;
+    sampling: in their words; image_size: pixels a side; provenance: of PROVENANCES; source: where it stands.
     """
 
     method: str

@@ -8,7 +8,7 @@ from harness.errors import ArbenchError
 from harness.stages.timing import ratio
 from reports.table import HIGH, LOW, Record, dicts
 
-BASES = {"next-scale": "var"}
+BASES = {"next-scale": "var", "sparsity control": "var"}
 BASE = "raster"
 """What a method saves on: VAR for what decodes scale by scale, raster AR for all others."""
 KINDS = {"saved_b1": "latency", "saved_b64": "throughput"}

@@ -31,7 +31,7 @@ document.addEventListener("DOMContentLoaded", () => {
   const line = (found, letters) => {
     const times = found.name === "latency" || found.name === "throughput", write = times ? percent : signed;
     const verdict = found.better ? `${letters[found.better === "one" ? 0 : 1]} is better` : "undecided";
-    return [TIMES[found.name] ?? found.name, times ? "–" : write(found.apart), `${write(found.low)} to ${write(found.high)}`, found.both ? "paired" : found.name === "macs" ? "counted" : "not paired", el("span", { class: found.better ? "badge on" : "badge un" }, verdict)];
+    return [TIMES[found.name] ?? found.name, write(found.apart), `${write(found.low)} to ${write(found.high)}`, found.both ? "paired" : found.name === "macs" ? "counted" : "not paired", el("span", { class: found.better ? "badge on" : "badge un" }, verdict)];
   };
   const show = async () => {
     const asked = keys();

@@ -54,7 +54,7 @@ document.addEventListener("DOMContentLoaded", () => {
   };
 
   const title = (name) => (name === FRONTIER ? "Frontier of FID and" : rows.title(name, state.set));
-  const badges = (row) => data.costs.map(([cost, words]) => [words.replace(/ \/.*| b\d.*/, ""), standing(row, cost)]);
+  const badges = (row) => data.costs.map(([cost, words]) => [words, standing(row, cost)]);
   const text = (name, row) => { // a cell as it is exported
     if (name === FRONTIER) return badges(row).filter(([, code]) => code === "on" || code === "un").map(([words, code]) => `${words} ${code === "on" ? "●" : "◐"}`).join(", ");
     const [, low, high] = figures(name), number = value(name, row);
