@@ -69,8 +69,8 @@ class Trace:
         rows = np.arange(self.images)[:, None]
         for layer, parts in enumerate(told.values()):
             for places, values in parts:
-                at = places.expand(len(values), -1)[: self.images].cpu().numpy()
-                bits = values[: self.images].cpu().numpy()
+                at = places.expand(len(values), -1).cpu().numpy()
+                bits = values.cpu().numpy()
                 if bits.ndim == 3:
                     bits = (bits * (1 << np.arange(bits.shape[2], dtype=np.int64))).sum(2)
                 whole[rows, layer, at] = bits
@@ -109,14 +109,19 @@ def tell_tokens(layer: object, places: Tensor, computed: Tensor) -> None:
     sequence; computed: bool [B, n]; further rows of B (guidance) are those of the first ones."""
     trace = _heard.get()
     if trace is not None:
-        trace.tokens.setdefault(id(layer), []).append((places, computed))
+        trace.tokens.setdefault(id(layer), []).append(_first(trace.images, places, computed))
 
 
 def tell_experts(layer: object, places: Tensor, computed: Tensor) -> None:
     """The same of experts: computed bool [B, n, experts]."""
     trace = _heard.get()
     if trace is not None:
-        trace.experts.setdefault(id(layer), []).append((places, computed))
+        trace.experts.setdefault(id(layer), []).append(_first(trace.images, places, computed))
+
+
+def _first(images: int, places: Tensor, computed: Tensor) -> tuple[Tensor, Tensor]:
+    """What is told of the first images, as copies: the batch's own tensors are not kept alive."""
+    return (places[:images] if places.ndim == 2 else places).clone(), computed[:images].clone()
 
 
 def kept(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

@@ -22,6 +22,10 @@ from reports.table import HIGH, LOW, SPARSITY, Measure, figure, rank
 
 INK, PALE, GRID, FLOOR = "#1b1f24", "#8b949e", "#e6e8eb", "#6e7781"
 WIDTH, HEIGHT = 5.4, 4.3  # inches: text stays readable where a phone shrinks it to 370 pixels
+MANY = (
+    300  # marks of a method from which on they are pixels inside a figure for print: thousands of shapes are megabytes
+)
+DPI = 200
 NARROW = 3.0  # an axis that spans less than this factor is linear
 DENSE = "var"
 SAVING = 0.212  # of VAR's FLOPs, as ActVAR's paper states
@@ -248,7 +252,16 @@ def _counted(rows: pd.DataFrame, standing: str, looks: Mapping[str, Style]) -> s
 def _bars(ax: Axes, rows: pd.DataFrame, x: str, y: str, looks: Mapping[str, Style]) -> None:
     """The 95 % interval of y, a thin line at each point."""
     for name, own in rows.groupby("method"):
-        ax.vlines(own[x], own[y + LOW], own[y + HIGH], color=looks[str(name)].colour, lw=0.8, alpha=0.6, zorder=3)
+        ax.vlines(
+            own[x],
+            own[y + LOW],
+            own[y + HIGH],
+            color=looks[str(name)].colour,
+            lw=0.8,
+            alpha=0.6,
+            zorder=3,
+            rasterized=len(own) > MANY,
+        )
 
 
 def _axes() -> tuple[Figure, Axes]:
@@ -283,6 +296,7 @@ def _marks(ax: Axes, rows: pd.DataFrame, x: str, y: str, look: Style, *, size: f
     for part, filled in ((rows[fixed], True), (rows[~fixed], False)):
         ax.plot(
             part[x], part[y], look.mark, ms=size if filled else 6.5, alpha=alpha if filled else 1.0, zorder=4,
+            rasterized=len(part) > MANY,
             mfc=look.colour if filled else "white", mec="white" if filled else look.colour, mew=0.6 if filled else 1.4,
         )  # fmt: skip
 
@@ -341,9 +355,9 @@ def _save(fig: Figure, folder: Path, name: str, title: str, caption: str) -> Dra
     with mpl.rc_context(RC):
         fig.draw_without_rendering()
         fig.set_layout_engine("none")  # the layout is found: to find it again for each file would take as long again
-        fig.savefig(folder / f"{name}.svg", metadata={"Date": None})
+        fig.savefig(folder / f"{name}.svg", dpi=DPI, metadata={"Date": None})
         fig.savefig(folder / f"{name}.png", dpi=150, metadata={"Software": None})
-        fig.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None})
+        fig.savefig(folder / f"{name}.pdf", dpi=DPI, metadata={"CreationDate": None})
     return Drawn(f"{name}.svg", f"{name}.png", f"{name}.pdf", title, caption, f"{title}. {caption}")
 
 

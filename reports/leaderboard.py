@@ -10,7 +10,7 @@ from harness.store import Record
 from reports import figures, papers, table
 from reports.names import safe
 from reports.protocol import machine_words
-from reports.published import PROVENANCES, PublishedRow, published
+from reports.published import PROVENANCES, PublishedRow, disagreements, published
 from reports.sheets import Sheet, write_data
 from reports.site import COSTS, Site, head, short
 from reports.table import HIGH, LOW
@@ -123,10 +123,17 @@ def _row(site: Site, row: Mapping[str, Any], number: int) -> dict[str, Any]:
 
 def _published(row: PublishedRow) -> dict[str, Any]:
     """A published row; of its figures those that mean the same everywhere. Its set is the last one."""
+    apart = [one for one in disagreements(published()) if row in one.rows]
+    others = [f"; this checkpoint is published at FID {one.low:g} to {one.high:g}" for one in apart]
     words = "; ".join(filter(None, [row.model, row.sampling and f"sampling {row.sampling}"]))
     found = {name: row.figure(name) for name in ("fid", "is", "precision", "recall", "params", "steps")}
     about = {"method": row.method, "title": row.model, "settings": words, "set": -1, "source": PUBLISHED}
-    said = {"note": f"{PROVENANCES[row.provenance]}: {row.source}", "status": "done", "seeds": 1, "best": True}
+    said = {
+        "note": f"{PROVENANCES[row.provenance]}: {row.source}{''.join(others)}",
+        "status": "done",
+        "seeds": 1,
+        "best": True,
+    }
     return {**about, **said, **found, "standing": ""}
 
 

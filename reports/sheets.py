@@ -54,15 +54,21 @@ def write_data(out: Path, name: str, value: Any) -> str:
     """Write plain values as a script, data/NAME.js, that hands them over as ``arbench.data[NAME]``; returns its path in
     the site. Numbers that are not finite become null. The script is safe wherever it is pasted."""
     path = f"data/{name}.js"
-    text = f"arbench.data[{literal(name)}]={literal(value)};\n"
+    text = f"arbench.data[{_literal(name)}]=JSON.parse({_literal(_json(value))});\n"
     (out / path).write_text(text, encoding="utf-8")
     return path
 
 
-def literal(value: Any) -> str:
-    """Plain values as a JavaScript literal, without any character that HTML or JavaScript could take for its own."""
+def _json(value: Any) -> str:
+    """Plain values as JSON, without any character that HTML could take for its own."""
     text = json.dumps(_finite(value), separators=(",", ":"), allow_nan=False)  # ASCII alone: no U+2028
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _literal(text: str) -> str:
+    """A JavaScript string. Values are parsed from one: an object literal would take a name like __proto__ for more than
+    a name, and browsers parse JSON faster."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def _unbroken(settings: str) -> str:

@@ -116,7 +116,7 @@ def _sharing(found: list[dict[str, Any]]) -> tuple[Callable[[Any], Any], list[An
     counts: Counter[str] = Counter()
 
     def count(value: Any) -> None:
-        text = json.dumps(value, sort_keys=True)
+        text = json.dumps(value)
         if len(text) < LONG:
             return
         counts[text] += 1
@@ -130,7 +130,7 @@ def _sharing(found: list[dict[str, Any]]) -> tuple[Callable[[Any], Any], list[An
     common = {text: place for place, text in enumerate(text for text, times in counts.items() if times > 1)}
 
     def share(value: Any) -> Any:
-        place = common.get(json.dumps(value, sort_keys=True))
+        place = common.get(json.dumps(value))
         if place is not None:
             return {"shared": place}
         return {name: share(part) for name, part in value.items()} if isinstance(value, dict) else value

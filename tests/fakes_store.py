@@ -225,19 +225,17 @@ def trace(record: Record) -> dict[str, NDArray[Any]]:
 
 
 def many(count: int) -> list[Record]:
-    """So many finished records: the default sweep's settings at ever other guidances."""
+    """So many finished records, each with knobs of its own, so that all of them stand on the frontier's figures."""
     found: list[Record] = []
-    while len(found) < count:
-        cfg = 1.0 + 0.05 * (1 + len(found) // 60)
+    for variant in range(2, 2 + count // 60 + 1):
         for steps in STEPS:
-            knobs = {"steps": steps, "schedule": "equal", "adaptive": 0.0}
-            found += [_ar(method, dict(knobs), steps, cfg) for method in ORDER_PENALTY]
+            knobs = {"steps": steps, "schedule": "equal", "adaptive": float(variant)}
+            found += [_ar(method, dict(knobs), steps, cfg=1.5) for method in ORDER_PENALTY]
         for method in SPARSE_PENALTY:
             for ffn in SPARSITY:
-                found += [
-                    _var(method, {"ffn_sparsity": ffn, "token_sparsity": token, "sparse_scales": 2}, cfg)
-                    for token in SPARSITY
-                ]
+                for token in SPARSITY:
+                    knobs = {"ffn_sparsity": ffn, "token_sparsity": token, "sparse_scales": variant}
+                    found.append(_var(method, knobs, cfg=2.5))
     return found[:count]
 
 

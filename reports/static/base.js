@@ -54,6 +54,18 @@ arbench.load = (name) => new Promise((resolve, reject) => {
   document.head.append(script);
 });
 
+// All that is known of a trial. What many say alike lies once in data/shared.js, and {shared: n} in its place.
+arbench.trial = async (key) => {
+  const [{ values }, found] = await Promise.all([arbench.load("shared"), arbench.load(`trial-${key}`)]);
+  const whole = (value) => {
+    if (Array.isArray(value) || value === null || typeof value !== "object") return value;
+    const names = Object.keys(value);
+    if (names.length === 1 && names[0] === "shared" && Number.isInteger(value.shared)) return values[value.shared];
+    return Object.fromEntries(Object.entries(value).map(([name, part]) => [name, whole(part)]));
+  };
+  return whole(found);
+};
+
 // A number for people: so many significant digits, or decimals, never an exponent; an en dash for none.
 arbench.figure = (value, digits = 3, places = null) => {
   if (typeof value !== "number" || !Number.isFinite(value)) return "–";

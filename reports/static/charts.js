@@ -4,7 +4,9 @@
 arbench.charts = (() => {
   const SYMBOLS = { o: "circle", D: "diamond", s: "square", p: "pentagon", "^": "triangle-up", P: "cross", v: "triangle-down", X: "x", "<": "triangle-left", ">": "triangle-right", h: "hexagon", "*": "star", d: "diamond-tall" };
   const INK = "#1b1f24", GRID = "#e6e8eb", PAPER = "#ffffff";
-  const axis = (title, log) => ({ title: { text: title, standoff: 8 }, type: log ? "log" : "linear", gridcolor: GRID, linecolor: "#8b949e", zeroline: false, automargin: true, ...(log ? { dtick: undefined, tickformat: "~g", minor: { showgrid: false } } : {}) });
+  // plotly reads a few tags and entities in texts: what records say is shown as it is.
+  const clean = (text) => text.replace(/[<>&]/g, (c) => ({ "<": "‹", ">": "›", "&": "＆" })[c]);
+  const axis = (title, log) => ({ title: { text: clean(title), standoff: 8 }, type: log ? "log" : "linear", gridcolor: GRID, linecolor: "#8b949e", zeroline: false, automargin: true, ...(log ? { dtick: undefined, tickformat: "~g", minor: { showgrid: false } } : {}) });
   const layout = (x, y, more = {}) => ({ paper_bgcolor: PAPER, plot_bgcolor: PAPER, font: { color: INK, size: 13, family: "system-ui, sans-serif" }, margin: { l: 56, r: 12, t: 12, b: 48 }, hovermode: "closest", legend: { orientation: "h", y: -0.22, font: { size: 12 } }, xaxis: x, yaxis: y, ...more });
   const config = { displaylogo: false, responsive: true, showTips: false, modeBarButtonsToRemove: ["lasso2d", "autoScale2d"], toImageButtonOptions: { format: "svg", filename: "arbench" } };
   const marker = (about, hollow, size = 10) => ({ symbol: (SYMBOLS[about?.mark] ?? "circle") + (hollow ? "-open" : ""), color: about?.colour ?? "#6e7781", size, line: { width: hollow ? 1.6 : 0.6, color: hollow ? about?.colour ?? "#6e7781" : "#ffffff" } });
@@ -23,7 +25,8 @@ arbench.charts = (() => {
   const seen = new ResizeObserver((entries) => { for (const { target } of entries) Plotly.Plots.resize(target); });
   const draw = async (place, traces, { height, ...lay }) => {
     place.style.height = `${height}px`;
-    await Plotly.react(place, traces, { ...lay, autosize: true }, config);
+    const safe = traces.map((trace) => ({ ...trace, name: clean(trace.name), ...(trace.text ? { text: trace.text.map(clean) } : {}) }));
+    await Plotly.react(place, safe, { ...lay, autosize: true }, config);
     seen.observe(place); // a neighbour that comes later makes it narrower
   };
   return { axis, layout, marker, bars, frontier, draw };

@@ -1,7 +1,7 @@
 // Two to four trials side by side; which ones is what the address says: compare.html#KEY,KEY.
 "use strict";
 document.addEventListener("DOMContentLoaded", () => {
-  const { el, figure } = arbench, { load, strip, title, value, stack, table, shared, PARTS } = arbench.parts;
+  const { el, figure } = arbench, { strip, title, value, stack, table, shared, PARTS } = arbench.parts;
   const { trials, paired } = arbench.data.compare;
   const LETTERS = ["A", "B", "C", "D"], known = new Map(trials.map(([key, method, settings]) => [key, `${method}, ${settings}`]));
   const form = document.getElementById("picks"), place = document.getElementById("comparison"), said = document.getElementById("said");
@@ -39,7 +39,7 @@ document.addEventListener("DOMContentLoaded", () => {
     place.replaceChildren();
     if (asked.length < 2) said.textContent = "Choose two to four trials.";
     else said.textContent = `${asked.length} trials compared.`;
-    const loaded = await Promise.all(asked.map(load));
+    const loaded = await Promise.all(asked.map(arbench.trial));
     const seeds = new Set(loaded.map((trial) => trial.trial.seed));
     const cards = loaded.map((trial, number) => el("article", { class: "card" }, el("h2", {}, `${LETTERS[number]}: `, el("a", { href: `trial.html#${asked[number]}` }, trial.trial.method)), el("p", {}, trial.settings), strip(trial), trial.flops ? stack(PARTS.filter((name) => name in trial.flops.by_part).map((name) => [name, trial.flops.by_part[name] / 1e6]), "M MACs") : ""));
     if (cards.length) place.append(el("p", { class: "soft" }, seeds.size === 1 ? "One seed: the same labels and the same noise, image by image." : "Seeds differ, and so does the noise; labels are the same."), el("div", { class: "cards" }, cards));

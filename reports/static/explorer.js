@@ -31,7 +31,7 @@ document.addEventListener("DOMContentLoaded", () => {
     for (const [name, mine] of byMethod(rows)) {
       const about = own(name), xs = mine.map((row) => value(state.x, row)), ys = mine.map((row) => value(state.y, row)), hollow = isPublished(mine[0]);
       const ends = (axis, values) => (state.bars && few ? bars(values, ...[1, 2].map((end) => (figures(axis)[end].length ? mine.map((row) => figures(axis)[end][row]) : [])), about?.colour) : undefined);
-      traces.push({ type: "scatter", mode: "markers", name: hollow ? `${name}, published` : name, x: xs, y: ys, customdata: mine, error_x: ends(state.x, xs), error_y: ends(state.y, ys), marker: marker(about, hollow), hovertemplate: "%{text}<extra></extra>", text: mine.map((row) => clean(`${of.method[row]}, ${of.settings[row]}`)), opacity: 0.9, selected: { marker: { opacity: 1 } }, unselected: { marker: { opacity: 0.25 } } });
+      traces.push({ type: "scatter", mode: "markers", name: hollow ? `${name}, published` : name, x: xs, y: ys, customdata: mine, error_x: ends(state.x, xs), error_y: ends(state.y, ys), marker: marker(about, hollow), hovertemplate: "%{text}<extra></extra>", text: mine.map((row) => `${of.method[row]}, ${of.settings[row]}`), opacity: 0.9, selected: { marker: { opacity: 1 } }, unselected: { marker: { opacity: 0.25 } } });
     }
     const measured = rows.filter((row) => !isPublished(row) || set === lastSet), ends = [measures.get(state.x).better ?? "low", measures.get(state.y).better ?? "low"];
     const on = frontier(measured.map((row) => value(state.x, row)), measured.map((row) => value(state.y, row)), ends).map((place) => measured[place]);
@@ -43,7 +43,6 @@ document.addEventListener("DOMContentLoaded", () => {
     document.getElementById("said").textContent = rows.length ? `${rows.length} settings, ${on.length} on the frontier that is drawn.${few ? "" : " Error bars are left out above 1,500 points."}` : "No row has both measures.";
     document.documentElement.dataset.ready = "yes";
   };
-  const clean = (text) => text.replace(/[<>&]/g, (c) => ({ "<": "‹", ">": "›", "&": "＆" })[c]); // plotly reads a few tags in its texts
   const wire = () => {
     chart.on("plotly_hover", ({ points }) => { if (Number.isInteger(points[0].customdata)) point(points[0].customdata); });
     chart.on("plotly_click", ({ points }) => { const row = points[0].customdata; if (Number.isInteger(row) && of.key[row]) location.href = `trial.html#${of.key[row]}`; });
@@ -68,7 +67,7 @@ document.addEventListener("DOMContentLoaded", () => {
     if (!grouped.length) { place.closest("section").hidden = true; return; }
     const best = new Map(grouped.map(([name, mine]) => { const found = new Map(); for (const row of mine) if (!found.has(at(row)) || value("fid", row) < value("fid", found.get(at(row)))) found.set(at(row), row); return [name, found]; }));
     const stops = [...new Set(grouped.flatMap(([, mine]) => mine.map(at)))].sort((a, b) => a - b);
-    const curve = el("div", { class: "chart", role: "img", "aria-label": `${title("fid", 0)} against ${words}, a curve a method; the same figures stand beside it` }), strips = el("div", { class: "strips" }), said = el("output", {});
+    const curve = el("div", { class: "chart", role: "group", "aria-label": `${title("fid", 0)} against ${words}, a curve a method; the same figures stand beside it` }), strips = el("div", { class: "strips" }), said = el("output", {});
     const slider = el("input", { type: "range", min: 0, max: stops.length - 1, step: 1, value: Math.floor(stops.length / 2), "aria-label": words, oninput: () => move() });
     place.replaceChildren(el("div", { class: "beside" }, el("div", {}, curve, el("label", { class: "slide" }, words, slider, said)), strips));
     const paint = (stop) => {

@@ -109,7 +109,7 @@ document.addEventListener("DOMContentLoaded", () => {
     const add = (name, said) => pairs.append(el("div", {}, el("dt", {}, name), el("dd", {}, String(said))));
     made.after(el("tr", { id: `settings-${row}`, class: "opened" }, el("td", { colspan: names.length + 2 }, pairs)));
     if (of.source[row] === "published") { add("as printed", of.settings[row]); add("source", of.note[row]); return; }
-    const { trial } = await arbench.load(`trial-${of.key[row]}`);
+    const { trial } = await arbench.trial(of.key[row]);
     for (const group of ["knobs", "sampling", "setup"]) for (const [name, said] of Object.entries(trial[group] ?? {})) add(name, said);
     add("preset", trial.preset); add("seed", trial.seed); add("images", trial.images.toLocaleString("en")); add("timed on", of.device[row] || "–");
     pairs.append(el("div", {}, el("dt", {}, "more"), el("dd", {}, el("a", { href: `trial.html#${of.key[row]}` }, "the trial"), ", ", el("a", { href: `compare.html#${of.key[row]}` }, "compare it"))));
@@ -155,6 +155,7 @@ document.addEventListener("DOMContentLoaded", () => {
   const pick = (name, chosen) => {
     const changes = { [name]: chosen };
     if (name === "source" && chosen && !of.source.some((source, row) => source === chosen && of.set[row] === Number(state.set))) changes.set = String(of.set[of.source.indexOf(chosen)]);
+    if (name === "set" && !of.best.some((best, row) => best && of.set[row] === Number(chosen))) changes.rows = "all";
     change(changes);
   };
   form.addEventListener("submit", (event) => event.preventDefault());

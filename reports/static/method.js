@@ -1,7 +1,7 @@
 // A method's page: its curves, its cost by part, the order in which an image was decoded, and what was computed of it.
 "use strict";
 document.addEventListener("DOMContentLoaded", async () => {
-  const { el, figure } = arbench, { stack, PARTS, load } = arbench.parts, { axis, layout, marker, bars, draw } = arbench.charts;
+  const { el, figure } = arbench, { stack, PARTS } = arbench.parts, { axis, layout, marker, bars, draw } = arbench.charts;
   const rows = arbench.rows();
   const mine = Object.entries(arbench.data).find(([name]) => name.startsWith("method-"))[1];
 
@@ -20,12 +20,12 @@ document.addEventListener("DOMContentLoaded", async () => {
   const { of, value, figures, title, data } = rows;
   const known = Array.from({ length: rows.total }, (_, row) => row).filter((row) => of.set[row] === 0 && of.tuned[row] && value("fid", row) !== null);
   const curve = (cost) => {
-    const place = el("div", { class: "chart", role: "img", "aria-label": `${title("fid", 0)} against ${title(cost, 0)}: this method's settings among all others; every figure is on the leaderboard` });
+    const place = el("div", { class: "chart", role: "group", "aria-label": `${title("fid", 0)} against ${title(cost, 0)}: this method's settings among all others; every figure is on the leaderboard` });
     curves.append(place);
     const there = known.filter((row) => value(cost, row) !== null);
     const own = there.filter((row) => of.method[row] === mine.name).sort((a, b) => value(cost, a) - value(cost, b)), rest = there.filter((row) => of.method[row] !== mine.name);
     const about = data.methods[mine.name];
-    const xy = (of) => ({ x: of.map((row) => value(cost, row)), y: of.map((row) => value("fid", row)), customdata: of, text: of.map((row) => rows.of.settings[row].replace(/[<>&]/g, " ")), hovertemplate: "%{text}<br>%{x:.3g}, %{y:.3g}<extra></extra>" });
+    const xy = (of) => ({ x: of.map((row) => value(cost, row)), y: of.map((row) => value("fid", row)), customdata: of, text: of.map((row) => rows.of.settings[row]), hovertemplate: "%{text}<br>%{x:.3g}, %{y:.3g}<extra></extra>" });
     const ends = [1, 2].map((end) => (figures("fid")[end].length ? own.map((row) => figures("fid")[end][row]) : []));
     draw(place, [{ type: "scatter", mode: "markers", name: "other methods", ...xy(rest), marker: { color: "#c9ced4", size: 7 } }, { type: "scatter", mode: "markers", name: mine.name, ...xy(own), marker: marker(about), error_y: bars(own.map((row) => value("fid", row)), ...ends, about?.colour) }], layout(axis(title(cost, 0), cost !== "steps"), axis(title("fid", 0), true), { height: 340 }));
     place.on("plotly_click", ({ points }) => { const key = of.key[points[0].customdata]; if (key) location.href = `trial.html#${key}`; });
@@ -112,7 +112,7 @@ document.addEventListener("DOMContentLoaded", async () => {
   const open = async (key) => {
     stop();
     trace = await arbench.load(`trace-${key}`);
-    const trial = await load(key);
+    const trial = await arbench.trial(key);
     picture = null;
     if (trial.images.file) {
       picture = new Image();

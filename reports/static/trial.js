@@ -3,15 +3,6 @@
 arbench.parts = (() => {
   const { el, figure } = arbench;
   const shared = () => arbench.data.shared;
-  // What many trials say alike lies once in data/shared.js.
-  const whole = (value) => {
-    if (Array.isArray(value)) return value;
-    if (value === null || typeof value !== "object") return value;
-    const names = Object.keys(value);
-    if (names.length === 1 && names[0] === "shared" && Number.isInteger(value.shared)) return shared().values[value.shared];
-    return Object.fromEntries(Object.entries(value).map(([name, part]) => [name, whole(part)]));
-  };
-  const load = async (key) => whole(await arbench.load(`trial-${key}`));
   const words = (value) => {
     if (value === null || value === undefined) return "–";
     if (Array.isArray(value)) return value.map(words).join(", ");
@@ -58,13 +49,13 @@ arbench.parts = (() => {
     return drawn;
   };
   const table = (caption, header, rows) => el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption }, el("table", {}, el("caption", {}, caption), el("thead", {}, el("tr", {}, header.map((cell, place) => el("th", { scope: "col", class: place ? "n" : null }, cell)))), el("tbody", {}, rows.map(([first, ...rest]) => el("tr", {}, el("th", { scope: "row" }, first), rest.map((cell) => el("td", { class: "n" }, cell)))))));
-  return { load, words, pairs, strip, title, print, value, stack, columns, dots, table, shared, PARTS };
+  return { words, pairs, strip, title, print, value, stack, columns, dots, table, shared, PARTS };
 })();
 
 document.addEventListener("DOMContentLoaded", () => {
   const place = document.getElementById("trial");
   if (!place) return;
-  const { el, figure } = arbench, { load, words, pairs, strip, title, value, stack, columns, dots, table, shared, PARTS } = arbench.parts;
+  const { el, figure } = arbench, { words, pairs, strip, title, value, stack, columns, dots, table, shared, PARTS } = arbench.parts;
   const section = (heading, ...parts) => el("section", {}, el("h2", {}, heading), parts);
   const mega = (macs) => [macs / 1e6, "M MACs"];
   const flops = (found) => {
@@ -93,7 +84,7 @@ document.addEventListener("DOMContentLoaded", () => {
     place.replaceChildren();
     if (!key) { document.documentElement.dataset.ready = "yes"; return; }
     let trial;
-    try { if (!known) throw new Error("that is no key"); trial = await load(key); } catch (error) {
+    try { if (!known) throw new Error("that is no key"); trial = await arbench.trial(key); } catch (error) {
       place.append(el("p", { class: "fault" }, `No trial is called ${key}: ${error.message}`));
       return;
     }

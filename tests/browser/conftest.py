@@ -1,6 +1,7 @@
 """Debian's Chromium, driven by Playwright; the tests are skipped where either is missing (CI installs both)."""
 
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,15 @@ class Visit:
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.goto(page.as_uri() + (f"#{address}" if address else ""))
         if page.name not in ("methods.html", "measured.html", "claims.html"):
-            self.page.wait_for_function(READY)
+            self.until(READY)
+
+    def until(self, condition: str) -> None:
+        """Wait until a condition in JavaScript holds. (Playwright's own way would need ``eval``, which the pages'
+        security policy forbids.)"""
+        end = time.monotonic() + PATIENCE_MS / 1000
+        while not self.page.evaluate(condition):
+            assert time.monotonic() < end, f"never: {condition}"
+            self.page.wait_for_timeout(20)
 
     def texts(self, selector: str) -> list[str]:
         """What the elements say."""

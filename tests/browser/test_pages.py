@@ -1,10 +1,9 @@
 """What a reader does with the pages, in a real browser."""
 
-import json
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import axe_core_python
 import pytest
 
 from tests import fakes_store
@@ -40,7 +39,7 @@ def chosen(seen: Visit, **fields: str) -> None:
 
 def axe(seen: Visit) -> list[str]:
     """Serious and critical findings of axe, each with the first place."""
-    script = Path(import_module("axe_core_python").__file__ or "").parent / "axe.min.js"
+    script = Path(axe_core_python.__file__ or "").parent / "axe.min.js"
     seen.page.evaluate(script.read_text())
     found = seen.page.evaluate("axe.run(document, {resultTypes: ['violations']})")
     assert found["passes"], "axe has run"
@@ -152,11 +151,11 @@ def test_hovering_a_point_shows_its_images_and_a_click_opens_its_trial(visit: Op
 def test_any_measure_can_be_drawn_against_any_other(visit: Open) -> None:
     seen = visit("frontier.html")
     chosen(seen, y="kid", x="gflops")
-    seen.page.wait_for_function("document.querySelector('#chart').layout.yaxis.title.text.startsWith('KID')")
+    seen.until("document.querySelector('#chart').layout.yaxis.title.text.startsWith('KID')")
     kind = "document.querySelector('#chart').layout.xaxis.type"
     assert seen.page.evaluate(kind) == "log"
     seen.page.uncheck("[name=logx]")
-    seen.page.wait_for_function(f"{kind} === 'linear'")
+    seen.until(f"{kind} === 'linear'")
     drawn = seen.page.evaluate(
         "document.querySelector('#chart').data.map(one => [one.name, one.y, one.error_y?.array])"
     )
@@ -199,7 +198,7 @@ def test_the_decode_order_is_animated(visit: Open) -> None:
     first = seen.page.locator("#step-said").inner_text()
     assert first.startswith("Step 1 of ")
     seen.page.click("#animation button:has-text('Play')")
-    seen.page.wait_for_function("document.querySelector('#step-said').textContent.includes(', 49 of 49 so far')")
+    seen.until("document.querySelector('#step-said').textContent.includes(', 49 of 49 so far')")
     count = int(first.split(" of ")[1].split(":")[0])
     assert seen.page.locator("#step-said").inner_text().startswith(f"Step {count} of {count}")
     assert seen.page.locator("#animation button").inner_text() == "Play"
@@ -217,8 +216,8 @@ def test_sparsity_maps_show_tokens_and_experts_layer_by_layer(visit: Open) -> No
     assert "% of tokens use it" in seen.page.locator("#maps").inner_text()
 
 
-def test_trials_stand_side_by_side_with_paired_differences(visit: Open, site: Path) -> None:
-    paired = json.loads((site / "data" / "compare.js").read_text().partition("=")[2].rstrip(";\n"))["paired"]
+def test_trials_stand_side_by_side_with_paired_differences(visit: Open) -> None:
+    paired = visit("compare.html").page.evaluate("arbench.data.compare.paired")
     seen = visit("compare.html", f"{paired[0]},{paired[3]}")
     seen.page.wait_for_selector("h2:has-text('B − A')")
     rows = seen.texts("#comparison table:has(caption:text('Differences')) tbody tr")
@@ -319,6 +318,6 @@ def test_every_image_of_the_static_pages_is_shown(visit: Open) -> None:
     for name in ("methods.html", "frontier.html"):
         seen = visit(name)
         seen.page.evaluate("document.querySelectorAll('img').forEach(one => { one.loading = 'eager' })")
-        seen.page.wait_for_function("[...document.images].every(one => one.complete)")
+        seen.until("[...document.images].every(one => one.complete)")
         broken: Any = seen.page.evaluate("[...document.images].filter(one => !one.naturalWidth).map(one => one.src)")
         assert broken == []

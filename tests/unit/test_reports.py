@@ -38,7 +38,9 @@ def rows() -> pd.DataFrame:
 def data(site: Path, name: str) -> Any:
     """What a script of data/ hands over."""
     text = (site / "data" / f"{name}.js").read_text()
-    return json.loads(text[text.index("=") + 1 : text.rindex(";")])
+    found = re.fullmatch(r"arbench\.data\['[\w-]+'\]=JSON\.parse\('(.*)'\);\n", text, re.DOTALL)
+    assert found
+    return json.loads(re.sub(r"\\(.)", r"\1", found[1]))
 
 
 def board(site: Path) -> list[dict[str, Any]]:

@@ -56,7 +56,7 @@ def test_sparse_methods_tell_exactly_their_quotas(name: str) -> None:
         return
     experts, count = found["trace experts"], int(found["trace experts_of"])
     bits = sum((experts >> place) & 1 for place in range(count))
-    assert (bits[..., -side * side :].sum(axis=-1) == round(0.5 * computed * count)).all()
+    assert (bits[..., -side * side :].sum(axis=-1) == 0.5 * computed * count).all()
     assert not experts[tokens == 0].any()
 
 
