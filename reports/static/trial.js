@@ -86,6 +86,7 @@ document.addEventListener("DOMContentLoaded", () => {
     let trial;
     try { if (!known) throw new Error("that is no key"); trial = await arbench.trial(key); } catch (error) {
       place.append(el("p", { class: "fault" }, `No trial is called ${key}: ${error.message}`));
+      document.documentElement.dataset.ready = "yes";
       return;
     }
     const about = shared().methods[trial.trial.method];

@@ -55,7 +55,7 @@ def test_sparse_methods_tell_exactly_their_quotas(name: str) -> None:
         assert "trace experts" not in found
         return
     experts, count = found["trace experts"], int(found["trace experts_of"])
-    bits = sum((experts >> place) & 1 for place in range(count))
+    bits = np.sum([(experts >> place) & 1 for place in range(count)], axis=0)
     assert (bits[..., -side * side :].sum(axis=-1) == 0.5 * computed * count).all()
     assert not experts[tokens == 0].any()
 
