@@ -27,6 +27,7 @@ from baselines.llama import Cache, Slots, Trunk
 from baselines.schedules import ORDERS, SCHEDULES, parts, random_parts
 from baselines.single_scale import SingleScale
 from baselines.training import drop_class
+from harness import traces
 from harness.errors import ArbenchError
 from harness.method import Generated, Knob, KnobValue, Preset
 from harness.sampling import Sampling, draw, guide
@@ -140,6 +141,7 @@ class NextSet(SingleScale):
             torch.ones(alike, dtype=torch.int64, device="cpu"),
         )
         tokens, steps = torch.zeros_like(rows.known[:, 1:-1]), torch.zeros_like(labels)
+        decided = torch.zeros_like(tokens) if threshold and traces.heard() else None
         for step, size in enumerate(sizes):
             ends = _ring_ends(rows.filled) if threshold else rows.filled + size
             logits, slots = self._step(rows, cache, modulations, condition, ends)
@@ -149,6 +151,8 @@ class NextSet(SingleScale):
             rows.known.scatter_(1, slots.expand_as(drawn), drawn)
             if threshold:
                 ends = torch.minimum(ends, rows.filled + _prefix(logits, threshold).cpu())
+            if decided is not None:  # a place that is decided later is counted once more
+                decided[rows.index] += (torch.arange(1, total + 1) >= ends[:, None]).to(decided)
             rows.fed, rows.filled = rows.filled, ends
             steps[rows.index] += 1
             tokens[rows.index] = rows.known[:, 1:-1]
@@ -161,6 +165,8 @@ class NextSet(SingleScale):
                 cache.keep(branches)
                 condition = condition[branches]
                 modulations = [layer and [m[branches] for m in layer] for layer in modulations]
+        if decided is not None:
+            traces.tell_order(decided[:, net.order.argsort()])
         return Generated(tokens[:, net.order.argsort()], steps)
 
     def _step(

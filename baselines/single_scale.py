@@ -103,6 +103,10 @@ class SingleScale(Bundled):
 
     network: Trunk
 
+    @property
+    def grids(self) -> tuple[int, ...]:
+        return (self.network.grid,)
+
     @abstractmethod
     def steps(self, knobs: Mapping[str, KnobValue]) -> list[tuple[int, int, int]]:
         """What each step of sampling does: tokens fed, slots that each of them attends to, tokens put through the

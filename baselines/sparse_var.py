@@ -25,6 +25,7 @@ from torch.nn import functional as F
 
 from baselines.linear import Linear
 from baselines.var import Block, Past, VARNetwork, modulated, remember
+from harness import traces
 from harness.method import KnobValue
 
 
@@ -161,6 +162,8 @@ class SparseVARNetwork(nn.Module):
         scores = sparsity.agree(selection.tokens(h, places).expand(len(x), -1))
         order = scores.argsort(dim=1, descending=True, stable=True)
         chosen, rest = order[:, :kept].sort(1).values, order[:, kept:]
+        if traces.heard():
+            traces.tell_tokens(selection, places, torch.zeros_like(order, dtype=torch.bool).scatter_(1, chosen, True))
         rows = torch.arange(len(x), device=x.device)[:, None]
         out = torch.empty_like(x)
         out[rows, chosen] = self._selected(
@@ -217,7 +220,9 @@ def _copy(block: Block) -> Block:
 
 def top_mask(scores: Tensor, count: int) -> Tensor:
     """bool mask of the ``count`` highest scores of each row; scores [B, n]."""
-    return torch.zeros_like(scores, dtype=torch.bool).scatter(1, scores.topk(count, 1).indices, 1)  # not True: torch cannot trace that
+    return torch.zeros_like(scores, dtype=torch.bool).scatter(
+        1, scores.topk(count, 1).indices, 1
+    )  # not True: torch cannot trace that
 
 
 def straight_through(hard: Tensor, scores: Tensor) -> Tensor:

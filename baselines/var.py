@@ -277,6 +277,10 @@ class NextScale(Bundled):
         return ScaleTrainee(network, tokenizer)
 
     @property
+    def grids(self) -> tuple[int, ...]:
+        return tuple(self.network.scales)
+
+    @property
     def quantiser(self) -> MultiScaleQuantiser:
         """The tokenizer's multi-scale quantiser."""
         return self.tokenizer.quantiser  # type: ignore[return-value]

@@ -63,13 +63,14 @@ def write_arrays(path: Path, arrays: "Mapping[str, np.ndarray[Any, Any]]") -> No
     write(path, fill)
 
 
-def read_arrays(path: Path) -> "dict[str, np.ndarray[Any, Any]]":
-    """All arrays of an .npz file. ArbenchError if it is missing or damaged; pickled objects are never loaded."""
+def read_arrays(path: Path, wanted: Callable[[str], bool] = lambda name: True) -> "dict[str, np.ndarray[Any, Any]]":
+    """The arrays of an .npz file, or those whose names are wanted. ArbenchError if it is missing or damaged; pickled
+    objects are never loaded."""
     import numpy as np
 
     try:
         with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
+            return {name: file[name] for name in file.files if wanted(name)}
     except Exception as error:  # a damaged zip raises any of half a dozen kinds
         raise ArbenchError(f"cannot read {path}: {error}") from error
 

@@ -152,6 +152,12 @@ class Method(nn.Module, ABC):
         """How many uniforms an image takes: the width of ``noise``."""
 
     @property
+    def grids(self) -> tuple[int, ...]:
+        """Sides of the square grids that the positions fill one after the other, raster by raster; empty where they do
+        not lie on such, or a method does not tell: its images then have no trace (harness.traces)."""
+        return ()
+
+    @property
     @abstractmethod
     def vocabulary(self) -> int:
         """Number of token values; tokens lie in [0, vocabulary)."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from harness import files
+from harness import files, traces
 from harness.errors import ArbenchError, unknown
 from harness.hashing import digest, source_sha256, weights_sha256
 from harness.method import Method
@@ -204,7 +204,11 @@ def assemble(planned: Plan, instrument: Instrument, about: Mapping[str, Any]) ->
     arrays = files.read_arrays(planned.stages["generate"])
     replicates = files.read_arrays(planned.stages["quality"].with_suffix(".npz"))
     kept = {name: arrays[name] for name in ("thumbnails", "labels", "steps")}
-    return record, {**kept, **{f"{REPLICATES}{name}": values for name, values in replicates.items()}}
+    return record, {
+        **kept,
+        **traces.kept(arrays),
+        **{f"{REPLICATES}{name}": values for name, values in replicates.items()},
+    }
 
 
 def heading(planned: Plan, status: str) -> dict[str, Any]:

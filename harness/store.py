@@ -12,7 +12,7 @@ runners finish the same trial, both write the same record and the last one stays
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,11 +82,14 @@ class Store:
             files.write_arrays(self._arrays_path(record), arrays)
         files.write_json(self.path(record["name"], record["key"]), record)
 
-    def arrays(self, record: Record) -> "dict[str, np.ndarray[Any, Any]]":
-        """The arrays of a record: ``thumbnails`` uint8 [n, C, H, W] of images 0 to n-1; ``steps`` and ``labels`` int64
-        [N] of all images; ``replicates NAME`` float32 of a figure. Empty for a failed trial."""
+    def arrays(
+        self, record: Record, wanted: Callable[[str], bool] = lambda name: True
+    ) -> "dict[str, np.ndarray[Any, Any]]":
+        """The arrays of a record, or those whose names are ``wanted``: ``thumbnails`` uint8 [n, C, H, W] of images 0 to
+        n-1; ``steps`` and ``labels`` int64 [N] of all images; ``replicates NAME`` float32 of a figure; ``trace NAME``
+        of the first images (harness.traces). Empty for a failed trial."""
         path = self._arrays_path(record)
-        return files.read_arrays(path) if path.exists() else {}
+        return files.read_arrays(path, wanted) if path.exists() else {}
 
     def _arrays_path(self, record: Record) -> Path:
         return self.path(record["name"], record["key"]).with_suffix(".npz")

@@ -31,6 +31,7 @@ from baselines.sparse_method import SparseVAR
 from baselines.sparse_var import Selection, Sparsity, straight_through, top_mask
 from baselines.var import Block, VARNetwork
 from baselines.var_static import importances
+from harness import traces
 from harness.method import Preset
 
 
@@ -57,7 +58,9 @@ class LearnedSelection(Selection):
         return top_mask(scores.flatten(1), count).view_as(scores), scores
 
     def ffn(self, block: Block, x: Tensor, places: Tensor, sparsity: Sparsity) -> Tensor:
-        return block.ffn.experts(x, self.chosen(x, None, sparsity)[0])
+        chosen = self.chosen(x, None, sparsity)[0]
+        traces.tell_experts(self, places, chosen)
+        return block.ffn.experts(x, chosen)
 
     def unit_mask(self, x: Tensor, places: Tensor, selected: Tensor, span: slice, sparsity: Sparsity) -> Tensor:
         chosen, scores = self.chosen(x, selected, sparsity)

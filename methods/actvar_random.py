@@ -13,6 +13,7 @@ from torch import Tensor
 
 from baselines.sparse_var import Selection, Sparsity, top_mask
 from baselines.var import Block
+from harness import traces
 from harness.method import Preset
 from methods.actvar import ActVAR
 
@@ -42,7 +43,9 @@ class RandomSelection(Selection):
         return top_mask(scores.flatten(1), sparsity.kept_units(tokens * self.experts)).view(*x.shape[:2], self.experts)
 
     def ffn(self, block: Block, x: Tensor, places: Tensor, sparsity: Sparsity) -> Tensor:
-        return block.ffn.experts(x, self.chosen(x, places, None, sparsity))
+        chosen = self.chosen(x, places, None, sparsity)
+        traces.tell_experts(self, places, chosen)
+        return block.ffn.experts(x, chosen)
 
     def unit_mask(self, x: Tensor, places: Tensor, selected: Tensor, span: slice, sparsity: Sparsity) -> Tensor:
         chosen = self.chosen(x, places, selected, sparsity)

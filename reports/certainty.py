@@ -27,9 +27,27 @@ def standings(x: Matrix, y: Matrix, better: tuple[Better, Better] = ("low", "low
 
     x, y: replicates [n, R], drawn alike for all points: what they share moves them together.
     """
-    shares = np.stack([frontier(cost, score, better) for cost, score in zip(x.T, y.T, strict=True)]).mean(axis=0)
-    words = [ON if share >= CONFIDENCE else OFF if share <= 1 - CONFIDENCE else UNDECIDED for share in shares.tolist()]
-    return [word if np.isfinite(row).all() else "" for word, row in zip(words, np.hstack([x, y]), strict=True)]
+    known = np.isfinite(np.hstack([x, y])).all(axis=1)
+    words = np.where(known, OFF, "").astype(object)
+    near = np.flatnonzero(known)[_contenders(x[known], y[known], better)]
+    if len(near):
+        drawn = zip(x[near].T, y[near].T, strict=True)
+        shares = np.stack([frontier(cost, score, better) for cost, score in drawn]).mean(axis=0)
+        words[near] = [ON if s >= CONFIDENCE else OFF if s <= 1 - CONFIDENCE else UNDECIDED for s in shares.tolist()]
+    return [str(word) for word in words]
+
+
+def _contenders(x: Matrix, y: Matrix, better: tuple[Better, Better]) -> NDArray[np.bool_]:
+    """Which of n points may be on the frontier in some replicate: not those whose best is behind another's worst. They
+    change nothing for the others, and of thousands of points few are left."""
+    if not len(x):
+        return np.zeros(0, bool)
+    x, y = (values if end == "low" else -values for values, end in zip((x, y), better, strict=True))
+    worst = x.max(axis=1)
+    order = worst.argsort(kind="stable")
+    reached = np.minimum.accumulate(y.max(axis=1)[order])
+    before = np.searchsorted(worst[order], x.min(axis=1), side="right")
+    return (before == 0) | (y.min(axis=1) <= reached[np.maximum(before, 1) - 1])
 
 
 @dataclass
@@ -40,6 +58,10 @@ class Certainty:
     records: Mapping[str, Record]
     fid: str
     _arrays: dict[str, dict[str, NDArray[Any]]] = field(default_factory=dict)
+
+    @property
+    def _wanted(self) -> set[str]:
+        return {REPLICATES + score.format(self.fid) for score in SCORES.values()}
 
     def standing(self, rows: pd.DataFrame, cost: Measure, score: Measure) -> list[str]:
         """``standings`` of the settings in ``rows``, as ``over_seeds`` gives them, on the frontier of both."""
@@ -67,7 +89,7 @@ class Certainty:
         if measure not in SCORES:
             return None
         if key not in self._arrays:
-            self._arrays[key] = self.store.arrays(record)
+            self._arrays[key] = self.store.arrays(dict(record), lambda name: name in self._wanted)
         found = self._arrays[key].get(REPLICATES + SCORES[measure].format(self.fid))
         return None if found is None else found.astype(np.float64)
 

@@ -17,7 +17,7 @@ def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
 
 def run(args: argparse.Namespace) -> int:
     """Build the report and print where it is."""
-    from reports.pages import build  # late: matplotlib and pandas would slow every other command
+    from reports.build import build  # late: matplotlib and pandas would slow every other command
 
     print(build(args.store, args.out))
     return 0

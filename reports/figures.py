@@ -1,4 +1,4 @@
-"""Static figures by matplotlib: trade-off curves, each as SVG and PNG. One colour and one mark a method, everywhere."""
+"""Static figures by matplotlib: trade-offs, each as SVG, PNG and PDF. One colour and one mark a method, everywhere."""
 
 import itertools
 from collections.abc import Iterable, Mapping
@@ -22,6 +22,10 @@ from reports.table import HIGH, LOW, SPARSITY, Measure, figure, rank
 
 INK, PALE, GRID, FLOOR = "#1b1f24", "#8b949e", "#e6e8eb", "#6e7781"
 WIDTH, HEIGHT = 5.4, 4.3  # inches: text stays readable where a phone shrinks it to 370 pixels
+MANY = (
+    300  # marks of a method from which on they are pixels inside a figure for print: thousands of shapes are megabytes
+)
+DPI = 200
 NARROW = 3.0  # an axis that spans less than this factor is linear
 DENSE = "var"
 SAVING = 0.212  # of VAR's FLOPs, as ActVAR's paper states
@@ -43,6 +47,7 @@ RC: Any = {
     "legend.frameon": False,
     "legend.fontsize": 8.5,
     "svg.fonttype": "none",  # text stays text: it can be selected and read aloud, and the files are small
+    "pdf.fonttype": 42,  # TrueType: text of a PDF can be selected, and publishers take it
     "svg.hashsalt": "arbench",  # the same store gives the same bytes
 }
 
@@ -74,10 +79,11 @@ SPARE = tuple(itertools.product(("<", ">", "h", "*", "d"), ("#332288", "#999933"
 
 @dataclass(frozen=True)
 class Drawn:
-    """A figure on disk. svg, png: file names in the figures' folder; caption: what it shows; alt: the same in text."""
+    """A figure on disk. svg, png, pdf: file names in the figures' folder; caption: what it shows; alt: it in text."""
 
     svg: str
     png: str
+    pdf: str
     title: str
     caption: str
     alt: str
@@ -220,14 +226,19 @@ def same_cost(settings: pd.DataFrame, x: Measure, y: Measure, looks: Mapping[str
     return _save(fig, folder, f"{y.name}-{x.name}-sparse", f"{y.title} against {x.title}, sparse methods", caption)
 
 
+def key_file(name: str) -> str:
+    """The file of a method's mark, safe whatever the method is called."""
+    return f"mark-{safe(name)}.svg"
+
+
 def key(look: Style, folder: Path, name: str) -> str:
-    """Write a method's mark as a small SVG for tables; returns its file name, safe whatever the method is called."""
+    """Write a method's mark as a small SVG for tables; returns its file name."""
     with mpl.rc_context(RC):
         fig = Figure(figsize=(0.25, 0.25))
         ax = fig.add_axes((0, 0, 1, 1))
         ax.axis("off")
         ax.plot([0], [0], look.mark, color=look.colour, ms=9, mec="white", mew=0.6)
-        file = f"mark-{safe(name)}.svg"
+        file = key_file(name)
         fig.savefig(folder / file, transparent=True, metadata={"Date": None})
     return file
 
@@ -241,7 +252,16 @@ def _counted(rows: pd.DataFrame, standing: str, looks: Mapping[str, Style]) -> s
 def _bars(ax: Axes, rows: pd.DataFrame, x: str, y: str, looks: Mapping[str, Style]) -> None:
     """The 95 % interval of y, a thin line at each point."""
     for name, own in rows.groupby("method"):
-        ax.vlines(own[x], own[y + LOW], own[y + HIGH], color=looks[str(name)].colour, lw=0.8, alpha=0.6, zorder=3)
+        ax.vlines(
+            own[x],
+            own[y + LOW],
+            own[y + HIGH],
+            color=looks[str(name)].colour,
+            lw=0.8,
+            alpha=0.6,
+            zorder=3,
+            rasterized=len(own) > MANY,
+        )
 
 
 def _axes() -> tuple[Figure, Axes]:
@@ -276,6 +296,7 @@ def _marks(ax: Axes, rows: pd.DataFrame, x: str, y: str, look: Style, *, size: f
     for part, filled in ((rows[fixed], True), (rows[~fixed], False)):
         ax.plot(
             part[x], part[y], look.mark, ms=size if filled else 6.5, alpha=alpha if filled else 1.0, zorder=4,
+            rasterized=len(part) > MANY,
             mfc=look.colour if filled else "white", mec="white" if filled else look.colour, mew=0.6 if filled else 1.4,
         )  # fmt: skip
 
@@ -334,9 +355,10 @@ def _save(fig: Figure, folder: Path, name: str, title: str, caption: str) -> Dra
     with mpl.rc_context(RC):
         fig.draw_without_rendering()
         fig.set_layout_engine("none")  # the layout is found: to find it again for each file would take as long again
-        fig.savefig(folder / f"{name}.svg", metadata={"Date": None})
+        fig.savefig(folder / f"{name}.svg", dpi=DPI, metadata={"Date": None})
         fig.savefig(folder / f"{name}.png", dpi=150, metadata={"Software": None})
-    return Drawn(f"{name}.svg", f"{name}.png", title, caption, f"{title}. {caption}")
+        fig.savefig(folder / f"{name}.pdf", dpi=DPI, metadata={"CreationDate": None})
+    return Drawn(f"{name}.svg", f"{name}.png", f"{name}.pdf", title, caption, f"{title}. {caption}")
 
 
 def _plain(text: str) -> str:

@@ -1,5 +1,11 @@
-"""Image grids from the thumbnails of the store: one strip a setting, the same labels and the same noise in all."""
+"""Images from the thumbnails of the store: one strip a trial, the same labels and the same noise in all.
 
+A store of a few trials keeps every pixel; of thousands, the strips hold fewer images and are compressed until all fit
+into BUDGET, so that the site can be carried and served.
+"""
+
+import io
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +15,26 @@ from PIL import Image
 
 from harness.data import CLASSES, reference_images
 from harness.errors import ArbenchError
-from harness.store import Record, Store
 from reports.names import safe
 
 Thumbnails = NDArray[np.uint8]
 
 COLUMNS, ROWS = 10, 2
-GAP = 2  # pixels between images, transparent: they look right on a light and on a dark page
+BUDGET = 8_000_000
+"""Bytes of all strips of a site."""
+MOST = 150_000
+"""Bytes of one strip."""
+SIDE = 128
+"""Pixels a side that a larger image is brought down to."""
+RUNGS: tuple[tuple[int, Mapping[str, Any]], ...] = (
+    (20, {"lossless": True, "method": 2}),
+    (20, {"quality": 85}),
+    (10, {"quality": 80}),
+    (10, {"quality": 55, "method": 2}),
+    (5, {"quality": 40, "method": 2}),
+    (2, {"quality": 25, "method": 2}),
+)
+"""How many images, and how they are saved as WebP: from the best to the smallest."""
 
 
 def labels(preset: str) -> tuple[str, ...]:
@@ -24,42 +43,62 @@ def labels(preset: str) -> tuple[str, ...]:
     return names if len(names) == COLUMNS else ()
 
 
-def of_record(store: Store, record: Record, folder: Path) -> str:
-    """Write the strip of a trial, images 0 to COLUMNS x ROWS - 1; returns its file name.
+class Strips:
+    """Writes the strips of so many trials into a folder, each small enough for all to stay within BUDGET."""
 
-    Raises ArbenchError saying why there is none: no thumbnails, or a damaged file.
-    """
-    thumbnails = store.arrays(record).get("thumbnails")
-    if thumbnails is None or not len(thumbnails):
-        raise ArbenchError(f"{record['name']}: the store has no thumbnails")
-    return _write(thumbnails, folder / f"{safe(str(record['key']))}.png", str(record["name"]))
+    def __init__(self, folder: Path, trials: int) -> None:
+        self._folder, self._most, self._rung = folder, min(MOST, BUDGET // max(trials, 1)), 0
+
+    def write(self, name: str, thumbnails: NDArray[Any] | None, what: str) -> tuple[str, int]:
+        """Write a strip; returns its file name and how many images it shows.
+
+        thumbnails: uint8 [n, C, H, W], C = 1 or 3; what: whose they are, for ArbenchError, which says why there is no
+        strip: no thumbnails, or arrays that are none.
+        """
+        if thumbnails is None or not len(thumbnails):
+            raise ArbenchError(f"{what}: the store has no thumbnails")
+        if thumbnails.ndim != 4 or thumbnails.shape[1] not in (1, 3) or thumbnails.dtype != np.uint8:
+            shape = f"{thumbnails.dtype} {thumbnails.shape}"
+            raise ArbenchError(f"{what}: thumbnails {shape} (valid: uint8 [n, 1 or 3, H, W])")
+        while True:  # what was too large for one trial is not tried again for the next
+            count, settings = RUNGS[self._rung]
+            saved = io.BytesIO()
+            Image.fromarray(strip(_small(thumbnails[:count]))).save(saved, "WEBP", **settings)
+            if saved.tell() <= self._most or self._rung + 1 == len(RUNGS):
+                break
+            self._rung += 1
+        (self._folder / f"{safe(name)}.webp").write_bytes(saved.getvalue())
+        return f"{safe(name)}.webp", min(count, len(thumbnails))
 
 
-def real(preset: str, folder: Path) -> str | None:
-    """Write a strip of real images, labels as in every other; None where the preset's data do not ship with us."""
+def real(preset: str) -> Thumbnails | None:
+    """Real images [20, C, H, W], labels as in every strip; None where the preset's data do not ship with us."""
     if not labels(preset):
         return None
     images, classes, _ = reference_images(preset)
     chosen = [int((classes == label).nonzero()[row, 0]) for row in range(ROWS) for label in range(COLUMNS)]
-    return _write(images[chosen].numpy(), folder / "real.png", "real images")
+    found: Thumbnails = images[chosen].numpy()
+    return found
 
 
 def strip(thumbnails: Thumbnails) -> Thumbnails:
-    """uint8 [n, C, H, W], C = 1 or 3 -> uint8 RGBA [height, width, 4]: COLUMNS a row, gaps transparent. Pixel for
-    pixel: the page enlarges them."""
+    """uint8 [n, C, H, W], C = 1 or 3 -> uint8 RGB [height, width, 3]: COLUMNS a row, without gaps, the last row filled
+    up with grey."""
     count, channels, height, width = thumbnails.shape
-    rows = -(-min(count, COLUMNS * ROWS) // COLUMNS)
-    canvas = np.zeros((rows * (height + GAP) - GAP, COLUMNS * (width + GAP) - GAP, 4), np.uint8)
-    for index, image in enumerate(thumbnails[: COLUMNS * ROWS]):
-        down, across = (index // COLUMNS) * (height + GAP), (index % COLUMNS) * (width + GAP)
-        place = canvas[down : down + height, across : across + width]
-        place[..., :3] = np.broadcast_to(image.transpose(1, 2, 0), (height, width, 3))
-        place[..., 3] = 255
-    return canvas
+    columns = min(count, COLUMNS)
+    rows = -(-count // columns)
+    canvas = np.full((rows * columns, height, width, 3), 128, np.uint8)
+    canvas[:count] = np.broadcast_to(thumbnails.transpose(0, 2, 3, 1), (count, height, width, 3))
+    lines = canvas.reshape(rows, columns, height, width, 3).transpose(0, 2, 1, 3, 4)
+    return np.ascontiguousarray(lines.reshape(rows * height, columns * width, 3))
 
 
-def _write(thumbnails: NDArray[Any], path: Path, name: str) -> str:
-    if thumbnails.ndim != 4 or thumbnails.shape[1] not in (1, 3) or thumbnails.dtype != np.uint8:
-        raise ArbenchError(f"{name}: thumbnails {thumbnails.dtype} {thumbnails.shape} (valid: uint8 [n, 1 or 3, H, W])")
-    Image.fromarray(strip(thumbnails), "RGBA").save(path)
-    return path.name
+def _small(thumbnails: Thumbnails) -> Thumbnails:
+    """The same, no side longer than SIDE."""
+    longest = max(thumbnails.shape[2:])
+    if longest <= SIDE:
+        return thumbnails
+    height, width = (max(1, side * SIDE // longest) for side in thumbnails.shape[2:])
+    images = np.broadcast_to(thumbnails.transpose(0, 2, 3, 1), (len(thumbnails), *thumbnails.shape[2:], 3))
+    sized = [np.asarray(Image.fromarray(np.ascontiguousarray(one)).resize((width, height))) for one in images]
+    return np.stack(sized).transpose(0, 3, 1, 2)

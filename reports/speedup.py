@@ -8,7 +8,7 @@ from harness.errors import ArbenchError
 from harness.stages.timing import ratio
 from reports.table import HIGH, LOW, Record, dicts
 
-BASES = {"next-scale": "var"}
+BASES = {"next-scale": "var", "sparsity control": "var"}
 BASE = "raster"
 """What a method saves on: VAR for what decodes scale by scale, raster AR for all others."""
 KINDS = {"saved_b1": "latency", "saved_b64": "throughput"}
@@ -18,7 +18,14 @@ def added(rows: pd.DataFrame, records: Iterable[Record]) -> pd.DataFrame:
     """``rows`` (of ``tidy``) with ``flops_saved``, ``saved_b1`` and ``saved_b64`` in per cent, negative where it costs
     more. Times are compared round by round, so only with a base of the same session; its own base saves nothing."""
     by_key = {str(record["key"]): record for record in records}
-    found = [_saved(row, _base(row, rows), by_key) for row in dicts(rows)]
+    bases: dict[tuple[str, ...], Mapping[str, object] | None] = {}
+    found = []
+    for row in dicts(rows):
+        place = (BASES.get(str(row["family"]), BASE), str(row["preset"]), str(row["images"]))
+        if place not in bases:
+            bases[place] = _base(row, rows)
+        own = row["method"] == place[0]
+        found.append(_saved(row, None if own else bases[place], by_key))
     return rows.assign(**pd.DataFrame(found, index=rows.index, columns=_COLUMNS).astype(float))
 
 
@@ -26,11 +33,11 @@ _COLUMNS = ["flops_saved", *(name + end for name in KINDS for end in ("", LOW, H
 
 
 def _base(row: Mapping[str, object], rows: pd.DataFrame) -> Mapping[str, object] | None:
-    """The base's setting of lowest FID on the same preset and images; None for the base itself."""
+    """The base's setting of lowest FID on the same preset and images; None if there is none."""
     name = BASES.get(str(row["family"]), BASE)
     same = (rows["method"] == name) & (rows["preset"] == row["preset"]) & (rows["images"] == row["images"])
     candidates = rows[same & rows["fid"].notna()]
-    if row["method"] == name or candidates.empty:
+    if candidates.empty:
         return None
     return dicts(candidates.loc[[candidates["fid"].idxmin()]])[0]
 

@@ -95,6 +95,10 @@ class FakeMethod(Method):
         return POSITIONS
 
     @property
+    def grids(self) -> tuple[int, ...]:
+        return (2,)
+
+    @property
     def vocabulary(self) -> int:
         return VOCABULARY
 

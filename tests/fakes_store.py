@@ -204,7 +204,39 @@ def arrays(record: Record) -> dict[str, NDArray[Any]]:
     fid = record["quality"]["fid"]["fmnist-cnn"]
     off = np.random.default_rng(zlib.crc32(record["key"].encode())).standard_normal(1000)
     replicates = {REPLICATES + "fid.fmnist-cnn": (fid * (1 + 0.01 * off)).astype(np.float32)}
-    return {"thumbnails": thumbnails(record), "labels": np.arange(IMAGES) % 10, **replicates}
+    return {"thumbnails": thumbnails(record), "labels": np.arange(IMAGES) % 10, **replicates, **trace(record)}
+
+
+def trace(record: Record) -> dict[str, NDArray[Any]]:
+    """What ear and actvar tell of two images: ear's parts are of one size, actvar skips by chance."""
+    method, knobs = record["trial"]["method"], record["trial"]["knobs"]
+    if method == "ear":
+        order = (np.arange(49) * knobs["steps"]) // 49
+        return {"trace grids": np.array([7], np.int16), "trace order": np.tile(order, (2, 1)).astype(np.int16)}
+    if method != "actvar":
+        return {}
+    sides = np.array([1, 2, 3, 4, 5, 7], np.int16)
+    order = np.repeat(np.arange(6), sides**2).astype(np.int16)
+    rng = np.random.default_rng(1)
+    computed = (rng.random((2, 3, 104)) >= knobs["token_sparsity"] * (order >= 4)).astype(np.uint8)
+    experts = rng.integers(1, 16, (2, 3, 104), np.uint32) * computed
+    found = {"grids": sides, "order": np.tile(order, (2, 1)), "tokens": computed, "experts": experts}
+    return {f"trace {name}": values for name, values in {**found, "experts_of": np.array(4, np.int16)}.items()}
+
+
+def many(count: int) -> list[Record]:
+    """So many finished records, each with knobs of its own, so that all of them stand on the frontier's figures."""
+    found: list[Record] = []
+    for variant in range(2, 2 + count // 60 + 1):
+        for steps in STEPS:
+            knobs = {"steps": steps, "schedule": "equal", "adaptive": float(variant)}
+            found += [_ar(method, dict(knobs), steps, cfg=1.5) for method in ORDER_PENALTY]
+        for method in SPARSE_PENALTY:
+            for ffn in SPARSITY:
+                for token in SPARSITY:
+                    knobs = {"ffn_sparsity": ffn, "token_sparsity": token, "sparse_scales": variant}
+                    found.append(_var(method, knobs, cfg=2.5))
+    return found[:count]
 
 
 def thumbnails(record: Record) -> NDArray[np.uint8]:

@@ -55,6 +55,13 @@ def test_it_says_what_it_is(name: str) -> None:
         assert knob.check(knob.default) == knob.default
 
 
+@every_method
+def test_positions_fill_the_grids_that_it_names(name: str) -> None:
+    method = subject(name)
+    if method.grids:  # a method need not tell: it then has no decode order to show
+        assert sum(side * side for side in method.grids) == method.positions
+
+
 @every_setting
 def test_tokens_and_images_have_their_shapes_and_ranges(name: str, given: Knobs) -> None:
     method = subject(name)

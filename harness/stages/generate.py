@@ -7,6 +7,7 @@ matter how a trial is cut, or who computes what.
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from harness import files
+from harness import files, traces
 from harness.errors import ArbenchError
 from harness.method import Method
 from harness.noise import uniforms
@@ -70,19 +71,23 @@ class Shards:
         if self.missing(1):
             raise ArbenchError(f"{self.folder} lacks {len(self.missing(1))} of {self.images} images")
         whole: Arrays = {}
+        traced: Arrays = {}
         seconds, code = 0.0, set()
         for start, stop, path in self._present():
             part = files.read_arrays(path)
             seconds += float(part.pop("seconds"))
             code.add(str(part.pop("code", UNKNOWN_CODE)))
             thumbnails = part.pop("thumbnails")
+            traced |= traces.kept(part)
             for name, rows in part.items():
+                if name in traced:
+                    continue
                 whole.setdefault(name, np.empty((self.images, *rows.shape[1:]), rows.dtype))[start:stop] = rows
             kept = whole.setdefault(
                 "thumbnails", np.empty((min(self.images, THUMBNAILS), *thumbnails.shape[1:]), np.uint8)
             )
             kept[start : start + len(thumbnails)] = thumbnails
-        return {**whole, "seconds": np.array(seconds), "code": np.array("+".join(sorted(code)))}
+        return {**whole, **traced, "seconds": np.array(seconds), "code": np.array("+".join(sorted(code)))}
 
 
 def _cut(images: int, present: Iterable[tuple[int, int, Path]], batch: int) -> Iterator[range]:
@@ -110,14 +115,17 @@ def shard(method: Method, extractors: Sequence[Extractor], trial: Trial, indices
 
     Returns what the first extractor sees (``features`` float32 [n, D], ``logits`` float32 [n, classes], ``spatial``
     float32 [n, S] if it has that), of each other ``features NAME`` and so on, ``steps`` and ``labels`` int64 [n],
-    ``thumbnails`` uint8 [up to n, C, H, W] (images below THUMBNAILS), ``seconds`` of sampling and decoding.
+    ``thumbnails`` uint8 [up to n, C, H, W] (images below THUMBNAILS), ``seconds`` of sampling and decoding; of the
+    shard that begins with image 0 the arrays of its trace (harness.traces), if there is one.
     """
     started = time.perf_counter()
     asked = labels(trial.setup.labels, trial.seed, indices, method.preset.classes)
     noise = uniforms(trial.seed, indices, method.positions)
     parameter = next(method.parameters(), None)
     device = torch.device("cpu") if parameter is None else parameter.device
-    with torch.inference_mode():
+    traced = min(len(indices), traces.IMAGES) if indices.start == 0 else 0
+    heard = traces.listening(traced) if traced else nullcontext()
+    with torch.inference_mode(), heard as trace:
         rows, count = padded(len(indices)), len(indices)
         generated = method.sample(asked[rows].to(device), noise[rows].to(device), trial.knobs, trial.sampling)
         images = to_uint8(method.decode(generated.tokens), trial.setup.uint8)
@@ -129,6 +137,7 @@ def shard(method: Method, extractors: Sequence[Extractor], trial: Trial, indices
         }
     return {
         **seen,
+        **(trace.arrays(method, trial.knobs) if trace else {}),
         "steps": generated.steps[:count].cpu().numpy().astype(np.int64),
         "labels": asked.numpy(),
         "thumbnails": images[: min(count, max(0, THUMBNAILS - indices.start))].cpu().numpy(),

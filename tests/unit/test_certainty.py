@@ -8,7 +8,7 @@ import pytest
 from harness.store import Store
 from reports import table
 from reports.certainty import OFF, ON, UNDECIDED, Certainty, standings
-from reports.frontier import Better
+from reports.frontier import Better, frontier
 from tests import fakes_store
 
 NOISE = np.random.default_rng(0).standard_normal((4, 1000))
@@ -39,6 +39,16 @@ def test_the_good_end_is_respected_and_what_is_not_measured_has_no_standing(bett
     sign = 1 if better == "low" else -1
     x, y = replicates([1, 2, np.nan], 0), sign * replicates([9, 10, 1], 0.1)
     assert standings(x, y, ("low", better)) == [ON, OFF, ""]
+
+
+def test_points_that_are_left_out_beforehand_change_nothing() -> None:
+    rng = np.random.default_rng(1)
+    x, y = (rng.uniform(1, 2, (60, 1)) + 0.05 * rng.standard_normal((60, 200)) for _ in "xy")
+    for better in (("low", "low"), ("high", "low"), ("low", "high")):
+        shares = np.mean([frontier(cost, score, better) for cost, score in zip(x.T, y.T, strict=True)], axis=0)
+        plain = [ON if share >= 0.95 else OFF if share <= 0.05 else UNDECIDED for share in shares]
+        assert standings(x, y, better) == plain
+        assert 0 < sum(word != OFF for word in plain) < 30
 
 
 def test_settings_of_a_store_are_judged_by_their_replicates(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness import files
+from harness import files, traces
 from harness.bench import Bench
 from harness.errors import ArbenchError
 from harness.noise import uniforms
@@ -137,3 +137,14 @@ def test_shards_that_another_runner_merges_meanwhile_are_no_failure(
 
     monkeypatch.setattr(Shards, "merge", overtaken)
     assert len(Bench([], tmp_path).generated(planned)["steps"]) == 60
+
+
+def test_the_shard_that_has_the_first_images_has_their_trace_and_a_merge_keeps_it(tmp_path: Path) -> None:
+    shards = Shards(tmp_path, 60)
+    for indices in (range(0, 20), range(20, 60)):
+        files.write_arrays(shards.path(indices), {**made(indices), "code": np.array("c")})
+    assert not traces.kept(made(range(20, 60)))
+    merged = shards.merge()
+    assert merged["trace grids"].tolist() == [2]
+    assert merged["trace order"].tolist() == [[0, 0, 1, 1]] * traces.IMAGES
+    assert merged["steps"].shape == (60,)

@@ -1,20 +1,20 @@
 """The report, from a made-up store to its files."""
 
 import argparse
-import copy
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 
+from harness.comparison import differences
 from harness.errors import ArbenchError
 from harness.store import Store
-from reports import commands, figures, images, names, table
-from reports.pages import build
-from reports.protocol import machine_words, protocol
+from reports import commands
+from reports.build import build
 from tests import fakes_store
 
 HOSTILE = '<script>alert("x")</script> $\\frac$ & "quotes"'
@@ -26,14 +26,20 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(fakes_store.write(folder / "store"), folder / "site").parent
 
 
-@pytest.fixture(scope="module")
-def page(site: Path) -> str:
-    return (site / "index.html").read_text()
+def data(site: Path, name: str) -> Any:
+    """What a script of data/ hands over."""
+    text = (site / "data" / f"{name}.js").read_text()
+    found = re.fullmatch(r"arbench\.data\['[\w-]+'\]=JSON\.parse\('(.*)'\);\n", text, re.DOTALL)
+    assert found
+    return json.loads(re.sub(r"\\(.)", r"\1", found[1]))
 
 
-@pytest.fixture
-def rows() -> pd.DataFrame:
-    return table.tidy(fakes_store.records(), "fmnist-cnn")
+def board(site: Path) -> list[dict[str, Any]]:
+    """The leaderboard's rows, as its script reads them."""
+    columns, figures = (data(site, "leaderboard")[name] for name in ("columns", "figures"))
+    whole = {n: c if isinstance(c, list) else [c["words"][at] for at in c["at"]] for n, c in columns.items()}
+    whole |= {name: values for name, (values, _, _) in figures.items() if values}
+    return [dict(zip(whole, row, strict=True)) for row in zip(*whole.values(), strict=True)]
 
 
 class Links(HTMLParser):
@@ -44,11 +50,9 @@ class Links(HTMLParser):
         self.loads: list[str] = []
         self.hrefs: list[str] = []
         self.ids: list[str] = []
-        self.tags: list[str] = []
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
         given = {name: value or "" for name, value in attrs}
         self.ids += [given["id"]] if "id" in given else []
         self.loads += [given["src"]] if "src" in given else []
@@ -56,57 +60,117 @@ class Links(HTMLParser):
             (self.loads if tag == "link" else self.hrefs).append(given["href"])
 
 
-def test_every_file_that_the_page_names_is_there(site: Path, page: str) -> None:
-    links = Links(page)
-    files = [
-        link for link in [*links.loads, *links.hrefs] if not link.startswith(("#", "https://arxiv.org/abs/", "data:"))
-    ]
-    assert len(files) > 100
-    assert [link for link in files if not (site / link).is_file()] == []
-    assert not any(re.match(r"[a-z]+:|//", link) for link in links.loads if link != "data:,")
+def test_every_file_that_a_page_names_is_there(site: Path) -> None:
+    pages = sorted(site.glob("*.html"))
+    assert {"index.html", "frontier.html", "methods.html", "compare.html", "trial.html"} <= {p.name for p in pages}
+    for page in pages:
+        links = Links(page.read_text())
+        named = [link for link in [*links.loads, *links.hrefs] if not link.startswith(("#", "https://arxiv.org/abs/"))]
+        paths = [link.partition("#")[0] for link in named if link != "data:,"]
+        assert [link for link in paths if not (site / link).is_file()] == []
+        assert len(links.ids) == len(set(links.ids))
+        assert {link[1:] for link in links.hrefs if link.startswith("#")} <= set(links.ids)
 
 
-def test_every_link_inside_the_page_leads_somewhere(page: str) -> None:
-    links = Links(page)
-    assert len(links.ids) == len(set(links.ids))
-    assert {link[1:] for link in links.hrefs if link.startswith("#")} <= set(links.ids)
-
-
-def test_every_figure_is_there_as_svg_and_as_png(site: Path) -> None:
+def test_every_figure_is_there_for_screen_and_print(site: Path) -> None:
     wanted = {f"{y}-{x}" for y in ("fid", "is") for x in ("steps", "gflops", "latency", "throughput")}
     wanted |= {"fid-ffn_sparsity", "fid-token_sparsity", "fid-gflops-sparse", "fid-latency-sparse"}
     made = {path.name for path in (site / "figures").iterdir()}
-    assert {f"{name}.{kind}" for name in wanted for kind in ("svg", "png")} <= made
+    assert {f"{name}.{kind}" for name in wanted for kind in ("svg", "png", "pdf")} <= made
 
 
-def test_no_trial_is_left_out(page: str) -> None:
+def test_no_trial_is_left_out(site: Path) -> None:
+    listed = {row["key"]: row for row in board(site)}
     for record in fakes_store.records():
-        assert f'id="trial-{record["key"][:12]}"' in page
-    assert "70 trials (2 failed)" in page
-    assert "shard 3 of 5 is missing" in page
-    assert "&amp; so on" in page, "the log of a failed trial is shown"
+        key = record["key"][:12]
+        assert listed[key]["status"] == record["status"]
+        assert data(site, f"trial-{key}")["name"] == record["name"]
+    assert "70 trials (2 failed)" in " ".join((site / "index.html").read_text().split())
+    assert "shard 3 of 5 is missing" in (site / "measured.html").read_text()
 
 
-def test_the_head_says_what_was_measured_where_and_with_which_code(page: str) -> None:
-    lead = page[page.index('class="lead"') : page.index("<nav")]
+def test_a_trial_says_all_that_its_record_says(site: Path) -> None:
+    record = fakes_store.records()[8]
+    values = data(site, "shared")["values"]
+
+    def whole(value: Any) -> Any:
+        if isinstance(value, dict):
+            return values[value["shared"]] if set(value) == {"shared"} else {n: whole(v) for n, v in value.items()}
+        return value
+
+    found = whole(data(site, f"trial-{record['key'][:12]}"))
+    for part in ("trial", "method", "parameters"):
+        assert found[part] == record[part]
+    assert found["flops"]["by_part"] == pytest.approx(record["flops"]["by_part"], rel=1e-5)
+    assert found["timing"]["latency"]["samples"] == pytest.approx(record["timing"]["latency"]["samples"], rel=1e-5)
+    assert found["provenance"] == {n: v for n, v in record["provenance"].items() if n != "machine"}
+    assert found["figures"]["fid"] == pytest.approx(
+        [record["quality"]["fid"]["fmnist-cnn"] * f for f in (1, 0.98, 1.02)], rel=1e-4
+    )
+    assert found["images"]["count"] == 20
+    failed = fakes_store.records()[-1]
+    said = whole(data(site, f"trial-{failed['key'][:12]}"))
+    assert said["failure"]["stage"] == "generate"
+    assert "& so on" in said["failure"]["log"]
+
+
+def test_the_head_says_what_was_measured_where_and_with_which_code(site: Path) -> None:
+    page = (site / "index.html").read_text()
+    lead = page[page.index('class="lead"') : page.index("</header>")]
     for said in ("8 visual autoregressive methods", "5,000 images", "Intel Xeon 4210", "e928e1c0ffee", "fmnist"):
         assert said in lead
-    assert "lab-7" not in page, "a host's name is nobody's business"
+    for path in [*site.glob("*.html"), *(site / "data").glob("*.js")]:
+        assert "lab-7" not in path.read_text(), "a host's name is nobody's business"
 
 
-def test_floor_and_ceiling_stand_in_the_leaderboard(page: str) -> None:
-    board = page[page.index('id="leaderboard"') : page.index('id="tradeoffs"')]
-    assert "Floor: tokenizer vq-49" in board
-    assert "5.10" in board
-    assert "Ceiling: test images" in board
-    assert "9.24" in board
+def test_floor_and_ceiling_stand_in_the_leaderboard(site: Path) -> None:
+    limits = {one["title"]: one["figures"] for one in data(site, "leaderboard")["limits"]}
+    assert limits["Floor: tokenizer vq-49"] == {"fid": 5.1}
+    assert limits["Ceiling: test images"] == {"is": 9.24, "label_accuracy": pytest.approx(93.1)}
+
+
+def test_published_rows_are_a_set_of_their_own_with_their_source(site: Path) -> None:
+    published = [row for row in board(site) if row["source"] == "published"]
+    assert len(published) > 20
+    assert {row["set"] for row in published} == {-1}
+    assert all(row["note"] and row["fid"] and not row["key"] and not row["standing"] for row in published)
+    assert {row["set"] for row in board(site) if row["source"] == "measured"} == {0}
+
+
+def test_badges_are_the_standings_of_the_frontier(site: Path) -> None:
+    codes = [row["standing"] for row in board(site) if row["source"] == "measured"]
+    assert {code[place : place + 2] for code in codes for place in range(0, len(code), 2)} >= {"on", "un", "of"}
 
 
 def test_the_leaderboard_as_csv_holds_one_row_a_method(site: Path) -> None:
-    board = pd.read_csv(site / "leaderboard.csv")
-    assert sorted(board["method"]) == sorted(fakes_store.TITLES)
-    assert board["FID (fmnist-cnn)"].is_monotonic_increasing
+    best = pd.read_csv(site / "leaderboard.csv")
+    assert sorted(best["method"]) == sorted(fakes_store.TITLES)
+    assert best["FID (fmnist-cnn)"].is_monotonic_increasing
     assert len(pd.read_csv(site / "trials.csv")) == 70
+    assert [row["method"] for row in board(site) if row["best"] and row["key"]]
+
+
+def test_differences_on_the_page_are_those_of_the_comparison(site: Path) -> None:
+    paired = data(site, "compare")["paired"]
+    store = Store(site.parent / "store")
+    by_key = {record["key"][:12]: record for record in store.records()}
+    one, other = by_key[paired[0]], by_key[paired[1]]
+    expected = {d.figure: d for d in differences((one, store.arrays(one)), (other, store.arrays(other)))}
+    found = {line[0]: line[1:] for line in data(site, f"pairs-{paired[0]}")[paired[1]]}
+    assert set(found) == set(expected)
+    apart, low, high, both, better = found["fid.fmnist-cnn"]
+    same = expected["fid.fmnist-cnn"]
+    assert (low, apart, high) == pytest.approx((same.low, same.other - same.one, same.high), rel=1e-4)
+    assert (both, better) == (same.paired, same.better)
+
+
+def test_a_method_shows_how_its_images_came_about(site: Path) -> None:
+    traces = data(site, "method-actvar")["traces"]
+    trace = data(site, f"trace-{traces[0]['key']}")
+    assert trace["grids"] == [1, 2, 3, 4, 5, 7]
+    assert len(trace["order"][0]) == 104 == len(trace["tokens"][0][0])
+    assert trace["experts_of"] == 4
+    assert data(site, "method-raster")["traces"] == [], "a method that told nothing has no animation"
 
 
 def test_the_same_store_gives_the_same_bytes(site: Path, tmp_path: Path) -> None:
@@ -128,22 +192,27 @@ def test_hostile_text_is_shown_and_never_run(tmp_path: Path) -> None:
     fakes_store.fail(made[5], HOSTILE, HOSTILE)
     facts = {"is": 9.0, "tokenizers": {HOSTILE: {"rfid": 5.0}}}
     out = build(fakes_store.write(tmp_path / "store", made, facts), tmp_path / "site")
-    assert "script" not in Links(out.read_text()).tags
-    assert "javascript:" not in out.read_text()
+    for page in out.parent.glob("*.html"):
+        scripts = re.findall(r"<script([^>]*)>([^<]*)</script>", page.read_text())
+        assert all(
+            re.fullmatch(r' src="(static|data)/[\w.-]+\.js"( defer)?', tag) and not text for tag, text in scripts
+        )
+        assert page.read_text().count("<script") == len(scripts)
+    for path in (out.parent / "data").glob("*.js"):
+        assert not set("<>&") & set(path.read_text())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["site", "store"]
     for svg in (tmp_path / "site" / "figures").glob("*.svg"):
         assert "<script" not in svg.read_text()
 
 
-def test_a_store_where_all_failed_still_gives_a_page_that_says_so(tmp_path: Path) -> None:
+def test_a_store_where_all_failed_still_gives_pages_that_say_so(tmp_path: Path) -> None:
     made = fakes_store.records()[:3]
     for record in made:
         fakes_store.fail(record, "generate", "out of memory")
-    page = build(fakes_store.write(tmp_path / "store", made, {}), tmp_path / "site").read_text()
-    assert "No trial that has scores has finished yet." in page
-    assert "no finished trial that has a FID" in page
-    assert page.count("out of memory") >= 3
-    assert "no reference.json" in page
+    out = build(fakes_store.write(tmp_path / "store", made, {}), tmp_path / "site")
+    assert "No trial that has scores has finished yet." in out.read_text()
+    assert "no reference.json" in out.read_text()
+    assert (out.parent / "measured.html").read_text().count("out of memory") == 3
 
 
 def test_missing_parts_are_dashes_and_the_page_says_how_many(tmp_path: Path) -> None:
@@ -155,17 +224,21 @@ def test_missing_parts_are_dashes_and_the_page_says_how_many(tmp_path: Path) -> 
     assert "Finished trials without time: 1" in page
     assert "Finished trials without FLOPs: 1" in page
     assert "Trials timed on a noisy machine (interval over 10 % of the median): 1" in page
-    assert "≈" in page
+    listed = {row["key"]: row for row in board(tmp_path / "site")}
+    assert listed[made[2]["key"][:12]]["noisy"]
+    assert listed[made[0]["key"][:12]]["latency"] is None
 
 
-def test_trials_of_another_number_of_images_are_listed_and_not_compared(tmp_path: Path) -> None:
+def test_trials_of_another_number_of_images_are_a_set_of_their_own(tmp_path: Path) -> None:
     made = fakes_store.records()[:10]
     made[0]["trial"]["images"] = 200
     made[0]["quality"]["fid"]["fmnist-cnn"] = 0.1
     page = build(fakes_store.write(tmp_path / "store", made), tmp_path / "site").read_text()
-    assert "Not compared, only listed under all trials: 1 with data fmnist, 200 images" in page
-    board = pd.read_csv(tmp_path / "site" / "leaderboard.csv")
-    assert (board["images"] == fakes_store.IMAGES).all()
+    assert "Not compared with the rest: 1 with data fmnist, 200 images" in page
+    best = pd.read_csv(tmp_path / "site" / "leaderboard.csv")
+    assert (best["images"] == fakes_store.IMAGES).all()
+    assert {row["key"]: row["set"] for row in board(tmp_path / "site")}[made[0]["key"][:12]] == 1
+    assert "200 images" in data(tmp_path / "site", "leaderboard")["sets"][1]["title"]
 
 
 def test_guidance_is_drawn_where_it_was_crossed(tmp_path: Path) -> None:
@@ -180,18 +253,18 @@ def test_what_weakens_a_score_is_told_first(tmp_path: Path) -> None:
     made = fakes_store.records()[:3]
     made[0]["quality"]["flags"] = ["FID (fmnist-cnn): samples: 40 images for 128 dimensions"]
     page = build(fakes_store.write(tmp_path / "store", made), tmp_path / "site").read_text()
-    assert (
-        "40 images for 128 dimensions (1 trials)." in page[page.index('class="notes"') : page.index('id="leaderboard"')]
-    )
+    notes = page[page.index('class="notes"') : page.index('id="leaderboard"')]
+    assert "40 images for 128 dimensions (1 trials)." in notes
+    assert data(tmp_path / "site", f"trial-{made[0]['key'][:12]}")["flags"] == made[0]["quality"]["flags"]
 
 
-def test_missing_thumbnails_are_named_in_the_grid(tmp_path: Path) -> None:
+def test_missing_thumbnails_are_named_on_the_trial(tmp_path: Path) -> None:
     made = fakes_store.records()[:4]
     fakes_store.write(tmp_path / "store", made)
     Store(tmp_path / "store").path(made[1]["name"], made[1]["key"]).with_suffix(".npz").unlink()
-    page = build(tmp_path / "store", tmp_path / "site").read_text()
-    assert "No images:" in page
-    assert "the store has no thumbnails" in page
+    build(tmp_path / "store", tmp_path / "site")
+    reason = data(tmp_path / "site", f"trial-{made[1]['key'][:12]}")["images"]["reason"]
+    assert "the store has no thumbnails" in reason
 
 
 def test_a_folder_without_records_is_refused_in_one_line(tmp_path: Path) -> None:
@@ -216,118 +289,3 @@ def test_the_command_prints_where_the_page_is(tmp_path: Path, capsys: pytest.Cap
     asked = parser.parse_args(["report", "--store", str(store), "--out", str(tmp_path / "site")])
     assert asked.run(asked) == 0
     assert capsys.readouterr().out.strip() == str(tmp_path / "site" / "index.html")
-
-
-@pytest.mark.parametrize(
-    ("value", "printed"),
-    [
-        (1234.5, "1,234"),
-        (0.012345, "0.0123"),
-        (12.0, "12"),
-        (9.999, "10.00"),
-        (0, "0"),
-        (-3.14159, "-3.14"),
-        (float("nan"), "–"),
-        (None, "–"),
-        ("<b>", "–"),
-        (True, "–"),
-    ],
-)
-def test_figures_are_printed_with_three_digits_and_no_exponent(value: object, printed: str) -> None:
-    assert table.figure(value) == printed
-
-
-def test_seeds_of_a_setting_are_averaged_before_the_best_guidance_is_chosen() -> None:
-    one, other, lucky = (copy.deepcopy(fakes_store.records()[0]) for _ in range(3))
-    for record, seed, cfg, fid in ((one, 0, 1.0, 10.0), (other, 0, 2.0, 9.0), (lucky, 1, 2.0, 14.0)):
-        record["trial"]["seed"], record["trial"]["sampling"]["cfg"] = seed, cfg
-        record["quality"]["fid"]["fmnist-cnn"] = fid
-    best = table.at_best_guidance(table.over_seeds(table.tidy([one, other, lucky], "fmnist-cnn")))
-    assert best["cfg"].tolist() == [1.0], "the lucky seed of cfg 2 must not win"
-    assert table.over_seeds(table.tidy([other, lucky], "fmnist-cnn"))["fid"].tolist() == [11.5]
-
-
-def test_sparse_methods_are_ranked_at_a_sparse_setting(rows: pd.DataFrame) -> None:
-    board = table.leaderboard(table.over_seeds(table.comparable(rows)[0])).set_index("method")
-    for method in ("actvar", "var-static", "actvar-random"):
-        row = board.loc[method]
-        assert row["knob:ffn_sparsity"] + row["knob:token_sparsity"] > 0
-    assert len(board) == 8
-
-
-def test_settings_name_every_knob_and_the_guidance(rows: pd.DataFrame) -> None:
-    ear = rows[rows["method"] == "ear"].iloc[0]
-    assert ear["settings"] == "steps 4, schedule equal, adaptive 0, cfg 1.5"
-    assert table.sampling_words({"cfg": 1.0, "temperature": 0.9, "top_k": 0}) == "cfg 1, temperature 0.9"
-
-
-def test_no_two_methods_look_alike() -> None:
-    looks = figures.styles([*figures.KNOWN, *(f"stranger-{i}" for i in range(20))])
-    assert len({(look.colour, look.mark) for look in looks.values()}) == len(looks)
-    assert len({look.mark for name, look in looks.items() if name in figures.KNOWN}) == len(figures.KNOWN)
-
-
-@pytest.mark.parametrize("deficiency", ["protan", "deutan", "tritan"])
-def test_colours_of_the_project_stay_apart_for_colour_blind_readers(deficiency: str) -> None:
-    colours = np.array([[int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)] for colour, _ in figures.KNOWN.values()])
-    matrix = {  # Machado, Oliveira, Fernandes 2009, severity 1, on linear RGB
-        "protan": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
-        "deutan": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
-        "tritan": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
-    }[deficiency]
-    linear = np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
-    seen = np.clip(linear @ np.array(matrix).T, 0, 1)
-    xyz = seen @ np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]).T
-    scaled = np.cbrt(xyz / np.array([0.9505, 1.0, 1.089]))
-    lab = np.stack(
-        [116 * scaled[:, 1] - 16, 500 * (scaled[:, 0] - scaled[:, 1]), 200 * (scaled[:, 1] - scaled[:, 2])], axis=1
-    )
-    apart = np.linalg.norm(lab[:, None] - lab[None], axis=-1) + 1e9 * np.eye(len(lab))
-    assert apart.min() > 10  # about 2 is just noticeable
-
-
-def test_a_strip_shows_the_images_in_order_row_by_row() -> None:
-    thumbnails = np.arange(25, dtype=np.uint8)[:, None, None, None] * np.ones((1, 1, 4, 6), np.uint8)
-    drawn = images.strip(thumbnails)
-    assert drawn.shape == (4 + 2 + 4, 10 * 6 + 9 * 2, 4)
-    assert drawn[0, 0, 0] == 0
-    assert drawn[0, 8, 0] == 1
-    assert drawn[6, 0, 0] == 10
-    assert drawn[4, 0, 3] == 0, "gaps are transparent"
-
-
-def test_file_names_are_safe_and_distinct() -> None:
-    assert names.safe("actvar-random") == "actvar-random"
-    hostile = [names.safe(name) for name in ("../../etc", "..\\..\\etc", "", "a" * 300, "naïve")]
-    assert len(set(hostile)) == 5
-    assert all(re.fullmatch(r"[A-Za-z0-9_-]{1,49}", name) for name in hostile)
-
-
-def test_the_protocol_gives_every_value_where_records_differ() -> None:
-    made = fakes_store.records()[:3]
-    made[0]["timing"]["threads"] = 8
-    said = dict(protocol(made))
-    assert "2 (2 records); 8 (1 records)" in said["Timing"]
-    assert dict(protocol([{"trial": {}}]))["Versions"] == "not recorded"
-    assert machine_words({}) == "an unnamed machine"
-
-
-def test_figures_stand_with_their_interval_in_the_units_of_the_report() -> None:
-    record = fakes_store.records()[0]
-    record["quality"]["intervals"]["kid"] = [0.0011, 0.0013]
-    row = table.dicts(table.tidy([record], "fmnist-cnn"))[0]
-    measures = {measure.name: measure for measure in table.MEASURES}
-    assert table.between(row, measures["kid"]) == "1.10 – 1.30"
-    assert table.between(row, measures["latency"]) != ""
-    assert table.between(row, measures["recall"]) == ""
-
-
-def test_a_mean_over_seeds_is_surer_than_one_seed() -> None:
-    made = [copy.deepcopy(fakes_store.records()[0]) for _ in range(4)]
-    for seed, record in enumerate(made):
-        record["trial"]["seed"] = seed
-        record["quality"]["fid"]["fmnist-cnn"] = 10.0 + seed
-        record["quality"]["intervals"]["fid"]["fmnist-cnn"] = [9.0 + seed, 12.0 + seed]
-    row = table.over_seeds(table.tidy(made, "fmnist-cnn")).iloc[0]
-    assert row["fid"] == 11.5
-    assert (row["fid:low"], row["fid:high"]) == pytest.approx((11.0, 12.5))  # half as wide as one seed's

@@ -7,7 +7,7 @@ import pytest
 
 from harness import cli
 from harness.store import Store
-from reports.pages import build
+from reports.build import build
 from tests import sweeping
 
 

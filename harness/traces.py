@@ -1,0 +1,129 @@
+"""How images came about, for pages that show it: which positions were decided at which step, what was computed of them.
+
+A trace is by the way: a method that says on which grids its positions lie (``Method.grids``) has one, and what its
+schedule does not tell it may ``tell`` while it samples. Nobody listens but the first shard of a trial, for its first
+IMAGES images, so that telling costs the others one look at a variable; images, keys and figures do not depend on it.
+
+Arrays, n images, all under names that begin with TRACE:
+    ``grids``    int16 [g]: sides of the square grids that the positions fill one after the other, raster by raster
+    ``order``    int16 [n, positions]: the step, from 0, at which a position was decided
+    ``tokens``   uint8 [n, layers, positions]: 1 where the layer computed the token
+    ``experts``  uint32 [n, layers, positions]: bit e is set where the layer computed expert e of the token
+    ``experts_of`` int16 []: how many experts there are
+The last three are there only if the method told of them.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from harness.method import KnobValue, Method
+
+TRACE = "trace "
+IMAGES = 4
+"""Images of a trial that are traced: the first ones, which the thumbnails show as well."""
+MOST_EXPERTS = 32
+
+
+@dataclass
+class Trace:
+    """What a method has told so far of its first images. Layers are in the order in which they first told."""
+
+    images: int
+    order: Tensor | None = None
+    tokens: dict[int, list[tuple[Tensor, Tensor]]] = field(default_factory=dict)
+    experts: dict[int, list[tuple[Tensor, Tensor]]] = field(default_factory=dict)
+
+    def arrays(self, method: Method, knobs: Mapping[str, KnobValue]) -> dict[str, NDArray[Any]]:
+        """The trace as arrays; none if the method does not say where its positions lie."""
+        grids, positions = method.grids, method.positions
+        if not grids:
+            return {}
+        if self.order is None:
+            order = np.empty(positions, np.int16)
+            for step, decided in enumerate(method.schedule(knobs)):
+                order[decided] = step
+            orders = np.tile(order, (self.images, 1))
+        else:
+            orders = self.order[: self.images].cpu().numpy().astype(np.int16)
+        found: dict[str, NDArray[Any]] = {"grids": np.array(grids, np.int16), "order": orders}
+        shape = (self.images, max(len(self.tokens), len(self.experts)), positions)
+        if self.tokens:
+            found["tokens"] = self._filled(np.ones(shape, np.uint8), self.tokens)
+        if self.experts:
+            count = next(iter(self.experts.values()))[0][1].shape[-1]
+            if count <= MOST_EXPERTS:
+                whole = np.full(shape, (1 << count) - 1, np.uint32)
+                found["experts"] = self._filled(whole, self.experts) * found.get("tokens", np.ones((), np.uint8))
+                found["experts_of"] = np.array(count, np.int16)
+        return {TRACE + name: values for name, values in found.items()}
+
+    def _filled(self, whole: NDArray[Any], told: Mapping[int, list[tuple[Tensor, Tensor]]]) -> NDArray[Any]:
+        """``whole`` [n, layers, positions] with what was told of each layer in its places."""
+        rows = np.arange(self.images)[:, None]
+        for layer, parts in enumerate(told.values()):
+            for places, values in parts:
+                at = places.expand(len(values), -1).cpu().numpy()
+                bits = values.cpu().numpy()
+                if bits.ndim == 3:
+                    bits = (bits * (1 << np.arange(bits.shape[2], dtype=np.int64))).sum(2)
+                whole[rows, layer, at] = bits
+        return whole
+
+
+_heard: ContextVar[Trace | None] = ContextVar("trace", default=None)
+
+
+@contextmanager
+def listening(images: int) -> Iterator[Trace]:
+    """Hear what methods tell inside, of the first ``images`` of the batch."""
+    trace = Trace(images)
+    token = _heard.set(trace)
+    try:
+        yield trace
+    finally:
+        _heard.reset(token)
+
+
+def heard() -> bool:
+    """Whether anybody listens: whoever has to work for what it tells asks first."""
+    return _heard.get() is not None
+
+
+def tell_order(steps: Tensor) -> None:
+    """Tell the step at which each position of each image was decided, int64 [B, positions], where it is not the
+    schedule's."""
+    trace = _heard.get()
+    if trace is not None:
+        trace.order = steps
+
+
+def tell_tokens(layer: object, places: Tensor, computed: Tensor) -> None:
+    """Tell which tokens a layer computed. layer: any object of its own; places: [n] or [B, n] positions of the
+    sequence; computed: bool [B, n]; further rows of B (guidance) are those of the first ones."""
+    trace = _heard.get()
+    if trace is not None:
+        trace.tokens.setdefault(id(layer), []).append(_first(trace.images, places, computed))
+
+
+def tell_experts(layer: object, places: Tensor, computed: Tensor) -> None:
+    """The same of experts: computed bool [B, n, experts]."""
+    trace = _heard.get()
+    if trace is not None:
+        trace.experts.setdefault(id(layer), []).append(_first(trace.images, places, computed))
+
+
+def _first(images: int, places: Tensor, computed: Tensor) -> tuple[Tensor, Tensor]:
+    """What is told of the first images, as copies: the batch's own tensors are not kept alive."""
+    return (places[:images] if places.ndim == 2 else places).clone(), computed[:images].clone()
+
+
+def kept(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """The arrays of a trace among others."""
+    return {name: values for name, values in arrays.items() if name.startswith(TRACE)}

@@ -1,0 +1,69 @@
+"""The page that sets two to four trials side by side.
+
+Differences are computed here, by harness.comparison, and not in the browser: the replicates that a paired interval
+comes from are 50 KB a trial, and the statistics stay in one place. That bounds the pairs: all pairs among MOST trials,
+those nearest to a frontier first. Others stand side by side without differences; `arbench compare` gives them.
+"""
+
+from collections.abc import Iterator
+from itertools import combinations
+from math import log
+from pathlib import Path
+from typing import Any
+
+from harness.comparison import Difference, differences
+from harness.store import REPLICATES
+from reports import table
+from reports.certainty import ON, UNDECIDED
+from reports.leaderboard import rounded
+from reports.sheets import Sheet, write_data
+from reports.site import COSTS, Site, short
+
+MOST = 72
+"""Trials whose differences from each other are computed."""
+
+
+def sheets(site: Site, out: Path) -> Iterator[Sheet]:
+    """compare.html, and the differences of each chosen trial from those that come after it."""
+    keys = chosen(site)
+    records = [dict(site.records[key]) for key in keys]
+    loaded = [(record, site.store.arrays(record, _needed)) for record in records]
+    pairs: dict[str, dict[str, list[list[Any]]]] = {key: {} for key in keys}
+    for (one, arrays), (other, arrays_2) in combinations(loaded, 2):
+        if all(record.get(part) for record in (one, other) for part in ("quality", "flops", "timing")):
+            found = differences((one, arrays), (other, arrays_2))
+            pairs[one["key"]][short(other["key"])] = [
+                [d.figure, rounded(_apart(d)), rounded(d.low), rounded(d.high), d.paired, d.better] for d in found
+            ]
+    for key, others in pairs.items():
+        write_data(out, f"pairs-{short(key)}", others)
+    named = [(short(row["key"]), row["method"], row["settings"]) for row in table.dicts(site.rows)]
+    about = {"paired": [short(key) for key in keys], "trials": named}
+    scripts = ["data/shared.js", write_data(out, "compare", about), "static/trial.js", "static/compare.js"]
+    yield Sheet("compare.html", "Compare trials", "compare.html", {"most": MOST}, "Compare", scripts)
+
+
+def chosen(site: Site) -> list[str]:
+    """Keys of the trials whose differences are computed: each method's best, settings on or near a frontier, then the
+    settings of each method that differ least from its best in FID."""
+    best = list(site.board["key"])
+    reached = [
+        row["key"]
+        for place, row in enumerate(table.dicts(site.shown))
+        if any(site.standing[cost][place] in (ON, UNDECIDED) for cost in COSTS)
+    ]
+    others = site.main.sort_values("fid", kind="stable")
+    rank = others.groupby("method").cumcount()
+    rest = list(others.loc[rank.sort_values(kind="stable").index, "key"])
+    return list(dict.fromkeys([*best, *reached, *rest]))[:MOST]
+
+
+def _apart(difference: Difference) -> float:
+    """By how much the other is more; of times the logarithm of their ratio, as their intervals are."""
+    if difference.figure in ("latency", "throughput"):
+        return log(difference.other / difference.one)
+    return difference.other - difference.one
+
+
+def _needed(name: str) -> bool:
+    return name == "labels" or name.startswith(REPLICATES)

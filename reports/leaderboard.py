@@ -1,0 +1,233 @@
+"""The first page: every row of the store as data, which static/leaderboard.js sorts, filters and prints."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from harness.store import Record
+from reports import figures, papers, table
+from reports.names import safe
+from reports.protocol import machine_words
+from reports.published import PROVENANCES, PublishedRow, disagreements, published
+from reports.sheets import Sheet, write_data
+from reports.site import COSTS, Site, head, short
+from reports.table import HIGH, LOW
+
+DEFAULT = ("steps", "params", "fid", "is", "gflops", "latency", "throughput")
+"""Columns that are shown at first, and lie in the page's first data; the others are loaded when they are asked for."""
+PUBLISHED_SIZE = 256
+"""Published rows of this image size are listed."""
+MEASURED, SUBMITTED, VERIFIED, PUBLISHED = "measured", "submitted", "submitted, verified", "published"
+
+
+def sheets(site: Site, out: Path) -> Iterator[Sheet]:
+    """The leaderboard; leaderboard.csv and trials.csv beside it, and the marks of all methods in figures/."""
+    for name, look in site.looks.items():
+        figures.key(look, out / "figures", name)
+    rows = [*_settings(site), *_apart(site), *map(_published, listed())]
+    names = [measure.name for measure in table.MEASURES]
+    late = [name for name in names if name not in DEFAULT]
+    about = {
+        "measures": [measure(one) for one in table.MEASURES],
+        "methods": methods(site),
+        "costs": [[cost, _COST_WORDS[cost]] for cost in COSTS],
+        "sets": _sets(rows),
+        "limits": list(_limits(site)),
+        "columns": _columns(rows, ["standing", *_WORDS]),
+        "figures": _figures(rows, DEFAULT),
+        "cite": _cite(site),
+    }
+    scripts = [write_data(out, "leaderboard", about), "static/rows.js", "static/export.js", "static/leaderboard.js"]
+    write_data(out, "leaderboard-more", _figures(rows, late))
+    for name, found in (("leaderboard", site.board), ("trials", site.rows)):
+        text = found.drop(columns=["log"]).rename(columns={"fid": f"FID ({site.fid})"}).to_csv(index=False)
+        (out / f"{name}.csv").write_text(text, encoding="utf-8")
+    content = {"fid": site.fid, "head": head(site), "notes": site.notes}
+    yield Sheet(
+        "index.html", "At this fidelity, what does an image really cost?", "leaderboard.html", content, "Leaderboard",
+        scripts,
+    )  # fmt: skip
+
+
+def methods(site: Site) -> dict[str, dict[str, str]]:
+    """What scripts are told of each method."""
+    found = {}
+    for name, look in site.looks.items():
+        about = about_method(site, name)
+        found[name] = {
+            "title": str(about.get("title", name)),
+            "family": str(about.get("family", "")),
+            "colour": look.colour,
+            "mark": look.mark,
+            "icon": f"figures/{figures.key_file(name)}",
+            "page": f"method-{safe(name)}.html",
+            "bibtex": papers.bibtex(str(about.get("paper", ""))),
+        }
+    return found
+
+
+def about_method(site: Site, name: str) -> Mapping[str, Any]:
+    """What the records say of a method; the first that says anything."""
+    own = (record for record in site.records.values() if record["trial"]["method"] == name)
+    return next((record["method"] for record in own if record.get("method")), {})
+
+
+def listed() -> list[PublishedRow]:
+    """The published rows that the leaderboard has: those with a FID at PUBLISHED_SIZE."""
+    return [row for row in published() if row.fid is not None and row.image_size == PUBLISHED_SIZE]
+
+
+_COST_WORDS = {"steps": "steps", "gflops": "FLOPs", "latency": "latency", "throughput": "throughput"}
+_WORDS = (
+    "method", "title", "family", "settings", "set", "source", "device", "status", "note", "key", "seed", "seeds",
+    "images", "best", "noisy", "random", "steps_std", "ffn_sparsity", "token_sparsity", "tuned",
+)  # fmt: skip
+
+
+def _settings(site: Site) -> Iterator[dict[str, Any]]:
+    """A row a comparable setting, over its seeds."""
+    best, tuned = set(site.board["key"]), set(site.tuned["key"])
+    place = {(row["method"], row["settings"]): at for at, row in enumerate(table.dicts(site.shown))}
+    for row in table.dicts(site.settings):
+        at = place.get((row["method"], row["settings"]))
+        codes = "".join((site.standing[cost][at] if at is not None else "")[:2] or "--" for cost in COSTS)
+        yield _row(site, row, 0) | {"best": row["key"] in best, "standing": codes, "tuned": row["key"] in tuned}
+
+
+def _apart(site: Site) -> Iterator[dict[str, Any]]:
+    """Rows of trials that failed, have random weights or cannot be compared with the others; sets from 1 on."""
+    rest = site.rows[~site.rows["key"].isin(site.main["key"])]
+    known: dict[tuple[str, ...], int] = {}
+    for row in table.dicts(rest):
+        kind = tuple(str(row[name]) for name in table.COMPARABLE)
+        scored = row["status"] == "done" and not row["random"]
+        number = known.setdefault(kind, 1 + len(known)) if scored else 0
+        yield _row(site, row, number) | {"best": False, "standing": ""}
+
+
+def _row(site: Site, row: Mapping[str, Any], number: int) -> dict[str, Any]:
+    record = site.records[row["key"]]
+    return {
+        **row,
+        "set": number,
+        "source": _source(record),
+        "device": device(record),
+        "note": f"failed in {row['stage'] or 'an unknown stage'}" if row["status"] != "done" else "",
+        "key": short(row["key"]),
+        "ffn_sparsity": row.get("knob:ffn_sparsity"),
+        "token_sparsity": row.get("knob:token_sparsity"),
+    }
+
+
+def _published(row: PublishedRow) -> dict[str, Any]:
+    """A published row; of its figures those that mean the same everywhere. Its set is the last one."""
+    apart = [one for one in disagreements(published()) if row in one.rows]
+    others = [f"; this checkpoint is published at FID {one.low:g} to {one.high:g}" for one in apart]
+    words = "; ".join(filter(None, [row.model, row.sampling and f"sampling {row.sampling}"]))
+    found = {name: row.figure(name) for name in ("fid", "is", "precision", "recall", "params", "steps")}
+    about = {"method": row.method, "title": row.model, "settings": words, "set": -1, "source": PUBLISHED}
+    said = {
+        "note": f"{PROVENANCES[row.provenance]}: {row.source}{''.join(others)}",
+        "status": "done",
+        "seeds": 1,
+        "best": True,
+    }
+    return {**about, **said, **found, "standing": ""}
+
+
+def _source(record: Record) -> str:
+    submission = record.get("submission")
+    if submission is None:
+        return MEASURED
+    return VERIFIED if submission.get("verified") else SUBMITTED
+
+
+def device(record: Record) -> str:
+    """What a record was timed on, in words; "" if it was not."""
+    name = (record.get("timing") or {}).get("device")
+    if not name:
+        return ""
+    machine = (record.get("provenance") or {}).get("machine") or {}
+    return f"{name}: {machine_words(machine)}"
+
+
+def _sets(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """What each set of comparable rows is, by its number; the last one is what was published."""
+    found: dict[int, dict[str, str]] = {}
+    for row in rows:
+        if row["set"] >= 0 and row["set"] not in found and row["status"] == "done" and not row["random"]:
+            reference = str(row["reference"])[:8]
+            words = f"{row['data']}, {row['images']:,} images, reference {reference}"
+            found[row["set"]] = {"title": words, "fid": f"FID ({row['extractor']})"}
+    found.setdefault(0, {"title": "nothing was scored", "fid": "FID"})
+    published_set = {"title": f"ImageNet {PUBLISHED_SIZE} × {PUBLISHED_SIZE}, as published", "fid": "FID (Inception)"}
+    return [found[number] for number in sorted(found)] + [published_set]
+
+
+def _limits(site: Site) -> Iterator[dict[str, Any]]:
+    """The floor and the ceiling: tokenizers' reconstructions, and the test images themselves."""
+    for name, of in (site.facts.get("tokenizers") or {}).items():
+        words = "test images, encoded and decoded (rFID)"
+        yield {"title": f"Floor: tokenizer {name}", "settings": words, "figures": {"fid": of.get("rfid")}}
+    if "is" in site.facts:
+        accuracy = site.facts.get("label_accuracy")
+        found = {"is": site.facts["is"], "label_accuracy": None if accuracy is None else 100 * accuracy}
+        yield {"title": "Ceiling: test images", "settings": "as they are", "figures": found}
+
+
+def measure(one: table.Measure) -> dict[str, Any]:
+    """What scripts are told of a measure."""
+    known = {"name": one.name, "title": one.title, "about": one.about, "better": one.better}
+    return {**known, "digits": one.digits, "places": one.places, "shown": one.name in DEFAULT}
+
+
+def _columns(rows: list[dict[str, Any]], names: Iterable[str]) -> dict[str, Any]:
+    """Column by column; one of words that repeat as the words and the place of each row's: it is a third as long."""
+    found: dict[str, Any] = {}
+    for name in names:
+        values = [_plain(row.get(name)) for row in rows]
+        words = dict.fromkeys(values)
+        if all(isinstance(value, str | None) for value in words) and len(words) < len(values) / 2:
+            place = {word: at for at, word in enumerate(words)}
+            found[name] = {"words": list(words), "at": [place[value] for value in values]}
+        else:
+            found[name] = values
+    return found
+
+
+def _figures(rows: list[dict[str, Any]], names: Iterable[str]) -> dict[str, list[list[Any]]]:
+    """Measure -> its values, lower and upper ends, by row."""
+    found = {}
+    for name in names:
+        columns = [[rounded(row.get(name + end)) for row in rows] for end in ("", LOW, HIGH)]
+        found[name] = [column if any(v is not None for v in column) else [] for column in columns]
+    return found
+
+
+def rounded(value: Any) -> float | int | None:
+    """A figure with five digits, which is more than any has; None for none."""
+    if value is None or pd.isna(value):
+        return None
+    short = float(f"{value:.5g}")
+    return int(short) if short.is_integer() else short
+
+
+def _plain(value: Any) -> Any:
+    """A cell as JSON takes it: no NaN, nothing of numpy's."""
+    if value is None or (isinstance(value, float) and pd.isna(value)):
+        return None
+    return value.item() if hasattr(value, "item") else value
+
+
+def _cite(site: Site) -> str:
+    """BibTeX of the report itself."""
+    about = head(site)
+    note = f"Measured with commit {about['commit']}, {about['trials']} trials, {about['images']} images each"
+    fields = {
+        "title": "arbench: what an image of a visual autoregressive generator costs",
+        "year": about["finished"][:4],
+        "note": "".join(c for c in note if c not in "{}\\"),
+    }
+    return "@misc{arbench,\n" + ",\n".join(f"  {name} = {{{value}}}" for name, value in fields.items()) + "\n}"

@@ -1,0 +1,146 @@
+"""The pages of methods: one that lists them all, one each with its costs, its decode order and its sparsity."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from harness.traces import TRACE, kept
+from reports import figures, images, leaderboard, papers, table
+from reports.leaderboard import about_method
+from reports.names import safe
+from reports.sheets import Sheet, write_data
+from reports.site import Site, short
+
+COSTS_SHOWN = 12
+"""Settings of a method whose cost by part is drawn."""
+TRACES_SHOWN = 8
+"""Settings of a method whose trace is shown."""
+SCRIPTS = ("data/leaderboard.js", "static/rows.js", "static/plotly.min.js", "static/charts.js", "static/method.js")
+
+
+def sheets(site: Site, out: Path) -> Iterator[Sheet]:
+    """methods.html and method-NAME.html; the traces that these show in data/."""
+    listed = [_about(site, name) for name in site.looks]
+    content = {
+        "methods": listed,
+        "tokenizers": site.facts.get("tokenizers") or {},
+        "fid": site.fid,
+        "figure": table.figure,
+        "classes": images.labels(str(site.rows["preset"].iloc[0])),
+        "real": (out / "images" / "real.webp").exists(),
+    }
+    yield Sheet("methods.html", "Methods", "methods.html", content, "Methods")
+    for about in listed:
+        name = about["name"]
+        data = write_data(out, f"method-{safe(name)}", {"name": name, **_costs(site, name), **_traced(site, name, out)})
+        scripts = ("data/shared.js", "static/trial.js", data, *SCRIPTS)
+        yield Sheet(f"method-{safe(name)}.html", about["title"], "method.html", {"about": about}, "", scripts)
+
+
+def _about(site: Site, name: str) -> dict[str, Any]:
+    own = [record for record in site.records.values() if record["trial"]["method"] == name]
+    about = about_method(site, name)
+    sizes: Mapping[str, Any] = next((record["parameters"] for record in own if record.get("parameters")), {})
+    status = Counter(record["status"] for record in own)
+    best = site.board[site.board["method"] == name]
+    paper = str(about.get("paper", ""))
+    return {
+        "name": name,
+        "title": str(about.get("title", name)),
+        "family": about.get("family", ""),
+        "paper": paper,
+        "link": papers.link(paper),
+        "bibtex": papers.bibtex(paper),
+        "differences": about.get("differences", ""),
+        "network": table.figure(sizes.get("network")),
+        "tokenizer": table.figure(sizes.get("tokenizer")),
+        "done": status["done"],
+        "failed": sum(status.values()) - status["done"],
+        "page": f"method-{safe(name)}.html",
+        "icon": f"figures/{figures.key_file(name)}",
+        "knobs": _knobs(own),
+        "image": "" if best.empty else site.images[best["key"].iloc[0]].get("file", ""),
+        "best": "" if best.empty else short(best["key"].iloc[0]),
+        "settings": "" if best.empty else best["settings"].iloc[0],
+    }
+
+
+def _knobs(records: list[Any]) -> list[tuple[str, str, str]]:
+    """(name, help, values measured) of each knob; the help is the installed method's own, "" if it is not installed."""
+    values: dict[str, set[Any]] = {}
+    for record in records:
+        for name, value in record["trial"]["knobs"].items():
+            values.setdefault(name, set()).add(value)
+    helps = _helps(str(records[0]["trial"]["method"])) if records else {}
+    return [(name, helps.get(name, ""), _listed(found)) for name, found in values.items()]
+
+
+def _helps(method: str) -> Mapping[str, str]:
+    """Help of a method's knobs; none of a method that is not installed."""
+    from harness import registry
+
+    try:
+        return {
+            knob.name: f"{knob.help} ({knob.valid()}; default {knob.default})" for knob in registry.get(method).knobs
+        }
+    except Exception:  # a stranger's package may be absent or broken: its records are shown all the same
+        return {}
+
+
+def _listed(values: set[Any]) -> str:
+    numbers = sorted(value for value in values if isinstance(value, int | float))
+    return ", ".join(
+        [*(f"{value:g}" for value in numbers), *sorted(value for value in values if isinstance(value, str))]
+    )
+
+
+def _costs(site: Site, name: str) -> dict[str, Any]:
+    """MACs by part, in millions, of some of a method's settings, spread over what was measured."""
+    own = site.tuned[site.tuned["method"] == name]
+    found = []
+    for row in table.dicts(_spread(own, COSTS_SHOWN)):
+        parts = (site.records[row["key"]].get("flops") or {}).get("by_part") or {}
+        if parts:
+            rounded = {part: leaderboard.rounded(macs / 1e6) for part, macs in parts.items()}
+            found.append({"key": short(row["key"]), "settings": row["settings"], "parts": rounded})
+    return {"costs": found}
+
+
+def _spread(rows: pd.DataFrame, most: int) -> pd.DataFrame:
+    """At most so many rows, evenly from the first to the last."""
+    if len(rows) <= most:
+        return rows
+    return rows.iloc[np.linspace(0, len(rows) - 1, most).round().astype(int)]
+
+
+def _traced(site: Site, name: str, out: Path) -> dict[str, Any]:
+    """Settings that have a trace, which is written to data/trace-KEY.js."""
+    own = site.tuned[site.tuned["method"] == name]
+    best = own[own["key"].isin(site.board["key"])]
+    found = []
+    for row in table.dicts(pd.concat([best, _spread(own, TRACES_SHOWN)]).drop_duplicates("key")):
+        arrays = site.store.arrays(dict(site.records[row["key"]]), lambda name: name.startswith(TRACE))
+        trace = _trace(kept(arrays))
+        if trace:
+            write_data(out, f"trace-{short(row['key'])}", trace)
+            found.append({"key": short(row["key"]), "settings": row["settings"]})
+    return {"traces": found}
+
+
+def _trace(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+    """A trace as scripts take it; nothing if it is none, or does not fit together."""
+    named = {name.removeprefix(TRACE): values for name, values in arrays.items()}
+    grids, order = named.get("grids"), named.get("order")
+    if grids is None or order is None or order.ndim != 2 or int((grids.astype(int) ** 2).sum()) != order.shape[1]:
+        return {}
+    found = {"grids": grids.tolist(), "order": order.tolist()}
+    if "tokens" in named:
+        found["tokens"] = named["tokens"].tolist()
+    if "experts" in named and "experts_of" in named:
+        found |= {"experts": named["experts"].tolist(), "experts_of": int(named["experts_of"])}
+    return found

@@ -1,0 +1,145 @@
+"""What is known of a store while its pages are made: read once, shared by all of them."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from harness import files
+from harness.errors import ArbenchError
+from harness.store import KEY_SHOWN, Record, Store
+from reports import figures, speedup, table
+from reports.certainty import Certainty
+from reports.figures import Style
+from reports.names import safe
+from reports.protocol import machine_words
+from reports.table import Measure
+
+COSTS = ("steps", "gflops", "latency", "throughput")
+"""Measures that have a frontier with FID on the leaderboard."""
+
+
+@dataclass
+class Site:
+    """records: by key, in the order of their names; facts: of the reference (``reference.json``); fid: the extractor
+    whose FID leads; rows: one a trial; main: those that can be compared; settings: ``main`` over its seeds; tuned:
+    settings at their best guidance; looks: how each method is drawn; notes: what the reader must be told first;
+    images: by key, the strip of each trial once it is written (reports.trials)."""
+
+    store: Store
+    records: Mapping[str, Record]
+    facts: Mapping[str, Any]
+    fid: str
+    rows: pd.DataFrame
+    main: pd.DataFrame
+    settings: pd.DataFrame
+    tuned: pd.DataFrame
+    looks: Mapping[str, Style]
+    notes: list[str] = field(default_factory=list)
+    images: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    @cached_property
+    def certainty(self) -> Certainty:
+        """Replicates of all figures."""
+        return Certainty(self.store, self.records, self.fid)
+
+    @property
+    def measures(self) -> dict[str, Measure]:
+        """By name, FID named after its extractor."""
+        return {measure.name: measure for measure in table.named(self.fid)}
+
+    @cached_property
+    def shown(self) -> pd.DataFrame:
+        """The settings that curves and frontiers are made of: tuned, without sparse methods at zero where the dense
+        network itself was measured."""
+        return self.tuned[~table.is_dense(self.tuned)] if figures.DENSE in set(self.tuned["method"]) else self.tuned
+
+    @cached_property
+    def board(self) -> pd.DataFrame:
+        """Each method's setting of lowest FID, the best first."""
+        return table.leaderboard(self.settings)
+
+    @cached_property
+    def standing(self) -> dict[str, list[str]]:
+        """Cost -> for each of ``shown``, whether it is on the frontier of FID against that cost: on, off, undecided."""
+        fid = self.measures["fid"]
+        return {cost: self.certainty.standing(self.shown, self.measures[cost], fid) for cost in COSTS}
+
+
+def read(folder: Path) -> Site:
+    """Read a store. ArbenchError if it has no records or a damaged one."""
+    store = Store(folder).must_exist()
+    records = store.records()
+    if not records:
+        raise ArbenchError(f"{folder} holds no records (arbench run SWEEP --store {folder} makes them)")
+    fid = table.extractor(records)
+    rows = speedup.added(table.tidy(records, fid), records)
+    main, aside = table.comparable(rows)
+    settings = table.over_seeds(main)
+    facts = files.read_json(folder / "reference.json") or {}
+    tuned, looks = table.at_best_guidance(settings), figures.styles(rows["method"])
+    site = Site(store, {r["key"]: r for r in records}, facts, fid, rows, main, settings, tuned, looks)
+    site.notes += [f"Not compared with the rest: {line}." for line in aside]
+    site.notes += _notes(site)
+    return site
+
+
+def _notes(site: Site) -> Iterator[str]:
+    """What is missing or odd, so that nothing is left out in silence."""
+    if not site.facts:
+        yield "The store has no reference.json, so tokenizers' rFID and the test images' own scores are not shown."
+    if random := int(site.rows["random"].sum()):
+        yield f"{random} of {len(site.rows)} trials ran on random weights: no scores, no ranking, marked below."
+    if site.main.empty:
+        yield "No trial that has scores has finished yet."
+    if failed := int((site.rows["status"] != "done").sum()):
+        yield f"{failed} of {len(site.rows)} trials failed; they are listed under failed trials with their reason."
+    for name, what in (("fid", f"FID ({site.fid})"), ("gflops", "FLOPs"), ("latency", "time")):
+        if lacking := int(site.main[name].isna().sum()):
+            yield f"Finished trials without {what}: {lacking}; they are in the tables, not in figures that need it."
+    records = site.records.values()
+    flags = Counter(flag for record in records for flag in (record.get("quality") or {}).get("flags") or ())
+    yield from (f"{flag} ({count} trials)." for flag, count in flags.most_common())
+    if noisy := int(site.main["noisy"].sum()):
+        yield f"Trials timed on a noisy machine (interval over 10 % of the median): {noisy}, marked ≈."
+    for what, values in (("commits", commits(records)), ("machines", machines(records))):
+        if len(values) > 1:
+            yield f"Records come from {len(values)} {what}: {'; '.join(values)}. Times across them do not compare."
+
+
+def head(site: Site) -> dict[str, Any]:
+    """What the first page says of the whole."""
+    records = site.records.values()
+    finished = [str((r.get("provenance") or {}).get("finished") or "") for r in records]
+    counts = sorted({int(n) for n in site.main["images"]}) or sorted({int(n) for n in site.rows["images"]})
+    return {
+        "methods": site.rows["method"].nunique(),
+        "trials": len(site.rows),
+        "failed": int((site.rows["status"] != "done").sum()),
+        "images": f"{counts[0]:,}",
+        "preset": " and ".join(sorted(site.rows["preset"].unique())),
+        "machine": "; ".join(machines(records)),
+        "commit": "; ".join(commits(records)),
+        "finished": max(finished)[:10],
+    }
+
+
+def short(key: str) -> str:
+    """A key as files and addresses of the site name it: as `arbench compare` takes it, and safe whatever it holds."""
+    return safe(key[:KEY_SHOWN])
+
+
+def commits(records: Iterable[Record]) -> list[str]:
+    """The commits that records were made with, in words."""
+    found = (r.get("provenance") or {} for r in records)
+    known = {(str(p.get("commit", "unknown"))[:12], bool(p.get("dirty"))) for p in found}
+    return sorted(commit + (" with local changes" if dirty else "") for commit, dirty in known)
+
+
+def machines(records: Iterable[Record]) -> list[str]:
+    """The machines that records were made on, in words."""
+    return sorted({machine_words((r.get("provenance") or {}).get("machine") or {}) for r in records})

@@ -1,0 +1,138 @@
+"""The page of a trial: one HTML file for all of them, and beside it the data of each, loaded when it is opened.
+
+So 5,000 trials cost 5,000 small data files, not 5,000 pages. What many records say alike (machine, versions,
+conventions) lies once in data/shared.js; ``{"shared": n}`` stands in its place.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from harness.errors import ArbenchError
+from reports import images, leaderboard, table
+from reports.images import Strips
+from reports.sheets import Sheet, write_data
+from reports.site import Site, short
+from reports.table import HIGH, LOW
+
+LOG_SHOWN = 4000
+"""Characters of a log; its end says what happened."""
+LONG = 80
+"""Characters of JSON from which on a value is worth sharing."""
+
+
+def sheets(site: Site, out: Path) -> Iterator[Sheet]:
+    """trial.html, the data of every trial, and its images in images/."""
+    strips = Strips(out / "images", len(site.rows))
+    rows = table.dicts(site.rows)
+    found = [_trial(site, row) for row in rows]
+    share, shared = _sharing(found)
+    for row, one in zip(rows, found, strict=True):
+        site.images[row["key"]] = _images(site, row, strips)
+        write_data(out, f"trial-{short(row['key'])}", {**share(one), "images": site.images[row["key"]]})
+    about = {
+        "values": shared,
+        "measures": [leaderboard.measure(one) for one in table.MEASURES],
+        "methods": leaderboard.methods(site),
+        "classes": images.labels(str(site.rows["preset"].iloc[0])),
+        "real": _real(site, out),
+    }
+    scripts = [write_data(out, "shared", about), "static/trial.js"]
+    yield Sheet("trial.html", "Trial", "trial.html", {"names": _names(site)}, "", scripts)
+
+
+def _names(site: Site) -> list[tuple[str, str]]:
+    """(key, name) of each method's best trial, for who opens the page without a trial."""
+    return [(short(row["key"]), f"{row['method']}, {row['settings']}") for row in table.dicts(site.board)]
+
+
+def _trial(site: Site, row: Mapping[str, Any]) -> dict[str, Any]:
+    record = site.records[row["key"]]
+    failure = record.get("failure") or {}
+    return {
+        "name": record["name"],
+        "key": record["key"],
+        "status": record["status"],
+        "trial": record["trial"],
+        "settings": row["settings"],
+        "method": record.get("method") or {},
+        "file": site.store.path(record["name"], record["key"]).name,
+        "failure": failure and {**failure, "log": str(failure.get("log") or "")[-LOG_SHOWN:]},
+        "flags": (record.get("quality") or {}).get("flags") or [],
+        "fid": f"FID ({(record.get('quality') or {}).get('extractor', site.fid)})",
+        "figures": {measure.name: ends for measure in table.MEASURES if (ends := _figure(row, measure.name))},
+        "flops": _short_numbers(record.get("flops")),
+        "timing": _short_numbers(record.get("timing")),
+        "generate": _short_numbers(record.get("generate")),
+        "parameters": record.get("parameters"),
+        "reference": (record.get("quality") or {}).get("reference"),
+        "provenance": {name: value for name, value in (record.get("provenance") or {}).items() if name != "machine"},
+        "device": leaderboard.device(record),
+        "log": str(record.get("log") or "")[-LOG_SHOWN:],
+    }
+
+
+def _figure(row: Mapping[str, Any], name: str) -> list[float] | None:
+    """Value, low and high in the report's units; of a figure without an interval the value alone."""
+    found = [leaderboard.rounded(row.get(name + end)) for end in ("", LOW, HIGH)]
+    known = [value for value in found if value is not None]
+    return None if found[0] is None else known
+
+
+def _images(site: Site, row: Mapping[str, Any], strips: Strips) -> dict[str, Any]:
+    """The strip's file and how many images it shows, or the reason why there is none."""
+    record = site.records[row["key"]]
+    if record["status"] != "done" or row["random"]:
+        return {"reason": "no images: the trial failed" if record["status"] != "done" else "no images: random weights"}
+    try:
+        arrays = site.store.arrays(dict(record), lambda name: name == "thumbnails")
+        file, count = strips.write(short(row["key"]), arrays.get("thumbnails"), str(record["name"]))
+    except ArbenchError as error:
+        return {"reason": str(error)}
+    return {"file": file, "count": count}
+
+
+def _real(site: Site, out: Path) -> str:
+    """The file of the strip of real images; "" if there are none."""
+    found = images.real(str(site.rows["preset"].iloc[0]))
+    return "" if found is None else Strips(out / "images", 1).write("real", found, "real images")[0]
+
+
+def _short_numbers(value: Any) -> Any:
+    """The same value, numbers cut to six digits."""
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    if isinstance(value, Mapping):
+        return {name: _short_numbers(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_short_numbers(part) for part in value]
+    return value
+
+
+def _sharing(found: list[dict[str, Any]]) -> tuple[Callable[[Any], Any], list[Any]]:
+    """What to do with each record, and the list of the values that more than one of them has, which it refers to."""
+    counts: Counter[str] = Counter()
+
+    def count(value: Any) -> None:
+        text = json.dumps(value)
+        if len(text) < LONG:
+            return
+        counts[text] += 1
+        if isinstance(value, dict) and counts[text] == 1:
+            for part in value.values():
+                count(part)
+
+    for one in found:
+        for part in one.values():
+            count(part)
+    common = {text: place for place, text in enumerate(text for text, times in counts.items() if times > 1)}
+
+    def share(value: Any) -> Any:
+        place = common.get(json.dumps(value))
+        if place is not None:
+            return {"shared": place}
+        return {name: share(part) for name, part in value.items()} if isinstance(value, dict) else value
+
+    return share, [json.loads(text) for text in common]
