@@ -171,8 +171,8 @@ def _provenance(provenance: Mapping[str, Any]) -> None:
     for name in ("commit", "code"):
         if not isinstance(provenance[name], str) or not WORD.fullmatch(provenance[name][:60]):
             _refuse(f"provenance: {name} is none")
-    if not isinstance(provenance["machine"], dict) or not isinstance(provenance["versions"], dict):
-        _refuse("provenance: machine and versions are missing")
+    if not provenance["machine"].get("system") or not provenance["versions"].get("torch"):
+        _refuse("provenance: machine or versions are missing")
 
 
 def _scores(quality: Mapping[str, Any], arrays: Arrays) -> None:

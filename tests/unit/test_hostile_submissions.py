@@ -90,7 +90,10 @@ HOSTILE: dict[str, tuple[Callable[[Members], Members], str]] = {
         "cores is not number",
     ),
     "no samples": (lambda m: forged(m, setting("timing", "latency", "samples", to=[])), "not seconds"),
-    "text for samples": (lambda m: forged(m, setting("timing", "latency", "samples", to=["x"])), "not seconds"),
+    "text for samples": (
+        lambda m: forged(m, setting("timing", "latency", "samples", to=["x"])),
+        "samples is not numbers",
+    ),
     "from the future": (
         lambda m: forged(m, setting("provenance", "finished", to="2999-01-01T00:00:00+00:00")),
         "future",
