@@ -59,6 +59,8 @@ class Certainty:
     fid: str
     _arrays: dict[str, dict[str, NDArray[Any]]] = field(default_factory=dict)
 
+    _matrices: dict[tuple[str, tuple[Any, ...]], Matrix] = field(default_factory=dict)
+
     @property
     def _wanted(self) -> set[str]:
         return {REPLICATES + score.format(self.fid) for score in SCORES.values()}
@@ -67,8 +69,15 @@ class Certainty:
         """``standings`` of the settings in ``rows``, as ``over_seeds`` gives them, on the frontier of both."""
         if rows.empty:
             return []
-        x, y = (np.stack([self.of(row, measure.name) for row in dicts(rows)]) for measure in (cost, score))
+        x, y = (self._matrix(rows, measure.name) for measure in (cost, score))
         return standings(x, y, (cost.better or "low", score.better or "low"))
+
+    def _matrix(self, rows: pd.DataFrame, measure: str) -> Matrix:
+        """Replicates [n, R] of a measure in all rows, kept: every frontier has an axis in common with another."""
+        place = measure, tuple(rows["keys"])
+        if place not in self._matrices:
+            self._matrices[place] = np.stack([self.of(row, measure) for row in dicts(rows)])
+        return self._matrices[place]
 
     def of(self, row: Mapping[str, Any], measure: str) -> Matrix:
         """Replicates [R] of a measure of a row of ``over_seeds``; of one that has none, itself as often."""

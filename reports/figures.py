@@ -25,7 +25,7 @@ WIDTH, HEIGHT = 5.4, 4.3  # inches: text stays readable where a phone shrinks it
 MANY = (
     300  # marks of a method from which on they are pixels inside a figure for print: thousands of shapes are megabytes
 )
-DPI = 200
+DPI = 150
 NARROW = 3.0  # an axis that spans less than this factor is linear
 DENSE = "var"
 SAVING = 0.212  # of VAR's FLOPs, as ActVAR's paper states

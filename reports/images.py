@@ -20,7 +20,7 @@ from reports.names import safe
 Thumbnails = NDArray[np.uint8]
 
 COLUMNS, ROWS = 10, 2
-BUDGET = 8_000_000
+BUDGET = 4_000_000
 """Bytes of all strips of a site."""
 MOST = 150_000
 """Bytes of one strip."""

@@ -42,7 +42,11 @@ def sheets(site: Site, out: Path) -> Iterator[Sheet]:
     scripts = [write_data(out, "leaderboard", about), "static/rows.js", "static/export.js", "static/leaderboard.js"]
     write_data(out, "leaderboard-more", _figures(rows, late))
     for name, found in (("leaderboard", site.board), ("trials", site.rows)):
-        text = found.drop(columns=["log"]).rename(columns={"fid": f"FID ({site.fid})"}).to_csv(index=False)
+        text = (
+            found.drop(columns=["log"])
+            .rename(columns={"fid": f"FID ({site.fid})"})
+            .to_csv(index=False, float_format="%.9g")
+        )
         (out / f"{name}.csv").write_text(text, encoding="utf-8")
     content = {"fid": site.fid, "head": head(site), "notes": site.notes}
     yield Sheet(

@@ -61,7 +61,11 @@ def write_data(out: Path, name: str, value: Any) -> str:
 
 def _json(value: Any) -> str:
     """Plain values as JSON, without any character that HTML could take for its own."""
-    text = json.dumps(_finite(value), separators=(",", ":"), allow_nan=False)  # ASCII alone: no U+2028
+    compact = json.JSONEncoder(separators=(",", ":"), allow_nan=False)  # ASCII alone: no U+2028
+    try:
+        text = compact.encode(value)
+    except ValueError:  # the rare value with a number that is not finite is worth a second try
+        text = compact.encode(_finite(value))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 

@@ -236,6 +236,17 @@ def many(count: int) -> list[Record]:
                 for token in SPARSITY:
                     knobs = {"ffn_sparsity": ffn, "token_sparsity": token, "sparse_scales": variant}
                     found.append(_var(method, knobs, cfg=2.5))
+    rng = np.random.default_rng(2)
+    for record in found:  # what real records do not share: samples, counts
+        for part, rounds in (("latency", 30), ("throughput", 14)):
+            timed = record["timing"][part]
+            timed["samples"] = (timed["total_s"] * rng.normal(1, 0.02, rounds)).tolist()
+            timed["decoder_samples"] = (timed["decoder_s"] * rng.normal(1, 0.02, rounds)).tolist()
+        flops = record["flops"]
+        flops["by_part"] = {name: macs * rng.normal(1, 0.01) for name, macs in flops["by_part"].items()}
+        flops["by_step"] = (
+            flops["tokens_macs"] * rng.dirichlet(np.ones(round(record["generate"]["steps_mean"])))
+        ).tolist()
     return found[:count]
 
 

@@ -6,7 +6,7 @@ arbench.charts = (() => {
   const INK = "#1b1f24", GRID = "#e6e8eb", PAPER = "#ffffff";
   // plotly reads a few tags and entities in texts: what records say is shown as it is.
   const clean = (text) => text.replace(/[<>&]/g, (c) => ({ "<": "‹", ">": "›", "&": "＆" })[c]);
-  const axis = (title, log) => ({ title: { text: clean(title), standoff: 8 }, type: log ? "log" : "linear", gridcolor: GRID, linecolor: "#8b949e", zeroline: false, automargin: true, ...(log ? { dtick: undefined, tickformat: "~g", minor: { showgrid: false } } : {}) });
+  const axis = (title, log) => ({ title: { text: clean(title), standoff: 8 }, type: log ? "log" : "linear", gridcolor: GRID, linecolor: "#8b949e", zeroline: false, automargin: true, ...(log ? { nticks: 9, tickformat: "~g" } : {}) });
   const layout = (x, y, more = {}) => ({ paper_bgcolor: PAPER, plot_bgcolor: PAPER, font: { color: INK, size: 13, family: "system-ui, sans-serif" }, margin: { l: 56, r: 12, t: 12, b: 48 }, hovermode: "closest", legend: { orientation: "h", y: -0.22, font: { size: 12 } }, xaxis: x, yaxis: y, ...more });
   const config = { displaylogo: false, responsive: true, showTips: false, modeBarButtonsToRemove: ["lasso2d", "autoScale2d"], toImageButtonOptions: { format: "svg", filename: "arbench" } };
   const marker = (about, hollow, size = 10) => ({ symbol: (SYMBOLS[about?.mark] ?? "circle") + (hollow ? "-open" : ""), color: about?.colour ?? "#6e7781", size, line: { width: hollow ? 1.6 : 0.6, color: hollow ? about?.colour ?? "#6e7781" : "#ffffff" } });

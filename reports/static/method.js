@@ -60,8 +60,8 @@ document.addEventListener("DOMContentLoaded", async () => {
     return canvas;
   };
   // A grid of which cells are shown, faded by how much each counts (0 to 1), and some outlined.
-  const grid = (side, share, outlined, label) => {
-    const canvas = el("canvas", { width: CELL, height: CELL, role: "img", "aria-label": label }), pen = canvas.getContext("2d"), whole = painted(side), cell = CELL / side;
+  const grid = (side, share, outlined, label, whole = painted(side)) => {
+    const canvas = el("canvas", { width: CELL, height: CELL, role: "img", "aria-label": label }), pen = canvas.getContext("2d"), cell = CELL / side;
     pen.fillStyle = "#3a4048"; pen.fillRect(0, 0, CELL, CELL);
     for (let place = 0; place < side * side; place++) {
       const x = (place % side) * cell, y = Math.floor(place / side) * cell;
@@ -73,6 +73,9 @@ document.addEventListener("DOMContentLoaded", async () => {
     }
     return canvas;
   };
+  const white = el("canvas", { width: CELL, height: CELL }); // a map shows shares, not the picture, which may be dark itself
+  white.getContext("2d").fillStyle = "#f6f8fa";
+  white.getContext("2d").fillRect(0, 0, CELL, CELL);
   const grids = el("div", { class: "grids" }), said = el("p", { class: "soft", id: "step-said", "aria-live": "polite" });
   const slider = el("input", { type: "range", min: 0, value: 0, "aria-label": "Step", oninput: () => { stop(); step = Number(slider.value); redraw(); } });
   const play = el("button", { type: "button", onclick: () => (timer ? stop() : start()) }, "Play");
@@ -102,7 +105,7 @@ document.addEventListener("DOMContentLoaded", async () => {
     const experts = (place) => mean(chosen.map((one) => { const mask = trace.experts[image][one][place]; return expert < 0 ? bitsOf(mask) / trace.experts_of : (mask >>> expert) & 1; }));
     const sparse = trace.grids.map((side, number) => [side, number]).filter(([side, number]) => Array.from({ length: side * side }, (_, place) => at[number] + place).some((place) => tokens(place) < 1 || (trace.experts && bitsOf(trace.experts[image][0][place]) < trace.experts_of) || (trace.experts && experts(place) < 1)));
     const where = layer < 0 ? `all ${layers} layers` : `layer ${layer + 1}`;
-    const part = (heading, share, words) => [el("h3", {}, heading), el("div", { class: "grids" }, sparse.map(([side, number]) => grid(side, (place) => share(at[number] + place), () => false, `${heading}, grid of ${side} by ${side}, ${where}`))),
+    const part = (heading, share, words) => [el("h3", {}, heading), el("div", { class: "grids" }, sparse.map(([side, number]) => grid(side, (place) => share(at[number] + place), () => false, `${heading}, grid of ${side} by ${side}, ${where}`, white))),
       el("p", { class: "soft" }, sparse.map(([side, number]) => `${side} × ${side}: ${figure(100 * mean(Array.from({ length: side * side }, (_, place) => share(at[number] + place))), 3)} % ${words}`).join("; ") + ".")];
     const pick = (words, count, get, set, all) => { const made = el("select", { onchange: (event) => { set(Number(event.target.value)); sparsity(); maps.querySelector(`[data-pick="${words}"]`).focus(); }, "data-pick": words }, el("option", { value: -1 }, all), Array.from({ length: count }, (_, number) => el("option", { value: number }, `${words.toLowerCase()} ${number + 1}`))); made.value = get; return el("label", {}, words, made); };
     maps.replaceChildren(el("h2", {}, "Sparsity maps"), el("p", {}, "The brighter a token, the more of it was computed; dark tokens were reconstructed by the light path. Grids that are not shown were computed whole."),

@@ -101,8 +101,8 @@ def test_a_trial_says_all_that_its_record_says(site: Path) -> None:
     found = whole(data(site, f"trial-{record['key'][:12]}"))
     for part in ("trial", "method", "parameters"):
         assert found[part] == record[part]
-    assert found["flops"]["by_part"] == pytest.approx(record["flops"]["by_part"], rel=1e-5)
-    assert found["timing"]["latency"]["samples"] == pytest.approx(record["timing"]["latency"]["samples"], rel=1e-5)
+    assert found["flops"]["by_part"] == pytest.approx(record["flops"]["by_part"], rel=1e-4)
+    assert found["timing"]["latency"]["samples"] == pytest.approx(record["timing"]["latency"]["samples"], rel=1e-4)
     assert found["provenance"] == {n: v for n, v in record["provenance"].items() if n != "machine"}
     assert found["figures"]["fid"] == pytest.approx(
         [record["quality"]["fid"]["fmnist-cnn"] * f for f in (1, 0.98, 1.02)], rel=1e-4
