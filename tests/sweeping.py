@@ -18,7 +18,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from harness import bench, cli, extractors, facts, registry
+from harness import bench, cli, extractors, facts, registry, snapshot
 from harness.checkpoint import read_weights, write_weights
 from harness.data import Images
 from harness.errors import ArbenchError, unknown
@@ -168,7 +168,7 @@ def in_place() -> Iterator[pytest.MonkeyPatch]:
     with pytest.MonkeyPatch.context() as patch:
         install(patch)
         yield patch
-    registry.get.cache_clear()
+    _forget_methods()
 
 
 def install(patch: pytest.MonkeyPatch) -> None:
@@ -178,7 +178,13 @@ def install(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(facts, "recipes", dict)
     patch.setattr(bench, "reference_images", tiny_images)
     patch.setattr(extractors, "load", load_extractor)
-    registry.get.cache_clear()
+    _forget_methods()
+
+
+def _forget_methods() -> None:
+    """What is kept of the methods that are installed: themselves, and their packages' code."""
+    for cached in (registry.get, snapshot.code_sha256, snapshot._hashes):
+        cached.cache_clear()
 
 
 def make_weights(path: Path) -> Path:

@@ -20,6 +20,8 @@ from harness.errors import ArbenchError
 
 FRUITLESS = 3
 """Lives that may end, one after another, without anything kept."""
+SLURMS_OWN = ("srun:", "slurmstepd", "submitit ")
+"""How lines of a job's output begin that are not the training's."""
 
 
 @dataclass
@@ -84,7 +86,8 @@ def train(name: str, work: Callable[[], object], runs: Path, how: Launch, tell: 
         if one.cancelled:
             raise ArbenchError(f"`arbench cancel` has ended training {name}; the same command goes on from here")
         tell(f"{one.number} ended before {name} was trained: {end}; tries left: {how.retries - again}")
-    said = (one.log(0).rstrip().splitlines() or ["no output"])[-1]
+    lines = [line for line in one.log(0).splitlines() if line.strip() and not line.startswith(SLURMS_OWN)]
+    said = (lines or ["no output"])[-1]
     raise ArbenchError(f"training {name} failed: {end}: {said} ({one.folder})")
 
 
