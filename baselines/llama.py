@@ -50,12 +50,12 @@ def rotate(x: Tensor, rope: Tensor) -> Tensor:
 
 @dataclass
 class Slots:
-    """Where this step's tokens live in the KV cache. index: [B or 1, n], the slot each of the n tokens writes; reach:
-    how many slots, from 0, are attended to; bias: [B or 1, 1, n, reach] added to the scores, or None to see them
-    all."""
+    """Where this step's n tokens live in the KV cache. reach: how many slots, from 0, are attended to; index: [B or 1,
+    n], the slot each token writes, or None for the last n within reach; bias: [B or 1, 1, n, reach] added to the
+    scores, or None to see them all."""
 
-    index: Tensor
     reach: int
+    index: Tensor | None = None
     bias: Tensor | None = None
 
 
@@ -74,7 +74,9 @@ class Cache:
     def write(self, layer: int, slots: Slots, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Store k and v [B, heads, n, head_dim] in their slots; returns all that is within reach."""
         for store, new in ((self.keys[layer], k), (self.values[layer], v)):
-            if len(slots.index) == 1:
+            if slots.index is None:
+                store[:, :, slots.reach - new.shape[2] : slots.reach] = new
+            elif len(slots.index) == 1:
                 store.index_copy_(2, slots.index[0], new)
             else:
                 store.scatter_(2, slots.index[:, None, :, None].expand_as(new), new)
@@ -216,4 +218,4 @@ class Trunk(nn.Module):
     def new_cache(self, rows: int, slots: int) -> Cache:
         """An empty cache."""
         shape = (rows, self.heads, slots, self.dim // self.heads)
-        return Cache.empty(len(self.layers), shape, self.output.weight)
+        return Cache.empty(len(self.layers), shape, self.norm.weight)

@@ -117,8 +117,8 @@ class Raster(SingleScale):
         x = net.cls_embedding(condition)[:, None]
         tokens: list[Tensor] = []
         for place in range(total):
-            slots = Slots(torch.tensor([[place]], device=x.device), place + 1)
-            out = net.run(x, net.rope[None, place : place + 1], [None] * len(net.layers), store=(cache, slots))
+            turn = net.rope[None, place : place + 1]
+            out = net.run(x, turn, [None] * len(net.layers), store=(cache, Slots(place + 1)))
             logits = guide(net.output(out[:, 0]), sampling, place, total)
             tokens.append(draw(logits, noise[:, place], sampling))
             x = net.tok_embeddings(tokens[-1].repeat(len(condition) // len(labels)))[:, None]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from baselines.layouts import FILES, Layout, load_published
+from baselines.linear import Linear
 from baselines.llama import Trunk
 from baselines.tokenizers.recipes import load_tokenizer, new_tokenizer, tokenizer_weights
 from baselines.tokenizers.vq import Tokenizer
@@ -102,6 +103,11 @@ class SingleScale(Bundled):
     """Raster AR and next-set prediction: LlamaGen's trunk over one grid."""
 
     network: Trunk
+
+    def pack(self) -> None:
+        for module in self.network.modules():
+            if isinstance(module, Linear):
+                module.pack()
 
     @property
     def grids(self) -> tuple[int, ...]:

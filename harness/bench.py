@@ -131,7 +131,7 @@ class Bench:
         if name not in self._loaded:
             for other in [key for key in self._loaded if key.startswith("method ")]:
                 del self._loaded[other]
-        return self._once(name, lambda: plan.load_method().to(self.device))
+        return self._once(name, lambda: plan.load_method(self.device))
 
     def extractors(self) -> list[Extractor]:
         """The extractors, loaded. ArbenchError for an unknown name or unreadable weights."""
@@ -168,7 +168,7 @@ class Bench:
 
 
 def _load(plan: Plan, device: str) -> Method:
-    return plan.load_method().to(device)
+    return plan.load_method(device)
 
 
 @contextmanager

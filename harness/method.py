@@ -162,6 +162,10 @@ class Method(nn.Module, ABC):
     def vocabulary(self) -> int:
         """Number of token values; tokens lie in [0, vocabulary)."""
 
+    def pack(self) -> None:
+        """Lay the weights out as the device reads them best. Called once, when they are trained or random, in their
+        precision and on their device; nothing but ``sample`` and ``decode`` comes after it."""
+
     @abstractmethod
     def sample(self, labels: Tensor, noise: Tensor, knobs: Mapping[str, KnobValue], sampling: Sampling) -> Generated:
         """labels: int64 [B]; noise: float64 [B, positions] in [0, 1); knobs: complete, as ``resolve`` gives them."""

@@ -67,14 +67,15 @@ class Plan:
         """Forget what went wrong (harness/cluster/claims.py): it is all tried again."""
         shutil.rmtree(self.folder / "faults", ignore_errors=True)
 
-    def load_method(self) -> Method:
-        """The method, with the weights that the key was made of, in the trial's precision.
+    def load_method(self, device: str = "cpu") -> Method:
+        """The method, with the weights that the key was made of, in the trial's precision, on a device.
 
         Raises ArbenchError if they cannot be read, or are others than ``weight_files`` names or than they were.
         """
         method = self._trained() if self.trial.setup.weights == "trained" else self._random()
         in_precision(method, self.trial.setup.precision)
-        return method.eval()
+        method.eval().to(device).pack()
+        return method
 
     def _trained(self) -> Method:
         owner = self.trial.owner

@@ -48,6 +48,7 @@ def ours(model: Model, preset: Preset, precision: str, batch: int) -> Callable[[
     method = owner.build(preset.name).eval()
     fill(method.network, method.tokenizer)
     in_precision(method, precision)
+    method.pack()
     knobs, sampling = owner.resolve({}, preset.name), preset.sampling
     classes, noise = inputs(method, 0, range(batch))
     return lambda: method.decode(method.sample(classes, noise, knobs, sampling).tokens)
