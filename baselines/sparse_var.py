@@ -220,9 +220,8 @@ def _copy(block: Block) -> Block:
 
 def top_mask(scores: Tensor, count: int) -> Tensor:
     """bool mask of the ``count`` highest scores of each row; scores [B, n]."""
-    return torch.zeros_like(scores, dtype=torch.bool).scatter(
-        1, scores.topk(count, 1).indices, 1
-    )  # not True: torch cannot trace that
+    highest = scores.topk(count, 1).indices
+    return torch.zeros_like(scores, dtype=torch.bool).scatter(1, highest, 1)  # 1: torch cannot trace True
 
 
 def straight_through(hard: Tensor, scores: Tensor) -> Tensor:

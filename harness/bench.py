@@ -103,7 +103,8 @@ class Bench:
         arrays = self.generated(job.plan)
         reference, *others = self.references(job.plan.data)
         beside = [(generate.seen_by(arrays, other.extractor), other) for other in others]
-        found = quality.measure(generate.seen_by(arrays), arrays["labels"], reference, beside)
+        drawn = job.plan.trial.setup.labels == "random"
+        found = quality.measure(generate.seen_by(arrays), arrays["labels"], reference, beside, drawn)
         path = job.plan.stages["quality"]
         files.write_arrays(path.with_suffix(".npz"), found.replicates)
         made = {"generate": generate.summary(arrays), "quality": found.figures, "code": code_sha256()}

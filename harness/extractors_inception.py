@@ -19,6 +19,8 @@ WEIGHTS_FILE = "weights-inception-2015-12-05-6726825d.pth"
 """torch-fidelity's release v0.2.0; the name ends with how the file's sha256 begins."""
 KNOWN_SHA256 = "6726825d"
 SPATIAL_CHANNELS = 7
+FEATURES, SPATIAL = 2048, SPATIAL_CHANNELS * 17 * 17
+"""Dimensions."""
 
 
 class Inception(nn.Module):

@@ -204,7 +204,8 @@ def assemble(planned: Plan, instrument: Instrument, about: Mapping[str, Any]) ->
         return record, {}
     arrays = files.read_arrays(planned.stages["generate"])
     replicates = files.read_arrays(planned.stages["quality"].with_suffix(".npz"))
-    kept = {name: arrays[name] for name in ("thumbnails", "labels", "steps")}
+    names = ("thumbnails", "labels", "steps", "fingerprints")
+    kept: dict[str, Any] = {name: arrays[name] for name in names if name in arrays}
     return record, {
         **kept,
         **traces.kept(arrays),
@@ -238,17 +239,19 @@ def provenance(planned: Plan, instrument: Instrument, about: Mapping[str, Any]) 
     }
 
 
+KINDS = {int: ((int,), "a whole number"), float: ((int, float), "a number"), str: ((str,), "a string")}
+"""By the type of a protocol's default: what a sweep file may give, and how that is called."""
+
+
 def protocol(timing: Mapping[str, Any], source: str) -> dict[str, Any]:
     """The whole timing protocol, from a sweep's ``[timing]`` table. ArbenchError naming an unknown or wrong setting."""
     default = asdict(Protocol())
     for name, value in timing.items():
         if name not in default:
             raise ArbenchError(f"{source}: [timing]: {unknown('key', name, default)}")
-        kinds = (int, float) if isinstance(default[name], float) else (int,)
+        kinds, words = KINDS[type(default[name])]
         if isinstance(value, bool) or not isinstance(value, kinds):
-            raise ArbenchError(
-                f"{source}: [timing]: key {name!r} must be a {'' if float in kinds else 'whole '}number, got {value!r}"
-            )
+            raise ArbenchError(f"{source}: [timing]: key {name!r} must be {words}, got {value!r}")
     try:
         return asdict(Protocol(**timing))
     except ArbenchError as error:

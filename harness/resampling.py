@@ -1,9 +1,10 @@
 """Replicates of a figure: what it would have been with other images, by a bootstrap over groups of images.
 
-Images are dealt into groups that hold every class alike, since the classes of a trial are given and not drawn. Whole
-groups are drawn with replacement; under independent images their means vary as images would, at a fraction of the work.
-The draws depend on the number of images and their labels alone: two trials that share labels (and so, image by image,
-their noise) are resampled alike, and the replicates of their difference are the differences of their replicates.
+Images are dealt into groups that hold every class alike where the classes of a trial are given, and at random where
+they were drawn like the images. Whole groups are drawn with replacement; under independent images their means vary as
+images would, at a fraction of the work. The draws depend on the number of images and their labels alone: two trials
+that share labels (and so, image by image, their noise) are resampled alike, and the replicates of their difference are
+the differences of their replicates.
 """
 
 from dataclasses import dataclass
@@ -41,7 +42,8 @@ _TILE = 2**23  # numbers held at a time while groups are compared: 32 MB
 
 
 class Resampling:
-    """The draws for ``labels`` int [N], the classes asked for; all alike where classes were drawn like the images.
+    """The draws for ``labels`` int [N], the classes asked for; zeros where classes were drawn like the images, as then
+    no class has a share that is given.
 
     group, place: int [N], which group an image is in, and where; groups: how many, G; sizes: int [G]; weights: float64
     [REPLICATES, G], how often a group was drawn, scaled so that the images drawn are N.

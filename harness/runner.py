@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from harness import devices, extractors, files, provenance
+from harness import compilation, devices, extractors, files, provenance
 from harness.bench import Bench, Failure
 from harness.errors import ArbenchError
 from harness.extractors import INCEPTION
@@ -80,7 +80,7 @@ def prepared(sweep: Sweep, store: Store, options: Options, stream: TextIO | None
     timing = protocol(sweep.timing, sweep.name)
     settings = options.cluster
     if settings is None:
-        devices.checked(options.device)
+        compilation.checked(timing["compile"], devices.checked(options.device))
     else:
         devices.named(options.device)  # the jobs have it; this machine need not
         sites = [settings.site.over(head).over(block) for head, block in sweep.cluster]

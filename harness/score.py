@@ -17,9 +17,9 @@ from harness import files
 from harness.checkpoint import sha256
 from harness.errors import ArbenchError
 from harness.extractors import INCEPTION
-from harness.extractors_inception import InceptionExtractor
+from harness.extractors_inception import FEATURES, SPATIAL, InceptionExtractor
 from harness.fidelity import STATISTICS_ALONE, Fidelity, Narrate
-from harness.metrics import Gaussian, Moments, inception_score, silent
+from harness.metrics import Gaussian, Moments, inception_score, same_width, silent
 from harness.pairs import Within
 from harness.progress import Progress
 from harness.resampling import Resampling
@@ -78,7 +78,7 @@ def reference(path: Path, extractor: InceptionExtractor, batch: int) -> Seen:
     """A reference from a folder or .npz of images, from guided-diffusion's .npz (whose stored ``mu``, ``sigma``,
     ``mu_s``, ``sigma_s`` are taken, and its images for KID, precision and recall), or from ``write_reference``'s file.
 
-    Raises ArbenchError if it is none of these, or was made with another extractor.
+    Raises ArbenchError if it is none of these, or was made with another extractor, as far as its size tells.
     """
     if path.is_dir():
         return watched(path, extractor, batch)
@@ -100,6 +100,9 @@ def reference(path: Path, extractor: InceptionExtractor, batch: int) -> Seen:
         if images is None:
             raise ArbenchError(f"{path} holds neither images (arr_0) nor statistics (mu, sigma)")
         return images
+    for name, width in (("mu", FEATURES), ("mu_s", SPATIAL)):
+        if name in stored:
+            same_width(width, np.size(stored[name]), f"{path}: {name}")
     spatial = Gaussian.stored(stored["mu_s"], stored["sigma_s"], str(path)) if "mu_s" in stored else None
     return Seen(
         about={"path": str(path), "sha256": sha256(path), "statistics": "stored", **_count(images)},

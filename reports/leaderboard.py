@@ -118,11 +118,19 @@ def _row(site: Site, row: Mapping[str, Any], number: int) -> dict[str, Any]:
         "set": number,
         "source": _source(record),
         "device": device(record),
-        "note": f"failed in {row['stage'] or 'an unknown stage'}" if row["status"] != "done" else "",
+        "note": _note(row),
         "key": short(row["key"]),
         "ffn_sparsity": row.get("knob:ffn_sparsity"),
         "token_sparsity": row.get("knob:token_sparsity"),
     }
+
+
+def _note(row: Mapping[str, Any]) -> str:
+    """What is wrong with a row, if anything: the stage that failed, or which figures are flagged on its page."""
+    if row["status"] != "done":
+        return f"failed in {row['stage'] or 'an unknown stage'}"
+    flagged = dict.fromkeys(flag.partition(":")[0] for flag in row["flags"])
+    return f"flagged: {', '.join(flagged)}" if flagged else ""
 
 
 def _published(row: PublishedRow) -> dict[str, Any]:

@@ -102,7 +102,7 @@ def _notes(site: Site) -> Iterator[str]:
         if lacking := int(site.main[name].isna().sum()):
             yield f"Finished trials without {what}: {lacking}; they are in the tables, not in figures that need it."
     records = site.records.values()
-    flags = Counter(flag for record in records for flag in (record.get("quality") or {}).get("flags") or ())
+    flags = Counter(flag for record in records for flag in table.flags(record))
     yield from (f"{flag} ({count} trials)." for flag, count in flags.most_common())
     if noisy := int(site.main["noisy"].sum()):
         yield f"Trials timed on a noisy machine (interval over 10 % of the median): {noisy}, marked ≈."

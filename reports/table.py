@@ -18,8 +18,10 @@ UNUSUAL = {
     ("labels", "random"): "random labels",
     ("uint8", "truncate"): "truncated to uint8",
     ("weights", "random"): "random weights",
+    ("compile", "default"): "timed compiled",
+    ("compile", "reduce-overhead"): "timed compiled, CUDA graphs",
 }
-"""Setup that a row's settings tell: what is not fp32, balanced labels, rounding, trained weights."""
+"""Setup that a row's settings tell: what is not fp32, balanced labels, rounding, trained weights, timed as it is."""
 
 
 @dataclass(frozen=True)
@@ -165,6 +167,7 @@ def _row(record: Record, fid: str) -> dict[str, Any]:
     intervals = quality.get("intervals") or {}
     knobs, sampling = knob_words(trial["knobs"]), sampling_words(trial["sampling"])
     setup, submitted = trial.get("setup") or {}, submission_words(record)
+    setup = {**setup, "compile": (timing.get("protocol") or {}).get("compile", "none")}
     row = {
         "name": record["name"],
         "key": record["key"],
@@ -208,6 +211,7 @@ def _row(record: Record, fid: str) -> dict[str, Any]:
         "throughput": throughput.get("images_per_s"),
         "memory": timing.get("peak_memory_mb"),
         "noisy": bool(timing.get("noisy")),
+        "flags": tuple(flags(record)),
         "stage": failure.get("stage", ""),
         "reason": failure.get("reason", ""),
         "log": failure.get("log") or "",
@@ -217,6 +221,13 @@ def _row(record: Record, fid: str) -> dict[str, Any]:
     for name, found in intervals.items():
         row |= _ends(name, found.get(fid) if isinstance(found, Mapping) else found, SCALES.get(name, 1.0))
     return row | {f"FID ({name})": value for name, value in scores.items() if name != fid}
+
+
+def flags(record: Record) -> list[str]:
+    """What weakens a record's figures, in words."""
+    alike = ((record.get("timing") or {}).get("compiled") or {}).get("alike", 1.0)
+    other = [f"timing: compiled, {alike:.1%} of a batch's images are those without a compiler"] if alike < 1 else []
+    return [*((record.get("quality") or {}).get("flags") or ()), *other]
 
 
 SCALES = {"kid": 1e3, "label_accuracy": 100.0}

@@ -60,7 +60,7 @@ def _trial(site: Site, row: Mapping[str, Any]) -> dict[str, Any]:
         "method": record.get("method") or {},
         "file": site.store.path(record["name"], record["key"]).name,
         "failure": failure and {**failure, "log": str(failure.get("log") or "")[-LOG_SHOWN:]},
-        "flags": (record.get("quality") or {}).get("flags") or [],
+        "flags": table.flags(record),
         "fid": f"FID ({(record.get('quality') or {}).get('extractor', site.fid)})",
         "figures": {measure.name: ends for measure in table.MEASURES if (ends := _figure(row, measure.name))},
         "flops": _short_numbers(record.get("flops")),

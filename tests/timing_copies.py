@@ -1,12 +1,14 @@
 """``nox -s copies``: two identical copies of a method and one made 5 % slower, timed as three methods, 20 times over.
 
-Prints in how many runs the copies' ratio has 1 in its interval, and in how many the slower one is told apart. With
-``--busy`` another process keeps a core busy meanwhile.
+Prints in how many runs the copies' ratio has 1 in its interval, and in how many the slower one is told apart. All three
+are loaded anew for each run. With ``--busy`` another process keeps a core busy meanwhile. Exit code 1 if 1 is missed in
+more than a tenth of the runs, or, on a quiet machine, the slower one in more than a tenth.
 """
 
 import argparse
 import multiprocessing
 import os
+import sys
 import time
 from collections.abc import Mapping
 
@@ -15,9 +17,11 @@ from torch import Tensor
 from harness import registry
 from harness.method import Generated, KnobValue, Method
 from harness.sampling import Sampling
-from harness.stages.timing import Protocol, interleaved, ratio
+from harness.stages.timing import Case, Protocol, interleaved, ratio
 
 SLOWER = 0.05
+ENOUGH = 0.9
+"""Of the runs."""
 
 
 def slowed(method: Method) -> Method:
@@ -51,7 +55,14 @@ def _burn() -> None:
         sum(range(10_000))
 
 
-def main() -> None:
+def cases(owner: type[Method], preset: str) -> list[Case]:
+    """Two copies of a method and a slower one."""
+    one, copy, slower = (owner.load(preset) for _ in range(3))
+    named = {"one": one, "copy": copy, "slower": slowed(slower)}
+    return [(name, method, owner.resolve({}, preset), method.preset.sampling) for name, method in named.items()]
+
+
+def main() -> int:
     """Time and count."""
     parser = argparse.ArgumentParser(prog="nox -s copies --")
     parser.add_argument("method", nargs="?", default="var", metavar="METHOD")
@@ -60,17 +71,12 @@ def main() -> None:
     parser.add_argument("--busy", action="store_true", help="keep a core busy meanwhile")
     asked = parser.parse_args()
     owner = registry.get(asked.method)
-    methods = [owner.load(asked.preset) for _ in range(3)]
-    cases = [
-        (name, method, owner.resolve({}, asked.preset), method.preset.sampling)
-        for name, method in zip(("one", "copy", "slower"), (*methods[:2], slowed(methods[2])), strict=True)
-    ]
     burner = multiprocessing.get_context("fork").Process(target=_burn, daemon=True)
     if asked.busy:
         burner.start()
     hits: dict[str, list[int]] = {"latency": [0, 0], "throughput": [0, 0]}
     for turn in range(1, asked.runs + 1):
-        one, copy, slower = interleaved(cases, Protocol())
+        one, copy, slower = interleaved(cases(owner, asked.preset), Protocol())
         for kind, counts in hits.items():
             (middle, low, high), (slow, least, most) = ratio(copy, one, kind), ratio(slower, one, kind)
             counts[0] += low <= 1 <= high
@@ -82,7 +88,9 @@ def main() -> None:
             )  # fmt: skip
     for kind, (same, told) in hits.items():
         print(f"{kind}: copies alike in {same} of {asked.runs} runs, 5 % slower told apart in {told} of {asked.runs}")
+    fewest = ENOUGH * asked.runs
+    return int(any(same < fewest or (told < fewest and not asked.busy) for same, told in hits.values()))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

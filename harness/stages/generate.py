@@ -6,14 +6,17 @@ matter how a trial is cut, or who computes what.
 
 import shutil
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from harness import files, traces
 from harness.errors import ArbenchError
@@ -63,8 +66,9 @@ class Shards:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def merge(self) -> Arrays:
-        """All shards as one, rows by image index, as ``shard`` gives them; ``thumbnails`` [n, C, H, W] of images 0 to
-        n-1; ``seconds`` [] is their sum; ``code`` [] names the hashes of all code that made them, joined by +.
+        """All shards as one, rows by image index, as ``shard`` gives them (what some of them lack, as older ones may,
+        is left out); ``thumbnails`` [n, C, H, W] of images 0 to n-1; ``seconds`` [] is their sum; ``code`` [] names the
+        hashes of all code that made them, joined by +.
 
         Raises ArbenchError if images are missing.
         """
@@ -73,20 +77,23 @@ class Shards:
         whole: Arrays = {}
         traced: Arrays = {}
         seconds, code = 0.0, set()
+        held = Counter[str]()
         for start, stop, path in self._present():
             part = files.read_arrays(path)
             seconds += float(part.pop("seconds"))
             code.add(str(part.pop("code", UNKNOWN_CODE)))
             thumbnails = part.pop("thumbnails")
             traced |= traces.kept(part)
+            part = {name: rows for name, rows in part.items() if name not in traced}
+            held.update(part.keys())
             for name, rows in part.items():
-                if name in traced:
-                    continue
                 whole.setdefault(name, np.empty((self.images, *rows.shape[1:]), rows.dtype))[start:stop] = rows
             kept = whole.setdefault(
                 "thumbnails", np.empty((min(self.images, THUMBNAILS), *thumbnails.shape[1:]), np.uint8)
             )
             kept[start : start + len(thumbnails)] = thumbnails
+        for name in [name for name, count in held.items() if count < max(held.values())]:
+            del whole[name]
         return {**whole, **traced, "seconds": np.array(seconds), "code": np.array("+".join(sorted(code)))}
 
 
@@ -115,8 +122,9 @@ def shard(method: Method, extractors: Sequence[Extractor], trial: Trial, indices
 
     Returns what the first extractor sees (``features`` float32 [n, D], ``logits`` float32 [n, classes], ``spatial``
     float32 [n, S] if it has that), of each other ``features NAME`` and so on, ``steps`` and ``labels`` int64 [n],
-    ``thumbnails`` uint8 [up to n, C, H, W] (images below THUMBNAILS), ``seconds`` of sampling and decoding; of the
-    shard that begins with image 0 the arrays of its trace (harness.traces), if there is one.
+    ``fingerprints`` uint64 [n] of the tokens, ``thumbnails`` uint8 [up to n, C, H, W] (images below THUMBNAILS),
+    ``seconds`` of sampling and decoding; of the shard that begins with image 0 the arrays of its trace
+    (harness.traces), if there is one.
     """
     started = time.perf_counter()
     asked = labels(trial.setup.labels, trial.seed, indices, method.preset.classes)
@@ -140,9 +148,17 @@ def shard(method: Method, extractors: Sequence[Extractor], trial: Trial, indices
         **(trace.arrays(method, trial.knobs) if trace else {}),
         "steps": generated.steps[:count].cpu().numpy().astype(np.int64),
         "labels": asked.numpy(),
+        "fingerprints": fingerprints(generated.tokens[:count]),
         "thumbnails": images[: min(count, max(0, THUMBNAILS - indices.start))].cpu().numpy(),
         "seconds": np.array(seconds),
     }
+
+
+def fingerprints(tokens: torch.Tensor) -> NDArray[np.uint64]:
+    """A hash of each image's tokens, int64 [n, positions] -> uint64 [n]: whether two runs drew the same image can then
+    be told without keeping either."""
+    rows = tokens.cpu().numpy().astype("<i8")
+    return np.frombuffer(b"".join(blake2b(row, digest_size=8).digest() for row in rows), "<u8").astype(np.uint64)
 
 
 def seen_by(arrays: Arrays, extractor: str = "") -> Arrays:

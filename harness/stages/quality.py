@@ -13,7 +13,7 @@ from harness.pairs import FAR
 from harness.reference import Reference
 from harness.resampling import Resampling
 
-METRIC_VERSION = 2
+METRIC_VERSION = 3
 """Part of every key: to be raised when a figure changes for the same features."""
 
 Seen = Mapping[str, NDArray[np.floating[Any]]]
@@ -34,14 +34,17 @@ def measure(
     labels: NDArray[np.integer[Any]],
     reference: Reference,
     others: Sequence[tuple[Seen, Reference]] = (),
+    drawn: bool = False,
 ) -> Measured:
     """The figures of a trial, as plain values, and their replicates.
 
     labels: integers [N], the classes asked for; others: what other extractors see in the same images, for their FID
-    beside. FID (``fid``), FID-infinity and sFID are by extractor. ``intervals`` has the 95 % interval of each figure
-    that has one, under the figure's name: what other images of this method would have given; the reference is taken as
-    it is. ``flags`` says in words what weakens a figure, such as too few images. ``label_accuracy`` is None where the
-    extractor has other classes than the labels.
+    beside; drawn: whether the classes were drawn like the images (``random`` labels), so that intervals hold the chance
+    of how many there are of each; if not, every replicate has them as they were given. FID (``fid``), FID-infinity and
+    sFID are by extractor. ``intervals`` has the 95 % interval of each figure that has one, under the figure's name:
+    what other images of this method would have given; the reference is taken as it is. ``flags`` says in words what
+    weakens a figure, such as too few images. ``label_accuracy`` is None where the extractor has other classes than the
+    labels.
 
     Raises ArbenchError for fewer than 6 images, and for features that are not finite or not this extractor's.
     """
@@ -50,7 +53,7 @@ def measure(
         raise ArbenchError(f"{counts}, {len(labels)} labels: not one set")
     if len(labels) <= FAR:
         raise ArbenchError(f"quality takes {FAR + 1} images or more, there are {len(labels)}")
-    found = Fidelity(Resampling(labels))
+    found = Fidelity(Resampling(np.zeros_like(labels) if drawn else labels))
     for one, against in ((seen, reference), *others):
         if len(one["features"]) != len(labels):
             raise ArbenchError(

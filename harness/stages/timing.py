@@ -20,9 +20,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from harness.compilation import MODES, NONE, Decode, Sample, checked, compiled
 from harness.conditions import conditions
 from harness.energy import joules, used
-from harness.errors import ArbenchError
+from harness.errors import ArbenchError, unknown
 from harness.flops import inputs
 from harness.intervals import CONFIDENCE, centre_interval, median_interval
 from harness.memory import peak_memory
@@ -43,8 +44,10 @@ LOOK = 12
 """Rounds after which it is asked whether cases are settled, and after as many more: asking often would end the rounds
 where chance happens to be quiet."""
 
-LOOKED_AT = 0.98
-"""Confidence of a ratio's interval in a single look: rounds that end by what was measured leave 95 % of it."""
+RATIO = 0.995
+"""Confidence of a ratio's interval. More than 95 %, because rounds end by what was measured, other work on the machine
+gives heavy tails, and two copies of one method differ a little for where they lie in memory. It costs a fifth of width:
+an interval that is settled is still narrow enough to tell 5 % apart."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,8 @@ class Protocol:
     There are at least ``min_rounds``; on a machine so slow or busy that twice the budget is gone, three rounds are
     enough. Six rounds are the fewest that give a 95 % interval of a median. Sampling and decoding are timed apart, with
     the device synchronised on both sides of each; weights are loaded, and labels and noise drawn, before the clock
-    starts. Images differ from round to round and are the same for all cases.
+    starts. Images differ from round to round and are the same for all cases. ``compile``: a mode of
+    harness.compilation, for all cases alike; compiling is done before the clock and the budget start.
     """
 
     latency_batch: int = 1
@@ -72,8 +76,11 @@ class Protocol:
     least_seconds: float = 30.0
     settled: float = 0.03
     seed: int = 0
+    compile: str = NONE
 
     def __post_init__(self) -> None:
+        if self.compile not in MODES:
+            raise unknown("value of compile", self.compile, MODES)
         for name, low in (("latency_batch", 1), ("throughput_batch", 1), ("warmup", 1), ("min_rounds", 1)):
             if getattr(self, name) < low:
                 raise ArbenchError(
@@ -87,8 +94,8 @@ class Protocol:
 
 @dataclass
 class _Run:
-    """A case while it is being timed. tokens, decoder: seconds, one a round; joules: the same, if counted; failure: why
-    it was given up."""
+    """A case while it is being timed. sample, decode: the method's, compiled if the protocol says so; compiled: what
+    came of that; tokens, decoder: seconds, one a round; joules: the same, if counted; failure: why it was given up."""
 
     name: str
     method: Method | None
@@ -97,6 +104,9 @@ class _Run:
     tokens: list[float]
     decoder: list[float]
     memory: dict[str, Any]
+    sample: Sample | None = None
+    decode: Decode | None = None
+    compiled: dict[str, float] | None = None
     joules: list[float | None] = field(default_factory=list)
     failure: dict[str, str] | None = None
 
@@ -114,6 +124,8 @@ def interleaved(
       ``batch``, ``samples`` and ``decoder_samples`` (seconds, one a round)
     - ``throughput``: the same of a batch of ``throughput_batch``, ``images_per_s`` with ``images_per_s_interval``, and
       ``joules_per_image`` (median; see harness.energy), None where the machine does not count them
+    - ``compiled``: None, or ``seconds`` that compiling took for both batch sizes, first runs included, and ``alike``,
+      the least share of a batch's images that have the tokens they have without it
     - ``peak_memory_mb`` and what belongs to it (see harness.memory), ``noisy``, ``threads``, ``device``,
       ``conditions`` (before, after: see harness.conditions), ``protocol``, ``session`` (the same of cases timed
       together)
@@ -138,7 +150,7 @@ def interleaved(
 
 
 def ratio(one: Mapping[str, Any], other: Mapping[str, Any], kind: str = "latency") -> tuple[float, float, float]:
-    """``one``'s time over ``other``'s, paired by round, and its 95 % interval: (ratio, low, high).
+    """``one``'s time over ``other``'s, paired by round, and its interval, of 95 % at the least: (ratio, low, high).
 
     one, other: timing parts of two records of the same session; kind: ``latency`` or ``throughput``.
     ArbenchError if they were not timed together, since then drift would pass for a difference.
@@ -146,7 +158,7 @@ def ratio(one: Mapping[str, Any], other: Mapping[str, Any], kind: str = "latency
     if one.get("session") is None or one.get("session") != other.get("session"):
         raise ArbenchError("timing: two records can be compared round by round only if they were timed in one session")
     pairs = zip(one[kind]["samples"], other[kind]["samples"], strict=True)
-    middle, low, high = centre_interval([log(first / second) for first, second in pairs], LOOKED_AT)
+    middle, low, high = centre_interval([log(first / second) for first, second in pairs], RATIO)
     return exp(middle), exp(low), exp(high)
 
 
@@ -172,6 +184,8 @@ def _phase(
     runs: Sequence[_Run], protocol: Protocol, batch: int, seconds: float, tell: Callable[[str], None]
 ) -> list[tuple[list[float], list[float]]]:
     """Times every run at one batch size; returns (tokens, decoder) seconds, one a round, of each."""
+    for run in runs:
+        _compile(run, protocol, batch)
     began = time.perf_counter()
     budget = max(seconds * len(runs), protocol.least_seconds)
     for run in runs:
@@ -197,6 +211,32 @@ def _phase(
     return [(run.tokens, run.decoder) for run in runs]
 
 
+def _compile(run: _Run, protocol: Protocol, batch: int) -> None:
+    """Makes a run's ``sample`` and ``decode`` ready for one batch size, and holds them to what they are to compute."""
+    if run.failure or run.method is None:
+        return
+    run.sample, run.decode = run.method.sample, run.method.decode
+    if protocol.compile == NONE:
+        return
+    try:
+        labels, noise = inputs(run.method, protocol.seed, range(batch))
+        checked(protocol.compile, labels.device)
+        with torch.inference_mode():
+            usual = run.method.sample(labels, noise, run.knobs, run.sampling).tokens
+        run.sample, run.decode = compiled(run.method, protocol.compile)
+        began = time.perf_counter()
+        with torch.inference_mode():
+            tokens = run.sample(labels, noise, run.knobs, run.sampling).tokens
+            run.decode(tokens)
+        _synchronise(labels.device)
+        seconds, alike = time.perf_counter() - began, (tokens == usual).all(dim=1).double().mean().item()
+    except Exception as error:  # one case's fault must not cost the others their figures
+        run.failure = _said(error)
+        return
+    before = run.compiled or {"seconds": 0.0, "alike": 1.0}
+    run.compiled = {"seconds": before["seconds"] + seconds, "alike": min(before["alike"], alike)}
+
+
 def settled(times: Sequence[Sequence[float]], width: float) -> bool:
     """Whether the 95 % interval of each case's time, against the others' median of the same round, is at most ``width``
     wide, relatively; of a single case, its own time's. times: seconds, a row a case, as many rounds of each."""
@@ -216,7 +256,7 @@ def _attempt(run: _Run, protocol: Protocol, batch: int, turn: int, keep: bool) -
     try:
         labels, noise = inputs(run.method, protocol.seed, range(turn * batch, (turn + 1) * batch))
         before = joules(labels.device)
-        tokens, decoder = _time(run.method, run.knobs, run.sampling, labels, noise)
+        tokens, decoder = _time(run, labels, noise)
         spent = used(before, joules(labels.device))
     except Exception as error:  # one case's fault must not cost the others their figures
         run.failure = _said(error)
@@ -227,17 +267,16 @@ def _attempt(run: _Run, protocol: Protocol, batch: int, turn: int, keep: bool) -
         run.joules.append(spent)
 
 
-def _time(
-    method: Method, knobs: Mapping[str, KnobValue], sampling: Sampling, labels: Tensor, noise: Tensor
-) -> tuple[float, float]:
+def _time(run: _Run, labels: Tensor, noise: Tensor) -> tuple[float, float]:
     """Seconds of sampling and of decoding one batch, the device synchronised on both sides of each."""
+    assert run.sample is not None and run.decode is not None
     with torch.inference_mode(), _no_collection():
         _synchronise(labels.device)
         start = time.perf_counter()
-        generated = method.sample(labels, noise, knobs, sampling)
+        generated = run.sample(labels, noise, run.knobs, run.sampling)
         _synchronise(labels.device)
         middle = time.perf_counter()
-        method.decode(generated.tokens)
+        run.decode(generated.tokens)
         _synchronise(labels.device)
         return middle - start, time.perf_counter() - middle
 
@@ -263,7 +302,8 @@ def _record(
     many["images_per_s"] = many["batch"] / many["total_s"]
     many["images_per_s_interval"] = [many["batch"] / seconds for seconds in reversed(many["interval"])]
     noisy = one["noisy"] or many["noisy"]
-    return {"latency": one, "throughput": many, **run.memory, "noisy": noisy, "device": str(_device(run)), **about}
+    made = {"latency": one, "throughput": many, "compiled": run.compiled, **run.memory}
+    return {**made, "noisy": noisy, "device": str(_device(run)), **about}
 
 
 def _summary(tokens: Sequence[float], decoder: Sequence[float], batch: int) -> dict[str, Any]:

@@ -96,7 +96,7 @@ document.addEventListener("DOMContentLoaded", () => {
       of.seeds[row] > 1 ? el("span", { class: "small" }, `mean of ${of.seeds[row]} seeds`) : null,
       of.random[row] ? el("span", { class: "fault" }, "random weights: cost and time alone") : null,
       of.source[row] !== "measured" ? el("span", { class: "small" }, of.source[row]) : null,
-      of.status[row] !== "done" ? el("span", { class: "fault" }, of.note[row]) : null, button);
+      of.note[row] && !published ? el("span", { class: of.status[row] !== "done" ? "fault" : "small" }, of.note[row]) : null, button);
     const made = el("tr", { class: published ? "published" : of.status[row] === "done" ? null : "failed" }, head, settings, names.map((name) => cell(name, row, best)));
     return made;
   };

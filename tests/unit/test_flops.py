@@ -272,6 +272,21 @@ def test_a_step_that_few_images_take_counts_as_little() -> None:
     assert flops._by_step([[10, 10], [10, 10], [10, 10, 6]]) == [10, 10, 2]
 
 
+def test_a_loop_that_content_decides_is_counted_as_it_ran() -> None:
+    def loop(x: Tensor) -> Tensor:
+        for _ in range(int(x.sum())):  # traced, it is frozen at what the traced input asked for
+            x = F.linear(x, torch.eye(8))
+        return x
+
+    network = Run(loop)
+    for turns in (0, 3, 24):
+        x = torch.zeros(3, 8)
+        x[0, 0] = turns
+        with torch.no_grad(), ExecutedCounter(network) as counter:
+            network(x)
+        assert counter.count.macs == turns * 3 * 8 * 8
+
+
 class Wavering(FakeMethod):
     """Images of class 1 take one more FFN call, though the closed form does not say so."""
 

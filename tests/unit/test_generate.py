@@ -15,7 +15,7 @@ from harness.noise import uniforms
 from harness.plan import Plan
 from harness.sampling import Sampling
 from harness.setup import labels, to_uint8
-from harness.stages.generate import THUMBNAILS, Shards, shard, summary
+from harness.stages.generate import THUMBNAILS, Shards, fingerprints, shard, summary
 from harness.trial import Trial
 from tests.fakes import FakeMethod
 from tests.sweeping import TinyExtractor
@@ -54,11 +54,29 @@ def test_any_cut_gives_the_rows_of_one_piece(tmp_path: Path, cuts: list[int]) ->
         files.write_arrays(shards.path(range(start, stop)), made(range(start, stop)))
     merged = shards.merge()
     assert len(merged["thumbnails"]) == THUMBNAILS
+    np.testing.assert_array_equal(merged["fingerprints"], whole["fingerprints"])
     for name in ("labels", "steps", "thumbnails", "logits", "features"):
         np.testing.assert_allclose(merged[name], whole[name], rtol=1e-5, atol=1e-5)
     assert merged["features"].dtype == np.float32
     shards.remove()
     assert not tmp_path.exists()
+
+
+def test_fingerprints_tell_images_apart_by_their_tokens() -> None:
+    tokens = torch.tensor([[1, 2], [2, 1], [1, 2], [1, 3]])
+    first, swapped, again, other = fingerprints(tokens).tolist()
+    assert first == again
+    assert len({first, swapped, other}) == 3
+    assert fingerprints(tokens.int()).tolist() == [first, swapped, again, other]
+
+
+def test_what_older_shards_lack_is_left_out(tmp_path: Path) -> None:
+    shards, old = Shards(tmp_path, 60), made(range(20))
+    del old["fingerprints"]
+    files.write_arrays(shards.path(range(20)), old)
+    files.write_arrays(shards.path(range(20, 60)), made(range(20, 60)))
+    merged = shards.merge()
+    assert "fingerprints" not in merged and len(merged["steps"]) == 60
 
 
 def test_shards_that_overlap_do_no_harm(tmp_path: Path) -> None:

@@ -152,3 +152,18 @@ def test_papers_are_cited_and_nothing_is_made_up() -> None:
     assert "eprint = {2601.00001}" in unknown
     assert "title" not in unknown
     assert papers.bibtex("control of arbench") == papers.link("javascript:alert(1)") == ""
+
+
+def test_trials_against_another_reference_are_not_compared() -> None:
+    for change in ("reference", "extractor", "data"):
+        made = copy.deepcopy(fakes_store.records()[:4])
+        odd = made[0]
+        if change == "reference":
+            odd["provenance"]["reference"] = "another"
+        elif change == "extractor":
+            odd["quality"]["extractor"] = "another"
+        else:
+            odd["data"] = "another"
+        main, aside = table.comparable(table.tidy(made, "fmnist-cnn"))
+        assert odd["key"] not in set(main["key"]) and len(main) == 3, change
+        assert len(aside) == 1

@@ -258,6 +258,21 @@ def test_what_weakens_a_score_is_told_first(tmp_path: Path) -> None:
     assert data(tmp_path / "site", f"trial-{made[0]['key'][:12]}")["flags"] == made[0]["quality"]["flags"]
 
 
+def test_what_weakens_a_figure_and_how_time_was_taken_stand_on_the_row(tmp_path: Path) -> None:
+    made = fakes_store.records()[:3]
+    made[0]["quality"]["flags"] = [f"FID: {HOSTILE}", "FID: once more", "IS: odd"]
+    for record, alike in ((made[1], 1.0), (made[2], 0.875)):
+        record["timing"] |= {"protocol": {"compile": "reduce-overhead"}, "compiled": {"seconds": 9.0, "alike": alike}}
+    build(fakes_store.write(tmp_path / "store", made), tmp_path / "site")
+    rows = {row["key"]: row for row in board(tmp_path / "site")}
+    flagged, compiled, other = (rows[record["key"][:12]] for record in made)
+    assert (flagged["note"], compiled["note"], other["note"]) == ("flagged: FID, IS", "", "flagged: timing")
+    assert "compiled" not in flagged["settings"]
+    assert "timed compiled, CUDA graphs" in compiled["settings"] and "timed compiled" in other["settings"]
+    told = data(tmp_path / "site", f"trial-{made[2]['key'][:12]}")["flags"]
+    assert told == ["timing: compiled, 87.5% of a batch's images are those without a compiler"]
+
+
 def test_missing_thumbnails_are_named_on_the_trial(tmp_path: Path) -> None:
     made = fakes_store.records()[:4]
     fakes_store.write(tmp_path / "store", made)

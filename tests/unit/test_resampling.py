@@ -106,6 +106,26 @@ def test_intervals_cover_what_they_say(population: NDArray[np.float32], referenc
     assert np.mean([high - low for low, high in narrow]) < 2 * 1.96 * spread * 1.4  # and not by being too wide
 
 
+def test_intervals_hold_the_chance_of_labels_that_were_drawn(reference: NDArray[np.float32]) -> None:
+    """Classes far apart: how many images there are of each, which random labels leave to chance, moves FID most."""
+    against, chance, apart = Moments.of(reference).gaussian(), np.random.default_rng(7), np.arange(WIDTH) % 3 == 0
+    hits = {"drawn": 0, "given": 0}
+    found = []
+    for seed in range(80):
+        labels = chance.integers(10, size=IMAGES)
+        sample = images(seed) + 0.3 * labels[:, None] * apart
+        draws = {"drawn": Resampling(np.zeros_like(labels)), "given": Resampling(labels)}
+        found.append({name: frechet_replicates(sample, against, one) for name, one in draws.items()})
+    mean = np.mean([one["drawn"].value for one in found if one["drawn"]])
+    for one in found:
+        for name, replicated in one.items():
+            assert replicated is not None
+            low, high = interval(replicated.value, replicated.replicates)
+            hits[name] += int(low <= mean <= high)
+    assert hits["drawn"] >= 69  # 76 expected
+    assert hits["given"] < 60  # what the intervals of balanced labels would promise here
+
+
 def test_an_interval_stands_around_the_figure() -> None:
     low, high = interval(3.0, np.random.default_rng(0).standard_normal(100_000) + 50)
     assert (low, high) == pytest.approx((3 - 1.96, 3 + 1.96), abs=0.03)

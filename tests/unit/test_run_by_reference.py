@@ -118,6 +118,26 @@ def test_statistics_alone_give_fid_and_say_what_is_lacking(small: Path, weights:
     assert STATISTICS_ALONE in quality["flags"]
 
 
+@pytest.mark.parametrize(
+    ("width", "said"),
+    [
+        (64, "adm.npz: mu: the samples have 2048 dimensions, the reference 64: not the same extractor?"),
+        (0, "cannot read"),
+    ],
+)
+def test_a_reference_that_is_missing_or_of_another_size_is_told_before_anything_runs(
+    small: Path, weights: Path, capsys: pytest.CaptureFixture[str], width: int, said: str
+) -> None:
+    if width:
+        np.savez(small / "adm.npz", mu=np.zeros(width), sigma=np.eye(width))
+    given = ["--inception", str(weights), "--reference", str(small / "adm.npz")]
+    assert run(small, *given) == 2
+    assert cli.main(["score", str(small / "pictures.npz"), *given]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2 and all(said in line for line in lines)
+    assert not (small / "store" / "work").exists()
+
+
 def test_data_that_do_not_ship_ask_for_their_reference(
     small: Path, weights: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,10 +2,15 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from harness import cli
+from harness.resampling import Resampling
+from harness.stages import quality
 from harness.store import Store
 from reports.build import build
 from tests import sweeping
@@ -60,6 +65,25 @@ def test_rows_on_random_weights_stand_beside_real_ones_and_replace_none(small: P
     assert trials.count("random weights: cost and time alone") == 3
     assert "random weights: cost and time alone" not in board
     assert (small / "site" / "leaderboard.csv").read_text().count("fake[") == 1
+
+
+def test_labels_that_are_drawn_are_resampled_as_drawn(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[int] = []
+
+    class Listening(Resampling):
+        def __init__(self, labels: NDArray[np.integer[Any]]) -> None:
+            given.append(len(np.unique(labels)))
+            super().__init__(labels)
+
+    monkeypatch.setattr(quality, "Resampling", Listening)
+    assert cli.main(command(small)) == 0
+    assert given == [2, 2, 2]
+    (small / "small.toml").write_text(sweeping.SWEEP + '[setup]\nlabels = "random"\n')
+    assert cli.main(command(small)) == 0
+    assert given[3:] == [1, 1, 1]
+    store = Store(small / "store")
+    labels = [store.arrays(one)["labels"] for one in store.records() if one["trial"]["setup"]["labels"] == "random"]
+    assert len(labels) == 3 and len(set(labels[0])) == 2
 
 
 def test_precision_is_a_setting_of_the_trial(small: Path) -> None:

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from harness import runner, sweep
+from harness import files, runner, sweep
 from harness.bench import Bench
-from harness.plan import Instrument, plan, protocol
+from harness.plan import Instrument, Job, plan, protocol
 from harness.store import Store
-from tests import fakes_store, sweeping
+from harness.trial import Trial
+from tests import fakes_store, overhead, sweeping
 
 
 @pytest.mark.slow
@@ -28,11 +29,17 @@ def test_a_store_of_twenty_thousand_records_loads_into_the_table_within_five_sec
     assert time.process_time() - began < 5
 
 
-def test_a_sweep_of_a_thousand_finished_trials_is_skipped_within_a_second(tmp_path: Path) -> None:
-    """Importing torch takes another: work starts within two."""
+class BegunError(Exception):
+    """The first job is about to be done."""
+
+
+def test_a_sweep_of_a_thousand_finished_trials_starts_work_within_a_second(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Importing torch takes another: within two in all."""
     with sweeping.in_place() as patch:
         patch.setenv(sweeping.WEIGHTS, str(sweeping.make_weights(tmp_path / "fake.safetensors")))
-        content = {"preset": "tiny", "images": 28, "seed": list(range(1000)), "method": {"fake": {}}}
+        content = {"preset": "tiny", "images": 28, "seed": list(range(1001)), "method": {"fake": {}}}
         asked = sweep.parse(content, "long")
         store = Store(tmp_path / "store")
         store.prepare()
@@ -40,11 +47,33 @@ def test_a_sweep_of_a_thousand_finished_trials_is_skipped_within_a_second(tmp_pa
         references = {"tiny": Bench(named, store.folder / "references").references("tiny")}
         instrument = Instrument(named, references, protocol({}, "long"))
         record = fakes_store.records()[0]
-        for trial in asked.trials:
+        for trial in asked.trials[:1000]:
             planned = plan(trial, instrument, store)
             path = store.path(planned.name, planned.key)
             path.write_text(json.dumps(record | {"name": planned.name, "key": planned.key}))
+
+        def begin(self: Bench, job: Job) -> None:
+            assert job.plan.trial == asked.trials[1000]
+            raise BegunError
+
+        monkeypatch.setattr(Bench, "attempt", begin)
         began = time.process_time()
-        tally = runner.run(asked, store, runner.Options(), io.StringIO())
-        assert (tally.recorded, tally.skipped) == (0, 1000)
+        with pytest.raises(BegunError):
+            runner.run(asked, store, runner.Options(workers=0), io.StringIO())
         assert time.process_time() - began < 1
+
+
+def test_the_harness_and_a_bare_loop_make_a_trial_shard_by_shard(tmp_path: Path) -> None:
+    """How much the harness adds is `nox -s overhead`'s to say, on a quiet machine."""
+    with sweeping.in_place() as patch:
+        patch.setenv(sweeping.WEIGHTS, str(sweeping.make_weights(tmp_path / "fake.safetensors")))
+        patch.setenv(sweeping.LOG, str(tmp_path / "sampled.log"))
+        lines: list[str] = []
+        found = overhead.measured(Trial.of("fake", "tiny", images=70), 20, tmp_path / "store", lines.append)
+    assert len(found.bare) == len(found.harness) == len(found.extractor) == len(lines) == 4
+    assert len((tmp_path / "sampled.log").read_text().splitlines()) == 2 + 2 * 4  # to warm up, then twice a shard
+    assert found.merging > 0
+    middle, low, high = found.share
+    assert low <= middle <= high
+    (merged,) = tmp_path.glob("store/work/*/generated.npz")
+    assert len(files.read_arrays(merged)["steps"]) == 70
