@@ -24,9 +24,15 @@ class Running:
     """A task that runs now: Slurm's name of it, its process."""
 
     def __init__(self, submission: Submission, index: int) -> None:
+        self.submission, self.index = submission, index
         self.job = str(submission.job(index))
         starts = [event for event in submission.events(index) if event["event"] == "start"]
         self.raw = str(starts[-1]["JOB_ID"])
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether it has told of a warning from Slurm."""
+        return any(event["event"] == "interrupted" for event in self.submission.events(self.index))
 
     @property
     def process(self) -> int:
@@ -78,7 +84,10 @@ def test_whatever_happens_to_a_sweep_its_records_are_complete_and_equal(
 
     cluster.call("scontrol", "requeue", settled(place, cluster).job)
     hit += 1
-    cluster.call("scancel", "--signal=USR2", settled(place, cluster).job)  # as when a job's time is nearly over
+    warned = settled(place, cluster)
+    # What Slurm sends when a job's time is nearly over. submitit then requeues it, which scancel may call an error.
+    subprocess.run(["scancel", "--signal=USR2", warned.job], check=False)
+    place.wait(lambda: warned.interrupted)
     hit += 1
     os.kill(settled(place, cluster).process, signal.SIGKILL)
     hit += 1
