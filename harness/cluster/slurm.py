@@ -10,6 +10,8 @@ from harness.errors import ArbenchError
 PREFIX = "arbench-"
 """What the names of our jobs begin with; the submission's id follows."""
 PATIENCE_S = 60
+OVER = (": Job has already finished", ": Job/step already completing or completed")
+"""How lines about jobs end that are no longer there to be changed."""
 
 TaskId = tuple[str, int]
 """A submission's id, and the index of one of its tasks."""
@@ -69,8 +71,8 @@ def ends(jobs: Iterable[str]) -> dict[str, str]:
 
 
 def cancel(jobs: Iterable[str]) -> None:
-    """End jobs, all by one call."""
-    call("scancel", *sorted(jobs))
+    """End jobs, all by one call; some may have ended meanwhile."""
+    call("scancel", *sorted(jobs), harmless=(*OVER, ": Invalid job id specified"))
 
 
 def throttle(job: str, parallel: int) -> None:
@@ -78,7 +80,7 @@ def throttle(job: str, parallel: int) -> None:
     are over, and says of the others that there was no error."""
     call(
         *("scontrol", "update", f"JobId={job}", f"ArrayTaskThrottle={parallel}"),
-        harmless=(": No error", ": Job has already finished", ": Job/step already completing or completed"),
+        harmless=(": No error", *OVER),
     )
 
 

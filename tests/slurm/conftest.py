@@ -19,6 +19,9 @@ from harness.store import Record, Store
 from tests import sweeping
 
 HERE = Path(__file__).parent
+Found = TypeVar("Found")
+PATIENCE_S = 600
+"""For what takes seconds on a machine that has nothing else to do."""
 COMMANDS = ("sbatch", "squeue", "sacct", "scontrol", "scancel", "sinfo", "sacctmgr")
 SITE = f"""
 python = "{sys.executable} -m tests.slurm.job"
@@ -59,9 +62,9 @@ class Slurm:
         """Have slurmctld take the node for dead: what runs there is ended and queued again. It comes back, as
         ReturnToService=2 says, with slurmd's next word, or when it is told to."""
         self.call("scontrol", "update", f"NodeName={self.node}", "State=DOWN", "Reason=fails")
-        until(lambda: not self.running(), 120)
+        until(lambda: not self.running(), PATIENCE_S)
         subprocess.run(["scontrol", "update", f"NodeName={self.node}", "State=RESUME"], capture_output=True)
-        until(lambda: "down" not in self.call("sinfo", "-h", "-o", "%T"), 120)
+        until(lambda: "down" not in self.call("sinfo", "-h", "-o", "%T"), PATIENCE_S)
 
     def running(self) -> list[str]:
         """The jobs that run now."""
@@ -76,7 +79,7 @@ class Slurm:
         """End all jobs, and wait until they are gone."""
         if jobs := self.call("squeue", "--noheader", "--format=%A").split():
             subprocess.run(["scancel", "--full", *jobs], check=False)
-            until(lambda: not self.call("squeue", "--noheader"), 120)
+            until(lambda: not self.call("squeue", "--noheader"), PATIENCE_S)
 
 
 @pytest.fixture(scope="session")
@@ -116,6 +119,18 @@ class Place:
             os.kill(driver, number)
         self.drivers.remove(driver)
         return sweeping.exit_code(driver)
+
+    def wait(self, true: Callable[[], Found]) -> Found:
+        """Wait until something is true, and return it; fails if a driver ends before."""
+
+        def found() -> Found:
+            now = true()
+            for driver in () if now else self.drivers:
+                ended = os.waitid(os.P_PID, driver, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+                assert ended is None, "a driver has ended meanwhile"
+            return now
+
+        return until(found, PATIENCE_S)
 
     def run(self, *more: str) -> int:
         """Run the sweep on the cluster to its end; the exit code."""
@@ -195,9 +210,6 @@ def _count_calls(folder: Path, patch: pytest.MonkeyPatch) -> None:
         program.write_text(f'#!/bin/sh\necho {name} "$@" >>{folder}/calls\nexec {shutil.which(name)} "$@"\n')
         program.chmod(0o755)
     patch.setenv("PATH", f"{folder / 'bin'}:{os.environ['PATH']}")
-
-
-Found = TypeVar("Found")
 
 
 def until(true: Callable[[], Found], seconds: float) -> Found:

@@ -13,7 +13,7 @@ import pytest
 from harness import cli
 from harness.cluster.submissions import Submission, Submissions, since_start
 from tests import sweeping
-from tests.slurm.conftest import Place, Slurm, until
+from tests.slurm.conftest import PATIENCE_S, Place, Slurm, until
 from tests.slurm.equality import assert_equal, results
 
 SIX = "[method.fake]\ngrid = { steps = [1, 2, 4], warmth = [0.0, 0.1] }"
@@ -24,9 +24,15 @@ class Running:
     """A task that runs now: Slurm's name of it, its process."""
 
     def __init__(self, submission: Submission, index: int) -> None:
+        self.submission, self.index = submission, index
         self.job = str(submission.job(index))
         starts = [event for event in submission.events(index) if event["event"] == "start"]
         self.raw = str(starts[-1]["JOB_ID"])
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether it has told of a warning from Slurm."""
+        return any(event["event"] == "interrupted" for event in self.submission.events(self.index))
 
     @property
     def process(self) -> int:
@@ -57,7 +63,7 @@ def settled(place: Place, slurm: Slurm) -> Running:
                     return Running(submission, index)
         return None
 
-    found = until(find, 300)
+    found = place.wait(find)
     assert found is not None
     return found
 
@@ -72,13 +78,16 @@ def test_whatever_happens_to_a_sweep_its_records_are_complete_and_equal(
     monkeypatch.setenv(sweeping.SLEEP, "1.5")
     command = place.on_cluster("--retries", "5", "--max-parallel", "3")
     driver = place.drive(command)
-    until(lambda: place.lines("sampled"), 300)
+    place.wait(lambda: place.lines("sampled"))
     watched = place.drive(["status", str(place.store), "--watch", "--every", "2"])
     hit = 0
 
     cluster.call("scontrol", "requeue", settled(place, cluster).job)
     hit += 1
-    cluster.call("scancel", "--signal=USR2", settled(place, cluster).job)  # as when a job's time is nearly over
+    warned = settled(place, cluster)
+    # What Slurm sends when a job's time is nearly over. submitit then requeues it, which scancel may call an error.
+    subprocess.run(["scancel", "--signal=USR2", warned.job], check=False)
+    place.wait(lambda: warned.interrupted)
     hit += 1
     os.kill(settled(place, cluster).process, signal.SIGKILL)
     hit += 1
@@ -100,7 +109,7 @@ def test_whatever_happens_to_a_sweep_its_records_are_complete_and_equal(
     high = cluster.call(
         "sbatch", "--parsable", "--partition=high", "--ntasks=4", "--mem=1G", "--output=/dev/null", "--wrap=sleep 3"
     ).strip()
-    until(lambda: high in cluster.running() or high not in cluster.call("squeue", "-h", "-o", "%A"), 180)
+    until(lambda: high in cluster.running() or high not in cluster.call("squeue", "-h", "-o", "%A"), PATIENCE_S)
 
     assert place.end(driver) == 0
     assert len(place.records()) == 6
@@ -188,7 +197,7 @@ def test_on_a_full_disk_a_sweep_ends_in_words_and_goes_on_when_there_is_room(
     place.sweep(ONE, images=70)
     monkeypatch.setenv(sweeping.SLEEP, "2")
     driver = place.drive(place.on_cluster())
-    until(lambda: list(small_disk.glob("work/*/shards/0*.npz")), 300)
+    place.wait(lambda: list(small_disk.glob("work/*/shards/0*.npz")))
     ballast = small_disk / "ballast"
     with ballast.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
         while True:

@@ -4,7 +4,7 @@ import pytest
 
 from harness import cli
 from tests import sweeping
-from tests.slurm.conftest import Place, Slurm, until
+from tests.slurm.conftest import PATIENCE_S, Place, Slurm, until
 
 OPTIONS = {
     'partition = "high"': "Partition=high",
@@ -40,7 +40,7 @@ def test_every_option_of_the_site_file_reaches_the_job(
     assert cli.main(["status", str(place.store)]) == 0
     assert "pending (" in capsys.readouterr().out
     assert cli.main(["cancel", str(place.store)]) == 0
-    until(lambda: not cluster.call("squeue", "--noheader"), 60)
+    until(lambda: not cluster.call("squeue", "--noheader"), PATIENCE_S)
 
 
 def test_modules_setup_lines_and_container_surround_the_job(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from harness import cli, snapshot
 from harness.cluster.submissions import Submissions
 from harness.store import Store
 from tests import sweeping
-from tests.slurm.conftest import Place, Slurm, until
+from tests.slurm.conftest import PATIENCE_S, Place, Slurm, until
 from tests.slurm.equality import assert_equal, results
 
 TWELVE = "[method.fake]\ngrid = { steps = [1, 2, 4], warmth = [0.0, 0.1, 0.2, 0.3] }"
@@ -49,7 +49,7 @@ def test_twelve_trials_in_forty_eight_shards_give_the_records_of_a_run_in_this_p
 def test_a_sweep_left_to_the_cluster_is_finished_without_a_driver(place: Place, cluster: Slurm) -> None:
     assert place.run("--no-wait") == 0
     assert not place.records()
-    until(lambda: len(place.records()) == 3 or not cluster.call("squeue", "--noheader"), 400)
+    until(lambda: len(place.records()) == 3 or not cluster.call("squeue", "--noheader"), PATIENCE_S)
     assert {record["status"] for record in place.records()} == {"done"}
     arrays = [one for one in Submissions(place.store).all() if one.stage == "generate"]
     assert len(arrays) == 2
@@ -67,7 +67,7 @@ def test_trials_on_random_weights_need_neither_checkpoint_nor_reference(
     monkeypatch.setenv(sweeping.WEIGHTS, str(place.folder / "nowhere.safetensors"))
     place.sweep(ONE)
     assert place.run("--no-wait", "--random-weights") == 0
-    until(lambda: place.records() or not cluster.call("squeue", "--noheader"), 300)
+    until(lambda: place.records() or not cluster.call("squeue", "--noheader"), PATIENCE_S)
     (record,) = place.records()
     assert record["quality"] is None
     assert record["flops"]["macs"] > 0
@@ -123,11 +123,11 @@ def test_a_cancelled_run_says_so_and_goes_on_when_started_again(
     place.sweep(ONE)
     monkeypatch.setenv(sweeping.SLEEP, "1")
     driver = place.drive(place.on_cluster())
-    until(lambda: place.lines("sampled"), 300)
+    place.wait(lambda: place.lines("sampled"))
     assert cli.main(["cancel", str(place.store)]) == 0
     assert place.end(driver) == 2
     assert not place.records()
-    until(lambda: not cluster.call("squeue", "--noheader"), 60)
+    until(lambda: not cluster.call("squeue", "--noheader"), PATIENCE_S)
     monkeypatch.setenv(sweeping.SLEEP, "0")
     assert place.run() == 0
     assert len(place.records()) == 1

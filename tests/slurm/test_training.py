@@ -10,7 +10,7 @@ import pytest
 from harness import cli
 from harness.cluster.submissions import Submissions
 from tests import sweeping
-from tests.slurm.conftest import Slurm, until
+from tests.slurm.conftest import PATIENCE_S, Slurm, until
 from tests.slurm.training_job import SLEEP
 from tests.tiny_training import STEPS, command, make_pictures, offer_tiny_presets, together, weights
 
@@ -56,7 +56,7 @@ def test_actvar_trains_in_two_processes_goes_on_after_a_requeue_and_loses_what_t
     on_cluster = ["--cluster", "slurm", "--site", str(folder / "site.toml")]
     monkeypatch.setenv(SLEEP, "1")
     driver = sweeping.fork(lambda: cli.main(student(folder, "job", *on_cluster)))
-    until(lambda: len(log(folder, "job")) >= STEPS // 3, 300)
+    until(lambda: len(log(folder, "job")) >= STEPS // 3, PATIENCE_S)
     (job,) = cluster.running()
     cluster.call("scontrol", "requeue", job)
     assert sweeping.exit_code(driver) == 0
