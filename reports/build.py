@@ -5,6 +5,7 @@ from pathlib import Path
 
 from harness.errors import ArbenchError
 from reports import compare, explorer, leaderboard, measured, methods, trials
+from reports.claims import page as claims
 from reports.sheets import STATIC, Page, write
 from reports.site import read
 
@@ -14,6 +15,7 @@ PAGES: tuple[Page, ...] = (
     explorer.sheets,
     methods.sheets,
     compare.sheets,
+    claims.sheets,
     measured.sheets,
 )
 """In the order of the navigation; trials first, since they write the images that others show."""

@@ -4,9 +4,9 @@ A figure is an array of replicates, drawn alike for all figures of a store, or o
 chance. What cannot be had raises ArbenchError, which says what is missing.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -42,8 +42,8 @@ class Evidence:
     """The evidence of one store; None has only what needs no measurement. records: the store's, where they are read."""
 
     store: Store | None
-    records: Sequence[Record] | None = None
-    _pools: dict[tuple[str, str], "_Pool"] = field(default_factory=dict)
+    records: Iterable[Record] | None = None
+    _certainties: dict[str, Certainty] = field(default_factory=dict)
 
     def of(self, claim: Claim) -> dict[str, Found]:
         """What the operands of a claim are. Raises ArbenchError saying what is missing."""
@@ -53,89 +53,81 @@ class Evidence:
             for name, operand in claim.operands.items()
             if name not in trials
         }
-        rows = {name: self._row(operand, claim) for name, operand in trials.items()}
-        timed = any(figure in TIMES for name in trials for figure in _figures(claim, name))
-        return found | _measured(rows, claim, timed)
+        return found | (self._measured(trials, claim) if trials else {})
 
-    def _read(self) -> Sequence[Record]:
-        if self.records is None:
-            self.records = [] if self.store is None else self.store.records()
-        return self.records
+    @cached_property
+    def _by_kind(self) -> Mapping[tuple[str, str], list[Record]]:
+        """The records that count, by method and preset."""
+        records = self.records if self.records is not None else self.store.records() if self.store else []
+        found: dict[tuple[str, str], list[Record]] = {}
+        for one in records:
+            if one["status"] == "done" and trusted(one):
+                found.setdefault((one["trial"]["method"], one["trial"]["preset"]), []).append(one)
+        return found
 
-    def _row(self, operand: Operand, claim: Claim) -> tuple["_Pool", Row]:
-        preset = str(operand.select["preset"])
-        if (preset, claim.extractor) not in self._pools:
-            self._pools[preset, claim.extractor] = _pool(self.store, self._read(), preset, claim.extractor)
-        pool = self._pools[preset, claim.extractor]
-        return pool, pool.row(operand, claim)
+    def _measured(self, trials: Mapping[str, Operand], claim: Claim) -> dict[str, Found]:
+        asked = {name: {one["key"]: one for one in self._asked(operand)} for name, operand in trials.items()}
+        for name, records in asked.items():
+            if not records:
+                raise ArbenchError(f"a record of {_words(trials[name])}")
+        by_key = {key: one for records in asked.values() for key, one in records.items()}
+        fid = claim.extractor or table.extractor(by_key.values())
+        settings = _settings(list(by_key.values()), fid, claim.scored)
+        rows = {name: _chosen(settings, records, trials[name], claim) for name, records in asked.items()}
+        used = {key: by_key[key] for row in rows.values() for key in row["keys"]}
+        if any(figure in TIMES for name in trials for figure in _figures(claim, name)):
+            _one_machine(used.values())
+        return {name: self._found(row, _figures(claim, name), fid, used) for name, row in rows.items()}
 
-
-@dataclass(frozen=True)
-class _Pool:
-    """The trials of one preset. main: settings that may be compared; random: of random weights, costs alone."""
-
-    records: Mapping[str, Record]
-    certainty: Certainty | None
-    main: Sequence[Row]
-    random: Sequence[Row]
-
-    def row(self, operand: Operand, claim: Claim) -> Row:
-        """The trial asked for; where several differ in sampling alone, the one of lowest FID."""
-        select, words = operand.select, _words(operand)
+    def _asked(self, operand: Operand) -> list[Record]:
+        """The records of an operand: all of its knobs, and of its sampling what it names."""
+        select = operand.select
         try:
-            owner = registry.get(select["method"])
-            knobs = owner.resolve(select.get("knobs", {}), select["preset"])
+            knobs = registry.get(select["method"]).resolve(select.get("knobs", {}), select["preset"])
         except ArbenchError as error:
-            raise ArbenchError(f"a record of {words} ({error})") from error
-        rows = [*self.main, *(() if claim.scored else self.random)]
-        fitting = [row for row in rows if self._fits(row, select, knobs)]
-        if not fitting:
-            raise ArbenchError(f"a record of {words}")
-        enough = [row for row in fitting if row["images"] >= claim.images]
-        if not enough:
-            raise ArbenchError(f"{claim.images:,} images of {words} (there are {fitting[0]['images']:,})")
-        scored = [row for row in enough if pd.notna(row["fid"])]
-        return min(scored, key=lambda row: float(row["fid"])) if scored else enough[0]
+            raise ArbenchError(f"a record of {_words(operand)} ({error})") from error
+        sampling = select.get("sampling", {}).items()
+        return [
+            one
+            for one in self._by_kind.get((select["method"], select["preset"]), [])
+            if one["trial"]["knobs"] == knobs and sampling <= one["trial"]["sampling"].items()
+        ]
 
-    def _fits(self, row: Row, select: Mapping[str, Any], knobs: Mapping[str, Any]) -> bool:
-        trial = self.records[row["key"]]["trial"]
-        sampled = all(trial["sampling"].get(name) == value for name, value in select.get("sampling", {}).items())
-        return bool(row["method"] == select["method"] and trial["knobs"] == knobs and sampled)
-
-
-def _pool(store: Store | None, read: Sequence[Record], preset: str, extractor: str) -> _Pool:
-    records = [one for one in read if one["trial"]["preset"] == preset]
-    records = [one for one in records if one["status"] == "done" and trusted(one)]
-    if store is None or not records:
-        return _Pool({}, None, (), ())
-    fid = extractor or table.extractor(records)
-    rows = table.tidy(records, fid)
-    by_key = {record["key"]: record for record in records}
-    main, random = table.comparable(rows)[0], rows[rows["random"]]
-    settled = [table.dicts(table.over_seeds(part)) if len(part) else [] for part in (main, random)]
-    return _Pool(by_key, Certainty(store, by_key, fid), *settled)
-
-
-def _measured(rows: Mapping[str, tuple[_Pool, Row]], claim: Claim, timed: bool) -> dict[str, Found]:
-    records = {key: pool.records[key] for pool, row in rows.values() for key in row["keys"]}
-    if timed:
-        _one_machine(records.values())
-    sessions = {str((record.get("timing") or {}).get("session")) for record in records.values()}
-    found = {}
-    for name, (pool, row) in rows.items():
-        assert pool.certainty is not None
-        figures = {}
-        for figure in _figures(claim, name):
+    def _found(self, row: Row, figures: Iterable[str], fid: str, used: Mapping[str, Record]) -> Found:
+        assert self.store is not None
+        certainty = self._certainties.setdefault(fid, Certainty(self.store, {}, fid))
+        certainty.records = {**certainty.records, **used}
+        sessions = {str((record.get("timing") or {}).get("session")) for record in used.values()}
+        found = {}
+        for figure in figures:
             if pd.isna(row.get(figure)):
                 raise ArbenchError(f"{figure} of {row['name']}")
-            figures[figure] = pool.certainty.of(row, figure)
+            found[figure] = certainty.of(row, figure)
             if figure in TIMES and len(sessions) > 1:
-                figures[figure] = figures[figure] * _between_sessions(records[row["keys"][0]])
-        found[name] = Found(row["name"], tuple(row["keys"]), figures)
-    return found
+                found[figure] = found[figure] * _between_sessions(used[row["keys"][0]])
+        return Found(row["name"], tuple(row["keys"]), found)
 
 
-def _one_machine(records: Any) -> None:
+def _settings(records: Sequence[Record], fid: str, scored: bool) -> list[Row]:
+    """Rows over seeds of those that may be compared; of random weights too, where no score is asked for."""
+    rows = table.tidy(records, fid)
+    parts = [table.comparable(rows)[0], *([] if scored else [rows[rows["random"]]])]
+    return [row for part in parts if len(part) for row in table.dicts(table.over_seeds(part))]
+
+
+def _chosen(settings: Sequence[Row], records: Mapping[str, Record], operand: Operand, claim: Claim) -> Row:
+    """The row of an operand; where several differ in sampling, the one of lowest FID."""
+    fitting = [row for row in settings if row["key"] in records]
+    if not fitting:
+        raise ArbenchError(f"a record of {_words(operand)} that can be compared with the others")
+    enough = [row for row in fitting if row["images"] >= claim.images]
+    if not enough:
+        raise ArbenchError(f"{claim.images:,} images of {_words(operand)} (there are {fitting[0]['images']:,})")
+    scored = [row for row in enough if pd.notna(row["fid"])]
+    return min(scored, key=lambda row: float(row["fid"])) if scored else enough[0]
+
+
+def _one_machine(records: Iterable[Record]) -> None:
     timings = [(record.get("timing") or {}, record.get("provenance") or {}) for record in records]
     machines = {str(timing.get("machine") or provenance.get("machine")) for timing, provenance in timings}
     devices = {str(timing.get("device")) for timing, _ in timings}

@@ -16,7 +16,7 @@ EAR = next(record for record in RECORDS if record["trial"]["method"] == "ear")["
 KEYS = {record["key"][:12] for record in RECORDS}
 PAGES = [
     "index.html", "frontier.html", "methods.html", "method-actvar.html", f"trial.html#{EAR}",
-    f"compare.html#{EAR},{sorted(KEYS)[0]}", "measured.html",
+    f"compare.html#{EAR},{sorted(KEYS)[0]}", "claims.html", "measured.html",
 ]  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """Claims: a language in which nothing can be run, verdicts that follow records, published rows with sources."""
 
 import argparse
+import html
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,8 @@ import pytest
 
 from harness.errors import ArbenchError
 from harness.store import REPLICATES, Store
-from reports import commands
+from reports import commands, sheets, site
+from reports.claims import page
 from reports.claims.bundled import FILE, bundle, bundled_store
 from reports.claims.claim import Claim, load, shipped
 from reports.claims.evidence import Evidence
@@ -244,6 +246,19 @@ def test_the_command_prints_the_table_and_fails_where_asked(capsys: pytest.Captu
     assert exit_code("--store", str(tmp_path)) == 0
     with pytest.raises(ArbenchError, match="is no store"):
         exit_code("--store", str(tmp_path / "nowhere"))
+
+
+def test_the_page_of_claims_has_every_verdict_and_links_to_the_trials_behind_it(store: Store, tmp_path: Path) -> None:
+    (sheet,) = page.sheets(site.read(store.folder), tmp_path)
+    sheets.write([sheet], tmp_path)
+    text = (tmp_path / "claims.html").read_text()
+    for claim in CLAIMS.values():
+        assert f'<tr id="{claim.id}">' in text
+        assert html.escape(claim.expression.text, quote=False) in text
+    for record in store.records():
+        assert f'href="trial.html#{site.short(record["key"])}"' in text
+    assert "scaled down to preset fmnist" in text
+    assert "3.3 to 3.61" in text
 
 
 def test_published_rows_have_sources_and_their_disagreements_are_told() -> None:
