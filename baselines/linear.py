@@ -15,9 +15,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     1.6 against 0.64 at 16 rows; two cores). oneDNN gives a row the same bits however many there are, so that an image
     is the same in a batch of 1 and of 64. Its operator has no gradient: training takes torch's.
     """
-    if weight.is_mkldnn or (
-        ONEDNN and x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_grad_enabled()
-    ):
+    plain = torch.is_grad_enabled() or torch.compiler.is_compiling()  # a compiler chooses for itself
+    if weight.is_mkldnn or (ONEDNN and x.device.type == "cpu" and x.dtype == torch.float32 and not plain):
         out: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
         return out
     return F.linear(x, weight, bias)
@@ -30,7 +29,7 @@ class Linear(nn.Linear):
         """Lay the weights out as oneDNN reads them, where it runs and has their precision: with few rows a quarter less
         time. They can then neither be trained, nor sliced, nor moved to another device."""
         fast = self.weight.dtype == torch.float32 or torch.ops.mkldnn._is_mkldnn_bf16_supported()
-        if ONEDNN and fast and self.weight.device.type == "cpu":
+        if ONEDNN and fast and self.weight.device.type == "cpu" and not self.weight.is_mkldnn:
             packed = torch.ops.mkldnn._reorder_linear_weight(self.weight.detach())
             self.weight = nn.Parameter(packed, requires_grad=False)
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from harness import extractors, files, provenance
+from harness.compilation import NONE
 from harness.data import reference_images
 from harness.errors import ArbenchError
 from harness.method import Method
@@ -79,11 +80,13 @@ class Bench:
         """Do the timing jobs of several trials in one session, interleaved, and leave their files. Nothing else should
         run on the machine. ``tell`` is given lines of progress."""
         first = {job.plan.kind: job.plan for job in reversed(jobs)}
-        loaders = {kind: partial(_load, planned, self.device) for kind, planned in first.items()}
+        protocol = Protocol(**self._timing)
+        load = _packed if protocol.compile == NONE else Plan.load_method
+        loaders = {kind: partial(load, planned, self.device) for kind, planned in first.items()}
         cases = [
             (one.name, loaders[one.kind], one.trial.knobs, one.trial.sampling) for one in (job.plan for job in jobs)
         ]
-        results = interleaved(cases, Protocol(**self._timing), tell)
+        results = interleaved(cases, protocol, tell)
         about = {"machine": provenance.machine(), "code": code_sha256()}
         for job, found in zip(jobs, results, strict=True):
             if "failure" in found:
@@ -132,7 +135,7 @@ class Bench:
         if name not in self._loaded:
             for other in [key for key in self._loaded if key.startswith("method ")]:
                 del self._loaded[other]
-        return self._once(name, lambda: plan.load_method(self.device))
+        return self._once(name, lambda: _packed(plan, self.device))
 
     def extractors(self) -> list[Extractor]:
         """The extractors, loaded. ArbenchError for an unknown name or unreadable weights."""
@@ -168,8 +171,10 @@ class Bench:
         return self._loaded[name]
 
 
-def _load(plan: Plan, device: str) -> Method:
-    return plan.load_method(device)
+def _packed(plan: Plan, device: str) -> Method:
+    method = plan.load_method(device)
+    method.pack()
+    return method
 
 
 @contextmanager

@@ -163,8 +163,8 @@ class Method(nn.Module, ABC):
         """Number of token values; tokens lie in [0, vocabulary)."""
 
     def pack(self) -> None:
-        """Lay the weights out as the device reads them best. Called once, when they are trained or random, in their
-        precision and on their device; nothing but ``sample`` and ``decode`` comes after it."""
+        """Lay the weights out as the device reads them best. Called when they are in their precision and on their
+        device, unless a compiler is to do it; nothing but ``sample`` and ``decode`` comes after it."""
 
     @abstractmethod
     def sample(self, labels: Tensor, noise: Tensor, knobs: Mapping[str, KnobValue], sampling: Sampling) -> Generated:

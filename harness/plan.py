@@ -74,8 +74,7 @@ class Plan:
         """
         method = self._trained() if self.trial.setup.weights == "trained" else self._random()
         in_precision(method, self.trial.setup.precision)
-        method.eval().to(device).pack()
-        return method
+        return method.eval().to(device)
 
     def _trained(self) -> Method:
         owner = self.trial.owner
