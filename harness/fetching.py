@@ -1,8 +1,8 @@
 """Fetch published weights from the Hugging Face hub, or from a mirror named by HF_ENDPOINT.
 
-Plain HTTP by the standard library: a broken download goes on where it stopped, what arrives is checked against the
-size and the sha256 that the hub announces, and a file has its name only when it is whole. Beside it stands NAME.json:
-where it came from, which commit, its hash.
+Plain HTTP by the standard library, since huggingface_hub (2.4) throws away what a killed download has got: here it goes
+on where it stopped. What arrives is checked against the size and the sha256 that the hub announces, and a file has its
+name only when it is whole. Beside it stands NAME.json: where it came from, which commit, its hash.
 """
 
 import json
