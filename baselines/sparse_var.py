@@ -23,7 +23,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from baselines.linear import Linear
 from baselines.var import Block, Past, VARNetwork, modulated, remember
 from harness import traces
 from harness.method import KnobValue
@@ -73,7 +72,7 @@ class Light(nn.Module):
 
     def __init__(self, dim: int, rank: int) -> None:
         super().__init__()
-        self.down, self.up = Linear(dim, rank), Linear(rank, dim)
+        self.down, self.up = nn.Linear(dim, rank), nn.Linear(rank, dim)
         nn.init.normal_(self.up.weight, std=0.01)
 
     def forward(self, x: Tensor) -> Tensor:

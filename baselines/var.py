@@ -14,7 +14,6 @@ from torch.nn import functional as F
 from baselines.attention import attend
 from baselines.layouts import VAR as VAR_LAYOUT
 from baselines.layouts import Layout
-from baselines.linear import Linear, linear
 from baselines.single_scale import Bundled
 from baselines.tokenizers.vq import MultiScaleQuantiser
 from baselines.training import ScaleTrainee
@@ -36,28 +35,28 @@ class SelfAttention(nn.Module):
         super().__init__()
         self.heads = heads
         self.scale_mul_1H11 = nn.Parameter(torch.full((1, heads, 1, 1), log(4.0)))
-        self.mat_qkv = Linear(dim, 3 * dim, bias=False)
+        self.mat_qkv = nn.Linear(dim, 3 * dim, bias=False)
         self.q_bias, self.v_bias = nn.Parameter(torch.zeros(dim)), nn.Parameter(torch.zeros(dim))
         self.register_buffer("zero_k_bias", torch.zeros(dim))
         self.zero_k_bias: Tensor
-        self.proj = Linear(dim, dim)
+        self.proj = nn.Linear(dim, dim)
 
     def queries(self, x: Tensor) -> Tensor:
         """x [B, n, dim] -> [B, heads, n, head_dim], scaled."""
-        q = linear(x, self.mat_qkv.weight[: x.shape[-1]], self.q_bias).unflatten(-1, (self.heads, -1))
+        q = F.linear(x, self.mat_qkv.weight[: x.shape[-1]], self.q_bias).unflatten(-1, (self.heads, -1))
         return self.scaled(q.transpose(1, 2))
 
     def keys_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """x [B, n, dim] -> keys (normalised) and values, [B, heads, n, head_dim] each."""
         bias = torch.cat([self.zero_k_bias.to(self.v_bias), self.v_bias])
-        both = linear(x, self.mat_qkv.weight[x.shape[-1] :], bias).unflatten(-1, (2, self.heads, -1))
+        both = F.linear(x, self.mat_qkv.weight[x.shape[-1] :], bias).unflatten(-1, (2, self.heads, -1))
         k, v = both.permute(2, 0, 3, 1, 4)
         return unit(k), v
 
     def all_three(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """``queries`` and ``keys_values`` in one product."""
         bias = torch.cat([self.q_bias, self.zero_k_bias.to(self.q_bias), self.v_bias])
-        q, k, v = linear(x, self.mat_qkv.weight, bias).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        q, k, v = F.linear(x, self.mat_qkv.weight, bias).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         return self.scaled(q), unit(k), v
 
     def scaled(self, q: Tensor) -> Tensor:
@@ -77,7 +76,7 @@ class FFN(nn.Module):
 
     def __init__(self, dim: int, hidden: int) -> None:
         super().__init__()
-        self.fc1, self.fc2 = Linear(dim, hidden), Linear(hidden, dim)
+        self.fc1, self.fc2 = nn.Linear(dim, hidden), nn.Linear(hidden, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.fc2(F.gelu(self.fc1(x), approximate="tanh"))
@@ -85,8 +84,8 @@ class FFN(nn.Module):
 
     def some(self, x: Tensor, units: slice) -> Tensor:
         """What these hidden units add, without fc2's bias: x [..., dim] -> [..., dim]."""
-        hidden = F.gelu(linear(x, self.fc1.weight[units], self.fc1.bias[units]), approximate="tanh")
-        return linear(hidden, self.fc2.weight[:, units])
+        hidden = F.gelu(F.linear(x, self.fc1.weight[units], self.fc1.bias[units]), approximate="tanh")
+        return F.linear(hidden, self.fc2.weight[:, units])
 
     def experts(self, x: Tensor, chosen: Tensor) -> Tensor:
         """Only the chosen experts: gather all (token, expert) pairs expert by expert, compute, add up.
@@ -97,9 +96,9 @@ class FFN(nn.Module):
         counts, tokens = mask.sum(0).tolist(), mask.t().nonzero()[:, 1]  # two synchronisations, whatever the experts
         ups = (own.unflatten(0, (len(counts), -1)) for own in (self.fc1.weight, self.fc1.bias))
         parts = zip(flat[tokens].split(counts), *ups, strict=True)
-        hidden = F.gelu(torch.cat([linear(*part) for part in parts]), approximate="tanh")
+        hidden = F.gelu(torch.cat([F.linear(*part) for part in parts]), approximate="tanh")
         downs = self.fc2.weight.unflatten(1, (len(counts), -1)).unbind(1)
-        sums = torch.cat([linear(rows, down) for rows, down in zip(hidden.split(counts), downs, strict=True)])
+        sums = torch.cat([F.linear(rows, down) for rows, down in zip(hidden.split(counts), downs, strict=True)])
         return self.fc2.bias.expand_as(flat).index_add(0, tokens, sums).view_as(x)
 
 
@@ -109,7 +108,7 @@ class Modulation(nn.Sequential):
     part = "condition"
 
     def __init__(self, dim: int, count: int) -> None:
-        super().__init__(nn.SiLU(), Linear(dim, count * dim))
+        super().__init__(nn.SiLU(), nn.Linear(dim, count * dim))
         self.count = count
 
     def forward(self, condition: Tensor) -> list[Tensor]:
@@ -194,7 +193,7 @@ class VARNetwork(nn.Module):
         super().__init__()
         self.scales, self.classes, self.dim = tuple(scales), classes, dim
         length = sum(side * side for side in scales)
-        self.word_embed, self.class_emb = Linear(channels, dim), nn.Embedding(classes + 1, dim)
+        self.word_embed, self.class_emb = nn.Linear(channels, dim), nn.Embedding(classes + 1, dim)
         self.word_embed.part = "embedding"  # type: ignore[assignment]
         std = (1 / dim / 3) ** 0.5
         self.pos_start = nn.Parameter(torch.randn(1, scales[0] ** 2, dim) * std)
@@ -203,7 +202,7 @@ class VARNetwork(nn.Module):
         blocks = nn.ModuleList(Block(dim, heads, 4 * dim, shared) for _ in range(layers))
         self.blocks: list[Block] = blocks  # type: ignore[assignment]
         self.shared_ada_lin = Modulation(dim, 6) if shared else None
-        self.head_nm, self.head = Head(dim), Linear(dim, vocabulary)
+        self.head_nm, self.head = Head(dim), nn.Linear(dim, vocabulary)
         self.head.part = "head"  # type: ignore[assignment]
         sides = torch.tensor([side * side for side in scales])
         level = torch.repeat_interleave(torch.arange(len(scales)), sides, output_size=length)

@@ -26,7 +26,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from baselines.linear import Linear
 from baselines.sparse_method import SparseVAR
 from baselines.sparse_var import Selection, Sparsity, straight_through, top_mask
 from baselines.var import Block, VARNetwork
@@ -40,7 +39,7 @@ class LearnedSelection(Selection):
 
     def __init__(self, dim: int, experts: int, positions: int) -> None:
         super().__init__()
-        self.gate, self.router, self.experts = Linear(dim, 1, bias=False), Linear(dim, experts), experts
+        self.gate, self.router, self.experts = nn.Linear(dim, 1, bias=False), nn.Linear(dim, experts), experts
         self.place_scores = nn.Parameter(torch.ones(positions))
         nn.init.zeros_(self.gate.weight)
 

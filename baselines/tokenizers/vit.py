@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from baselines.attention import attend
-from baselines.linear import Linear
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class SelfAttention(nn.Module):
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.qkv, self.proj = Linear(dim, 3 * dim), Linear(dim, dim)
+        self.qkv, self.proj = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
@@ -44,7 +43,7 @@ class MLP(nn.Module):
 
     def __init__(self, dim: int, hidden: int) -> None:
         super().__init__()
-        self.fc1, self.fc2 = Linear(dim, hidden), Linear(hidden, dim)
+        self.fc1, self.fc2 = nn.Linear(dim, hidden), nn.Linear(hidden, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.fc2(F.gelu(self.fc1(x)))
@@ -128,7 +127,7 @@ class Decoder(nn.Module):
         self.model = ViT(config)
         self.mask_token = nn.Parameter(torch.randn(1, 1, config.dim) * 0.02)
         self.lvl_embed = nn.Embedding(2, config.dim)
-        self.to_pixel = Linear(config.dim, 3 * config.patch**2)
+        self.to_pixel = nn.Linear(config.dim, 3 * config.patch**2)
         self.config = config
 
     def forward(self, vectors: Tensor) -> Tensor:
