@@ -127,10 +127,9 @@ def test_figures_stand_with_their_interval_in_the_units_of_the_report() -> None:
     record = fakes_store.records()[0]
     record["quality"]["intervals"]["kid"] = [0.0011, 0.0013]
     row = table.dicts(table.tidy([record], "fmnist-cnn"))[0]
-    measures = {measure.name: measure for measure in table.MEASURES}
-    assert table.between(row, measures["kid"]) == "1.10 – 1.30"
-    assert table.between(row, measures["latency"]) != ""
-    assert table.between(row, measures["recall"]) == ""
+    assert (row["kid:low"], row["kid:high"]) == pytest.approx((1.1, 1.3))
+    assert row["latency:low"] == pytest.approx(1000 * record["timing"]["latency"]["interval"][0])
+    assert np.isnan(row["recall:low"])
 
 
 def test_a_mean_over_seeds_is_surer_than_one_seed() -> None:
