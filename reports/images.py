@@ -33,6 +33,7 @@ RUNGS: tuple[tuple[int, Mapping[str, Any]], ...] = (
     (10, {"quality": 55, "method": 2}),
     (5, {"quality": 40, "method": 2}),
     (2, {"quality": 25, "method": 2}),
+    (1, {"quality": 25, "method": 2}),
 )
 """How many images, and how they are saved as WebP: from the best to the smallest."""
 
