@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -58,7 +59,6 @@ class Certainty:
     records: Mapping[str, Record]
     fid: str
     _arrays: dict[str, dict[str, NDArray[Any]]] = field(default_factory=dict)
-
     _matrices: dict[tuple[str, tuple[Any, ...]], Matrix] = field(default_factory=dict)
 
     @property
@@ -107,5 +107,11 @@ def _medians(samples: Matrix) -> Matrix | None:
     """Medians of samples drawn again. Cases of one session have as many samples, and so the same rounds are drawn."""
     if len(samples) < 2:
         return None
-    rounds = np.random.default_rng(0).integers(0, len(samples), (_COUNT, len(samples)))
+    rounds = _rounds(len(samples))
     return np.median(samples[rounds], axis=1)
+
+
+@cache
+def _rounds(samples: int) -> NDArray[np.int64]:
+    """Which samples are drawn in each replicate, [R, samples]."""
+    return np.random.default_rng(0).integers(0, samples, (_COUNT, samples))

@@ -250,18 +250,10 @@ def _counted(rows: pd.DataFrame, standing: str, looks: Mapping[str, Style]) -> s
 
 
 def _bars(ax: Axes, rows: pd.DataFrame, x: str, y: str, looks: Mapping[str, Style]) -> None:
-    """The 95 % interval of y, a thin line at each point."""
+    """The 95 % interval of y, a thin line at each point; of a method with more than MANY none."""
     for name, own in rows.groupby("method"):
-        ax.vlines(
-            own[x],
-            own[y + LOW],
-            own[y + HIGH],
-            color=looks[str(name)].colour,
-            lw=0.8,
-            alpha=0.6,
-            zorder=3,
-            rasterized=len(own) > MANY,
-        )
+        if len(own) <= MANY:
+            ax.vlines(own[x], own[y + LOW], own[y + HIGH], color=looks[str(name)].colour, lw=0.8, alpha=0.6, zorder=3)
 
 
 def _axes() -> tuple[Figure, Axes]:

@@ -28,11 +28,12 @@ SIDE = 128
 """Pixels a side that a larger image is brought down to."""
 RUNGS: tuple[tuple[int, Mapping[str, Any]], ...] = (
     (20, {"lossless": True, "method": 2}),
-    (20, {"quality": 85}),
-    (10, {"quality": 80}),
-    (10, {"quality": 55, "method": 2}),
-    (5, {"quality": 40, "method": 2}),
-    (2, {"quality": 25, "method": 2}),
+    (20, {"quality": 85, "method": 0}),
+    (10, {"quality": 80, "method": 0}),
+    (10, {"quality": 55, "method": 0}),
+    (5, {"quality": 40, "method": 0}),
+    (2, {"quality": 25, "method": 0}),
+    (1, {"quality": 25, "method": 0}),
 )
 """How many images, and how they are saved as WebP: from the best to the smallest."""
 

@@ -42,7 +42,6 @@ def write(sheets: Sequence[Sheet], out: Path) -> None:
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    env.filters["unbroken"] = _unbroken
     navigation = [(sheet.file, sheet.nav) for sheet in sheets if sheet.nav]
     for sheet in sheets:
         shell = {"navigation": navigation, "file": sheet.file, "title": sheet.title, "scripts": sheet.scripts}
@@ -73,11 +72,6 @@ def _literal(text: str) -> str:
     """A JavaScript string. Values are parsed from one: an object literal would take a name like __proto__ for more than
     a name, and browsers parse JSON faster."""
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
-
-
-def _unbroken(settings: str) -> str:
-    """Settings that break over lines between knobs only, never between a knob and its value."""
-    return settings.replace(" ", "\N{NO-BREAK SPACE}").replace(",\N{NO-BREAK SPACE}", ", ")
 
 
 def _finite(value: Any) -> Any:

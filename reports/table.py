@@ -36,10 +36,6 @@ class Measure:
     digits: int = 3
     places: int | None = None
 
-    def text(self, value: Any) -> str:
-        """The value as printed; an en dash if it was not measured."""
-        return figure(value, self.digits, self.places)
-
 
 MEASURES = (
     Measure("steps", "Steps", "sequential network evaluations really taken, mean over images", digits=3),
@@ -90,12 +86,6 @@ def figure(value: Any, digits: int = 3, places: int | None = None) -> str:
         magnitude = math.floor(math.log10(abs(value)))
         places = min(max(0, digits - 1 - magnitude), 12)
     return f"{value:,.{places}f}"
-
-
-def between(row: Mapping[str, Any], measure: Measure) -> str:
-    """The measure's 95 % interval as printed, in a row; empty if it has none."""
-    ends = [row.get(measure.name + end) for end in (LOW, HIGH)]
-    return "" if any(end is None or not math.isfinite(end) for end in ends) else " – ".join(map(measure.text, ends))
 
 
 def extractor(records: Iterable[Record]) -> str:

@@ -125,7 +125,12 @@ def _sharing(found: list[dict[str, Any]]) -> tuple[Callable[[Any], Any], list[An
     """What to do with each record, and the list of the values that more than one of them has, which it refers to."""
     counts: Counter[str] = Counter()
 
+    def brief(value: Any) -> bool:  # a character takes six at the most in JSON
+        return isinstance(value, int | float | None) or (isinstance(value, str) and len(value) < LONG // 6)
+
     def count(value: Any) -> None:
+        if brief(value):
+            return
         text = json.dumps(value)
         if len(text) < LONG:
             return
@@ -140,6 +145,8 @@ def _sharing(found: list[dict[str, Any]]) -> tuple[Callable[[Any], Any], list[An
     common = {text: place for place, text in enumerate(text for text, times in counts.items() if times > 1)}
 
     def share(value: Any) -> Any:
+        if brief(value):
+            return value
         place = common.get(json.dumps(value))
         if place is not None:
             return {"shared": place}
