@@ -15,7 +15,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     1.6 against 0.64 at 16 rows; two cores). oneDNN gives a row the same bits however many there are, so that an image
     is the same in a batch of 1 and of 64. Its operator has no gradient: training takes torch's.
     """
-    plain = torch.is_grad_enabled() or torch.compiler.is_compiling()  # a compiler chooses for itself
+    # a compiler chooses for itself; a tracer cannot take oneDNN's empty list of scalars
+    plain = torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.jit.is_tracing()
     if weight.is_mkldnn or (ONEDNN and x.device.type == "cpu" and x.dtype == torch.float32 and not plain):
         out: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
         return out
