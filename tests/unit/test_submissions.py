@@ -109,9 +109,8 @@ def test_a_record_under_a_key_that_is_here_with_other_figures_is_refused(
     assert contents(store.folder) == before
 
 
-def test_a_name_of_a_method_that_is_not_installed_is_admitted_by_its_form(measured: Store) -> None:
-    record = measured.records()[0]
-    arrays = measured.arrays(record)
+def test_a_name_of_a_method_that_is_not_installed_is_admitted_by_its_form(valid: Path) -> None:
+    record, arrays = packs.read(valid).records[0]
     record["trial"]["method"] = record["identity"]["generate"]["method"] = "strangers-own"
     record["name"] = record["name"].replace("fake[", "strangers-own[")
     record["key"] = digest(record["identity"])
