@@ -14,6 +14,7 @@ from harness.stages import quality
 from harness.store import Store
 from reports.build import build
 from tests import sweeping
+from tests.unit.test_reports import board
 
 
 @pytest.fixture
@@ -60,10 +61,10 @@ def test_rows_on_random_weights_stand_beside_real_ones_and_replace_none(small: P
     assert before.items() <= after.items()
     assert len(Store(small / "store").records()) == 6
     page = build(small / "store", small / "site").read_text()
-    board, _, trials = page.partition('id="trials"')
-    assert "3 of 6 trials ran on random weights" in board
-    assert trials.count("random weights: cost and time alone") == 3
-    assert "random weights: cost and time alone" not in board
+    assert "3 of 6 trials ran on random weights" in page
+    rows = [row for row in board(small / "site") if row["source"] != "published"]
+    assert [row["random"] for row in rows].count(True) == 3 and len(rows) == 3 + 3
+    assert not any(row["best"] for row in rows if row["random"])
     assert (small / "site" / "leaderboard.csv").read_text().count("fake[") == 1
 
 
