@@ -40,7 +40,8 @@ def _executor(
     options = dict(resources.options) if "no-requeue" in resources.options else {"requeue": True, **resources.options}
     if after:
         options["dependency"] = f"afterany:{':'.join(after)}"
-    # Slurm may warn a job that is still importing; it must not die of that.
+    # Slurm may warn a job that is still importing, and its script and srun, too: none must die of that.
+    deaf = f"trap '' {submitit.JobEnvironment.USR_SIG}"
     python = f'sh -c \'trap "" {submitit.JobEnvironment.USR_SIG}; exec "$@"\' sh {resources.python}'
     executor = submitit.SlurmExecutor(made.folder, max_num_timeout=REQUEUES, python=python)
     srun = ["--kill-on-bad-exit"]  # processes that wait for a dead one would wait for ever
@@ -50,7 +51,7 @@ def _executor(
     executor.update_parameters(
         job_name=f"{slurm.PREFIX}{made.id}",
         time=resources.minutes,
-        setup=[*resources.setup, path],
+        setup=[deaf, *resources.setup, path],
         signal_delay_s=resources.signal_s,
         stderr_to_stdout=True,
         array_parallelism=made.parallel or tasks,

@@ -32,6 +32,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import time
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -203,7 +204,7 @@ def check(sites: Sequence[Site], stages: Sequence[str] = SWEEP) -> None:
 def _try(site: Site, stage: str, resources: Resources) -> None:
     flags = [f"--{name}" if value is True else f"--{name}={value}" for name, value in resources.options.items()]
     try:
-        slurm.call("sbatch", "--test-only", *flags, "--wrap=true")
+        _test(flags)
     except slurm.UnreachableError as error:
         hint = ""
         for word, command in HINTS.items():
@@ -211,6 +212,20 @@ def _try(site: Site, stage: str, resources: Resources) -> None:
                 names = set(re.split(r"[\s,]+", slurm.call(*command))) - {"", "(null)"}
                 hint = f" (valid: {', '.join(sorted(names)) or 'none'})"
         raise ArbenchError(f"{site.source}: stage {stage}: {error}{hint}") from error
+
+
+def _test(flags: Sequence[str]) -> None:
+    """sbatch's judgement. What it does not call invalid may be for the moment: nodes that slurmctld, just started, does
+    not know yet."""
+    for pause in (5, 10):
+        try:
+            slurm.call("sbatch", "--test-only", *flags, "--wrap=true")
+            return
+        except slurm.UnreachableError as error:
+            if "invalid" in str(error).lower():
+                raise
+        time.sleep(pause)
+    slurm.call("sbatch", "--test-only", *flags, "--wrap=true")
 
 
 def _check_environment(site: Site) -> None:

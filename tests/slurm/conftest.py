@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -59,12 +60,22 @@ class Slurm:
             subprocess.run([shutil.which(daemon) or f"/usr/sbin/{daemon}", *node], stdout=log, stderr=log, check=True)
 
     def fail_node(self) -> None:
-        """Have slurmctld take the node for dead: what runs there is ended and queued again. It comes back, as
-        ReturnToService=2 says, with slurmd's next word, or when it is told to."""
+        """Have slurmctld take the node for dead, so that what ran there is queued again; bring it back once nothing of
+        that is left on it, as after a reboot."""
         self.call("scontrol", "update", f"NodeName={self.node}", "State=DOWN", "Reason=fails")
-        until(lambda: not self.running(), PATIENCE_S)
-        subprocess.run(["scontrol", "update", f"NodeName={self.node}", "State=RESUME"], capture_output=True)
-        until(lambda: "down" not in self.call("sinfo", "-h", "-o", "%T"), PATIENCE_S)
+        until(lambda: not self.running() and not self.processes(), PATIENCE_S)
+        self.call("scontrol", "update", f"NodeName={self.node}", "State=RESUME")
+
+    def processes(self) -> list[int]:
+        """The processes of jobs on the node."""
+        found = []
+        for path in Path("/proc").glob("[0-9]*/environ"):
+            with suppress(OSError):
+                around = path.read_bytes().split(b"\0")
+                ours = f"SLURM_CONF={os.environ['SLURM_CONF']}".encode() in around
+                if ours and any(entry.startswith(b"SLURM_JOB_ID=") for entry in around):
+                    found.append(int(path.parent.name))
+        return found
 
     def running(self) -> list[str]:
         """The jobs that run now."""
