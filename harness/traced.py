@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from harness.errors import ArbenchError
 from harness.method import KnobValue, Method
-from harness.operators import attention, is_light, linear, matrix_product
+from harness.operators import attention, is_light, matrix_product
 from harness.sampling import Sampling
 
 Handle = Callable[[list[Any], list[Any]], Any]
@@ -52,7 +52,6 @@ HANDLES: dict[str, Handle] = {
     "aten::dot": _of(matrix_product, 0, 2),
     "aten::baddbmm": _of(matrix_product, 1, 2),
     "aten::addmv": _of(matrix_product, 1, 2),
-    "mkldnn::_linear_pointwise": _of(linear, 0, 2),
     "aten::scaled_dot_product_attention": _of(attention, 0, 3),
 }
 
