@@ -30,6 +30,8 @@ LOCK = ROOT / "requirements.lock"
 PROJECT = ROOT / "pyproject.toml"
 FAST_FIRST = ("unit", "conformance")
 BROWSER_LAST = ("browser",)
+APART = ("docs", "slurm")
+"""Minutes each, and slurm needs root: `nox -s long` runs them, so that `nox -s tests` stays within a quarter hour."""
 CUDA = re.compile(r"(nvidia|cuda)-|triton$")
 LOCK_HEADER = """\
 # Every package that nox installs, pinned. Made by `nox -s lock`: pip resolves `.[dev]` of pyproject.toml in an empty
@@ -68,12 +70,16 @@ def tests(session: nox.Session) -> None:
     """pytest: unit tests and conformance first, browser last; or what is named: `nox -s tests -- tests/unit -x`."""
     install(session)
     folders = sorted(path.name for path in (ROOT / "tests").iterdir() if any(path.glob("test_*.py")))
-    if not session.posargs and (reason := no_slurm()):
-        folders.remove("slurm")
-        session.warn(f"tests/slurm is left out: {reason}")
-    between = [name for name in folders if name not in FAST_FIRST + BROWSER_LAST]
+    between = [name for name in folders if name not in FAST_FIRST + BROWSER_LAST + APART]
     ordered = [f"tests/{name}" for name in (*FAST_FIRST, *between, *BROWSER_LAST) if name in folders]
     run(session, "pytest", *(session.posargs or ordered))
+
+
+@nox.session(venv_backend="none")
+def long(session: nox.Session) -> None:
+    """pytest: pages of docs/ followed as they stand, then sweeps on a Slurm that the tests start, as root."""
+    install(session)
+    run(session, "pytest", *(session.posargs or [f"tests/{name}" for name in APART]))
 
 
 @nox.session(venv_backend="none")
@@ -208,15 +214,6 @@ def run(session: nox.Session, program: str, *arguments: str) -> None:
     # A newcomer's own packages (PYTHONPATH, ~/.local) must not be seen by what was pinned here.
     env = {"PYTHONNOUSERSITE": "1", "PYTHONPATH": None, "PATH": f"{ENV / 'bin'}:{os.environ['PATH']}"}
     session.run(str(ENV / "bin" / program), *arguments, env=env, external=True)
-
-
-def no_slurm() -> str:
-    """Why this machine cannot start a Slurm of its own for tests/slurm; empty if it can."""
-    check = ROOT / "tests" / "slurm" / "install.sh"
-    missing = subprocess.run([check, "--check"], capture_output=True, text=True, check=False).stdout.strip()
-    wants = ["root"] if os.geteuid() else []
-    wants += [f"the packages {missing} (as root: tests/slurm/install.sh)"] if missing else []
-    return f"it needs {' and '.join(wants)}" if wants else ""
 
 
 def _wanted() -> str:
