@@ -43,6 +43,10 @@ def test_twelve_trials_in_forty_eight_shards_give_the_records_of_a_run_in_this_p
     sizes = [len(submission.tasks) for submission in Submissions(place.store).all()]
     assert max(sizes) == 6  # the cluster's MaxArraySize
     assert 2 <= most_at_once(place.store) <= 4  # --max-parallel
+    lives = [one.events(index) for one in Submissions(place.store).all() for index in range(len(one.tasks))]
+    assert {sum(event["event"] == "start" for event in life) for life in lives} == {
+        1
+    }  # timing's, alone on its node, too
     assert {record["provenance"]["code"] for record in place.records()} == {snapshot.code_sha256()}
 
 
