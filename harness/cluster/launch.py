@@ -47,6 +47,8 @@ def _executor(
     srun = ["--kill-on-bad-exit"]  # processes that wait for a dead one would wait for ever
     if "cpus-per-task" in options:
         srun.append(f"--cpus-per-task={options['cpus-per-task']}")
+    if made.stage != "train":
+        srun.append("--ntasks=1")  # on an exclusive node srun would start as many as there are cores for
     path = f"export PYTHONPATH={shlex.quote(str(code))}${{PYTHONPATH:+:$PYTHONPATH}}"
     executor.update_parameters(
         job_name=f"{slurm.PREFIX}{made.id}",

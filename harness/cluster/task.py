@@ -24,6 +24,9 @@ from harness.heap import keep_heap
 from harness.plan import Job, Plan, assemble
 from harness.store import Store
 
+FRUITLESS = 3
+"""Lives that may be interrupted, one after another, with nothing done, before the job at hand is to blame."""
+
 
 @dataclass
 class Task:
@@ -42,6 +45,7 @@ class Task:
     _at: Job | None = field(default=None, init=False)
     _began: float = field(default=0.0, init=False)
     _fruitful: bool = field(default=False, init=False)
+    _fruitless: int = field(default=0, init=False)
 
     @property
     def name(self) -> str:
@@ -75,8 +79,10 @@ class Task:
 
     def checkpoint(self) -> DelayedSubmission:
         """submitit calls this when the job is preempted or its time is over, before it has Slurm requeue it. The job at
-        hand is not to blame, unless it alone has taken all the time there was."""
-        if self._at is not None and (self._fruitful or time.time() - self._began < 0.8 * self.limit_s):
+        hand is not to blame, unless it alone has taken all the time there was, or several lives."""
+        self._fruitless = 0 if self._fruitful else self._fruitless + 1
+        short = time.time() - self._began < 0.8 * self.limit_s and self._fruitless < FRUITLESS
+        if self._at is not None and (self._fruitful or short):
             Claim(self._at).release()
         self._tell("interrupted")
         self._at = None

@@ -128,8 +128,9 @@ class Place:
         """Send a signal to such a process, if one is given, and wait for its end; its exit code."""
         if number:
             os.kill(driver, number)
+        code = sweeping.exit_code(driver)
         self.drivers.remove(driver)
-        return sweeping.exit_code(driver)
+        return code
 
     def wait(self, true: Callable[[], Found]) -> Found:
         """Wait until something is true, and return it; fails if a driver ends before."""
@@ -218,7 +219,7 @@ def _count_calls(folder: Path, patch: pytest.MonkeyPatch) -> None:
     (folder / "calls").touch()
     for name in COMMANDS:
         program = folder / "bin" / name
-        program.write_text(f'#!/bin/sh\necho {name} "$@" >>{folder}/calls\nexec {shutil.which(name)} "$@"\n')
+        program.write_text(f'#!/bin/bash\necho {name} "$@" >>{folder}/calls\nexec {shutil.which(name)} "$@"\n')
         program.chmod(0o755)
     patch.setenv("PATH", f"{folder / 'bin'}:{os.environ['PATH']}")
 

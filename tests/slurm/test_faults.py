@@ -125,22 +125,22 @@ def test_whatever_happens_to_a_sweep_its_records_are_complete_and_equal(
 
 
 def test_a_job_whose_time_is_over_goes_on_where_it_was(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    place.sweep("[method.fake]\nknobs = { warmth = 0.5 }", images=70)
+    place.sweep("[method.fake]\nknobs = { warmth = 0.5 }", images=140)
     assert cli.main(place.command("--workers", "0")) == 0  # a store that has seen faster days: all goes in one task
     (place.folder / "sampled").unlink()
     (place.folder / "begun").unlink()
-    place.sweep(ONE, images=70)
+    place.sweep(ONE, images=140)
     place.site("signal-seconds = 20", time='"1"')
-    monkeypatch.setenv(sweeping.SLEEP, "6")
+    monkeypatch.setenv(sweeping.SLEEP, "2.5")
     assert place.run("--max-parallel", "1") == 0
     assert [record["status"] for record in place.records()] == ["done", "done"]
     first = Submissions(place.store).all()[0]
-    assert sum(job.split(":")[1].startswith("generate") for job in first.tasks[0]) == 10
+    assert sum(job.split(":")[1].startswith("generate") for job in first.tasks[0]) == 20
     lives = [event["event"] for event in first.events(0)].count("start")
     others = sum(one.stage == "generate" for one in Submissions(place.store).all()) - 1
     assert lives + others >= 2
-    assert len(set(place.lines("sampled"))) == 10
-    assert len(place.lines("begun")) - 10 <= lives + others - 1
+    assert len(set(place.lines("sampled"))) == 20
+    assert len(place.lines("begun")) - 20 <= lives + others - 1
 
 
 def test_trials_that_fail_fail_alone_and_status_names_each(

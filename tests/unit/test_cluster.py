@@ -15,6 +15,7 @@ from harness.cluster import claims, site, slurm
 from harness.cluster.bundles import bundles
 from harness.cluster.claims import Claim, blame, faults
 from harness.cluster.submissions import Submissions, since_start
+from harness.cluster.task import Task
 from harness.cluster.training import Training
 from harness.cluster.watch import Watch
 from harness.errors import ArbenchError
@@ -281,3 +282,13 @@ def test_training_goes_back_to_the_queue_until_three_lives_have_saved_nothing(sm
     assert training.checkpoint() is not None
     training._began = time.time() + 1
     assert [training.checkpoint() is not None for _ in range(3)] == [True, True, False]
+
+
+def test_a_job_at_which_three_lives_of_a_task_were_interrupted_is_to_blame(small: Path) -> None:
+    made, job = Submissions(small).new("generate", [["id"]], 0, "code"), shards(small)[0]
+    task = Task(made, 0, bench.Bench((), small), [job], 2, 1e6, small)
+    for released in (True, True, False):
+        assert Claim(job).take(task.name)
+        task._at, task._began = job, time.time()
+        task.checkpoint()
+        assert (Claim(job).holder() is None) is released
