@@ -1,6 +1,7 @@
 """Sampling settings, and how a token is drawn from logits: guidance, temperature, top-k, top-p, inverse CDF."""
 
 from dataclasses import dataclass, fields
+from math import cos, pi
 
 import torch
 from torch import Tensor
@@ -8,7 +9,7 @@ from torch.nn import functional as F
 
 from harness.errors import ArbenchError, unknown
 
-CFG_SCHEDULES = ("constant", "ramp")
+CFG_SCHEDULES = ("constant", "ramp", "linear", "power-cosine")
 
 
 @dataclass(frozen=True)
@@ -16,9 +17,14 @@ class Sampling:
     """How tokens are drawn from logits.
 
     ``cfg`` is s in u + s (c - u), where c and u are the logits with and without the class; 1 is no guidance, and then
-    only one branch is computed. VAR writes (1 + t) c - t u: its "cfg 1.5" is ``cfg=2.5`` here. ``cfg_schedule`` is
-    ``constant``, or ``ramp``: s grows linearly from 1 at the first step to ``cfg`` at the last (VAR).
-    ``top_k`` 0 and ``top_p`` 1 are off.
+    only one branch is computed. VAR writes (1 + t) c - t u: its "cfg 1.5" is ``cfg=2.5`` here. ``top_k`` 0 and
+    ``top_p`` 1 are off. ``cfg_schedule`` says how s goes from 1 to ``cfg`` over the steps i = 0 .. n-1:
+
+    - ``constant``: s = cfg at every step;
+    - ``ramp``: by i / (n - 1), from no guidance at the first step to cfg at the last (VAR);
+    - ``linear``: by (i + 1) / n, guided from the first step on (MUSE, MAR; by steps here, where they count tokens);
+    - ``power-cosine``: by (1 - cos(pi (i / n)^cfg_power)) / 2, which only nears cfg (MDT, RAR); ``cfg_power`` is
+      for this one alone.
     """
 
     cfg: float = 1.0
@@ -26,6 +32,7 @@ class Sampling:
     temperature: float = 1.0
     top_k: int = 0
     top_p: float = 1.0
+    cfg_power: float = 1.0
 
     def __post_init__(self) -> None:
         if self.cfg_schedule not in CFG_SCHEDULES:
@@ -35,9 +42,15 @@ class Sampling:
             ("temperature", 0 < self.temperature <= 100, "above 0, up to 100"),
             ("top_k", self.top_k >= 0, "0 (off) or more"),
             ("top_p", 0 < self.top_p <= 1, "above 0, up to 1 (off)"),
+            ("cfg_power", 0 < self.cfg_power <= 100, "above 0, up to 100"),
         ):
             if not ok:
                 raise ArbenchError(f"sampling: {name} = {getattr(self, name)} is out of range (valid: {valid})")
+        if self.cfg_power != 1 and self.cfg_schedule != "power-cosine":
+            raise ArbenchError(
+                f"sampling: cfg_power = {self.cfg_power} does nothing with cfg_schedule = "
+                f"{self.cfg_schedule} (it belongs to power-cosine)"
+            )
 
     @property
     def guided(self) -> bool:
@@ -46,9 +59,16 @@ class Sampling:
 
     def scale(self, step: int, steps: int) -> float:
         """The guidance scale s at a step (0-based) out of ``steps``."""
-        if self.cfg_schedule == "ramp":
-            return 1.0 + (self.cfg - 1.0) * (step / max(steps - 1, 1))
-        return self.cfg
+        match self.cfg_schedule:
+            case "ramp":
+                share = step / max(steps - 1, 1)
+            case "linear":
+                share = (step + 1) / steps
+            case "power-cosine":
+                share = (1 - cos(pi * (step / steps) ** self.cfg_power)) / 2
+            case _:
+                return self.cfg
+        return 1.0 + (self.cfg - 1.0) * share
 
 
 SAMPLING_FIELDS = tuple(field.name for field in fields(Sampling))

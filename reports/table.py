@@ -11,7 +11,7 @@ Record = Mapping[str, Any]
 """As harness.store reads it; nothing here changes one."""
 
 SPARSITY = ("ffn_sparsity", "token_sparsity")
-OFF = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "cfg_schedule": "constant"}
+OFF = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "cfg_schedule": "constant", "cfg_power": 1.0}
 """Sampling fields at these values change nothing, and are left out of a row's settings."""
 UNUSUAL = {
     ("precision", "bf16"): "precision bf16",

@@ -18,7 +18,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from harness import bench, cli, extractors, facts, registry, snapshot
+from harness import bench, cli, extractors, facts, provenance, registry, snapshot
 from harness.checkpoint import read_weights, write_weights
 from harness.data import Images
 from harness.errors import ArbenchError, unknown
@@ -182,8 +182,8 @@ def install(patch: pytest.MonkeyPatch) -> None:
 
 
 def _forget_methods() -> None:
-    """What is kept of the methods that are installed: themselves, and their packages' code."""
-    for cached in (registry.get, snapshot.code_sha256, snapshot._hashes):
+    """What is kept of the methods that are installed: themselves, their packages' code, and what records say of it."""
+    for cached in (registry.get, snapshot.code_sha256, snapshot._hashes, provenance.gather):
         cached.cache_clear()
 
 

@@ -275,6 +275,7 @@ def test_the_theme_is_switched_and_kept(visit: Open) -> None:
     dark = seen.page.evaluate(ground)
     assert dark != light
     seen.page.click("nav a:has-text('Measured')")
+    seen.page.wait_for_url("**/measured.html")
     assert seen.page.evaluate(ground) == dark, "the next page is dark as well"
     assert visit("index.html", scheme="dark").page.evaluate(ground) == dark
 

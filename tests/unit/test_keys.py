@@ -36,6 +36,7 @@ CHANGES: list[dict[str, Any]] = [
     {"knobs": {"steps": 2}},
     {"knobs": {"shade": "dark"}},
     *({"sampling": {name: value}} for name, value in [("cfg", 2.0), ("cfg_schedule", "ramp"), ("top_k", 3)]),
+    *({"sampling": {"cfg_schedule": "power-cosine", "cfg_power": power}} for power in (1.0, 2.0)),
     *({"sampling": {name: value}} for name, value in [("temperature", 0.5), ("top_p", 0.5)]),
     *({"setup": {name: value}} for name, value in [("labels", "random"), ("uint8", "truncate"), ("precision", "bf16")]),
     {"setup": {"weights": "random"}},

@@ -133,6 +133,29 @@ def test_the_ramp_goes_from_one_at_the_first_step_to_cfg_at_the_last() -> None:
     assert [Sampling(cfg=2.5).scale(step, 4) for step in range(4)] == [2.5] * 4
 
 
+def test_linear_guidance_begins_with_the_first_step_and_ends_at_cfg() -> None:
+    """MUSE's and MAR's: 1 + (cfg - 1) times what is decided when the step is over."""
+    linear = Sampling(cfg=3.0, cfg_schedule="linear")
+    assert [linear.scale(step, 4) for step in range(4)] == [1.5, 2.0, 2.5, 3.0]
+    assert linear.scale(0, 1) == 3.0
+
+
+@pytest.mark.parametrize(("power", "middle"), [(1.0, 2.0), (2.0, 1 + (1 - 0.5**0.5)), (1e-6, 3.0)])
+def test_power_cosine_guidance_rises_along_a_bent_half_wave(power: float, middle: float) -> None:
+    """MDT's and RAR's: half a cosine wave over (step / steps)^power."""
+    bent = Sampling(cfg=3.0, cfg_schedule="power-cosine", cfg_power=power)
+    scales = [bent.scale(step, 100) for step in range(100)]
+    assert scales[0] == 1.0
+    assert scales == sorted(scales)
+    assert scales[50] == pytest.approx(middle, abs=1e-4)
+    assert scales[-1] < 3.0
+
+
+def test_a_power_that_would_do_nothing_is_refused() -> None:
+    with pytest.raises(ArbenchError, match="cfg_power = 2.0 does nothing with cfg_schedule = ramp"):
+        Sampling(cfg=2.0, cfg_schedule="ramp", cfg_power=2.0)
+
+
 def test_vars_cfg_is_one_less_than_ours() -> None:
     """VAR: (1 + t) c - t u with t = cfg * step / (steps - 1)."""
     both = torch.randn(2, 9)
@@ -156,6 +179,7 @@ def test_half_precision_logits_are_guided_in_single_precision() -> None:
         ({"top_k": -1}, "top_k = -1 is out of range"),
         ({"top_p": 0}, "top_p = 0 is out of range"),
         ({"top_p": 1.1}, "top_p = 1.1 is out of range"),
+        ({"cfg_schedule": "power-cosine", "cfg_power": 0}, "cfg_power = 0 is out of range"),
         ({"cfg_schedule": "rampp"}, "unknown cfg_schedule 'rampp'; did you mean 'ramp'"),
     ],
 )

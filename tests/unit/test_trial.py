@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from harness.errors import ArbenchError
 from harness.hashing import digest, file_sha256, source_sha256
-from harness.sampling import Sampling
+from harness.sampling import CFG_SCHEDULES, Sampling
 from harness.trial import Trial
 from tests import fakes, sweeping
 
@@ -35,7 +35,7 @@ def test_a_name_shows_axes_always_and_the_rest_where_it_differs() -> None:
         {},
         optional={
             "cfg": st.floats(0, 100),
-            "cfg_schedule": st.sampled_from(["constant", "ramp"]),
+            "cfg_schedule": st.sampled_from(CFG_SCHEDULES),
             "temperature": st.floats(1e-6, 100),
             "top_k": st.integers(0, 10**6),
             "top_p": st.floats(1e-9, 1),
