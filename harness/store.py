@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness import files
 from harness.errors import ArbenchError
+from harness.heap import no_collection
 
 if TYPE_CHECKING:
     import numpy as np
@@ -107,10 +108,11 @@ class Store:
         weights or metrics, hence under other keys) the one finished last; what others submitted stands behind what was
         measured here, unless it has been verified."""
         newest: dict[tuple[str, int], Record] = {}
-        for record in self.all_records():
-            place = (record["name"], record["trial"]["images"])
-            if place not in newest or _rank(record) >= _rank(newest[place]):
-                newest[place] = record
+        with no_collection():
+            for record in self.all_records():
+                place = (record["name"], record["trial"]["images"])
+                if place not in newest or _rank(record) >= _rank(newest[place]):
+                    newest[place] = record
         return [newest[place] for place in sorted(newest)]
 
     def table(self) -> "pd.DataFrame":
@@ -119,12 +121,13 @@ class Store:
 
         columns: dict[str, list[Any]] = {}
         records = self.records()
-        for place, record in enumerate(records):
-            told = {name: part for name, part in record.items() if name != "identity"}  # which repeats the others
-            for name, value in flat(told).items():  # by columns: a frame of dicts takes ten times as long
-                if name not in columns:
-                    columns[name] = [None] * len(records)
-                columns[name][place] = value
+        with no_collection():
+            for place, record in enumerate(records):
+                told = {name: part for name, part in record.items() if name != "identity"}  # which repeats the others
+                for name, value in flat(told).items():  # by columns: a frame of dicts takes ten times as long
+                    if name not in columns:
+                        columns[name] = [None] * len(records)
+                    columns[name][place] = value
         return pd.DataFrame(columns)
 
 

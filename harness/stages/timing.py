@@ -9,8 +9,7 @@ import os
 import random
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from math import exp, log
 from statistics import median
@@ -25,6 +24,7 @@ from harness.conditions import conditions
 from harness.energy import joules, used
 from harness.errors import ArbenchError, unknown
 from harness.flops import inputs
+from harness.heap import no_collection
 from harness.intervals import CONFIDENCE, centre_interval, median_interval
 from harness.memory import peak_memory
 from harness.method import KnobValue, Method
@@ -270,7 +270,8 @@ def _attempt(run: _Run, protocol: Protocol, batch: int, turn: int, keep: bool) -
 def _time(run: _Run, labels: Tensor, noise: Tensor) -> tuple[float, float]:
     """Seconds of sampling and of decoding one batch, the device synchronised on both sides of each."""
     assert run.sample is not None and run.decode is not None
-    with torch.inference_mode(), _no_collection():
+    gc.collect(0)  # none falls into the measured interval
+    with torch.inference_mode(), no_collection():
         _synchronise(labels.device)
         start = time.perf_counter()
         generated = run.sample(labels, noise, run.knobs, run.sampling)
@@ -336,16 +337,3 @@ def _synchronise(device: torch.device) -> None:
     """Waits until the device has done all it was given; the CPU always has."""
     if device.type != "cpu":
         torch.accelerator.synchronize(device)
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """No garbage collection inside, so that it never falls into a measured interval."""
-    was_on = gc.isenabled()
-    gc.collect(0)
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
