@@ -152,7 +152,7 @@ def _masks(
     """Which tokens [B, n, 1] and which hidden units [B, n, hidden] of the sparse scales count; None for all. h, h2: the
     modulated inputs of attention and FFN, of the sparse scales alone."""
     start, tokens, units = spans[0].start, [], []
-    for span in spans:
+    for span, own in zip(spans, sparsity.over([span.stop - span.start for span in spans]), strict=True):
         here = slice(span.start - start, span.stop - start)
         places = torch.arange(span.start, span.stop, device=h.device)
         scores = sparsity.agree(selection.tokens(h[:, here], places).expand(len(h), -1))
@@ -160,7 +160,7 @@ def _masks(
         selected = top_mask(scores, kept)
         tokens.append(straight_through(selected, scores) if kept < len(places) else torch.ones_like(scores))
         if sparsity.ffn:
-            units.append(selection.unit_mask(h2[:, here], places, selected, span, sparsity))
+            units.append(selection.unit_mask(h2[:, here], places, selected, span, own))
     return torch.cat(tokens, 1)[..., None] if sparsity.token else None, torch.cat(units, 1) if units else None
 
 

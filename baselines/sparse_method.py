@@ -46,6 +46,14 @@ TOKEN_SPARSITY = Knob(
     axis=True,
 )
 SPARSE_SCALES = Knob("sparse_scales", "int", 2, "how many of the last scales are sparse", low=1, high=6)
+FFN_TILT = Knob(
+    "ffn_tilt",
+    "float",
+    0.0,
+    "how unevenly ffn_sparsity is spread: sparse scales keep shares of their FFNs in proportion to tokens^ffn_tilt",
+    low=0,
+    high=4,
+)
 SPARSE = {"rank": 16, "experts": 12, "own_blocks": True}
 SPARSE_IMAGENET = {"rank": 64, "experts": 16, "own_blocks": False}
 IMAGENET_KNOBS = (replace(SPARSE_SCALES, default=3, high=10),)
@@ -56,7 +64,7 @@ CALIBRATION_TOKENS = 2000 * 104
 class SparseVAR(NextScale):
     """A trained VAR of which part is not computed; ``layer`` holds selections and light paths."""
 
-    knobs: ClassVar[tuple[Knob, ...]] = (FFN_SPARSITY, TOKEN_SPARSITY, SPARSE_SCALES)
+    knobs: ClassVar[tuple[Knob, ...]] = (FFN_SPARSITY, TOKEN_SPARSITY, SPARSE_SCALES, FFN_TILT)
     presets: ClassVar[Mapping[str, Preset]] = {
         name: replace(preset, network={**preset.network, **SPARSE})
         if name == "fmnist"

@@ -15,8 +15,8 @@ choices.
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -31,18 +31,43 @@ from harness.method import KnobValue
 @dataclass(frozen=True)
 class Sparsity:
     """ffn, token: shares not computed, in [0, 1); scales: how many of the last scales are sparse; branches: how many
-    guidance branches the batch holds, all rows of one and then all rows of the other."""
+    guidance branches the batch holds, all rows of one and then all rows of the other; tilt, from 0: how much more of
+    their FFNs larger scales keep (see ``over``)."""
 
     ffn: float
     token: float
     scales: int
     branches: int = 1
+    tilt: float = 0.0
 
     @classmethod
     def of(cls, knobs: Mapping[str, KnobValue], branches: int = 1) -> "Sparsity":
         """From a sparse method's knobs."""
-        ffn, token, scales = (knobs[name] for name in ("ffn_sparsity", "token_sparsity", "sparse_scales"))
-        return cls(float(ffn), float(token), int(scales), branches)
+        ffn, token, scales, tilt = (
+            knobs[name] for name in ("ffn_sparsity", "token_sparsity", "sparse_scales", "ffn_tilt")
+        )
+        return cls(float(ffn), float(token), int(scales), branches, float(tilt))
+
+    def over(self, tokens: Sequence[int]) -> "list[Sparsity]":
+        """What each sparse scale is run at; tokens: how many each has.
+
+        A scale keeps a share of its FFN in proportion to tokens^tilt, and all of it at the most, such that ``ffn`` is
+        left out over all of them: at tilt 0 the same share in each.
+        """
+        if not self.tilt:
+            return [self] * len(tokens)
+        keep, open_to = [1.0] * len(tokens), list(range(len(tokens)))
+        while open_to:
+            whole = sum(keep[place] * tokens[place] for place in range(len(tokens)) if place not in open_to)
+            left = (1 - self.ffn) * sum(tokens) - whole
+            per = left / sum(tokens[place] ** (1 + self.tilt) for place in open_to)
+            full = [place for place in open_to if per * tokens[place] ** self.tilt > 1]
+            for place in open_to:
+                keep[place] = min(1.0, per * tokens[place] ** self.tilt)
+            if not full:
+                break
+            open_to = [place for place in open_to if place not in full]
+        return [replace(self, ffn=1 - share) for share in keep]
 
     def agree(self, scores: Tensor) -> Tensor:
         """Scores [B, ...] made the same in an image's branches: their mean. Guidance multiplies what differs between
@@ -135,17 +160,24 @@ class SparseVARNetwork(nn.Module):
             block.ffn.fc1.bias.data = block.ffn.fc1.bias.data[order].contiguous()
             block.ffn.fc2.weight.data = block.ffn.fc2.weight.data[:, order].contiguous()
 
+    def sparse_scales(self, sparsity: Sparsity) -> dict[int, Sparsity]:
+        """The sparse scales, by their place among all, with what each is run at."""
+        sides = self.backbone[0].scales
+        first = max(0, len(sides) - sparsity.scales)
+        return dict(enumerate(sparsity.over([side * side for side in sides[first:]]), first))
+
     def run_scale(
         self, scale: int, x: Tensor, modulations: list[list[Tensor]], past: Past, sparsity: Sparsity
     ) -> Tensor:
         """All blocks at one scale of sampling."""
         net = self.backbone[0]
-        if scale < len(net.scales) - sparsity.scales or (sparsity.ffn == 0 and sparsity.token == 0):
+        here = self.sparse_scales(sparsity).get(scale)
+        if here is None or (sparsity.ffn == 0 and sparsity.token == 0):
             return net.run(x, modulations, past=past)
         span = net.span(scale)
         places = torch.arange(span.start, span.stop, device=x.device)
         for place, modulation in enumerate(modulations):
-            x = self._block(place, x, modulation, past, places, sparsity)
+            x = self._block(place, x, modulation, past, places, here)
         return x
 
     def _block(
@@ -194,16 +226,16 @@ class SparseVARNetwork(nn.Module):
         net = self.backbone[0]
         dim, hidden, rank = net.dim, net.blocks[0].ffn.fc1.out_features, self.light[0].down.out_features
         total = dict.fromkeys(("attention", "ffn", "router"), 0.0)
-        past = 0
+        past, sparse = 0, self.sparse_scales(sparsity)
         for scale, side in enumerate(net.scales):
             n, past = side * side, past + side * side
-            sparse = scale >= len(net.scales) - sparsity.scales
-            kept = sparsity.kept_tokens(n) if sparse else n
+            here = sparse.get(scale)
+            kept = here.kept_tokens(n) if here else n
             total["attention"] += 2 * dim * dim * (n + kept) + 2 * dim * kept * past
             if kept < n:
                 total["router"] += self.selections[0].token_macs(dim, n) + 2 * dim * rank * (n - kept)
-            if sparse and sparsity.ffn:
-                for part, macs in self.selections[0].ffn_macs(dim, hidden, kept, sparsity).items():
+            if here and here.ffn:
+                for part, macs in self.selections[0].ffn_macs(dim, hidden, kept, here).items():
                     total[part] += macs
             else:
                 total["ffn"] += 2 * dim * hidden * kept

@@ -10,7 +10,8 @@ reconstructed; two-stage distillation from the dense VAR that supervises routing
  - selector: linear, on the attention's modulated input, plus a score of each place, which starts as the mean size of
    the dense update there (var-static's measure); it skips a whole block for a token, except keys and values;
  - reconstruction: a low-rank light path (``baselines.sparse_var``), trained to give the update of the whole block;
- - which scales: the last ``sparse_scales``, in all layers; the same sparsity in each;
+ - which scales: the last ``sparse_scales``, in all layers; the same sparsity in each, unless ``ffn_tilt`` lets larger
+   scales keep more (distilled without it);
  - an image's two guidance branches choose alike, by their mean scores;
  - polish: on ``fmnist`` the sparse scales have blocks of their own (attention and FFN; adaLN stays var's), which start
    as var's and are trained in the last stage; the dense scales, and a run at zero sparsity, are var's exactly;

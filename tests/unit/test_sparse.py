@@ -26,6 +26,8 @@ settings_of = pytest.mark.parametrize(
         {"token_sparsity": 0.5},
         {"ffn_sparsity": 0.25, "token_sparsity": 0.75},
         {"ffn_sparsity": 0.9, "token_sparsity": 0.3, "sparse_scales": 6},
+        {"ffn_sparsity": 0.57, "ffn_tilt": 1.5},
+        {"ffn_sparsity": 0.2, "ffn_tilt": 4.0, "sparse_scales": 3},
     ],
     ids=str,
 )
@@ -147,6 +149,21 @@ def test_quotas_are_the_rounded_shares_and_at_least_one(share: float, count: int
         assert kept <= count
         assert abs(kept - (1 - share) * count) <= max(0.5, 1 - (1 - share) * count) + 1e-9
     assert Sparsity(0.0, 0.0, 2).kept_tokens(count) == count
+
+
+@given(
+    st.floats(0, 1, exclude_max=True),
+    st.floats(0, 4),
+    st.lists(st.integers(1, 256), min_size=1, max_size=10).map(sorted),
+)
+def test_a_tilt_lets_larger_scales_keep_more_and_leaves_the_whole_as_it_is(
+    share: float, tilt: float, tokens: list[int]
+) -> None:
+    kept = [1 - scale.ffn for scale in Sparsity(share, 0.0, len(tokens), tilt=tilt).over(tokens)]
+    assert all(-1e-9 <= one <= 1 + 1e-9 for one in kept)
+    assert all(one <= other + 1e-9 for one, other in zip(kept, kept[1:], strict=False))
+    whole = sum(one * count for one, count in zip(kept, tokens, strict=True))
+    assert whole == pytest.approx((1 - share) * sum(tokens))
 
 
 @settings(max_examples=30)
