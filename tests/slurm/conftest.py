@@ -67,14 +67,15 @@ class Slurm:
         self.call("scontrol", "update", f"NodeName={self.node}", "State=RESUME")
 
     def processes(self) -> list[int]:
-        """The processes of jobs on the node."""
+        """The processes of jobs on the node, and Slurm's own that look after them: these end last."""
         found = []
-        for path in Path("/proc").glob("[0-9]*/environ"):
+        for path in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
-                around = path.read_bytes().split(b"\0")
+                around = (path / "environ").read_bytes().split(b"\0")
                 ours = f"SLURM_CONF={os.environ['SLURM_CONF']}".encode() in around
-                if ours and any(entry.startswith(b"SLURM_JOB_ID=") for entry in around):
-                    found.append(int(path.parent.name))
+                keeper = (path / "comm").read_text().strip() == "slurmstepd"
+                if ours and (keeper or any(entry.startswith(b"SLURM_JOB_ID=") for entry in around)):
+                    found.append(int(path.name))
         return found
 
     def running(self) -> list[str]:
