@@ -33,7 +33,7 @@ WEIGHTS = "ARBENCH_FAKE_WEIGHTS"
 LOG = "ARBENCH_FAKE_LOG"
 """A file to which every sampled batch adds a line: number of images, knob ``steps``, first uniform."""
 SLEEP = "ARBENCH_FAKE_SLEEP"
-"""Seconds that every sampled batch takes longer."""
+"""Seconds that every shard takes longer; other stages, which sample batches of other sizes, do not."""
 DARK = "ARBENCH_FAKE_DARK"
 """What a trial with shade=dark does: ``raise``, ``die`` or ``starve`` (of memory); ``by warmth``: as TEMPERS says."""
 TEMPERS = {0.25: "raise", 0.5: "die", 0.75: "starve"}
@@ -87,7 +87,8 @@ class SweepMethod(FakeMethod):
     def sample(self, labels: Tensor, noise: Tensor, knobs: Mapping[str, KnobValue], sampling: Sampling) -> Generated:
         line = f"{len(labels)} {knobs['steps']} {float(noise[0, 0])!r} {knobs['warmth']}\n"
         _add_line(BEGUN, line)
-        time.sleep(float(os.environ.get(SLEEP, "0")))
+        if len(labels) == COMPUTED:
+            time.sleep(float(os.environ.get(SLEEP, "0")))
         temper = os.environ.get(DARK, "")
         if knobs["shade"] == "dark":
             _misbehave(TEMPERS.get(float(knobs["warmth"]), "") if temper == "by warmth" else temper)
