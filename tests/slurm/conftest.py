@@ -51,10 +51,12 @@ class Slurm:
         return self.call("sinfo", "-h", "-N", "-o", "%N").split()[0]
 
     def restart(self, daemon: str) -> None:
-        """Kill -9 slurmd or slurmctld and start it again, as its machine would."""
+        """End slurmd or slurmctld and start it again. slurmd is killed; slurmctld is told to end: killed, it may forget
+        that it has started a job, start it again, and drain the node for that, until an administrator sees to it."""
         (file,) = (self.folder / "run").glob("slurmd.*.pid" if daemon == "slurmd" else f"{daemon}.pid")
-        os.kill(int(file.read_text()), signal.SIGKILL)
-        time.sleep(1)
+        process = Path(f"/proc/{file.read_text().strip()}")
+        os.kill(int(process.name), signal.SIGKILL if daemon == "slurmd" else signal.SIGTERM)
+        until(lambda: not process.exists() or ") Z " in (process / "stat").read_text(), PATIENCE_S)
         node = ["-N", self.node] if daemon == "slurmd" else []
         with (self.folder / "log" / "start.log").open("ab") as log:
             subprocess.run([shutil.which(daemon) or f"/usr/sbin/{daemon}", *node], stdout=log, stderr=log, check=True)
