@@ -4,6 +4,7 @@
 again, so the replacements below hold in them too. Environment variables make the method misbehave.
 """
 
+import ctypes
 import os
 import resource
 import signal
@@ -54,6 +55,8 @@ throughput_batch = 3
 grid = { steps = [1, 2, 4] }
 """
 BATCH = 7
+PR_SET_PDEATHSIG = 1
+"""Linux's number, from <sys/prctl.h>."""
 COMPUTED = FEWEST
 """How many images such a shard really computes."""
 
@@ -206,10 +209,11 @@ def forked(run: Callable[[], int], kill_after: float | None = None) -> int:
 
 
 def fork(run: Callable[[], int]) -> int:
-    """Run in a fork of this process; its process id."""
+    """Run in a fork of this process, which dies with it; its process id."""
     child = os.fork()
     if not child:
         code = 99
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         try:
             torch.set_num_threads(1)
             code = run()

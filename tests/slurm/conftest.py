@@ -103,6 +103,11 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
     env = {**os.environ, "SLURM_UP_CPUS": "4", "SLURM_UP_MAX_ARRAY": "6"}
     started = subprocess.run([HERE / "up.sh", folder], env=env, capture_output=True, text=True, check=False)
     assert started.returncode == 0, started.stderr
+    if not kept:  # a session that is killed stops nothing itself
+        stop = f"tail --pid={os.getpid()} -f /dev/null; [ ! -d {folder} ] || {HERE}/down.sh {folder} --rm"
+        subprocess.Popen(
+            ["bash", "-c", stop], start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SLURM_CONF", started.stdout.splitlines()[-1])
         yield Slurm(folder)
