@@ -1,5 +1,6 @@
 """Files that a reader never sees half of: written under a temporary name beside their place, then renamed."""
 
+import errno
 import json
 import os
 import secrets
@@ -46,7 +47,12 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path) -> Any:
     """What ``write_json`` wrote; None if there is no such file. ArbenchError if it is damaged."""
     try:
-        return json.loads(path.read_bytes())
+        try:
+            return json.loads(path.read_bytes())
+        except OSError as error:
+            if error.errno != errno.ESTALE:
+                raise
+            return json.loads(path.read_bytes())  # over NFS another machine has replaced it while it was read
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:

@@ -8,7 +8,6 @@ import sys
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -153,7 +152,7 @@ class Run:
             if self._options.wait:
                 self._measure()
                 self._time()
-                self._record()
+                self._record(self._alive())
             else:
                 left = self._leave()
         failed = len(self._failed)
@@ -165,24 +164,31 @@ class Run:
 
         return outlook(self._cluster(lambda line: None), self._waves(), len(self._plans))
 
-    def _record(self) -> None:
-        """Write the record of every trial that has gone through its stages."""
-        for planned in self._alive():
+    def _record(self, measured: Sequence[Plan]) -> None:
+        """Write the records of trials that have gone through their stages."""
+        for planned in measured:
             if _status(self._store.read(planned.name, planned.key)) != "done":  # another driver may have been here
                 record, arrays = assemble(planned, self._instrument, {**self._about, "finished": provenance.now()})
                 self._store.write(record, arrays)
 
     def _leave(self) -> int:
         """Submit all that is to be done; how many trials that leaves to the cluster."""
-        tell = partial(print, file=self._stream, flush=True)
-        self._cluster(tell).leave(self._waves(), self._about)
-        return len(self._open)
+        measured = [planned for planned in self._open if all(planned.done(stage) for stage in planned.stages)]
+        self._record(measured)  # an earlier driver has been here
+        progress = Progress(0, "trials", self._stream)
+        cluster = self._cluster(progress.say)
+        for job, failure in cluster.given_up([job for wave in self._waves() for job in wave]):
+            if job.plan.key not in self._failed:
+                self._fail(job.plan, failure, progress)
+        cluster.leave(self._waves(), self._about)
+        return len(self._alive()) - len(measured)
 
     def _waves(self) -> list[list[Job]]:
         """All open jobs: those that can begin at once, those that need them, the timing."""
-        first = [job for planned in self._open for job in jobs(planned, self._options.batch)]
-        unmerged = [planned for planned in self._open if not (planned.done("generate") and planned.done("quality"))]
-        untimed = [planned for planned in self._open if not planned.done("timing")]
+        alive = self._alive()
+        first = [job for planned in alive for job in jobs(planned, self._options.batch)]
+        unmerged = [planned for planned in alive if not (planned.done("generate") and planned.done("quality"))]
+        untimed = [planned for planned in alive if not planned.done("timing")]
         return [
             first,
             [Job(planned, "quality") for planned in unmerged],

@@ -4,6 +4,7 @@
 again, so the replacements below hold in them too. Environment variables make the method misbehave.
 """
 
+import ctypes
 import os
 import resource
 import signal
@@ -33,7 +34,7 @@ WEIGHTS = "ARBENCH_FAKE_WEIGHTS"
 LOG = "ARBENCH_FAKE_LOG"
 """A file to which every sampled batch adds a line: number of images, knob ``steps``, first uniform."""
 SLEEP = "ARBENCH_FAKE_SLEEP"
-"""Seconds that every sampled batch takes longer."""
+"""Seconds that every shard takes longer; other stages, which sample batches of other sizes, do not."""
 DARK = "ARBENCH_FAKE_DARK"
 """What a trial with shade=dark does: ``raise``, ``die`` or ``starve`` (of memory); ``by warmth``: as TEMPERS says."""
 TEMPERS = {0.25: "raise", 0.5: "die", 0.75: "starve"}
@@ -54,6 +55,8 @@ throughput_batch = 3
 grid = { steps = [1, 2, 4] }
 """
 BATCH = 7
+PR_SET_PDEATHSIG = 1
+"""Linux's number, from <sys/prctl.h>."""
 COMPUTED = FEWEST
 """How many images such a shard really computes."""
 
@@ -87,7 +90,8 @@ class SweepMethod(FakeMethod):
     def sample(self, labels: Tensor, noise: Tensor, knobs: Mapping[str, KnobValue], sampling: Sampling) -> Generated:
         line = f"{len(labels)} {knobs['steps']} {float(noise[0, 0])!r} {knobs['warmth']}\n"
         _add_line(BEGUN, line)
-        time.sleep(float(os.environ.get(SLEEP, "0")))
+        if len(labels) == COMPUTED:
+            time.sleep(float(os.environ.get(SLEEP, "0")))
         temper = os.environ.get(DARK, "")
         if knobs["shade"] == "dark":
             _misbehave(TEMPERS.get(float(knobs["warmth"]), "") if temper == "by warmth" else temper)
@@ -205,10 +209,11 @@ def forked(run: Callable[[], int], kill_after: float | None = None) -> int:
 
 
 def fork(run: Callable[[], int]) -> int:
-    """Run in a fork of this process; its process id."""
+    """Run in a fork of this process, which dies with it; its process id."""
     child = os.fork()
     if not child:
         code = 99
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         try:
             torch.set_num_threads(1)
             code = run()

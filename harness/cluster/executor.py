@@ -2,18 +2,18 @@
 off the store. Started again, it goes on from the store's files: it keeps nothing to itself."""
 
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import defaultdict, deque
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from harness import snapshot
-from harness.bench import Bench
+from harness.bench import Bench, Failure
 from harness.cluster import launch, slurm
 from harness.cluster.bundles import Rates, bundles
 from harness.cluster.claims import Claim, faults
 from harness.cluster.site import Resources, Site
-from harness.cluster.submissions import Submission, Submissions, driver
+from harness.cluster.submissions import Submission, Submissions
 from harness.cluster.task import Task
 from harness.cluster.watch import Watch
 from harness.errors import ArbenchError
@@ -54,37 +54,49 @@ class Cluster:
         self._rates = Rates(store, self._submissions)
         self._array_size = self._most_tasks = 0
         self._waiting = False
-        self._throttles: dict[str, int] = {}
+        self._cancels = self._submissions.cancels()
+        self._mine: list[Submission] = []
         self._refused = 0
 
     def run(self, queue: Queue) -> Iterator[Outcome]:
         """Do jobs until the queue is empty; each stays in it until it is done or given up. Raises ArbenchError if
         `arbench cancel` ends what was submitted, or Slurm takes nothing more."""
         while queue:
+            self._must_not_be_cancelled()
             yield from self._settled(queue)
             if self._watch.look({job.id: job for job in queue}):
                 self._waiting = False
-                self._must_not_be_cancelled()
                 yield from self._settled(queue)
                 self._spread(queue)
-            todo = self._todo(queue)
+            todo = self._todo(queue, self._watch.in_flight())
             if todo and not self._waiting:
+                self._must_not_be_cancelled()
                 self._try_to_submit(todo)
             if queue:
                 time.sleep(FILES_S)
 
+    def given_up(self, jobs: Sequence[Job]) -> list[tuple[Job, Failure]]:
+        """The jobs that have been tried often enough, once it is known which earlier tasks still live. Raises
+        ArbenchError if Slurm does not answer."""
+        self._watch.settle({job.id: job for job in jobs})
+        return [(job, failure) for job, failure in self._settled(deque(jobs)) if failure is not None]
+
     def leave(self, waves: Sequence[Sequence[Job]], about: Mapping[str, Any]) -> int:
         """Submit all jobs at once, each wave after the one before; the last wave's tasks write the records. How many
-        tasks were submitted."""
-        self._watch.look({job.id: job for wave in waves for job in wave})
+        tasks were submitted. To be called after ``given_up``."""
         after: list[str] = []
         count = 0
         for wave in waves:
-            todo = self._todo(wave)
-            made = self._submit(todo, after, about)
+            ids, last = {job.id for job in wave}, wave is waves[-1]
+            carriers = [task for task in self._watch.living() if ids & set(task[0].tasks[task[1]])]
+            flying = sorted({number for task in carriers if (number := self._watch.number(*task)) is not None})
+            # The last wave writes the records; where a driver was to do so, it need not be there any more.
+            kept = {job for one, index in carriers if one.records or not last for job in one.tasks[index]}
+            todo = self._todo(wave, kept, cautious=False)
+            made = self._submit(todo, [*after, *flying] if last else after, about)
             if sum(len(task) for one in made for task in one.tasks) < len(todo):
                 raise ArbenchError("Slurm has not taken all of the sweep; the same command submits the rest")
-            after = [one.number for one in made if one.number is not None] or after
+            after = [*flying, *(one.number for one in made if one.number is not None)] or after
             count += sum(len(one.tasks) for one in made)
         return count
 
@@ -115,7 +127,8 @@ class Cluster:
         """Take the jobs out of the queue that are done or given up."""
         found: list[Outcome] = []
         for plan, several in _by_plan(queue):
-            gaps = [] if plan.done("generate") else plan.shards.missing(plan.trial.images)
+            gaps = plan.shards.missing(plan.trial.images)
+            gaps = [] if plan.done("generate") else gaps  # asked last: who merges shards removes them
             known = faults(plan.folder)
             for job in several:
                 open_ = any(_meet(gap, job.indices) for gap in gaps) if job.stage == "generate" else not job.done
@@ -131,15 +144,14 @@ class Cluster:
         queue.extend(kept)
         yield from found
 
-    def _todo(self, queue: Sequence[Job] | Queue) -> list[Job]:
-        """The jobs that are open and not on their way. Of a trial that has failed and never yet succeeded, only one:
-        the others would most likely fail, too."""
-        flying = self._watch.in_flight()
+    def _todo(self, queue: Sequence[Job] | Queue, flying: Collection[str], cautious: bool = True) -> list[Job]:
+        """The jobs that are open and not on their way. Of a trial that has failed and never yet succeeded, only one
+        where this is ``cautious``: the others would most likely fail, too."""
         found: list[Job] = []
         for plan, several in _by_plan(queue):
             todo = [job for job in several if job.id not in flying and not self._claimed(job)]
             bad = [job for job in _faulty(plan, several) if job.stage == "generate"]
-            if bad and plan.shards.missing(plan.trial.images) == [range(plan.trial.images)]:
+            if cautious and bad and plan.shards.missing(plan.trial.images) == [range(plan.trial.images)]:
                 todo = [job for job in todo if job.stage != "generate" or job is bad[0]]
             found += todo
         return found
@@ -153,10 +165,13 @@ class Cluster:
         return self._watch.lives(holder) if self._watch.knows(holder) else claim.fresh()
 
     def _must_not_be_cancelled(self) -> None:
-        if any(one.cancelled for one in self._submissions.all() if one.driver == driver()):
-            raise ArbenchError(
-                "`arbench cancel` has ended what this run had submitted; the same command goes on from here"
-            )
+        """End with the others that `arbench cancel` ends, and so does what it may have missed: what this driver was
+        submitting at that moment."""
+        if self._submissions.cancels() != self._cancels:
+            missed = [one for one in self._mine if not one.cancelled and one.number is not None]
+            if missed:
+                slurm.cancel(str(one.number) for one in missed)
+            raise ArbenchError("`arbench cancel` has ended this run; the same command goes on from here")
 
     # --- submitting ---------------------------------------------------------------------------------------------------
 
@@ -204,7 +219,8 @@ class Cluster:
         """Submit one array; None if Slurm does not take it now."""
         names = [[job.id for job in task] for task in tasks]
         code = snapshot.keep(self._submissions.folder / "code")
-        made = self._submissions.new(tasks[0][0].stage, names, parallel, snapshot.code_sha256())
+        stage, records = tasks[0][0].stage, about is not None and tasks[0][0].stage == "timing"
+        made = self._submissions.new(stage, names, parallel, snapshot.code_sha256(), records)
         blank, limit_s = replace(made, tasks=()), 60 * resources.minutes - resources.signal_s
         work = [
             Task(
@@ -225,6 +241,7 @@ class Cluster:
             self._refuse(made, str(refusal))
             return None
         self._refused = 0
+        self._mine.append(made)
         self._tell(f"submitted {len(tasks)} tasks with {sum(map(len, names))} jobs as {made.number}")
         return made
 
@@ -251,8 +268,7 @@ class Cluster:
             left[submission.id] += 1
             known[submission.id] = submission
         return {
-            name: (known[name], count, min(count, self._throttles.get(name, known[name].parallel) or count))
-            for name, count in left.items()
+            name: (known[name], count, min(count, known[name].parallel_now or count)) for name, count in left.items()
         }
 
     def _free(self) -> int | None:
@@ -272,7 +288,7 @@ class Cluster:
                     slurm.throttle(number, running + more)
                 except slurm.UnreachableError:
                     return  # the next look tries again
-                self._throttles[submission.id] = running + more
+                submission.allow(running + more)
                 free -= more
 
 

@@ -46,10 +46,11 @@ def call(*command: str, harmless: tuple[str, ...] = ()) -> str:
     return found.stdout
 
 
-def queue() -> dict[TaskId, Queued]:
-    """All of the user's tasks, of whatever store, that wait or run."""
+def queue(users: Iterable[int]) -> dict[TaskId, Queued]:
+    """All tasks of users (numbers), of whatever store, that wait or run."""
     found = {}
-    for line in call("squeue", "--me", "--array", "--noheader", "--format=%j|%i|%K|%T|%r").splitlines():
+    theirs = f"--user={','.join(map(str, sorted(users)))}"
+    for line in call("squeue", theirs, "--array", "--noheader", "--format=%j|%i|%K|%T|%r").splitlines():
         name, job, index, state, reason = line.strip().split("|", 4)
         if name.startswith(PREFIX):
             place = name.removeprefix(PREFIX), int(index) if index.isdecimal() else 0

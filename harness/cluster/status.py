@@ -127,7 +127,7 @@ def _pace(store: Store, left: int) -> str:
 
 def _jobs(submissions: Submissions) -> str:
     try:
-        ours = _ours(submissions, slurm.queue())
+        ours = _ours(submissions)
     except ArbenchError as error:
         return f"jobs: {error}"
     states = Counter(one.state.lower() for one in ours.values())
@@ -136,16 +136,19 @@ def _jobs(submissions: Submissions) -> str:
     return f"jobs: {shown}" + (f" ({', '.join(sorted(reasons))})" if reasons else "")
 
 
-def _ours(submissions: Submissions, queued: dict[TaskId, Queued]) -> dict[TaskId, Queued]:
+def _ours(submissions: Submissions) -> dict[TaskId, Queued]:
     names = {submission.id for submission in submissions.all()}
-    return {task: one for task, one in queued.items() if task[0] in names}
+    return {task: one for task, one in submissions.queued().items() if task[0] in names}
 
 
 def cancel(folder: Path) -> int:
-    """End all tasks of a store, or of a folder of training runs, by one call; how many there were. What waits for them
-    is told by a file."""
+    """End all tasks of a store, or of a folder of training runs, by one call; how many there were. Who waits for them,
+    or was about to submit more, is told by a file. ArbenchError if nothing was ever submitted from there."""
     submissions = Submissions(folder.absolute())
-    ours = _ours(submissions, slurm.queue())
+    if not submissions.folder.is_dir():
+        raise ArbenchError(f"{folder}: nothing was submitted to a cluster from here")
+    submissions.cancel()
+    ours = _ours(submissions)
     names = {name for name, _ in ours}
     for submission in submissions.all():
         if submission.id in names:

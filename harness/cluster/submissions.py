@@ -2,12 +2,16 @@
 
 tasks.json      what each task is to do (ids of jobs), by which driver and code
 submitted.json  Slurm's number of the array, once it is known
+parallel.json   how many of its tasks may run at once, where that has been changed since
 task-N.jsonl    what task N tells of itself, a line an event, by that task alone
 ended-N.json    what a driver found out about task N's end
 cancelled       `arbench cancel` has ended it
 *_log.out, *.pkl, *.sh  submitit's
+
+STORE/cluster/cancelled.json tells drivers that `arbench cancel` was called, whatever was submitted at that moment.
 """
 
+import contextlib
 import json
 import os
 import platform
@@ -21,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import files
+from harness.cluster import slurm
 from harness.errors import ArbenchError
 
 Event = dict[str, Any]
@@ -30,7 +35,8 @@ LOG_BYTES = 20_000
 @dataclass(frozen=True)
 class Submission:
     """An array of tasks. id: unique; tasks: ids of the jobs of each; parallel: how many may run at once, 0 for all;
-    submitted: seconds since 1970; driver: host and process."""
+    submitted: seconds since 1970; driver: host and process; records: whether its tasks write records, no driver being
+    there to do so."""
 
     id: str
     stage: str
@@ -40,6 +46,7 @@ class Submission:
     driver: str
     code: str
     folder: Path
+    records: bool = False
 
     @property
     def number(self) -> str | None:
@@ -56,6 +63,16 @@ class Submission:
     def cancelled(self) -> bool:
         """Whether `arbench cancel` has ended it."""
         return (self.folder / "cancelled").exists()
+
+    @property
+    def parallel_now(self) -> int:
+        """How many tasks may run at once by now, 0 for all."""
+        found = files.read_json(self.folder / "parallel.json")
+        return self.parallel if found is None else int(found["parallel"])
+
+    def allow(self, parallel: int) -> None:
+        """Write down that so many tasks may run at once from now on."""
+        files.write_json(self.folder / "parallel.json", {"parallel": parallel})
 
     def events_file(self, index: int) -> Path:
         """Where a task tells of itself."""
@@ -89,7 +106,7 @@ class Submission:
         own = re.compile(rf"\d+(_{index})?_0_log\.out")
         for path in self.folder.glob("*_log.out"):
             if own.fullmatch(path.name):
-                with path.open("rb") as file:
+                with contextlib.suppress(OSError), path.open("rb") as file:
                     file.seek(max(0, path.stat().st_size - LOG_BYTES))
                     return file.read().decode(errors="replace")
         return ""
@@ -101,24 +118,43 @@ class Submissions:
     def __init__(self, store: Path) -> None:
         self.folder = store / "cluster"
         self._known: dict[str, Submission] = {}
+        self._users = {os.getuid()}
 
     def all(self) -> list[Submission]:
         """All, by time."""
         for path in self.folder.glob("*/tasks.json"):
             if path.parent.name not in self._known and (content := files.read_json(path)) is not None:
                 content["tasks"] = tuple(tuple(task) for task in content["tasks"])
+                self._users.add(path.stat().st_uid)
                 self._known[path.parent.name] = Submission(**content, folder=path.parent)
         return sorted(self._known.values(), key=lambda one: (one.submitted, one.id))
 
-    def new(self, stage: str, tasks: Sequence[Sequence[str]], parallel: int, code: str) -> Submission:
+    def new(
+        self, stage: str, tasks: Sequence[Sequence[str]], parallel: int, code: str, records: bool = False
+    ) -> Submission:
         """Make the folder of a submission."""
         name = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
         frozen = tuple(tuple(task) for task in tasks)
-        made = Submission(name, stage, frozen, parallel, time.time(), driver(), code, self.folder / name)
+        made = Submission(name, stage, frozen, parallel, time.time(), driver(), code, self.folder / name, records)
         content = {field: value for field, value in asdict(made).items() if field != "folder"}
         files.write_json(made.folder / "tasks.json", content)
         self._known[name] = made
         return made
+
+    def cancel(self) -> None:
+        """Tell all drivers that are at work on the store to end."""
+        files.write_json(self.folder / "cancelled.json", {"at": time.time(), "call": secrets.token_hex(8)})
+
+    def cancels(self) -> str:
+        """Changes with each call of ``cancel``."""
+        found = files.read_json(self.folder / "cancelled.json")
+        return "" if found is None else str(found["call"])
+
+    def queued(self) -> dict[slurm.TaskId, slurm.Queued]:
+        """The tasks that wait or run, whoever of several people has submitted them; others of these people too. Raises
+        UnreachableError."""
+        self.all()
+        return slurm.queue(self._users)
 
     def forget(self, made: Submission) -> None:
         """Remove one that Slurm has refused."""

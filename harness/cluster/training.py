@@ -77,10 +77,18 @@ def train(name: str, work: Callable[[], object], runs: Path, how: Launch, tell: 
     check([how.site], ["train"])
     submissions = Submissions(runs.absolute())
     for again in range(how.retries + 1):
-        one = _on_its_way(submissions, name) or _submitted(submissions, name, work, how.site, tell)
+        known = _on_its_way(submissions, name)
+        if known is not None and not how.wait and (known.id, 0) not in submissions.queued():
+            if _closed(known) is None:
+                tell(f"{name} was trained as {known.number}")
+                return
+            known = None
+        if known is not None:
+            tell(f"training {name} is on its way as {known.number}; its output: {known.folder}")
+        one = known or _submitted(submissions, name, work, how.site, tell)
         if not how.wait:
             return
-        end = _followed(one, how.site, tell)
+        end = _followed(submissions, one, how.site, tell)
         if end is None:
             return
         if one.cancelled:
@@ -113,8 +121,8 @@ def _submitted(
     return made
 
 
-def _followed(one: Submission, site: Site, tell: Callable[[str], None]) -> str | None:
-    """Wait for a job's end, told in a file; None if the training was done, else how it ended."""
+def _followed(submissions: Submissions, one: Submission, site: Site, tell: Callable[[str], None]) -> str | None:
+    """Wait for a job's end; None if the training was done, else how it ended."""
     absent = shown = None
     while absent is None or time.monotonic() - absent < site.seconds("visibility-seconds"):
         time.sleep(min(site.seconds("poll-seconds"), site.seconds("visibility-seconds")))
@@ -125,9 +133,14 @@ def _followed(one: Submission, site: Site, tell: Callable[[str], None]) -> str |
         if _done(one):
             break
         try:
-            absent = None if (one.id, 0) in slurm.queue() else absent or time.monotonic()
+            absent = None if (one.id, 0) in submissions.queued() else absent or time.monotonic()
         except slurm.UnreachableError:
             absent = None
+    return _closed(one)
+
+
+def _closed(one: Submission) -> str | None:
+    """Write down that a job has ended; None if the training was done, else how it ended."""
     done = _done(one)
     end = "" if done else _end(one)
     files.write_json(_ended(one), {"end": end, "left": [] if done else list(one.tasks[0])})

@@ -26,7 +26,7 @@ class Watch:
 
     def __init__(self, submissions: Submissions, every_s: float, visible_s: float) -> None:
         self._submissions, self._every_s, self._visible_s = submissions, every_s, visible_s
-        self._asked = self._answered = float("-inf")
+        self._asked = float("-inf")
         self.queued: Mapping[TaskId, Queued] = {}
         self._absent: dict[TaskId, float] = {}
         self._ended: set[TaskId] = set()
@@ -37,14 +37,24 @@ class Watch:
         Whether Slurm was asked and has answered."""
         if time.monotonic() - self._asked < self._every_s:
             return False
-        self._asked = time.monotonic()
-        before = time.time()
         try:
-            self.queued = slurm.queue()
-            self._see_to_ended(open_jobs, before)
+            self._ask(open_jobs)
         except slurm.UnreachableError:
             return False  # Slurm is restarted, or busy: what runs goes on without it
         return True
+
+    def settle(self, open_jobs: Mapping[str, Job]) -> None:
+        """Look until it is known of each task whether it may still do something. Raises UnreachableError."""
+        self._ask(open_jobs)
+        while any((one.id, index) in self._absent for one, index in self.living()):
+            time.sleep(min(self._every_s, self._visible_s))
+            self._ask(open_jobs)
+
+    def _ask(self, open_jobs: Mapping[str, Job]) -> None:
+        self._asked = time.monotonic()
+        before = time.time()
+        self.queued = self._submissions.queued()
+        self._see_to_ended(open_jobs, before)
 
     def living(self) -> Iterator[tuple[Submission, int]]:
         """The tasks that may still do something."""
@@ -57,6 +67,11 @@ class Watch:
     def in_flight(self) -> set[str]:
         """Ids of the jobs that such tasks have, finished ones among them."""
         return {job for submission, index in self.living() for job in submission.tasks[index]}
+
+    def number(self, submission: Submission, index: int) -> str | None:
+        """Slurm's number of a task's array, if it or squeue tells."""
+        queued = self.queued.get((submission.id, index))
+        return submission.number or (None if queued is None else queued.job.partition("_")[0])
 
     def lives(self, task: str) -> bool:
         """Whether a claim's holder (``SUBMISSION:INDEX``) is such a task."""

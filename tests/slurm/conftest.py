@@ -51,10 +51,12 @@ class Slurm:
         return self.call("sinfo", "-h", "-N", "-o", "%N").split()[0]
 
     def restart(self, daemon: str) -> None:
-        """Kill -9 slurmd or slurmctld and start it again, as its machine would."""
+        """End slurmd or slurmctld and start it again. slurmd is killed; slurmctld is told to end: killed, it may forget
+        that it has started a job, start it again, and drain the node for that, until an administrator sees to it."""
         (file,) = (self.folder / "run").glob("slurmd.*.pid" if daemon == "slurmd" else f"{daemon}.pid")
-        os.kill(int(file.read_text()), signal.SIGKILL)
-        time.sleep(1)
+        process = Path(f"/proc/{file.read_text().strip()}")
+        os.kill(int(process.name), signal.SIGKILL if daemon == "slurmd" else signal.SIGTERM)
+        until(lambda: not process.exists() or ") Z " in (process / "stat").read_text(), PATIENCE_S)
         node = ["-N", self.node] if daemon == "slurmd" else []
         with (self.folder / "log" / "start.log").open("ab") as log:
             subprocess.run([shutil.which(daemon) or f"/usr/sbin/{daemon}", *node], stdout=log, stderr=log, check=True)
@@ -67,14 +69,15 @@ class Slurm:
         self.call("scontrol", "update", f"NodeName={self.node}", "State=RESUME")
 
     def processes(self) -> list[int]:
-        """The processes of jobs on the node."""
+        """The processes of jobs on the node, and Slurm's own that look after them: these end last."""
         found = []
-        for path in Path("/proc").glob("[0-9]*/environ"):
+        for path in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
-                around = path.read_bytes().split(b"\0")
+                around = (path / "environ").read_bytes().split(b"\0")
                 ours = f"SLURM_CONF={os.environ['SLURM_CONF']}".encode() in around
-                if ours and any(entry.startswith(b"SLURM_JOB_ID=") for entry in around):
-                    found.append(int(path.parent.name))
+                keeper = (path / "comm").read_text().strip() == "slurmstepd"
+                if ours and (keeper or any(entry.startswith(b"SLURM_JOB_ID=") for entry in around)):
+                    found.append(int(path.name))
         return found
 
     def running(self) -> list[str]:
@@ -100,6 +103,11 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
     env = {**os.environ, "SLURM_UP_CPUS": "4", "SLURM_UP_MAX_ARRAY": "6"}
     started = subprocess.run([HERE / "up.sh", folder], env=env, capture_output=True, text=True, check=False)
     assert started.returncode == 0, started.stderr
+    if not kept:  # a session that is killed stops nothing itself
+        stop = f"tail --pid={os.getpid()} -f /dev/null; [ ! -d {folder} ] || {HERE}/down.sh {folder} --rm"
+        subprocess.Popen(
+            ["bash", "-c", stop], start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SLURM_CONF", started.stdout.splitlines()[-1])
         yield Slurm(folder)

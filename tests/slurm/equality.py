@@ -9,14 +9,18 @@ from harness.store import Store
 
 
 def results(folder: Path) -> list[dict[str, Any]]:
-    """The records without what two runs cannot share: time, place and date. Shards may be cut elsewhere: metrics agree
-    to 1e-9."""
-    found = []
-    for record in Store(folder).records():
+    """The records, with their images' tokens (hashed), without what two runs cannot share: time, place and date. Shards
+    may be cut elsewhere: metrics agree to 1e-9."""
+    store, found = Store(folder), []
+    for record in store.records():
+        tokens = store.arrays(record, lambda name: name == "fingerprints").get("fingerprints")
         assert record.pop("timing") is not None
         record.pop("provenance")
-        record["generate"].pop("seconds")
-        found.append(record)
+        if record["generate"] is not None:
+            record["generate"].pop("seconds")
+            assert tokens is not None
+            assert len(tokens) == record["trial"]["images"]
+        found.append({**record, "tokens": None if tokens is None else tokens.tolist()})
     return found
 
 

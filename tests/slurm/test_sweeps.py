@@ -1,6 +1,7 @@
 """Sweeps on a real Slurm give what they give in this process, however they are driven."""
 
 import os
+import signal
 import time
 from collections import Counter
 from pathlib import Path
@@ -14,7 +15,14 @@ from tests import sweeping
 from tests.slurm.conftest import PATIENCE_S, Place, Slurm, until
 from tests.slurm.equality import assert_equal, results
 
-TWELVE = "[method.fake]\ngrid = { steps = [1, 2, 4], warmth = [0.0, 0.1, 0.2, 0.3] }"
+TWELVE = """
+[[method.fake]]
+grid = { steps = [2, 4], warmth = [0.0, 0.1, 0.2, 0.3, 0.4] }
+[[method.fake]]
+setup = { weights = "random" }
+grid = { steps = [2, 4] }
+"""
+"""Ten trials of four shards each; two on random weights have none."""
 ONE = "[method.fake]\ngrid = { steps = [4] }"
 
 
@@ -32,21 +40,20 @@ def most_at_once(store: Path) -> int:
     return most
 
 
-def test_twelve_trials_in_forty_eight_shards_give_the_records_of_a_run_in_this_process(place: Place) -> None:
+def test_twelve_trials_in_forty_shards_give_the_records_of_a_run_in_this_process(place: Place) -> None:
     place.sweep(TWELVE)
     assert place.here() == 0
     (place.folder / "sampled").unlink()
     assert place.run("--max-parallel", "4") == 0
     assert len(place.records()) == 12
     assert_equal(results(place.store), results(place.folder / "here"))
-    assert len(place.lines("sampled")) == len(set(place.lines("sampled"))) == 48
+    assert len(place.lines("sampled")) == len(set(place.lines("sampled"))) == 40
     sizes = [len(submission.tasks) for submission in Submissions(place.store).all()]
     assert max(sizes) == 6  # the cluster's MaxArraySize
     assert 2 <= most_at_once(place.store) <= 4  # --max-parallel
     lives = [one.events(index) for one in Submissions(place.store).all() for index in range(len(one.tasks))]
-    assert {sum(event["event"] == "start" for event in life) for life in lives} == {
-        1
-    }  # timing's, alone on its node, too
+    # Each task runs once, timing's too, which has its node to itself.
+    assert {sum(event["event"] == "start" for event in life) for life in lives} == {1}
     assert {record["provenance"]["code"] for record in place.records()} == {snapshot.code_sha256()}
 
 
@@ -61,6 +68,23 @@ def test_a_sweep_left_to_the_cluster_is_finished_without_a_driver(place: Place, 
     before = {path: path.stat().st_mtime_ns for path in (place.store / "records").iterdir()}
     assert place.run() == 0
     assert {path: path.stat().st_mtime_ns for path in (place.store / "records").iterdir()} == before
+    assert place.here() == 0
+    assert_equal(results(place.store), results(place.folder / "here"))
+
+
+def test_a_sweep_whose_driver_and_task_were_killed_is_finished_without_a_driver(
+    place: Place, cluster: Slurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(sweeping.SLEEP, "3")
+    driver = place.drive(place.on_cluster())
+    place.wait(lambda: place.lines("begun") and len(cluster.running()) == 2)
+    assert place.end(driver, signal.SIGKILL) == -signal.SIGKILL
+    cluster.call("scancel", cluster.running()[0])
+    assert place.run("--no-wait") == 0
+    until(lambda: len(place.records()) == 3 or not cluster.call("squeue", "--noheader"), PATIENCE_S)
+    assert [record["status"] for record in place.records()] == ["done"] * 3
+    assert len(set(place.lines("sampled"))) == 12
+    assert len(place.lines("begun")) - 12 <= 1  # the shard that the cancelled task was at
     assert place.here() == 0
     assert_equal(results(place.store), results(place.folder / "here"))
 

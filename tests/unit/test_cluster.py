@@ -232,7 +232,7 @@ def test_code_that_has_changed_since_the_run_began_is_not_copied(small: Path, mo
 
 
 def test_what_slurm_has_never_taken_blames_no_job(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slurm, "queue", dict)
+    monkeypatch.setattr(slurm, "queue", lambda users: {})
     monkeypatch.setattr(slurm, "ends", lambda jobs: {})
     cut_off, lost = shards(small)[:2]
     submissions = Submissions(small)
