@@ -1,39 +1,28 @@
 """Fetch published weights from the Hugging Face hub, or from a mirror named by HF_ENDPOINT.
 
-Plain HTTP by the standard library, since huggingface_hub (2.4) throws away what a killed download has got: here it goes
-on where it stopped. What arrives is checked against the size and the sha256 that the hub announces, and a file has its
-name only when it is whole. Beside it stands NAME.json: where it came from, which commit, its hash.
+huggingface_hub makes the URL, asks for what the hub announces (commit, size, hash) and downloads: its ``http_get``
+goes on where a file stops, tries again when a connection breaks, shows its progress. ``hf_hub_download`` is not used,
+since in 2.4 that downloads under a name of its own each time and so never goes on with what a killed download has got.
+What arrives is checked against the size and the sha256 that were announced, and a file has its name only when it is
+whole. Beside it stands NAME.json: where it came from, which commit, its hash. No token is sent: all of it is public.
 """
 
 import json
 import os
 import re
-from collections.abc import Mapping
-from http.client import HTTPException
 from pathlib import Path
-from typing import Any
-from urllib.error import HTTPError
-from urllib.request import HTTPRedirectHandler, Request, build_opener
+from typing import TYPE_CHECKING
 
 from harness import registry, weights
 from harness.checkpoint import sha256
 from harness.errors import ArbenchError, unknown
 from harness.weights import Source
 
-ENDPOINT = "https://huggingface.co"
-CHUNK = 1 << 20
-TIMEOUT_S = 60
+if TYPE_CHECKING:
+    from huggingface_hub import HfFileMetadata
 
-
-class _Announced(HTTPRedirectHandler):
-    """Keeps the headers of a first answer that sends us elsewhere: the hub announces size and hash there."""
-
-    def __init__(self) -> None:
-        self.headers: dict[str, str] = {}
-
-    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
-        self.headers = {**headers, **self.headers}
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
+US = "arbench"
+"""How we are named to the server."""
 
 
 def sources(preset: str) -> dict[str, Source]:
@@ -77,56 +66,53 @@ def fetch_preset(preset: str) -> list[Path]:
 def fetch(source: Source, path: Path) -> None:
     """Download a file to ``path``. Raises ArbenchError if the server cannot be reached, has no such file, or what
     arrived is not what it announced; a download cut short is kept and goes on next time."""
-    url = source.url(os.environ.get("HF_ENDPOINT") or ENDPOINT)
+    from httpx2 import HTTPError, InvalidURL  # late, as is all that needs a network
+    from huggingface_hub import hf_hub_url
+    from huggingface_hub.errors import HfHubHTTPError
+
+    endpoint = (os.environ.get("HF_ENDPOINT") or "").rstrip("/") or None
+    url = hf_hub_url(source.repository, source.path, revision=source.revision, endpoint=endpoint)
     partial = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        announced = _download(url, partial)
-    except HTTPError as error:
-        raise ArbenchError(f"cannot fetch {url}: {error.code} {error.reason}") from error
-    except (OSError, HTTPException, ValueError) as error:
+        announced = _download(url, partial, path.name)
+    except HfHubHTTPError as error:
+        raise ArbenchError(
+            f"cannot fetch {url}: {error.response.status_code} {error.response.reason_phrase}"
+        ) from error
+    except (OSError, ValueError, HTTPError, InvalidURL) as error:
         kept = f"; {partial} is kept, the same command goes on from there" if partial.exists() else ""
-        raise ArbenchError(f"cannot fetch {url}: {getattr(error, 'reason', None) or error}{kept}") from error
-    found = sha256(partial)
-    expected = announced.get("x-linked-etag", "").strip('"')
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ArbenchError(f"cannot fetch {url}: {reason}{kept}") from error
+    found, expected = sha256(partial), announced.etag or ""
     if re.fullmatch("[0-9a-f]{64}", expected) and found != expected:
         partial.unlink()
         raise ArbenchError(f"{url}: what arrived has sha256 {found}, announced was {expected}; it has been removed")
-    about = {"url": url, "commit": announced.get("x-repo-commit", "unknown"), "sha256": found}
+    about = {"url": url, "commit": announced.commit_hash or "unknown", "sha256": found}
     path.with_name(f"{path.name}.json").write_text(json.dumps({**about, "bytes": partial.stat().st_size}, indent=1))
     partial.replace(path)
     print(f"{path}: sha256 {found}, commit {about['commit']}")
 
 
-def _download(url: str, partial: Path) -> Mapping[str, str]:
-    """Append to ``partial`` what it lacks; the headers of all answers, names in lower case. ValueError if it is
-    short."""
+def _download(url: str, partial: Path, name: str) -> "HfFileMetadata":
+    """Append to ``partial`` what it lacks; what the server announces of the whole."""
+    from huggingface_hub import get_hf_file_metadata
+    from huggingface_hub.file_download import http_get
+    from huggingface_hub.utils._headers import build_hf_headers
     from tqdm import tqdm
 
+    announced = get_hf_file_metadata(url, token=False, library_name=US)
     have = partial.stat().st_size if partial.exists() else 0
-    first = _Announced()
-    request = Request(url, headers={"Range": f"bytes={have}-", "User-Agent": "arbench"} if have else {})
-    try:
-        answer = build_opener(first).open(request, timeout=TIMEOUT_S)
-    except HTTPError as error:
-        if error.code != 416:  # nothing is left to send: start again
-            raise
-        partial.unlink()
-        return _download(url, partial)
-    with answer:
-        if answer.status != 206:  # the whole file: an answer without ranges, or nothing was there
-            have = 0
-        headers = {name.lower(): value for name, value in {**answer.headers, **first.headers}.items()}
-        length = answer.headers.get("Content-Length")
-        whole = have + int(length) if length else None
-        with (
-            partial.open("ab" if have else "wb") as file,
-            tqdm(desc=partial.name[1:-8], initial=have, total=whole, unit="B", unit_scale=True) as bar,
-        ):
-            while chunk := answer.read(CHUNK):
-                file.write(chunk)
-                bar.update(len(chunk))
-    size = partial.stat().st_size
-    if whole is not None and size != whole:
-        raise ValueError(f"{size} of {whole} bytes arrived")
-    return headers
+    if announced.size is None or have > announced.size:  # no telling where to go on: start again
+        have = 0
+    with partial.open("ab" if have else "wb") as file:
+        http_get(
+            url,
+            file,
+            resume_size=have,
+            headers=build_hf_headers(token=False, library_name=US),
+            expected_size=announced.size,
+            displayed_filename=name,
+            tqdm_class=tqdm,
+        )
+    return announced

@@ -24,10 +24,6 @@ class Source:
         """Whether the revision is a commit."""
         return re.fullmatch("[0-9a-f]{40}", self.revision) is not None
 
-    def url(self, endpoint: str) -> str:
-        """Where it is downloaded from."""
-        return f"{endpoint.rstrip('/')}/{self.repository}/resolve/{self.revision}/{self.path}"
-
 
 def folders() -> tuple[Path, ...]:
     """Where published weights are looked for: the folders in ARBENCH_WEIGHTS, else one in the user's cache."""

@@ -2,9 +2,15 @@
 
 import hashlib
 import json
+import os
+import signal
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from functools import partial
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import ClassVar
 
@@ -21,12 +27,18 @@ COMMIT = "FoundationVision/var@6d0ee6598a42f75079aa79e58b012b57b284c91b"
 
 
 class Hub(BaseHTTPRequestHandler):
-    """Sends /REPOSITORY/resolve/main/FILE elsewhere, as the hub does, and serves ranges there."""
+    """Sends /REPOSITORY/resolve/REVISION/FILE to another host, as the hub does, and serves ranges there."""
 
+    content: ClassVar[bytes] = CONTENT
     commit: ClassVar[str] = "c0ffee"
     announced: ClassVar[str] = hashlib.sha256(CONTENT).hexdigest()
     breaks_after: ClassVar[int] = 0
+    stalls_after: ClassVar[int] = 0
     ranges: ClassVar[list[str]] = []
+    going_on: ClassVar[threading.Event] = threading.Event()
+
+    def do_HEAD(self) -> None:  # noqa: N802 - the library's name
+        self.do_GET()
 
     def do_GET(self) -> None:  # noqa: N802 - the library's name
         if "/missing" in self.path:
@@ -35,23 +47,25 @@ class Hub(BaseHTTPRequestHandler):
             self._blob()
         else:
             self.send_response(302)
-            self.send_header("Location", "/blob")
+            self.send_header("Location", f"http://localhost:{self.headers['Host'].split(':')[1]}/blob")
             self.send_header("X-Repo-Commit", self.commit)
             self.send_header("X-Linked-Etag", f'"{self.announced}"')
+            self.send_header("X-Linked-Size", str(len(self.content)))
             self.send_header("Content-Length", "0")
             self.end_headers()
 
     def _blob(self) -> None:
-        asked = self.headers.get("Range")
+        asked, whole = self.headers.get("Range"), len(self.content)
         self.ranges.append(asked or "")
         start = int(asked[6:-1]) if asked else 0
-        if start >= len(CONTENT):
-            self.send_error(416)
-            return
         self.send_response(206 if asked else 200)
-        self.send_header("Content-Length", str(len(CONTENT) - start))
+        self.send_header("Content-Length", str(whole - start))
+        if asked:
+            self.send_header("Content-Range", f"bytes {start}-{whole - 1}/{whole}")
         self.end_headers()
-        self.wfile.write(CONTENT[start : self.breaks_after or None])
+        self.wfile.write(self.content[start : self.breaks_after or self.stalls_after or None])
+        if self.stalls_after:
+            self.going_on.wait(60)
 
     def log_message(self, format: str, *arguments: object) -> None:
         """Quiet."""
@@ -60,13 +74,16 @@ class Hub(BaseHTTPRequestHandler):
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[type[Hub]]:
     """The mirror, and an empty folder for weights."""
-    handler = type("OneHub", (Hub,), {"ranges": []})
+    going_on = threading.Event()
+    handler = type("OneHub", (Hub,), {"ranges": [], "going_on": going_on})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
     monkeypatch.setenv("ARBENCH_WEIGHTS", str(tmp_path / "weights"))
+    monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 100_000)
     yield handler
+    going_on.set()
     server.shutdown()
     thread.join()
     server.server_close()
@@ -87,17 +104,67 @@ def test_a_preset_is_fetched_with_its_tokenizer_and_noted(hub: type[Hub], capsys
     assert "there already" in capsys.readouterr().out
 
 
-def test_a_broken_download_goes_on_where_it_stopped(hub: type[Hub]) -> None:
+def test_a_broken_download_goes_on_where_it_stopped(hub: type[Hub], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.file_download.time.sleep", lambda seconds: None)  # between its own retries
     path = weights.place("var_d16.pth")
     hub.breaks_after = 300_000
     with pytest.raises(ArbenchError, match=r"partial is kept, the same command goes on"):
         fetching.fetch(SOURCE, path)
     assert not path.exists()
+    assert hub.ranges == ["", *["bytes=300000-"] * (len(hub.ranges) - 1)]
     hub.breaks_after = 0
+    hub.ranges.clear()
     fetching.fetch(SOURCE, path)
     assert path.read_bytes() == CONTENT
-    assert hub.ranges == ["", "bytes=300000-"]
+    assert hub.ranges == ["bytes=300000-"]
     assert [found.name for found in sorted(path.parent.iterdir())] == ["var_d16.pth", "var_d16.pth.json"]
+
+
+def test_a_killed_download_goes_on_where_it_stopped(hub: type[Hub]) -> None:
+    chunk = 10 << 20  # what the library writes at once
+    hub.content = CONTENT * 16
+    hub.announced = hashlib.sha256(hub.content).hexdigest()
+    hub.stalls_after = chunk + (4 << 20)
+    path = weights.place("EAR-adaLN-B.pt")
+    begun = path.with_name(".EAR-adaLN-B.pt.partial")
+    command = [sys.executable, "-m", "harness.cli", "weights", "fetch", "ear/imagenet256-b"]
+    killed = subprocess.Popen(command, env=os.environ.copy(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    end = time.monotonic() + 60
+    while not (begun.exists() and begun.stat().st_size >= chunk) and time.monotonic() < end:
+        assert killed.poll() is None
+        time.sleep(0.05)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    assert not path.exists() and begun.stat().st_size == chunk
+    hub.stalls_after = 0
+    hub.ranges.clear()
+    assert main(["weights", "fetch", "ear/imagenet256-b"]) == 0
+    assert path.read_bytes() == hub.content
+    assert hub.ranges == [f"bytes={chunk}-", ""]  # the network goes on, the tokenizer had not begun
+    assert not begun.exists()
+
+
+def test_a_mirror_that_announces_nothing_and_knows_no_ranges_will_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = tmp_path / "mirror" / SOURCE.repository / "resolve" / "main"
+    served.mkdir(parents=True)
+    (served / SOURCE.path).write_bytes(CONTENT)
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "mirror"))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}/")
+    path = tmp_path / "var_d16.pth"
+    path.with_name(".var_d16.pth.partial").write_bytes(b"what an earlier download has got")
+    try:
+        fetching.fetch(SOURCE, path)
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    assert path.read_bytes() == CONTENT
+    assert json.loads(path.with_name("var_d16.pth.json").read_text())["commit"] == "unknown"
 
 
 def test_what_is_not_what_was_announced_is_removed(hub: type[Hub]) -> None:
