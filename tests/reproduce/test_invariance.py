@@ -52,7 +52,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Measured]:
 @pytest.mark.parametrize(
     "options",
     [
-        {"workers": 0, "batch": 1},
+        {"workers": 2, "batch": 1},
         {"workers": 0, "batch": 7},
         {"workers": 1, "batch": 64},
         {"workers": 0, "batch": 250},
