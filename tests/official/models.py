@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from harness.method import Preset
 
@@ -75,6 +76,8 @@ def llamagen(preset: Preset, dtype: torch.dtype) -> Official:
             sample_logits=True,
         )  # fmt: skip
         images: Tensor = tokenizer.decode_code(tokens, [len(labels), 8, side, side])
+        if side == 24:  # as their sample_c2i_ddp.py does for evaluation
+            images = F.interpolate(images, size=(256, 256), mode="bicubic")
         return images
 
     def teacher_forced(tokens: Tensor, labels: Tensor) -> Tensor:
