@@ -83,6 +83,14 @@ def long(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none")
+def docs(session: nox.Session) -> None:
+    """Make the pages of docs/ into docs-site/, with a reference from the docstrings; a warning is an error."""
+    install(session)
+    run(session, "sphinx-build", "-W", "--keep-going", "-q", "-b", "html", "docs", "docs-site", *session.posargs)
+    session.log(f"the pages: {(ROOT / 'docs-site' / 'index.html').as_uri()}")
+
+
+@nox.session(venv_backend="none")
 def coverage(session: nox.Session) -> None:
     """Resample real test images 200 times: how often does the 95 % interval of FID hold the full-sample value?"""
     install(session)

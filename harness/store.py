@@ -87,8 +87,9 @@ class Store:
         self, record: Record, wanted: Callable[[str], bool] = lambda name: True
     ) -> "dict[str, np.ndarray[Any, Any]]":
         """The arrays of a record, or those whose names are ``wanted``: ``thumbnails`` uint8 [n, C, H, W] of images 0 to
-        n-1; ``steps`` and ``labels`` int64 [N] and ``fingerprints`` uint64 [N] (of tokens) of all images; ``replicates
-        NAME`` float32 of a figure; ``trace NAME`` of the first images (harness.traces). Empty for a failed trial."""
+        n-1; ``steps`` and ``labels`` int64 [N] and ``fingerprints`` uint64 [N] (of tokens) of all images;
+        ``replicates NAME`` float32 of a figure; ``trace NAME`` of the first images (harness.traces). Empty for a failed
+        trial."""
         path = self._arrays_path(record)
         return files.read_arrays(path, wanted) if path.exists() else {}
 
