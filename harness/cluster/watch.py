@@ -19,6 +19,8 @@ INNOCENT = ("PREEMPTED", "NODE_FAIL", "BOOT_FAIL", "REVOKED")
 """Ends that say nothing against the job at hand."""
 EXTERNAL = ("TIMEOUT", "CANCELLED", "DEADLINE")
 """Ends that say something against it only if the task had got nothing else done."""
+ENDING_S = 120.0
+"""How long a task may be COMPLETING before it is no longer waited for."""
 
 
 class Watch:
@@ -44,11 +46,18 @@ class Watch:
         return True
 
     def settle(self, open_jobs: Mapping[str, Job]) -> None:
-        """Look until it is known of each task whether it may still do something. Raises UnreachableError."""
+        """Look until it is known of each task whether it may still do something. One that Slurm is just ending
+        (COMPLETING) will be gone, or wait again, in seconds; where it hangs, it is taken to live. Raises
+        UnreachableError."""
+        began = time.monotonic()
         self._ask(open_jobs)
-        while any((one.id, index) in self._absent for one, index in self.living()):
+        while self._in_doubt(time.monotonic() - began < ENDING_S):
             time.sleep(min(self._every_s, self._visible_s))
             self._ask(open_jobs)
+
+    def _in_doubt(self, patient: bool) -> bool:
+        ending = {task for task, one in self.queued.items() if patient and one.state == "COMPLETING"}
+        return any((one.id, index) in self._absent.keys() | ending for one, index in self.living())
 
     def _ask(self, open_jobs: Mapping[str, Job]) -> None:
         self._asked = time.monotonic()

@@ -190,6 +190,28 @@ def test_what_is_left_to_the_cluster_and_dies_there_is_submitted_anew(fake: Fake
     assert [one.tasks for one in first] == [one.tasks for one in second]
 
 
+def test_a_task_that_slurm_is_just_ending_is_waited_for(
+    fake: FakeSlurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    all_waves = waves(planned(tmp_path))
+    leave(tmp_path, all_waves)
+    count = len(fake.submitted)
+    fake.queue = {task: Queued(one.job, "COMPLETING", "None") for task, one in fake.queue.items()}
+    real, asked = fake.queued, []
+
+    def gone_at_the_third_look(users: Iterable[int]) -> dict[TaskId, Queued]:
+        asked.append(users)
+        if len(asked) == 3:
+            fake.queue.clear()
+        return real(users)
+
+    monkeypatch.setattr(slurm, "queue", gone_at_the_third_look)
+    leave(tmp_path, all_waves)
+    assert len(asked) >= 4
+    first, second = fake.submitted[:count], fake.submitted[count:]
+    assert [one.tasks for one in first] == [one.tasks for one in second]
+
+
 def test_what_is_left_to_the_cluster_is_submitted_whole_until_it_was_tried_often_enough(
     fake: FakeSlurm, tmp_path: Path
 ) -> None:
