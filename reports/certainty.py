@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,7 @@ def standings(x: Matrix, y: Matrix, better: tuple[Better, Better] = ("low", "low
 
     x, y: replicates [n, R], drawn alike for all points: what they share moves them together.
     """
-    known = np.isfinite(np.hstack([x, y])).all(axis=1)
+    known = np.isfinite(x).all(axis=1) & np.isfinite(y).all(axis=1)
     words = np.where(known, OFF, "").astype(object)
     near = np.flatnonzero(known)[_contenders(x[known], y[known], better)]
     if len(near):
@@ -61,9 +61,14 @@ class Certainty:
     _arrays: dict[str, dict[str, NDArray[Any]]] = field(default_factory=dict)
     _matrices: dict[tuple[str, tuple[Any, ...]], Matrix] = field(default_factory=dict)
 
-    @property
-    def _wanted(self) -> set[str]:
-        return {REPLICATES + score.format(self.fid) for score in SCORES.values()}
+    @cached_property
+    def wanted(self) -> frozenset[str]:
+        """The names of the arrays that are read of each record."""
+        return frozenset(REPLICATES + score.format(self.fid) for score in SCORES.values())
+
+    def keep(self, key: str, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Take the arrays of a record from who has read them anyway."""
+        self._arrays[key] = {name: arrays[name] for name in self.wanted if name in arrays}
 
     def standing(self, rows: pd.DataFrame, cost: Measure, score: Measure) -> list[str]:
         """``standings`` of the settings in ``rows``, as ``over_seeds`` gives them, on the frontier of both."""
@@ -98,7 +103,7 @@ class Certainty:
         if measure not in SCORES:
             return None
         if key not in self._arrays:
-            self._arrays[key] = self.store.arrays(dict(record), lambda name: name in self._wanted)
+            self.keep(key, self.store.arrays(dict(record), self.wanted.__contains__))
         found = self._arrays[key].get(REPLICATES + SCORES[measure].format(self.fid))
         return None if found is None else found.astype(np.float64)
 
@@ -107,11 +112,15 @@ def _medians(samples: Matrix) -> Matrix | None:
     """Medians of samples drawn again. Cases of one session have as many samples, and so the same rounds are drawn."""
     if len(samples) < 2:
         return None
-    rounds = _rounds(len(samples))
-    return np.median(samples[rounds], axis=1)
+    order = samples.argsort()
+    below = np.cumsum(_drawn(len(samples))[order], axis=0, dtype=np.int16)  # so many draws are at most the i-th sample
+    ranks = (len(samples) - 1) // 2, len(samples) // 2
+    lower, upper = (samples[order[(below <= rank).sum(axis=0)]] for rank in ranks)
+    return (lower + upper) / 2
 
 
 @cache
-def _rounds(samples: int) -> NDArray[np.int64]:
-    """Which samples are drawn in each replicate, [R, samples]."""
-    return np.random.default_rng(0).integers(0, samples, (_COUNT, samples))
+def _drawn(samples: int) -> NDArray[np.int16]:
+    """How often each sample is drawn in each replicate, [samples, R]."""
+    rounds = np.random.default_rng(0).integers(0, samples, (_COUNT, samples))
+    return np.stack([np.bincount(one, minlength=samples) for one in rounds], axis=1).astype(np.int16)

@@ -21,11 +21,12 @@ def frontier(x: ArrayLike, y: ArrayLike, better: tuple[Better, Better] = ("low",
     on = np.zeros(len(cost), dtype=bool)
     known = np.flatnonzero(np.isfinite(cost) & np.isfinite(loss))
     ordered = known[np.lexsort((loss[known], cost[known]))]
-    lowest, at = np.inf, np.nan  # the lowest loss so far, and the cost that it was reached at
-    for index in ordered:
-        if loss[index] < lowest or (loss[index] == lowest and cost[index] == at):
-            on[index] = True
-            lowest, at = loss[index], cost[index]
+    if len(ordered):
+        cost, loss = cost[ordered], loss[ordered]
+        before = np.concatenate([[np.inf], np.minimum.accumulate(loss)[:-1]])  # the lowest loss of what is cheaper
+        lower = loss < before
+        last = np.maximum.accumulate(np.where(lower, np.arange(len(ordered)), 0))  # where that loss was reached first
+        on[ordered] = lower | ((loss == before) & (cost == cost[last]))
     return on
 
 

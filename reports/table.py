@@ -254,7 +254,9 @@ def comparable(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
 
 def dicts(rows: pd.DataFrame) -> list[dict[str, Any]]:
     """The rows as dictionaries."""
-    return [{str(name): value for name, value in row.items()} for row in rows.to_dict("records")]
+    names = [str(name) for name in rows.columns]
+    columns = (rows.iloc[:, place].tolist() for place in range(len(names)))
+    return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
 
 
 def over_seeds(rows: pd.DataFrame) -> pd.DataFrame:

@@ -19,6 +19,7 @@ from reports.table import HIGH, LOW
 
 LOG_SHOWN = 4000
 """Characters of a log; its end says what happened."""
+_NUMBERS = (int, float, type(None))
 LONG = 40
 """Characters of JSON from which on a value is worth sharing."""
 
@@ -97,7 +98,8 @@ def _images(site: Site, row: Mapping[str, Any], strips: Strips) -> dict[str, Any
     if record["status"] != "done" or row["random"]:
         return {"reason": "no images: the trial failed" if record["status"] != "done" else "no images: random weights"}
     try:
-        arrays = site.store.arrays(dict(record), lambda name: name == "thumbnails")
+        arrays = site.store.arrays(dict(record), lambda name: name == "thumbnails" or name in site.certainty.wanted)
+        site.certainty.keep(row["key"], arrays)
         file, count = strips.write(short(row["key"]), arrays.get("thumbnails"), str(record["name"]))
     except ArbenchError as error:
         return {"reason": str(error)}
@@ -124,14 +126,16 @@ def _short_numbers(value: Any) -> Any:
 def _sharing(found: list[dict[str, Any]]) -> tuple[Callable[[Any], Any], list[Any]]:
     """What to do with each record, and the list of the values that more than one of them has, which it refers to."""
     counts: Counter[str] = Counter()
+    written: dict[int, str] = {}  # by the id of a value, all of which ``found`` keeps alive: JSON is made once
+    encode = json.JSONEncoder(check_circular=False).encode
 
     def brief(value: Any) -> bool:  # a character takes six at the most in JSON
-        return isinstance(value, int | float | None) or (isinstance(value, str) and len(value) < LONG // 6)
+        return isinstance(value, _NUMBERS) or (isinstance(value, str) and len(value) < LONG // 6)
 
     def count(value: Any) -> None:
         if brief(value):
             return
-        text = json.dumps(value)
+        text = written[id(value)] = encode(value)
         if len(text) < LONG:
             return
         counts[text] += 1
@@ -147,7 +151,7 @@ def _sharing(found: list[dict[str, Any]]) -> tuple[Callable[[Any], Any], list[An
     def share(value: Any) -> Any:
         if brief(value):
             return value
-        place = common.get(json.dumps(value))
+        place = common.get(written.get(id(value)) or encode(value))
         if place is not None:
             return {"shared": place}
         return {name: share(part) for name, part in value.items()} if isinstance(value, dict) else value
