@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 from harness.errors import ArbenchError
+from harness.heap import no_collection
 from reports import compare, explorer, leaderboard, measured, methods, trials
 from reports.claims import page as claims
 from reports.sheets import STATIC, Page, write
@@ -28,6 +29,11 @@ def build(store: Path, out: Path) -> Path:
     Raises ArbenchError if the store has no records or a damaged one, or if ``out`` cannot be written. The same store
     gives the same files.
     """
+    with no_collection():  # thousands of records and rows, all of which stay to the end
+        return _written(store, out)
+
+
+def _written(store: Path, out: Path) -> Path:
     site = read(store)
     try:
         for place in ("", "data", "figures", "images", "static"):
