@@ -20,6 +20,7 @@ WIDTH = 100
 LITERAL = re.compile(r"(``.+?``)")
 MARKUP = re.compile(r"([\\*|`_])")
 ITEM = re.compile(r" *(- |\d\. )")
+TOML = re.compile(r"\[{1,2}[\w.]+\]|[\w-]+ = ")
 
 
 def subcommands(whole: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
@@ -49,15 +50,19 @@ class Commands(SphinxDirective):
 
 def as_rst(lines: list[str]) -> list[str]:
     """A docstring's lines as reStructuredText that says the same: nothing but ``literals`` is markup, lists begin after
-    a blank line, indented blocks are kept as they are."""
+    a blank line; indented blocks, and paragraphs that are TOML, are kept as they are."""
     found: list[str] = []
-    block = False
+    block = toml = False
     for line in lines:
         indent = len(line) - len(line.lstrip())
         if not line.strip():
             found.append("")
             continue
         fresh = not found or not found[-1].strip()
+        toml = bool(TOML.match(line)) if fresh else toml
+        if toml:
+            found += [*(["::", ""] if fresh else []), "    " + line]
+            continue
         block = indent >= 2 and not ITEM.match(line) and (block or fresh)
         if block:
             if fresh and not (len(found) > 1 and found[-2].startswith("    ")):

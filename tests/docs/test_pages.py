@@ -9,6 +9,7 @@ import pytest
 import noxfile  # noqa: F401 - registers the sessions
 from harness import registry, sweep
 from harness.cli import parser
+from harness.errors import ArbenchError
 from harness.store import Store
 from tests.docs.pages import PAGES, ROOT, commands, ran
 
@@ -35,6 +36,29 @@ def test_every_page_of_docs_shows_commands() -> None:
 
 @pytest.mark.parametrize(("page", "line"), sorted(set(lines())))
 def test_a_command_that_a_page_shows_is_one(page: str, line: str) -> None:
+    known(line)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "arbench runn smoke --store store",
+        "arbench run no-such-sweep --store store",
+        "arbench run smoke --stor store --imagess 3",
+        "arbench flops vra --preset imagenet256-d16",
+        "arbench flops var --preset imagenet256-d17",
+        "python3 -m nox -s reproduec",
+        "python docs/no-such-file.py",
+        "no-such-program --help",
+    ],
+)
+def test_a_command_that_is_none_is_found_out(line: str) -> None:
+    with pytest.raises((AssertionError, ArbenchError)):
+        known(line)
+
+
+def known(line: str) -> None:
+    """The program that a line calls takes it."""
     words = shlex.split(line)
     if words[:4] == ["python3", "-m", "nox", "-s"] or words[:2] == ["nox", "-s"]:
         names = words[words.index("-s") + 1 :]
