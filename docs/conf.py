@@ -18,3 +18,4 @@ autodoc_default_options = {"members": True, "show-inheritance": True}
 html_theme = "furo"
 html_title = "arbench"
 html_copy_source = html_show_sphinx = False
+html_show_search_summary = False  # it would fetch pages, which a browser refuses from disk

@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from math import exp, log
 from pathlib import Path
 
 import torch
@@ -40,8 +39,8 @@ class Overhead:
     @property
     def share(self) -> tuple[float, float, float]:
         """Overhead as a share of generation, and its 95 % interval."""
-        found = centre_interval([log(ours / bare) for ours, bare in zip(self.harness, self.bare, strict=True)])
-        middle, low, high = (exp(end) - 1 + self.merging / sum(self.bare) for end in found)
+        found = centre_interval([ours / bare - 1 for ours, bare in zip(self.harness, self.bare, strict=True)])
+        middle, low, high = (end + self.merging / sum(self.bare) for end in found)
         return middle, low, high
 
 
