@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.browser.conftest import QUIET, browser  # noqa: F401 - a fixture
+from tests.browser.conftest import browser  # noqa: F401 - a fixture
 from tests.docs.pages import ROOT
 
 
