@@ -1,8 +1,7 @@
 """Keeps freed memory in the process, and the garbage collector out of where it only costs time.
 
 With glibc's defaults every large tensor is a fresh mapping, and a training step here spent up to half of its time in
-the kernel's page faults. ``keep_heap`` is called once by whatever computes for
-long.
+the kernel's page faults. ``keep_heap`` is called once by whatever computes for long.
 """
 
 import ctypes
