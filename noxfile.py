@@ -77,9 +77,12 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def long(session: nox.Session) -> None:
-    """pytest: pages of docs/ followed as they stand, then sweeps on a Slurm that the tests start, as root."""
+    """pytest: pages of docs/ followed as they stand, then sweeps on Slurms that the tests start, as root."""
     install(session)
-    run(session, "pytest", *(session.posargs or [f"tests/{name}" for name in APART]))
+    for named in [session.posargs] if session.posargs else [[f"tests/{name}"] for name in APART]:
+        # Jobs on Slurm mostly wait: two files of tests at a time, each with a Slurm of its own.
+        apart = ["-n", "2", "--dist", "loadfile"] if "tests/slurm" in named else []
+        run(session, "pytest", *apart, *named)
 
 
 @nox.session(venv_backend="none")

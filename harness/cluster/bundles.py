@@ -16,26 +16,32 @@ UNKNOWN_JOBS = 8
 WAVES = 4
 """Tasks for each that may run at once, where rates are not known: so that none holds up all for long."""
 
+Kind = tuple[str, str]
+"""Method and preset: their trials take about as long."""
+
 
 class Rates:
-    """Seconds an image takes, from what the store has seen: this trial on a cluster, else its record, else records of
-    its method and preset; and seconds that other stages take."""
+    """Seconds an image takes, from what the store has seen: this trial on a cluster, else its record, else other trials
+    of its method and preset, on a cluster or in records; and seconds that other stages take."""
 
     def __init__(self, store: Store, submissions: Submissions) -> None:
         self._submissions = submissions
         self._by_name: dict[str, float] = {}
-        kinds: dict[tuple[str, str], list[float]] = defaultdict(list)
+        kinds: dict[Kind, list[float]] = defaultdict(list)
         for record in store.records():
             if record["status"] == "done" and record["generate"]:
                 rate = record["generate"]["seconds"] / record["generate"]["images"]
                 self._by_name[record["name"]] = rate
                 kinds[record["trial"]["method"], record["trial"]["preset"]].append(rate)
-        self._by_kind = {kind: fmean(rates) for kind, rates in kinds.items()}
+        self._recorded = {kind: fmean(rates) for kind, rates in kinds.items()}
+        self._seen: dict[Kind, float] = {}
+        self._kinds: dict[str, Kind] = {}
         self._by_key: dict[str, float] = {}
         self._by_stage: dict[str, float] = {}
 
-    def look(self) -> None:
-        """Take up what tasks have told by now."""
+    def look(self, plans: Iterable[Plan]) -> None:
+        """Take up what tasks have told by now. plans: whose jobs they may be; those of earlier calls are known."""
+        self._kinds |= {_short(plan): _kind(plan) for plan in plans}
         images: dict[str, list[float]] = defaultdict(list)
         stages: dict[str, list[float]] = defaultdict(list)
         for submission in self._submissions.all():
@@ -49,11 +55,16 @@ class Rates:
                             stages[part or key].append(event["seconds"])
         self._by_key = {key: fmean(rates) for key, rates in images.items()}
         self._by_stage = {stage: fmean(seconds) for stage, seconds in stages.items()}
+        kinds: dict[Kind, list[float]] = defaultdict(list)
+        for key, rate in self._by_key.items():
+            if key in self._kinds:
+                kinds[self._kinds[key]].append(rate)
+        self._seen = {kind: fmean(rates) for kind, rates in kinds.items()}
 
     def image(self, plan: Plan) -> float | None:
         """Seconds an image of a trial takes; None if nothing tells."""
-        kind = plan.trial.method, plan.trial.preset
-        return self._by_key.get(plan.key[:16], self._by_name.get(plan.name, self._by_kind.get(kind)))
+        others = self._seen.get(_kind(plan), self._recorded.get(_kind(plan)))
+        return self._by_key.get(_short(plan), self._by_name.get(plan.name, others))
 
     def job(self, job: Job) -> float | None:
         """Seconds a job takes; None if nothing tells."""
@@ -61,6 +72,15 @@ class Rates:
             return self._by_stage.get(job.stage)
         rate = self.image(job.plan)
         return None if rate is None else rate * len(job.indices)
+
+
+def _short(plan: Plan) -> str:
+    """How ids of its jobs begin."""
+    return plan.key[:16]
+
+
+def _kind(plan: Plan) -> Kind:
+    return plan.trial.method, plan.trial.preset
 
 
 def bundles(

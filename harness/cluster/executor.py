@@ -102,7 +102,7 @@ class Cluster:
 
     def groups(self, jobs: Sequence[Job]) -> list[tuple[Resources, list[list[Job]]]]:
         """The tasks that jobs come in, by what they are given."""
-        self._rates.look()
+        self._rates.look([plan for plan, _ in _by_plan(jobs)])
         kinds: dict[str, tuple[Resources, list[Job]]] = {}
         alone: set[str] = set()
         for plan, several in _by_plan(jobs):

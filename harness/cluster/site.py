@@ -24,6 +24,8 @@ nodes = 2
 ntasks-per-node = 8
 gpus-per-node = 8
 
+``container`` is arbench's own; sbatch's option of that name, for OCI bundles, cannot be given.
+
 A sweep file's table [cluster], and ``cluster = {...}`` in a block of its, go over the site file in the same way.
 """
 
@@ -45,9 +47,9 @@ from harness.errors import ArbenchError, unknown
 SWEEP = ("generate", "quality", "flops", "timing")
 STAGES = (*SWEEP, "train")
 ALIASES = {"cpus": "cpus-per-task", "memory": "mem"}
-_OURS = "array dependency error help job-name open-mode output parsable quiet signal test-only usage verbose version"
-OURS = frozenset((*_OURS.split(), "wait", "wrap"))
-"""Options that arbench sets itself, or that would make sbatch do something else."""
+_OURS = "array clusters dependency error help job-name open-mode output parsable quiet signal test-only usage verbose"
+OURS = frozenset((*_OURS.split(), "version", "wait", "wrap"))
+"""Options that arbench sets itself, or that would make sbatch do something else, or elsewhere than squeue looks."""
 LISTS, TEXTS = ("modules", "setup"), ("container", "python")
 SECONDS = {"signal-seconds": 90, "poll-seconds": 30, "visibility-seconds": 60}
 DEFAULTS = {"time": "1:00:00"}

@@ -43,8 +43,12 @@ class Running:
                 around = (path / "environ").read_bytes().split(b"\0")
             except OSError:
                 continue
-            mine = f"SLURM_JOB_ID={self.raw}".encode() in around and b"SLURM_PROCID=0" in around
-            if mine and b"tests.slurm.job" in words and b"python" in words[0]:
+            signs = (f"SLURM_JOB_ID={self.raw}", "SLURM_PROCID=0", f"SLURM_CONF={os.environ['SLURM_CONF']}")
+            if (
+                {sign.encode() for sign in signs} <= set(around)
+                and b"tests.slurm.job" in words
+                and b"python" in words[0]
+            ):
                 return int(path.name)
         raise AssertionError(f"no process of job {self.raw}")
 
@@ -131,7 +135,7 @@ def test_a_job_whose_time_is_over_goes_on_where_it_was(place: Place, monkeypatch
     (place.folder / "begun").unlink()
     place.sweep(ONE, images=140)
     place.site("signal-seconds = 20", time='"1"')
-    monkeypatch.setenv(sweeping.SLEEP, "2.5")
+    monkeypatch.setenv(sweeping.SLEEP, "2.2")
     assert place.run("--max-parallel", "1") == 0
     assert [record["status"] for record in place.records()] == ["done", "done"]
     first = Submissions(place.store).all()[0]

@@ -6,33 +6,15 @@ from harness import cli
 from tests import sweeping
 from tests.slurm.conftest import PATIENCE_S, Place, Slurm, until
 
-OPTIONS = {
-    'partition = "high"': "Partition=high",
-    'account = "vision"': "Account=vision",
-    "cpus = 2": "CPUs/Task=2",
-    'memory = "123M"': "MinMemoryNode=123M",
-    'time = "1:23:00"': "TimeLimit=01:23:00",
-    'constraint = "quiet"': "Features=quiet",
-    'gres = "gpu:2"': "gres:gpu:2",
-    "nice = 7": "Nice=7",
-    'comment = "for the paper"': "Comment=for the paper",
-    'begin = "now+1hour"': "EligibleTime=",
-    'qos = "normal"': "QOS=normal",
-    'mail-user = "someone@example.org"': "MailUser=someone@example.org",
-    'mail_type = "FAIL"': "MailType=FAIL",
-    "nodes = 1": "NumNodes=1",
-    "contiguous = true": "Contiguous=1",
-}
 
-
-def test_every_option_of_the_site_file_reaches_the_job(
+def test_a_stages_table_goes_over_the_rest_and_timing_is_alone_on_its_node(
     place: Place, cluster: Slurm, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (place.folder / "site.toml").write_text("\n".join([*OPTIONS, '[timing]\nconstraint = "loud"\n']))
+    lines = ("hold = true", 'constraint = "quiet"', "[timing]", 'constraint = "loud"', "")
+    (place.folder / "site.toml").write_text("\n".join(lines))
     assert cli.main(place.on_cluster("--no-wait")) == 0
     jobs = [job for job in cluster.call("scontrol", "show", "job").split("\n\n") if "JobState=PENDING" in job]
     generate = next(job for job in jobs if "Features=quiet" in job)
-    assert [sign for sign in OPTIONS.values() if sign not in generate] == []
     assert "OverSubscribe=OK" in generate
     timing = next(job for job in jobs if "Features=loud" in job)
     assert "OverSubscribe=NO" in timing  # alone on its node
@@ -66,6 +48,7 @@ def test_modules_setup_lines_and_container_surround_the_job(place: Place, monkey
         ("account = 'visoin'", "(valid: root, vision)"),
         ("constraint = 'silent'", "(valid: loud, quiet)"),
         ("output = 'mine.log'", "'output' is set by arbench itself"),
+        ("clusters = 'other'", "'clusters' is set by arbench itself"),
         ("container = 'no-such-program image.sif'", "container: no command 'no-such-program' here"),
     ],
 )

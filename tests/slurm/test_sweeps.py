@@ -85,6 +85,7 @@ def test_a_sweep_whose_driver_and_task_were_killed_is_finished_without_a_driver(
     assert [record["status"] for record in place.records()] == ["done"] * 3
     assert len(set(place.lines("sampled"))) == 12
     assert len(place.lines("begun")) - 12 <= 1  # the shard that the cancelled task was at
+    monkeypatch.delenv(sweeping.SLEEP)
     assert place.here() == 0
     assert_equal(results(place.store), results(place.folder / "here"))
 

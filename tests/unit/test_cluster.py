@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from harness import bench, cli, files, snapshot
 from harness.bench import Failure
 from harness.cluster import claims, site, slurm
-from harness.cluster.bundles import bundles
+from harness.cluster.bundles import Rates, bundles
 from harness.cluster.claims import Claim, blame, faults
 from harness.cluster.submissions import Submissions, since_start
 from harness.cluster.task import Task
@@ -95,6 +96,23 @@ def test_tasks_are_shorter_where_some_that_may_run_would_idle_but_not_much_short
 
 def test_without_rates_shards_are_spread_over_four_tasks_for_each_that_may_run(small: Path) -> None:
     assert [len(task) for task in bundles(shards(small), lambda job: None, 10, 1, lambda job: False)] == [3, 3, 3, 1]
+
+
+def test_what_one_trial_took_tells_of_others_of_its_method_until_they_tell_themselves(small: Path) -> None:
+    measured, other = planned(small), replace(planned(small), key="o" * 64, name="other")
+    stranger = replace(other, key="s" * 64, name="stranger", trial=replace(other.trial, preset="lost"))
+    submissions = Submissions(small)
+    rates = Rates(Store(small), submissions)
+    made = submissions.new("generate", [["any"]], 0, "code")
+    asked = [Job(plan, "generate", range(5)) for plan in (measured, other, stranger)]
+    rates.look([measured, other, stranger])
+    assert [rates.job(job) for job in asked] == [None, None, None]
+    made.tell(0, "done", job=Job(measured, "generate", range(7)).id, images=7, seconds=14.0)
+    rates.look([])  # its trials are met before, and measured by now
+    assert [rates.job(job) for job in asked] == [10.0, 10.0, None]
+    made.tell(0, "done", job=Job(other, "generate", range(7)).id, images=7, seconds=28.0)
+    rates.look([])
+    assert [rates.job(job) for job in asked] == [10.0, 20.0, None]
 
 
 def test_what_went_wrong_goes_alone_and_what_is_timed_goes_together(small: Path) -> None:
