@@ -30,6 +30,8 @@ LOCK = ROOT / "requirements.lock"
 PROJECT = ROOT / "pyproject.toml"
 FAST_FIRST = ("unit", "conformance")
 BROWSER_LAST = ("browser",)
+SEVERAL = ("-n", "auto", "--maxprocesses", "4", "--dist", "worksteal")
+"""Processes of tests at a time; tests marked ``alone`` are not among them."""
 APART = ("docs", "slurm")
 """Minutes each, and slurm needs root: `nox -s long` runs them, so that `nox -s tests` stays within a quarter hour."""
 CUDA = re.compile(r"(nvidia|cuda)-|triton$")
@@ -67,12 +69,16 @@ def reproduce(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def tests(session: nox.Session) -> None:
-    """pytest: unit tests and conformance first, browser last; or what is named: `nox -s tests -- tests/unit -x`."""
+    """pytest, a process a core, then alone what measures seconds; or what is named: `nox -s tests -- tests/unit -x`."""
     install(session)
     folders = sorted(path.name for path in (ROOT / "tests").iterdir() if any(path.glob("test_*.py")))
     between = [name for name in folders if name not in FAST_FIRST + BROWSER_LAST + APART]
     ordered = [f"tests/{name}" for name in (*FAST_FIRST, *between, *BROWSER_LAST) if name in folders]
-    run(session, "pytest", *(session.posargs or ordered))
+    if session.posargs:
+        run(session, "pytest", *session.posargs)
+    else:
+        run(session, "pytest", *SEVERAL, "-m", "not alone", *ordered)
+        run(session, "pytest", "-m", "alone", *ordered)
 
 
 @nox.session(venv_backend="none")

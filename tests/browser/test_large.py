@@ -12,7 +12,7 @@ from reports.explorer import LIBRARY
 from tests import fakes_store
 from tests.browser.conftest import Open
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 COUNT = 5000
 FIRST_PAGE = {"index.html", "data/leaderboard.js"}

@@ -21,7 +21,8 @@ def layer(side: int, dtype: torch.dtype = torch.float32) -> Linear:
 def test_packed_weights_give_the_same_products(rows: int, dtype: torch.dtype) -> None:
     plain, packed = layer(SIDE, dtype), layer(SIDE, dtype)
     packed.pack()
-    assert (packed.packed is not None) == ONEDNN
+    fast = dtype == torch.float32 or torch.ops.mkldnn._is_mkldnn_bf16_supported()  # not every processor's bf16 is
+    assert (packed.packed is not None) == (ONEDNN and fast)
     x = torch.randn(2, rows, SIDE, dtype=dtype)
     for given in (x[:1], x):
         expected, found = plain(given).float(), packed(given).float()

@@ -47,6 +47,7 @@ def test_fid_equals_torch_fidelitys(width: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_fid_of_2048_dimensions_takes_under_six_seconds_on_two_cores() -> None:
     mix = np.random.default_rng(0).standard_normal((2048, 2048)) / 45
     one, other = (Gaussian(np.zeros(2048), mix @ np.diag(np.geomspace(1, low, 2048)) @ mix.T) for low in (1e-2, 1e-4))

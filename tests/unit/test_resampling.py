@@ -144,6 +144,7 @@ def test_too_few_images_give_a_figure_without_an_interval() -> None:
     assert some.flags == ["FID (x): 60 images are too few to extrapolate, the interval is too wide"]
 
 
+@pytest.mark.alone
 def test_a_thousand_replicates_of_128_dimensions_take_seconds() -> None:
     sample, against = features(0, 5000, 128), Moments.of(features(1, 6000, 128)).gaussian()
     began = time.process_time()
@@ -153,6 +154,7 @@ def test_a_thousand_replicates_of_128_dimensions_take_seconds() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_two_thousand_dimensions_take_minutes_and_tell_how_far_they_are() -> None:
     """20,480 images of 2048 dimensions; 50,000 take 2.5 times the products, and the same eigenvectors."""
     rng = np.random.default_rng(0)

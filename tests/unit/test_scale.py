@@ -16,6 +16,7 @@ from tests import fakes_store, overhead, sweeping
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_a_store_of_twenty_thousand_records_loads_into_the_table_within_five_seconds(tmp_path: Path) -> None:
     store, record = Store(tmp_path), fakes_store.records()[0]
     store.prepare()
@@ -33,6 +34,7 @@ class BegunError(Exception):
     """The first job is about to be done."""
 
 
+@pytest.mark.alone
 def test_a_sweep_of_a_thousand_finished_trials_starts_work_within_a_second(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
