@@ -122,9 +122,10 @@ def overhead(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def large(session: nox.Session) -> None:
-    """The metrics at 50,000 images of 2048 features: seconds, memory, FID against torch-fidelity's."""
+    """The metrics, and `arbench score`, at 50,000 images: seconds, memory, FID against torch-fidelity's."""
     install(session)
     run(session, "python", "-m", "tests.large", *session.posargs)
+    run(session, "python", "-m", "tests.large_score", *session.posargs)
 
 
 @nox.session(venv_backend="none")

@@ -21,6 +21,8 @@ from harness.resampling import Resampling, frechet_replicates
 
 Found = TypeVar("Found")
 
+WIDTH = 2048
+"""Features."""
 FID_SECONDS, SMALL_SECONDS, LARGE_SECONDS, MEGABYTES, EQUAL = 6.0, 10.0, 600.0, 4000.0, 1e-6
 """Bounds: of FID's distance, of 1,000 replicates of a small extractor's and of Inception's FID, of the peak, of the
 relative difference from torch-fidelity."""
@@ -60,7 +62,6 @@ def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="nox -s large --")
     parser.add_argument("--images", type=int, default=50_000, metavar="N", help="a side (default: %(default)s)")
-    parser.add_argument("--width", type=int, default=2048, metavar="D", help="features (default: %(default)s)")
     asked = parser.parse_args()
     missed = []
 
@@ -70,10 +71,10 @@ def main() -> int:
 
     tell("1,000 replicates of FID, 5,000 images of 128 features", small_replicates(), SMALL_SECONDS, "s")
     with peak_memory(torch.device("cpu")) as memory:
-        sample, reference = (features(seed, asked.images, asked.width) for seed in (1, 0))
+        sample, reference = (features(seed, asked.images, WIDTH) for seed in (1, 0))
         one, other = (Moments.of(side).gaussian() for side in (sample, reference))
         quick, slow, apart = distance(one, other)
-        tell(f"FID at {asked.width} dimensions", quick, FID_SECONDS, "s")
+        tell(f"FID at {WIDTH} dimensions", quick, FID_SECONDS, "s")
         tell(f"its difference from torch-fidelity's, which takes {slow:.3g} s", apart, EQUAL, "of it")
         found = Fidelity(Resampling(np.arange(asked.images) % 1000), narrated())
         _, seconds = timed(lambda: found.frechet("made up", sample, other))
