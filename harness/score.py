@@ -47,14 +47,16 @@ class Seen:
 def see(samples: Samples, extractor: InceptionExtractor, batch: int, advance: Callable[[int], None]) -> Seen:
     """All images through Inception, ``batch`` at a time; ``advance`` is told how many more are done.
     Raises ArbenchError where images are damaged, or are no more than one."""
-    parts: dict[str, list[NDArray[np.float32]]] = {}
-    content = hashlib.sha256()
+    arrays: dict[str, NDArray[np.float32]] = {}
+    content, done = hashlib.sha256(), 0
     for images in samples.batches(batch):
         content.update(images.numpy().data)
         for name, values in extractor.features(images).items():
-            parts.setdefault(name, []).append(values.cpu().numpy())
+            if name not in arrays:  # in full at once: parts put together at the end would stand in memory twice
+                arrays[name] = np.empty((samples.count, values.shape[1]), np.float32)
+            arrays[name][done : done + len(images)] = values.cpu().numpy()
+        done += len(images)
         advance(len(images))
-    arrays = {name: np.concatenate(values) for name, values in parts.items()}
     return Seen(
         about={"path": str(samples.path), "images": samples.count, "sha256": content.hexdigest()},
         gaussian=Moments.of(arrays["features"]).gaussian(),
