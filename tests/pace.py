@@ -5,9 +5,9 @@ import time
 
 from tests import fakes_store
 
-ROUNDS, SECONDS = 4000, 0.3
-"""A record written and read so many times; the seconds of a processor that this takes where the pace is 1: an AMD EPYC
-on which a report of 5,000 records takes 27 s."""
+ROUNDS, SECONDS = 4000, 0.28
+"""A record written and read so many times; the seconds of a processor that this takes where the pace is 1, which is
+about that of an AMD EPYC on which a report of 5,000 records takes 27 s."""
 
 
 def pace() -> float:
