@@ -55,6 +55,11 @@ class Plan:
         return Shards(self.folder / "shards", self.trial.images)
 
     @property
+    def short(self) -> str:
+        """How ids of its jobs begin."""
+        return self.key[:16]
+
+    @property
     def kind(self) -> tuple[str, str, Setup]:
         """Trials of one kind share a loaded method."""
         return self.trial.method, self.trial.preset, self.trial.setup
@@ -104,7 +109,7 @@ class Job:
     @property
     def id(self) -> str:
         """Tells jobs apart, those of other runs too."""
-        return f"{self.plan.key[:16]}:{self.part}"
+        return f"{self.plan.short}:{self.part}"
 
     @property
     def part(self) -> str:

@@ -12,6 +12,7 @@ runners finish the same trial, both write the same record and the last one stays
 
 import hashlib
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -121,10 +122,11 @@ class Store:
         import pandas as pd  # late: reading one record needs no table
 
         with no_collection():
-            records, columns = self.records(), _Columns()
+            records = self.records()
+            columns = _Columns(len(records))
             for place, record in enumerate(records):
                 told = {name: part for name, part in record.items() if name != "identity"}  # which repeats the others
-                columns.fill(told, place, len(records))
+                columns.fill(told, place)
             return pd.DataFrame(dict(columns.named()))
 
 
@@ -132,23 +134,17 @@ class _Columns:
     """Columns of a table of nested dicts, filled row by row. A frame of dicts would take ten times as long, and joining
     names for each row twice."""
 
-    def __init__(self) -> None:
-        self._values: dict[str, list[Any]] = {}
-        self._inner: dict[str, _Columns] = {}
+    def __init__(self, rows: int) -> None:
+        self._values: defaultdict[str, list[Any]] = defaultdict(lambda: [None] * rows)
+        self._inner: defaultdict[str, _Columns] = defaultdict(lambda: _Columns(rows))
 
-    def fill(self, record: Mapping[str, Any], place: int, rows: int) -> None:
-        """Put a dict into row ``place`` of ``rows``; what it lacks stays None."""
+    def fill(self, record: Mapping[str, Any], place: int) -> None:
+        """Put a dict into a row; what it lacks stays None."""
         for name, value in record.items():
             if isinstance(value, dict):  # not Mapping, which takes longer to ask than all the rest
-                inner = self._inner.get(name)
-                if inner is None:
-                    inner = self._inner[name] = _Columns()
-                inner.fill(value, place, rows)
+                self._inner[name].fill(value, place)
             else:
-                column = self._values.get(name)
-                if column is None:
-                    column = self._values[name] = [None] * rows
-                column[place] = value
+                self._values[name][place] = value
 
     def named(self, prefix: str = "") -> Iterator[tuple[str, list[Any]]]:
         """All columns under dotted names."""

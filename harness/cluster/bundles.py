@@ -1,9 +1,10 @@
 """Which jobs make up one task: about so many minutes of work, by measured rates."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from math import ceil
 from statistics import fmean
+from typing import TypeVar
 
 from harness.cluster.submissions import Submissions
 from harness.plan import Job, Plan
@@ -16,6 +17,7 @@ UNKNOWN_JOBS = 8
 WAVES = 4
 """Tasks for each that may run at once, where rates are not known: so that none holds up all for long."""
 
+Name = TypeVar("Name", bound=Hashable)
 Kind = tuple[str, str]
 """Method and preset: their trials take about as long."""
 
@@ -33,7 +35,7 @@ class Rates:
                 rate = record["generate"]["seconds"] / record["generate"]["images"]
                 self._by_name[record["name"]] = rate
                 kinds[record["trial"]["method"], record["trial"]["preset"]].append(rate)
-        self._recorded = {kind: fmean(rates) for kind, rates in kinds.items()}
+        self._recorded = _means(kinds)
         self._seen: dict[Kind, float] = {}
         self._kinds: dict[str, Kind] = {}
         self._by_key: dict[str, float] = {}
@@ -41,7 +43,7 @@ class Rates:
 
     def look(self, plans: Iterable[Plan]) -> None:
         """Take up what tasks have told by now. plans: whose jobs they may be; those of earlier calls are known."""
-        self._kinds |= {_short(plan): _kind(plan) for plan in plans}
+        self._kinds |= {plan.short: plan.kind[:2] for plan in plans}
         images: dict[str, list[float]] = defaultdict(list)
         stages: dict[str, list[float]] = defaultdict(list)
         for submission in self._submissions.all():
@@ -53,18 +55,18 @@ class Rates:
                             images[key].append(event["seconds"] / event["images"])
                         else:
                             stages[part or key].append(event["seconds"])
-        self._by_key = {key: fmean(rates) for key, rates in images.items()}
-        self._by_stage = {stage: fmean(seconds) for stage, seconds in stages.items()}
+        self._by_key = _means(images)
+        self._by_stage = _means(stages)
         kinds: dict[Kind, list[float]] = defaultdict(list)
         for key, rate in self._by_key.items():
             if key in self._kinds:
                 kinds[self._kinds[key]].append(rate)
-        self._seen = {kind: fmean(rates) for kind, rates in kinds.items()}
+        self._seen = _means(kinds)
 
     def image(self, plan: Plan) -> float | None:
         """Seconds an image of a trial takes; None if nothing tells."""
-        others = self._seen.get(_kind(plan), self._recorded.get(_kind(plan)))
-        return self._by_key.get(_short(plan), self._by_name.get(plan.name, others))
+        others = self._seen.get(plan.kind[:2], self._recorded.get(plan.kind[:2]))
+        return self._by_key.get(plan.short, self._by_name.get(plan.name, others))
 
     def job(self, job: Job) -> float | None:
         """Seconds a job takes; None if nothing tells."""
@@ -74,13 +76,8 @@ class Rates:
         return None if rate is None else rate * len(job.indices)
 
 
-def _short(plan: Plan) -> str:
-    """How ids of its jobs begin."""
-    return plan.key[:16]
-
-
-def _kind(plan: Plan) -> Kind:
-    return plan.trial.method, plan.trial.preset
+def _means(samples: Mapping[Name, Sequence[float]]) -> dict[Name, float]:
+    return {name: fmean(several) for name, several in samples.items()}
 
 
 def bundles(

@@ -13,7 +13,6 @@ from harness.plan import Instrument, Job, plan, protocol
 from harness.store import Store
 from harness.trial import Trial
 from tests import fakes_store, overhead, sweeping
-from tests.pace import pace
 
 
 @pytest.mark.slow
@@ -28,7 +27,7 @@ def test_a_store_of_twenty_thousand_records_loads_into_the_table_within_five_sec
 
     began = time.process_time()
     assert len(store.table()) == 20_000
-    assert time.process_time() - began < 5 * pace()
+    assert time.process_time() - began < 5
 
 
 class BegunError(Exception):
@@ -63,7 +62,7 @@ def test_a_sweep_of_a_thousand_finished_trials_starts_work_within_a_second(
         began = time.process_time()
         with pytest.raises(BegunError):
             runner.run(asked, store, runner.Options(workers=0), io.StringIO())
-        assert time.process_time() - began < pace()
+        assert time.process_time() - began < 1
 
 
 def test_the_harness_and_a_bare_loop_make_a_trial_shard_by_shard(tmp_path: Path) -> None:
