@@ -139,9 +139,10 @@ class _Rows:
 
     def __init__(self, features: Floats, centre: Array) -> None:
         self.features, self.centre = torch.from_numpy(features), torch.from_numpy(centre)
-        parts = [self.block(rows) for rows in blocks(len(features), _COLUMNS)]
-        self.squares = torch.cat([part.square().sum(1) for part in parts])
-        along = torch.cat([part @ self.centre for part in parts])
+        self.squares, along = torch.empty(2, len(features), dtype=torch.float64)
+        for rows in blocks(len(features), _COLUMNS):  # one at a time: all of them in float64 are twice the features
+            part = self.block(rows)
+            self.squares[rows], along[rows] = part.square().sum(1), part @ self.centre
         self.kernel_part = (self.squares / 2 + along) / features.shape[1]
 
     def block(self, rows: slice) -> Tensor:

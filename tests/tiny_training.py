@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch._dynamo  # an optimizer imports both, for seconds: here it is the server that does, once for all its forks
+import torch.distributed.fsdp
 from PIL import Image
 
 from baselines.raster import Raster

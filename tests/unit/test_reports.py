@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from harness.comparison import differences
 from harness.errors import ArbenchError
@@ -24,6 +25,13 @@ HOSTILE = '<script>alert("x")</script> $\\frac$ & "quotes"'
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report with spaces & ünicode")
     return build(fakes_store.write(folder / "store"), folder / "site").parent
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are empty files: to draw them takes most of a report's time, and other tests look at them."""
+    monkeypatch.setattr(Figure, "draw_without_rendering", lambda figure: None)
+    monkeypatch.setattr(Figure, "savefig", lambda figure, path, **_: path.touch())
 
 
 def data(site: Path, name: str) -> Any:
@@ -205,6 +213,7 @@ def test_hostile_text_is_shown_and_never_run(tmp_path: Path) -> None:
         assert "<script" not in svg.read_text()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_store_where_all_failed_still_gives_pages_that_say_so(tmp_path: Path) -> None:
     made = fakes_store.records()[:3]
     for record in made:
@@ -215,6 +224,7 @@ def test_a_store_where_all_failed_still_gives_pages_that_say_so(tmp_path: Path) 
     assert (out.parent / "measured.html").read_text().count("out of memory") == 3
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_missing_parts_are_dashes_and_the_page_says_how_many(tmp_path: Path) -> None:
     made = fakes_store.records()[:8]
     del made[0]["timing"]
@@ -229,6 +239,7 @@ def test_missing_parts_are_dashes_and_the_page_says_how_many(tmp_path: Path) -> 
     assert listed[made[0]["key"][:12]]["latency"] is None
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_trials_of_another_number_of_images_are_a_set_of_their_own(tmp_path: Path) -> None:
     made = fakes_store.records()[:10]
     made[0]["trial"]["images"] = 200
@@ -241,6 +252,7 @@ def test_trials_of_another_number_of_images_are_a_set_of_their_own(tmp_path: Pat
     assert "200 images" in data(tmp_path / "site", "leaderboard")["sets"][1]["title"]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_guidance_is_drawn_where_it_was_crossed(tmp_path: Path) -> None:
     made = fakes_store.records()[:5]  # raster at three guidances, then ear at one
     build(fakes_store.write(tmp_path / "store", made), tmp_path / "site")
@@ -249,6 +261,7 @@ def test_guidance_is_drawn_where_it_was_crossed(tmp_path: Path) -> None:
     assert not (tmp_path / "elsewhere" / "figures" / "fid-cfg.svg").exists()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_what_weakens_a_score_is_told_first(tmp_path: Path) -> None:
     made = fakes_store.records()[:3]
     made[0]["quality"]["flags"] = ["FID (fmnist-cnn): samples: 40 images for 128 dimensions"]
@@ -258,6 +271,7 @@ def test_what_weakens_a_score_is_told_first(tmp_path: Path) -> None:
     assert data(tmp_path / "site", f"trial-{made[0]['key'][:12]}")["flags"] == made[0]["quality"]["flags"]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_what_weakens_a_figure_and_how_time_was_taken_stand_on_the_row(tmp_path: Path) -> None:
     made = fakes_store.records()[:3]
     made[0]["quality"]["flags"] = [f"FID: {HOSTILE}", "FID: once more", "IS: odd"]
@@ -273,6 +287,7 @@ def test_what_weakens_a_figure_and_how_time_was_taken_stand_on_the_row(tmp_path:
     assert told == ["timing: compiled, 87.5% of a batch's images are those without a compiler"]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_missing_thumbnails_are_named_on_the_trial(tmp_path: Path) -> None:
     made = fakes_store.records()[:4]
     fakes_store.write(tmp_path / "store", made)
@@ -290,6 +305,7 @@ def test_a_folder_without_records_is_refused_in_one_line(tmp_path: Path) -> None
         build(tmp_path / "empty", tmp_path / "site")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_an_out_that_is_a_file_is_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "site").write_text("mine")
     with pytest.raises(ArbenchError, match="cannot write the report to"):
@@ -297,6 +313,7 @@ def test_an_out_that_is_a_file_is_refused_in_one_line(tmp_path: Path) -> None:
     assert (tmp_path / "site").read_text() == "mine"
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_command_prints_where_the_page_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     parser = argparse.ArgumentParser()
     commands.add(parser.add_subparsers())
