@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from baselines.gelu import gelu
 from baselines.sparse_var import Selection, SparseVARNetwork, Sparsity, straight_through, top_mask
 from baselines.var import Past, VARNetwork, modulated
 from harness.sampling import Sampling, guide
@@ -130,7 +131,7 @@ def masked_logits(student: SparseVARNetwork, dense: DensePass, sparsity: Sparsit
         k, v = (torch.cat([old, new], 2) for old, new in zip(before, both, strict=True))
         attended = torch.addcmul(x, gamma1, block.attn.read(q, k, v, bias))
         h2 = modulated(attended, scale2, shift2)
-        hidden = F.gelu(block.ffn.fc1(h2), approximate="tanh")
+        hidden = gelu(block.ffn.fc1(h2))
         token_mask, unit_mask = _masks(student.selections[place], h, h2, spans, sparsity)
         full = torch.addcmul(attended, gamma2, block.ffn.fc2(hidden if unit_mask is None else hidden * unit_mask))
         if unit_mask is not None:

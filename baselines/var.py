@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from baselines.attention import attend
+from baselines.gelu import by_rows, gelu
 from baselines.layouts import VAR as VAR_LAYOUT
 from baselines.layouts import Layout
 from baselines.single_scale import Bundled
@@ -44,24 +45,27 @@ class SelfAttention(nn.Module):
     def queries(self, x: Tensor) -> Tensor:
         """x [B, n, dim] -> [B, heads, n, head_dim], scaled."""
         q = F.linear(x, self.mat_qkv.weight[: x.shape[-1]], self.q_bias).unflatten(-1, (self.heads, -1))
-        return self.scaled(q.transpose(1, 2))
+        return unit(q, self.temperature()).transpose(1, 2)
 
     def keys_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """x [B, n, dim] -> keys (normalised) and values, [B, heads, n, head_dim] each."""
         bias = torch.cat([self.zero_k_bias.to(self.v_bias), self.v_bias])
         both = F.linear(x, self.mat_qkv.weight[x.shape[-1] :], bias).unflatten(-1, (2, self.heads, -1))
-        k, v = both.permute(2, 0, 3, 1, 4)
-        return unit(k), v
+        k, v = both.unbind(2)
+        return unit(k).transpose(1, 2), v.transpose(1, 2)
 
     def all_three(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """``queries`` and ``keys_values`` in one product."""
         bias = torch.cat([self.q_bias, self.zero_k_bias.to(self.q_bias), self.v_bias])
-        q, k, v = F.linear(x, self.mat_qkv.weight, bias).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        return self.scaled(q), unit(k), v
+        both, v = F.linear(x, self.mat_qkv.weight, bias).unflatten(-1, (3, self.heads, -1)).split((2, 1), 2)
+        temperature = self.temperature()
+        both = unit(both, torch.stack([temperature, torch.ones_like(temperature)]))
+        q, k, v = (one.transpose(1, 2) for one in (*both.unbind(2), v.squeeze(2)))
+        return q, k, v
 
-    def scaled(self, q: Tensor) -> Tensor:
-        """Normalised queries times the learned temperature, at most 100."""
-        return unit(q) * self.scale_mul_1H11.clamp(max=log(100.0)).exp()
+    def temperature(self) -> Tensor:
+        """What normalised queries are multiplied by, learned, at most 100: [heads, 1]."""
+        return self.scale_mul_1H11[0, :, 0].clamp(max=log(100.0)).exp()
 
     def read(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
         """Attend and project: [B, n, dim]."""
@@ -79,27 +83,25 @@ class FFN(nn.Module):
         self.fc1, self.fc2 = nn.Linear(dim, hidden), nn.Linear(hidden, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.fc2(F.gelu(self.fc1(x), approximate="tanh"))
-        return out
+        return by_rows(lambda rows: self.fc2(gelu(self.fc1(rows))), x)
 
     def some(self, x: Tensor, units: slice) -> Tensor:
         """What these hidden units add, without fc2's bias: x [..., dim] -> [..., dim]."""
-        hidden = F.gelu(F.linear(x, self.fc1.weight[units], self.fc1.bias[units]), approximate="tanh")
-        return F.linear(hidden, self.fc2.weight[:, units])
+        up, bias, down = self.fc1.weight[units], self.fc1.bias[units], self.fc2.weight[:, units]
+        return by_rows(lambda rows: F.linear(gelu(F.linear(rows, up, bias)), down), x)
 
     def experts(self, x: Tensor, chosen: Tensor) -> Tensor:
-        """Only the chosen experts: gather all (token, expert) pairs expert by expert, compute, add up.
+        """Only the chosen experts: gather the tokens of one after another, compute, add up.
 
         x: [B, n, dim]; chosen: bool [B, n, experts], expert e being the e-th run of hidden units -> [B, n, dim].
         """
         flat, mask = x.flatten(0, 1), chosen.flatten(0, 1)
         counts, tokens = mask.sum(0).tolist(), mask.t().nonzero()[:, 1]  # two synchronisations, whatever the experts
         ups = (own.unflatten(0, (len(counts), -1)) for own in (self.fc1.weight, self.fc1.bias))
-        parts = zip(flat[tokens].split(counts), *ups, strict=True)
-        hidden = F.gelu(torch.cat([F.linear(*part) for part in parts]), approximate="tanh")
-        downs = self.fc2.weight.unflatten(1, (len(counts), -1)).unbind(1)
-        sums = torch.cat([F.linear(rows, down) for rows, down in zip(hidden.split(counts), downs, strict=True)])
-        return self.fc2.bias.expand_as(flat).index_add(0, tokens, sums).view_as(x)
+        out = self.fc2.bias.repeat(len(flat), 1)
+        for own, up, bias, down in zip(tokens.split(counts), *ups, self.fc2.weight.chunk(len(counts), 1), strict=True):
+            out.index_add_(0, own, F.linear(gelu(F.linear(flat[own], up, bias)), down))
+        return out.view_as(x)
 
 
 class Modulation(nn.Sequential):
@@ -144,9 +146,9 @@ def modulated(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     return torch.addcmul(shift, F.layer_norm(x, x.shape[-1:], eps=1e-6), 1 + scale)
 
 
-def unit(x: Tensor) -> Tensor:
-    """x / |x| over the last dimension, as F.normalize, with one product in place of a broadcast division."""
-    return x * torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp(min=1e-12).reciprocal()
+def unit(x: Tensor, scale: Tensor | float = 1.0) -> Tensor:
+    """x / |x| over the last dimension, as F.normalize, times ``scale``: one product with all of x."""
+    return x * (torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp(min=1e-12).reciprocal() * scale)
 
 
 def remember(past: Past | None, place: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,8 +10,8 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
+from baselines.gelu import gelu
 from baselines.sparse_method import SparseVAR
 from baselines.sparse_var import Selection, Sparsity
 from baselines.var import Block, VARNetwork, modulated
@@ -82,7 +82,7 @@ def importances(net: VARNetwork, inputs: tuple[Tensor, Tensor]) -> tuple[Tensor,
     for block, modulation in zip(net.blocks, net.modulations(condition), strict=True):
         gamma1, gamma2, scale1, scale2, shift1, shift2 = modulation
         attended = x + gamma1 * block.attn.read(*block.attn.all_three(modulated(x, scale1, shift1)), bias)
-        hidden = F.gelu(block.ffn.fc1(modulated(attended, scale2, shift2)), approximate="tanh")
+        hidden = gelu(block.ffn.fc1(modulated(attended, scale2, shift2)))
         weight = (gamma2.square() @ block.ffn.fc2.weight.square()).sqrt()
         out = attended + gamma2 * block.ffn.fc2(hidden)
         units.append((hidden.abs() * weight).mean((0, 1)))
