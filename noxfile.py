@@ -220,7 +220,8 @@ def install(session: nox.Session) -> None:
         stamp.unlink(missing_ok=True)
         session.log("installing into .nox/arbench, once; PyPI's Linux build of torch is 3 GB to download, 6 GB on disk")
         session.run(sys.executable, "-m", "virtualenv", "--quiet", *_clear(), str(ENV), external=True)
-        run(session, "python", "-m", "pip", "install", "-r", str(LOCK))
+        # To compile all modules takes a minute; each is when it is first imported, and most never are.
+        run(session, "python", "-m", "pip", "install", "--no-compile", "-r", str(LOCK))
         # The lock brings setuptools: no second copy is fetched to build our own package, which is editable, so that a
         # change of the source needs no installation.
         run(session, "python", "-m", "pip", "install", "--no-deps", "--no-build-isolation", "-e", str(ROOT))

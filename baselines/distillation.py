@@ -21,8 +21,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from baselines.gelu import gelu
+from baselines.llama import Cache, Slots
 from baselines.sparse_var import Selection, SparseVARNetwork, Sparsity, straight_through, top_mask
-from baselines.var import Past, VARNetwork, modulated
+from baselines.var import VARNetwork, modulated
 from harness.sampling import Sampling, guide
 from harness.training import Plan, Trainee
 
@@ -98,7 +99,7 @@ class DensePass:
     x: Tensor
     condition: Tensor
     modulations: list[list[Tensor]]
-    past: Past
+    past: Cache
     logits: Tensor
 
 
@@ -106,9 +107,10 @@ class DensePass:
 def dense_pass(net: VARNetwork, seen: Tensor, labels: Tensor) -> DensePass:
     """seen [B, L - 1, channels], labels [B]: teacher-forced, all scales at once."""
     condition = net.class_emb(labels)
-    x = net.embed(seen, condition, slice(0, net.lvl_1L.shape[1]))
-    modulations, past = net.modulations(condition), Past()
-    out = net.run(x, modulations, net.causal(), past)
+    length = net.lvl_1L.shape[1]
+    x = net.embed(seen, condition, slice(0, length))
+    modulations, past = net.modulations(condition), net.new_cache(condition)
+    out = net.run(x, modulations, net.causal(), (past, Slots(length)))
     return DensePass(x, condition, modulations, past, net.read_out(out, condition))
 
 
@@ -127,7 +129,7 @@ def masked_logits(student: SparseVARNetwork, dense: DensePass, sparsity: Sparsit
         gamma1, gamma2, scale1, scale2, shift1, shift2 = modulation
         h = modulated(x, scale1, shift1)
         q, *both = block.attn.all_three(h)
-        before = (seen[:, :, :start] for seen in dense.past[place])
+        before = (seen[place][:, :, :start] for seen in (dense.past.keys, dense.past.values))
         k, v = (torch.cat([old, new], 2) for old, new in zip(before, both, strict=True))
         attended = torch.addcmul(x, gamma1, block.attn.read(q, k, v, bias))
         h2 = modulated(attended, scale2, shift2)

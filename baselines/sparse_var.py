@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from baselines.var import Block, Past, VARNetwork, modulated, remember
+from baselines.var import Block, Past, VARNetwork, modulated
 from harness import traces
 from harness.method import KnobValue
 
@@ -186,7 +186,7 @@ class SparseVARNetwork(nn.Module):
         block, selection = self.blocks[place], self.selections[place]
         _, _, scale1, _, shift1, _ = modulation
         h = modulated(x, scale1, shift1)
-        k, v = remember(past, place, *block.attn.keys_values(h))
+        k, v = past[0].write(place, past[1], *block.attn.keys_values(h))
         kept = sparsity.kept_tokens(x.shape[1])
         if kept == x.shape[1]:
             return self._selected(place, x, h, modulation, (k, v), places, sparsity)

@@ -15,6 +15,7 @@ from baselines.attention import attend
 from baselines.gelu import ROWS, by_rows, gelu
 from baselines.layouts import VAR as VAR_LAYOUT
 from baselines.layouts import Layout
+from baselines.llama import Cache, Slots
 from baselines.single_scale import Bundled
 from baselines.tokenizers.vq import MultiScaleQuantiser
 from baselines.training import ScaleTrainee
@@ -23,7 +24,8 @@ from harness.method import Generated, KnobValue, Preset
 from harness.sampling import Sampling, draw, guide
 from harness.training import Trainee
 
-Past = list[tuple[Tensor, Tensor]]
+Past = tuple[Cache, Slots]
+"""Keys and values of the scales before, and how far they reach with this one's."""
 
 
 class SelfAttention(nn.Module):
@@ -140,11 +142,12 @@ class Block(nn.Module):
     def forward(
         self, x: Tensor, modulation: list[Tensor], bias: Tensor | None, past: Past | None, place: int
     ) -> Tensor:
-        """x [B, n, dim]; with ``past``, keys and values are appended to its entry ``place`` and all of them attended
+        """x [B, n, dim]; with ``past``, keys and values join those of its layer ``place``, and all of them are attended
         to."""
         gamma1, gamma2, scale1, scale2, shift1, shift2 = modulation
         q, k, v = self.attn.all_three(modulated(x, scale1, shift1))
-        k, v = remember(past, place, k, v)
+        if past is not None:
+            k, v = past[0].write(place, past[1], k, v)
         x = torch.addcmul(x, gamma1, self.attn.read(q, k, v, bias))
         return torch.addcmul(x, gamma2, self.ffn(modulated(x, scale2, shift2)))
 
@@ -157,18 +160,6 @@ def modulated(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
 def unit(x: Tensor, scale: Tensor | float = 1.0) -> Tensor:
     """x / |x| over the last dimension, as F.normalize, times ``scale``: one product with all of x."""
     return x * (torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp(min=1e-12).reciprocal() * scale)
-
-
-def remember(past: Past | None, place: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-    """Append k and v to a layer's past, if there is one; all keys and values."""
-    if past is None:
-        return k, v
-    if place < len(past):
-        k, v = torch.cat([past[place][0], k], 2), torch.cat([past[place][1], v], 2)
-        past[place] = (k, v)
-    else:
-        past.append((k, v))
-    return k, v
 
 
 class Head(nn.Module):
@@ -233,6 +224,12 @@ class VARNetwork(nn.Module):
             return [block.ada_lin(condition) for block in self.blocks if block.ada_lin is not None]
         shared = torch.stack(self.shared_ada_lin(condition), 2)
         return [list((shared + block.ada_gss).unbind(2)) for block in self.blocks]
+
+    def new_cache(self, condition: Tensor) -> Cache:
+        """An empty cache of the whole sequence for class embeddings [B, dim]."""
+        heads = self.blocks[0].attn.heads
+        shape = (len(condition), heads, self.lvl_1L.shape[1], self.dim // heads)
+        return Cache.empty(len(self.blocks), shape, condition)
 
     def embed(self, seen: Tensor | None, condition: Tensor, span: slice) -> Tensor:
         """Inputs of a part of the sequence. seen [B, n, channels]: canvases, or None for the first scale alone;
@@ -314,12 +311,13 @@ class NextScale(Bundled):
     def sample(self, labels: Tensor, noise: Tensor, knobs: Mapping[str, KnobValue], sampling: Sampling) -> Generated:
         net, quantiser, count = self.network, self.quantiser, len(self.network.scales)
         condition = net.class_emb(self.branches(labels, sampling))
-        modulations, past = net.modulations(condition), Past()
+        modulations, cache = net.modulations(condition), net.new_cache(condition)
         branches = len(condition) // len(labels)
         canvas = quantiser.blank(len(labels))
         seen, tokens = None, []
         for scale in range(count):
             span = net.span(scale)
+            past = (cache, Slots(span.stop))
             x = self.run_scale(scale, net.embed(seen, condition, span), modulations, past, knobs, branches)
             logits = guide(net.read_out(x, condition), sampling, scale, count)
             tokens.append(draw(logits, noise[:, span], sampling))

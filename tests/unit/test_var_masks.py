@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from baselines.var import Past
+from baselines.llama import Slots
 from tests.unit import networks
 
 NETWORK, QUANTISER = networks.var()
@@ -42,11 +42,11 @@ def test_scale_by_scale_with_a_cache_gives_the_logits_of_one_pass() -> None:
         seen = QUANTISER.inputs(tokens)
         condition = NETWORK.class_emb(label)
         modulations, found = NETWORK.modulations(condition), []
-        past: Past = []
+        cache = NETWORK.new_cache(condition)
         for scale in range(len(networks.SCALES)):
             span = NETWORK.span(scale)
             part = seen[:, span.start - 1 : span.stop - 1] if scale else None
-            x = NETWORK.run(NETWORK.embed(part, condition, span), modulations, past=past)
+            x = NETWORK.run(NETWORK.embed(part, condition, span), modulations, past=(cache, Slots(span.stop)))
             found.append(NETWORK.read_out(x, condition))
         assert torch.allclose(torch.cat(found, 1), logits(tokens, 2), atol=1e-4)
 
