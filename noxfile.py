@@ -28,7 +28,8 @@ ROOT = Path(__file__).parent.resolve()
 ENV = ROOT / ".nox" / "arbench"
 LOCK = ROOT / "requirements.lock"
 PROJECT = ROOT / "pyproject.toml"
-FAST_FIRST = ("unit", "conformance")
+IN_ORDER = ("reproduce", "unit", "conformance")
+"""Fast ones first, but for the small `reproduce`: begun last it would run on when no other process has work left."""
 BROWSER_LAST = ("browser",)
 SEVERAL = ("-n", "auto", "--maxprocesses", "4", "--dist", "worksteal")
 """Processes of tests at a time; tests marked ``alone`` are not among them."""
@@ -72,8 +73,8 @@ def tests(session: nox.Session) -> None:
     """pytest, a process a core, then alone what measures seconds; or what is named: `nox -s tests -- tests/unit -x`."""
     install(session)
     folders = sorted(path.name for path in (ROOT / "tests").iterdir() if any(path.glob("test_*.py")))
-    between = [name for name in folders if name not in FAST_FIRST + BROWSER_LAST + APART]
-    ordered = [f"tests/{name}" for name in (*FAST_FIRST, *between, *BROWSER_LAST) if name in folders]
+    between = [name for name in folders if name not in IN_ORDER + BROWSER_LAST + APART]
+    ordered = [f"tests/{name}" for name in (*IN_ORDER, *between, *BROWSER_LAST) if name in folders]
     if session.posargs:
         run(session, "pytest", *session.posargs)
     else:
