@@ -18,13 +18,14 @@ def gelu(x: Tensor) -> Tensor:
     Since 1 + tanh u = 2 sigmoid(2 u), it is x sigmoid(x (LINEAR + CUBIC x^2)), whose exp takes a CPU a third of what
     torch's tanh does: half the time in all, and equal to 1e-6. bf16 would lose digits between the products.
     """
-    if not _by_sigmoid(x):
+    if not _lean(x):
         return F.gelu(x, approximate="tanh")
     gate = torch.addcmul(x.new_full((), LINEAR), x, x, value=CUBIC)
     return gate.mul_(x).sigmoid_().mul_(x)
 
 
-def _by_sigmoid(x: Tensor) -> bool:
+def _lean(x: Tensor) -> bool:
+    """Whether x is computed eagerly on a CPU in float32, with nothing kept for gradients."""
     plain = not (torch.is_grad_enabled() or torch.compiler.is_compiling())
     return plain and x.device.type == "cpu" and x.dtype == torch.float32
 
@@ -33,7 +34,7 @@ def by_rows(ffn: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """``ffn`` of x [..., dim], on a CPU about ROWS rows at a time, so that what is between its products stays in the
     cache; parts are alike, as very few rows would be summed up in another order."""
     rows = x.shape[:-1].numel()
-    if rows <= ROWS or not _by_sigmoid(x):
+    if rows <= ROWS or not _lean(x):
         return ffn(x)
     parts = x.reshape(rows, -1).tensor_split(-(-rows // ROWS))
     return torch.cat([ffn(part) for part in parts]).unflatten(0, x.shape[:-1])

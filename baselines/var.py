@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from baselines.attention import attend
-from baselines.gelu import ROWS, by_rows, gelu
+from baselines.gelu import by_rows, gelu
 from baselines.layouts import VAR as VAR_LAYOUT
 from baselines.layouts import Layout
 from baselines.llama import Cache, Slots
@@ -93,25 +93,18 @@ class FFN(nn.Module):
         return by_rows(lambda rows: F.linear(gelu(F.linear(rows, up, bias)), down), x)
 
     def experts(self, x: Tensor, chosen: Tensor) -> Tensor:
-        """Only the chosen experts: gather the tokens of each, compute, add up; all experts at once where there are few
-        rows, else one after another, for the cache's sake (as ``by_rows``).
+        """Only the chosen experts: gather all (token, expert) pairs expert by expert, compute, add up.
 
         x: [B, n, dim]; chosen: bool [B, n, experts], expert e being the e-th run of hidden units -> [B, n, dim].
         """
         flat, mask = x.flatten(0, 1), chosen.flatten(0, 1)
         counts, tokens = mask.sum(0).tolist(), mask.t().nonzero()[:, 1]  # two synchronisations, whatever the experts
-        experts = len(counts)
-        ups, biases = (own.unflatten(0, (experts, -1)).unbind(0) for own in (self.fc1.weight, self.fc1.bias))
-        parts = list(zip(tokens.split(counts), ups, biases, self.fc2.weight.chunk(experts, 1), strict=True))
-        out = self.fc2.bias.repeat(len(flat), 1)
-        for at_once in [parts] if len(flat) <= ROWS else [[part] for part in parts]:
-            own, up, bias, down = zip(*at_once, strict=True)
-            rows = flat[torch.cat(own)].split([len(one) for one in own])
-            hidden = gelu(torch.cat([F.linear(*one) for one in zip(rows, up, bias, strict=True)]))
-            hidden = hidden.split([len(one) for one in own])
-            sums = torch.cat([F.linear(*one) for one in zip(hidden, down, strict=True)])
-            out.index_add_(0, torch.cat(own), sums)
-        return out.view_as(x)
+        ups = (own.unflatten(0, (len(counts), -1)) for own in (self.fc1.weight, self.fc1.bias))
+        parts = zip(flat[tokens].split(counts), *ups, strict=True)
+        hidden = gelu(torch.cat([F.linear(*part) for part in parts]))
+        downs = self.fc2.weight.unflatten(1, (len(counts), -1)).unbind(1)
+        sums = torch.cat([F.linear(rows, down) for rows, down in zip(hidden.split(counts), downs, strict=True)])
+        return self.fc2.bias.expand_as(flat).index_add(0, tokens, sums).view_as(x)
 
 
 class Modulation(nn.Sequential):
