@@ -50,8 +50,8 @@ def rotate(x: Tensor, rope: Tensor) -> Tensor:
 
 @dataclass
 class Slots:
-    """Where this step's n tokens live in the KV cache. reach: how many slots, from 0, are attended to; index: [B or 1,
-    n], the slot each token writes, or None for the last n within reach; bias: [B or 1, 1, n, reach] added to the
+    """Where this step's n tokens live in the KV cache. reach: how many slots, from 0, are attended to; index: [B, n],
+    the slot each token writes, or None for the last n within reach; bias: [B or 1, 1, n, reach] added to the
     scores, or None to see them all."""
 
     reach: int
@@ -76,8 +76,6 @@ class Cache:
         for store, new in ((self.keys[layer], k), (self.values[layer], v)):
             if slots.index is None:
                 store[:, :, slots.reach - new.shape[2] : slots.reach] = new
-            elif len(slots.index) == 1:
-                store.index_copy_(2, slots.index[0], new)
             else:
                 store.scatter_(2, slots.index[:, None, :, None].expand_as(new), new)
         return self.keys[layer][:, :, : slots.reach], self.values[layer][:, :, : slots.reach]

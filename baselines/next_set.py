@@ -194,7 +194,9 @@ class NextSet(SingleScale):
         index, bias, masks = index.to(device), bias.to(x), masks.to(device)
         if len(index) > 1:
             index, bias = index.repeat(branches, 1), bias.repeat(branches, 1, 1, 1)
-        out = net.run(x, net.rope[index], modulations, store=(cache, Slots(reach, index, bias)))
+        # Where all rows are alike, nothing is padded: the slots are the last within reach, one after another.
+        slots = Slots(reach, index if len(index) > 1 else None, bias)
+        out = net.run(x, net.rope[index], modulations, store=(cache, slots))
         heads = out[:, before.shape[1] :].contiguous()  # of a slice, torch would copy the head's weights for every row
         return net.output(heads), masks
 

@@ -95,16 +95,20 @@ class FFN(nn.Module):
     def experts(self, x: Tensor, chosen: Tensor) -> Tensor:
         """Only the chosen experts: gather all (token, expert) pairs expert by expert, compute, add up.
 
-        x: [B, n, dim]; chosen: bool [B, n, experts], expert e being the e-th run of hidden units -> [B, n, dim].
+        x: [B, n, dim]; chosen: bool [B, n, experts], expert e being the e-th run of hidden units -> [B, n, dim]. For
+        sampling: it has no gradient.
         """
         flat, mask = x.flatten(0, 1), chosen.flatten(0, 1)
         counts, tokens = mask.sum(0).tolist(), mask.t().nonzero()[:, 1]  # two synchronisations, whatever the experts
-        ups = (own.unflatten(0, (len(counts), -1)) for own in (self.fc1.weight, self.fc1.bias))
-        parts = zip(flat[tokens].split(counts), *ups, strict=True)
-        hidden = gelu(torch.cat([F.linear(*part) for part in parts]))
-        downs = self.fc2.weight.unflatten(1, (len(counts), -1)).unbind(1)
-        sums = torch.cat([F.linear(rows, down) for rows, down in zip(hidden.split(counts), downs, strict=True)])
-        return self.fc2.bias.expand_as(flat).index_add(0, tokens, sums).view_as(x)
+        up, bias = (own.unflatten(0, (len(counts), -1)) for own in (self.fc1.weight, self.fc1.bias))
+        down = self.fc2.weight.unflatten(1, (len(counts), -1)).transpose(0, 1)
+        # Products are written where they belong: to put them together afterwards took as long as they did.
+        rows, hidden = flat.index_select(0, tokens), flat.new_empty(len(tokens), up.shape[1])
+        for expert, (part, out) in enumerate(zip(rows.split(counts), hidden.split(counts), strict=True)):
+            torch.addmm(bias[expert], part, up[expert].t(), out=out)
+        for expert, (part, out) in enumerate(zip(gelu(hidden).split(counts), rows.split(counts), strict=True)):
+            torch.mm(part, down[expert].t(), out=out)
+        return self.fc2.bias.repeat(len(flat), 1).index_add_(0, tokens, rows).view_as(x)
 
 
 class Modulation(nn.Sequential):

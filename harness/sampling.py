@@ -81,7 +81,7 @@ def guide(logits: Tensor, sampling: Sampling, step: int, steps: int) -> Tensor:
     if not sampling.guided:
         return logits
     cond, uncond = logits.chunk(2)
-    return uncond + sampling.scale(step, steps) * (cond - uncond)
+    return torch.lerp(uncond, cond, sampling.scale(step, steps))
 
 
 def draw(logits: Tensor, uniform: Tensor, sampling: Sampling) -> Tensor:
@@ -113,7 +113,8 @@ def _locate(weights: Tensor, uniform: Tensor) -> Tensor:
     block of 16, then the entry in it, since a running sum over all entries costs torch more than a layer of the
     network."""
     size = weights.shape[-1]
-    blocks = F.pad(weights, (0, -size % BLOCK)).unflatten(-1, (-1, BLOCK))
+    whole = F.pad(weights, (0, -size % BLOCK)) if size % BLOCK else weights  # to pad by nothing would be a copy
+    blocks = whole.unflatten(-1, (-1, BLOCK))
     ends = blocks.sum(-1).cumsum(-1, dtype=torch.float64)
     target = uniform.double()[..., None] * ends[..., -1:]
     block = torch.searchsorted(ends, target, right=True).clamp_(max=ends.shape[-1] - 1)

@@ -73,7 +73,7 @@ class Protocol:
     max_rounds: int = 300
     latency_seconds: float = 1.2
     throughput_seconds: float = 2.0
-    least_seconds: float = 30.0
+    least_seconds: float = 120.0
     settled: float = 0.03
     seed: int = 0
     compile: str = NONE
