@@ -266,14 +266,15 @@ def over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
     rows = rows.sort_values("seed", kind="stable")
     groups = rows.groupby(by, sort=False)
     first = rows.drop_duplicates(by).copy()  # in the order of the groups
-    for name in [m.name for m in MEASURES] + ["steps_std"]:
-        first[name] = groups[name].mean().to_numpy()
-    for measure in MEASURES:
-        for end in (LOW, HIGH):  # seeds are independent: their mean is as sure as the square root of their number
-            off = (rows[measure.name + end] - rows[measure.name]).pow(2).groupby([rows[key] for key in by], sort=False)
-            mean = off.sum(min_count=1).pow(0.5).to_numpy() / groups.size().to_numpy()
-            first[measure.name + end] = first[measure.name] + (mean if end == HIGH else -mean)
-    first["seeds"] = groups.size().to_numpy()
+    names, sizes = [m.name for m in MEASURES], groups.size().to_numpy()[:, None]
+    means = groups[[*names, "steps_std"]].mean().to_numpy()
+    for end, sign in ((LOW, -1), (HIGH, 1)):  # seeds are independent: their mean is as sure as the root of their number
+        ends = [name + end for name in names]
+        off = pd.DataFrame((rows[ends].to_numpy() - rows[names].to_numpy()) ** 2, index=rows.index)
+        total = off.groupby([rows[key] for key in by], sort=False).sum(min_count=1).to_numpy()
+        first[ends] = means[:, :-1] + sign * total**0.5 / sizes
+    first[[*names, "steps_std"]] = means
+    first["seeds"] = sizes[:, 0]
     first["keys"] = groups["key"].agg(tuple).to_numpy()
     order = first["method"].map(rank).sort_values(kind="stable").index
     return first.loc[order].reset_index(drop=True)
