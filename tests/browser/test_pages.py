@@ -9,7 +9,7 @@ import pytest
 from tests import fakes_store
 from tests.browser.conftest import Open, Visit
 
-pytestmark = [pytest.mark.slow, pytest.mark.alone]
+pytestmark = pytest.mark.slow
 
 RECORDS = [record for record in fakes_store.records() if record["status"] == "done"]
 EAR = next(record for record in RECORDS if record["trial"]["method"] == "ear")["key"][:12]
