@@ -23,8 +23,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float) -
 
 def _fused(q: Tensor, k: Tensor) -> bool:
     """On a CPU, fused attention's backward is slow, and its forward pays only where the scores of a batch no longer fit
-    the cache and the keys fill its blocks: 7 ms against 15 at [128, 4, 49, 104], but 13 against 11 at [500, 4, 25, 55]
+    the cache and the keys fill its blocks: 26 ms against 34 at [500, 4, 37, 104], but 13 against 10 at [500, 4, 13, 55]
     (one thread). The batch has no say, or an image would depend on it in the last bits."""
     if q.device.type != "cpu":
         return True
-    return not torch.is_grad_enabled() and q.shape[2] * k.shape[2] >= 4096
+    return not torch.is_grad_enabled() and q.shape[2] * k.shape[2] >= 2048

@@ -122,7 +122,7 @@ class SingleScale(Bundled):
         return self.macs(self.steps(knobs), sampling)
 
     def step_forms(self, knobs: Mapping[str, KnobValue], sampling: Sampling) -> list[dict[str, float]]:
-        whole = (self.macs([step], sampling, conditions=0) for step in self.steps(knobs))
+        whole = (self.network_macs([step], sampling, conditions=0) for step in self.steps(knobs))
         return [{part: form[part] for part in ("attention", "ffn", "head")} for form in whole]
 
     def published_form(self, knobs: Mapping[str, KnobValue], sampling: Sampling) -> dict[str, float]:
@@ -132,6 +132,12 @@ class SingleScale(Bundled):
         return self.macs(steps, sampling, conditions=len(steps))
 
     def macs(self, steps: Sequence[tuple[int, int, int]], sampling: Sampling, conditions: int = 1) -> dict[str, float]:
+        """``network_macs``, and the decoder's."""
+        return {**self.network_macs(steps, sampling, conditions), "tokenizer": self.tokenizer.decode_macs()}
+
+    def network_macs(
+        self, steps: Sequence[tuple[int, int, int]], sampling: Sampling, conditions: int
+    ) -> dict[str, float]:
         """MACs by part of such steps, with adaLN computed ``conditions`` times."""
         net, branches = self.network, 1 + sampling.guided
         dim, layers, hidden = net.dim, len(net.layers), net.layers[0].feed_forward.w1.out_features
@@ -143,5 +149,4 @@ class SingleScale(Bundled):
             "ffn": branches * layers * 3 * dim * hidden * fed,
             "condition": branches * layers * adaln,
             "head": branches * dim * self.vocabulary * sum(headed for _, _, headed in steps),
-            "tokenizer": self.tokenizer.decode_macs(),
         }

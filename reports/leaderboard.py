@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 
 from harness.store import Record
 from reports import figures, papers, table
@@ -220,7 +219,7 @@ def _figures(rows: list[dict[str, Any]], names: Iterable[str]) -> dict[str, list
 
 def rounded(value: Any) -> float | int | None:
     """A figure with five digits, which is more than any has; None for none."""
-    if value is None or pd.isna(value):
+    if value is None or value != value:  # NaN; pandas' own test of a single value is slow
         return None
     short = float(f"{value:.5g}")
     return int(short) if short.is_integer() else short
@@ -228,7 +227,7 @@ def rounded(value: Any) -> float | int | None:
 
 def _plain(value: Any) -> Any:
     """A cell as JSON takes it: no NaN, nothing of numpy's."""
-    if value is None or (isinstance(value, float) and pd.isna(value)):
+    if value is None or value != value:
         return None
     return value.item() if hasattr(value, "item") else value
 

@@ -60,7 +60,7 @@ def write_data(out: Path, name: str, value: Any) -> str:
 
 def _json(value: Any) -> str:
     """Plain values as JSON, without any character that HTML could take for its own."""
-    compact = json.JSONEncoder(separators=(",", ":"), allow_nan=False)  # ASCII alone: no U+2028
+    compact = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False)  # ASCII: no U+2028
     try:
         text = compact.encode(value)
     except ValueError:  # the rare value with a number that is not finite is worth a second try
