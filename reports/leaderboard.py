@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-
 from harness.store import Record
 from reports import figures, papers, table
 from reports.names import safe
