@@ -58,7 +58,8 @@ class Protocol:
     ``throughput_batch``. Each case first runs ``warmup`` times unmeasured. Then rounds go on until each case is
     settled: the 95 % interval of its time against the others' of the same round is no wider than ``settled`` of it.
     Where that takes too long they end when the budget is spent (``latency_seconds``, ``throughput_seconds``: an average
-    a case, warm-up included; ``least_seconds`` for all cases together, where they are few), and after ``max_rounds``.
+    a case, warm-up included; where cases are few ``least_seconds`` for all of them together, and twice that for
+    throughput, whose rounds are long), and after ``max_rounds``.
     There are at least ``min_rounds``; on a machine so slow or busy that twice the budget is gone, three rounds are
     enough. Six rounds are the fewest that give a 95 % interval of a median. Sampling and decoding are timed apart, with
     the device synchronised on both sides of each; weights are loaded, and labels and noise drawn, before the clock
@@ -73,7 +74,7 @@ class Protocol:
     max_rounds: int = 300
     latency_seconds: float = 1.2
     throughput_seconds: float = 2.0
-    least_seconds: float = 120.0
+    least_seconds: float = 60.0
     settled: float = 0.03
     seed: int = 0
     compile: str = NONE
@@ -135,8 +136,10 @@ def interleaved(
     before = conditions()
     session = f"{time.time():.6f}-{os.getpid()}"
     runs = _load(cases)
-    latency = _phase(runs, protocol, protocol.latency_batch, protocol.latency_seconds, tell)
-    throughput = _phase(runs, protocol, protocol.throughput_batch, protocol.throughput_seconds, tell)
+    single = max(protocol.latency_seconds * len(runs), protocol.least_seconds)
+    batches = max(protocol.throughput_seconds * len(runs), 2 * protocol.least_seconds)
+    latency = _phase(runs, protocol, protocol.latency_batch, single, tell)
+    throughput = _phase(runs, protocol, protocol.throughput_batch, batches, tell)
     about = {
         "threads": torch.get_num_threads(),
         "conditions": [before, conditions()],
@@ -181,13 +184,13 @@ def _load(cases: Sequence[Case]) -> list[_Run]:
 
 
 def _phase(
-    runs: Sequence[_Run], protocol: Protocol, batch: int, seconds: float, tell: Callable[[str], None]
+    runs: Sequence[_Run], protocol: Protocol, batch: int, budget: float, tell: Callable[[str], None]
 ) -> list[tuple[list[float], list[float]]]:
-    """Times every run at one batch size; returns (tokens, decoder) seconds, one a round, of each."""
+    """Times every run at one batch size, in ``budget`` seconds; returns (tokens, decoder) seconds, one a round, of
+    each."""
     for run in runs:
         _compile(run, protocol, batch)
     began = time.perf_counter()
-    budget = max(seconds * len(runs), protocol.least_seconds)
     for run in runs:
         run.tokens, run.decoder, run.joules = [], [], []
         with peak_memory(_device(run)) as run.memory:
