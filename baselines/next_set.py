@@ -192,10 +192,10 @@ class NextSet(SingleScale):
         hidden = torch.arange(reach, device="cpu") >= limit[..., None]
         bias = torch.zeros(hidden.shape, device="cpu").masked_fill(hidden, -torch.inf)[:, None]
         index, bias, masks = index.to(device), bias.to(x), masks.to(device)
+        slots = Slots(reach, None, bias)  # where all rows are alike, nothing is padded: the last slots within reach
         if len(index) > 1:
             index, bias = index.repeat(branches, 1), bias.repeat(branches, 1, 1, 1)
-        # Where all rows are alike, nothing is padded: the slots are the last within reach, one after another.
-        slots = Slots(reach, index if len(index) > 1 else None, bias)
+            slots = Slots(reach, index, bias)
         out = net.run(x, net.rope[index], modulations, store=(cache, slots))
         heads = out[:, before.shape[1] :].contiguous()  # of a slice, torch would copy the head's weights for every row
         return net.output(heads), masks
