@@ -9,7 +9,8 @@ import os
 import pickle
 import re
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +47,8 @@ def write_weights(path: Path, state: Mapping[str, Tensor], about: Mapping[str, A
 
 def read_about(path: Path) -> dict[str, Any]:
     """The metadata that ``write_weights`` stored. Raises ArbenchError for a missing or damaged file."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {name: json.loads(value) for name, value in (file.metadata() or {}).items()}
-    except (OSError, SafetensorError, json.JSONDecodeError) as error:
-        raise ArbenchError(f"cannot read weights {path}: {error}") from error
+    with _readable(path), safe_open(path, framework="pt") as file:
+        return {name: json.loads(value) for name, value in (file.metadata() or {}).items()}
 
 
 def read_weights(path: Path, module: nn.Module) -> nn.Module:
@@ -86,10 +84,20 @@ def read_tensors(path: Path, inside: Sequence[tuple[str, ...]] = ()) -> dict[str
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    try:
+    with _readable(path):
         return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise ArbenchError(f"cannot read weights {path}: {error}") from error
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """What goes wrong inside the ``with`` as an ArbenchError that says what is wrong with a safetensors file."""
+    try:
+        yield
+    except OSError as error:
+        raise ArbenchError(f"cannot read weights {path}: {error.strerror or error}") from error
+    except (SafetensorError, json.JSONDecodeError) as error:
+        fault = f"the file is damaged or cut short, or no safetensors file ({error})"
+        raise ArbenchError(f"cannot read weights {path}: {fault}") from error
 
 
 def _read_pickle(path: Path) -> Any:

@@ -55,8 +55,10 @@ def read_json(path: Path) -> Any:
             return json.loads(path.read_bytes())  # over NFS another machine has replaced it while it was read
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
-        raise ArbenchError(f"cannot read {path}: {error}") from error
+    except OSError as error:
+        raise ArbenchError(f"cannot read {path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise ArbenchError(f"cannot read {path}: it is damaged, or no JSON in UTF-8 ({error})") from error
 
 
 def write_arrays(path: Path, arrays: "Mapping[str, np.ndarray[Any, Any]]") -> None:

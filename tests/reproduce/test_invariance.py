@@ -6,6 +6,8 @@ import os
 import shutil
 import signal
 import time
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +19,10 @@ from harness.runner import Options, run
 from harness.store import Record, Store
 from tests import sweeping
 
-IMAGES = 256
+IMAGES, FEW = 256, 64
+"""Images a trial; fewer where a trial is cut into small shards, each of which computes 16 images at least."""
 CONTENT = {
     "preset": "fmnist",
-    "images": IMAGES,
     "timing": {"warmup": 1, "min_rounds": 1, "max_rounds": 1, "least_seconds": 0.0, "throughput_batch": 1},
     "method": {
         "raster": {"sampling": {"cfg": 2.0}},
@@ -35,56 +37,67 @@ Measured = dict[str, tuple[Record, np.ndarray[Any, Any]]]
 """Record and fingerprints of each method's trial."""
 
 
-def measured(folder: Path, **options: Any) -> Measured:
+def measured(folder: Path, images: int, **options: Any) -> Measured:
     """What a run leaves, by method."""
     store = Store(folder)
-    run(sweep.parse(CONTENT, "invariance"), store, Options(**options), io.StringIO())
+    run(sweep.parse({**CONTENT, "images": images}, "invariance"), store, Options(**options), io.StringIO())
     return {one["trial"]["method"]: (one, store.arrays(one)["fingerprints"]) for one in store.records()}
 
 
+Whole = Callable[[int], tuple[Path, Measured]]
+
+
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Measured]:
-    folder = tmp_path_factory.mktemp("whole")
-    return folder, measured(folder, workers=0, batch=IMAGES)
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    """Trials of so many images in one shard each: the store and what was measured, once a module."""
+
+    @cache
+    def made(images: int) -> tuple[Path, Measured]:
+        folder = tmp_path_factory.mktemp(f"whole-{images}")
+        return folder, measured(folder, images, workers=0, batch=images)
+
+    return made
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "options",
+    ("images", "options"),
     [
-        {"workers": 2, "batch": 1},
-        {"workers": 0, "batch": 7},
-        {"workers": 1, "batch": 64},
-        {"workers": 0, "batch": 250},
-        {"workers": 2, "batch": 86},  # three shards
-        {"workers": 2, "batch": 32},  # eight
+        (FEW, {"workers": 2, "batch": 1}),
+        (FEW, {"workers": 0, "batch": 7}),
+        (IMAGES, {"workers": 1, "batch": 64}),
+        (IMAGES, {"workers": 0, "batch": 250}),
+        (FEW, {"workers": 2, "batch": 22}),  # three shards
+        (FEW, {"workers": 2, "batch": 8}),  # eight
     ],
     ids=str,
 )
 def test_batches_shards_and_workers_move_nothing(
-    whole: tuple[Path, Measured], tmp_path: Path, options: dict[str, int]
+    whole: Whole, tmp_path: Path, images: int, options: dict[str, int]
 ) -> None:
-    shutil.copytree(whole[0] / "references", tmp_path / "references")
-    unmoved(whole[1], measured(tmp_path, **options))
+    folder, before = whole(images)
+    shutil.copytree(folder / "references", tmp_path / "references")
+    unmoved(before, measured(tmp_path, images, **options))
 
 
 @pytest.mark.slow
-def test_neither_does_a_kill_in_between(whole: tuple[Path, Measured], tmp_path: Path) -> None:
-    shutil.copytree(whole[0] / "references", tmp_path / "references")
-    child = sweeping.fork(lambda: len(measured(tmp_path, workers=0, batch=7)))
+def test_neither_does_a_kill_in_between(whole: Whole, tmp_path: Path) -> None:
+    folder, before = whole(FEW)
+    shutil.copytree(folder / "references", tmp_path / "references")
+    child = sweeping.fork(lambda: len(measured(tmp_path, FEW, workers=0, batch=7)))
     while len(list(tmp_path.glob("work/*/shards/0*.npz"))) < 5:
         time.sleep(0.05)
     os.kill(child, signal.SIGKILL)
     assert sweeping.exit_code(child) == -signal.SIGKILL
     assert Store(tmp_path).records() == []
-    unmoved(whole[1], measured(tmp_path, workers=0, batch=7))
+    unmoved(before, measured(tmp_path, FEW, workers=0, batch=7))
 
 
 def unmoved(before: Measured, after: Measured) -> None:
     """The same tokens for 99.9 % of all images, FID and IS within 0.1 %."""
     assert after.keys() == before.keys() == METHODS
     same = np.concatenate([before[method][1] == after[method][1] for method in METHODS])
-    assert len(same) == len(METHODS) * IMAGES
+    assert len(same) == sum(record["generate"]["images"] for record, _ in before.values())
     assert same.mean() >= 0.999
     for method, (record, _) in before.items():
         again, _ = after[method]

@@ -71,6 +71,10 @@ def test_what_is_no_finished_record_is_one_clear_line(
     assert verify(tmp_path / "nothing.json") == 2
     assert verify(edited(records[0], lambda record: record.update(status="failed"))) == 2
     assert "is no record of a finished trial" in capsys.readouterr().err
+    (tmp_path / "picture.png").write_bytes(b"\x89PNG\r\n")
+    assert verify(tmp_path / "picture.png") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"cannot read {tmp_path / 'picture.png'}: it is damaged, or no JSON in UTF-8" in line
     assert Store(tmp_path / "s").records()[0]["status"] == "failed"
 
 
