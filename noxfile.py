@@ -32,7 +32,9 @@ IN_ORDER = ("reproduce", "unit", "conformance")
 """Fast ones first, but for the small `reproduce`: begun last it would run on when no other process has work left."""
 BROWSER_LAST = ("browser",)
 SEVERAL = ("-n", "auto", "--maxprocesses", "4", "--dist", "worksteal")
-"""Processes of tests at a time; tests marked ``alone`` are not among them."""
+"""Processes of tests at a time."""
+ALONE = ("alone",)
+"""Tests that measure seconds, and so have the machine to themselves."""
 APART = ("docs", "slurm")
 """Minutes each, and slurm needs root: `nox -s long` runs them, so that `nox -s tests` stays within a quarter hour."""
 CUDA = re.compile(r"(nvidia|cuda)-|triton$")
@@ -70,16 +72,16 @@ def reproduce(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def tests(session: nox.Session) -> None:
-    """pytest, a process a core, then alone what measures seconds; or what is named: `nox -s tests -- tests/unit -x`."""
+    """pytest, a process a core, then what measures seconds; or what is named: `nox -s tests -- tests/unit -x`."""
     install(session)
     folders = sorted(path.name for path in (ROOT / "tests").iterdir() if any(path.glob("test_*.py")))
-    between = [name for name in folders if name not in IN_ORDER + BROWSER_LAST + APART]
+    between = [name for name in folders if name not in IN_ORDER + BROWSER_LAST + ALONE + APART]
     ordered = [f"tests/{name}" for name in (*IN_ORDER, *between, *BROWSER_LAST) if name in folders]
     if session.posargs:
         run(session, "pytest", *session.posargs)
     else:
-        run(session, "pytest", *SEVERAL, "-m", "not alone", *ordered)
-        run(session, "pytest", "-m", "alone", *ordered)
+        run(session, "pytest", *SEVERAL, *ordered)
+        run(session, "pytest", *(f"tests/{name}" for name in ALONE))
 
 
 @nox.session(venv_backend="none")

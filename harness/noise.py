@@ -14,8 +14,13 @@ from torch import Tensor
 
 def uniforms(seed: int, indices: Iterable[int], positions: int) -> Tensor:
     """Uniforms in [0, 1), float64, shape [len(indices), positions]; one row an image index."""
-    rows = [
-        np.random.Generator(np.random.Philox(key=np.array([seed, index], dtype=np.uint64))).random(positions)
-        for index in indices
-    ]
-    return torch.from_numpy(np.stack(rows)) if rows else torch.empty(0, positions, dtype=torch.float64)
+    asked = list(indices)
+    rows = np.empty((len(asked), positions))
+    # One generator set to each key in turn: a new one first asks the system for entropy that it then has no use for.
+    generator = np.random.Generator(np.random.Philox(key=[0, 0]))
+    start = generator.bit_generator.state
+    for row, index in zip(rows, asked, strict=True):
+        start["state"]["key"][:] = seed, index
+        generator.bit_generator.state = start
+        generator.random(out=row)
+    return torch.from_numpy(rows)

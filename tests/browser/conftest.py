@@ -68,13 +68,14 @@ Open = Callable[..., Visit]
 
 
 @pytest.fixture
-def visit(browser: Any, site: Path) -> Iterator[Open]:
-    """Opens a page: visit("index.html", address="sort=is", width=400, scheme="dark"). Whatever a test does, no page may
-    complain, and none may ask for anything outside the site."""
+def visit(browser: Any, request: pytest.FixtureRequest) -> Iterator[Open]:
+    """Opens a page of a folder, ``site`` if none is named: visit("index.html", address="sort=is", width=400,
+    scheme="dark"). Whatever a test does, no page may complain, and none may ask for anything outside the site."""
     opened: list[Visit] = []
 
-    def go(name: str, address: str = "", width: int = 1400, scheme: str = "light", folder: Path = site) -> Visit:
-        opened.append(Visit(browser, folder / name, address, width, scheme))
+    def go(name: str, address: str = "", width: int = 1400, scheme: str = "light", folder: Path | None = None) -> Visit:
+        place: Path = folder or request.getfixturevalue("site")
+        opened.append(Visit(browser, place / name, address, width, scheme))
         return opened[-1]
 
     yield go

@@ -19,7 +19,7 @@ from harness.runner import Options, run
 from harness.store import Record, Store
 from tests import sweeping
 
-IMAGES, FEW = 256, 64
+IMAGES, FEW = 256, 32
 """Images a trial; fewer where a trial is cut into small shards, each of which computes 16 images at least."""
 CONTENT = {
     "preset": "fmnist",
@@ -67,8 +67,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
         (FEW, {"workers": 0, "batch": 7}),
         (IMAGES, {"workers": 1, "batch": 64}),
         (IMAGES, {"workers": 0, "batch": 250}),
-        (FEW, {"workers": 2, "batch": 22}),  # three shards
-        (FEW, {"workers": 2, "batch": 8}),  # eight
+        (FEW, {"workers": 2, "batch": 11}),  # three shards
+        (FEW, {"workers": 2, "batch": 4}),  # eight
     ],
     ids=str,
 )

@@ -1,13 +1,11 @@
 """Intervals hold what they promise: the spread of other images, and the value at infinitely many."""
 
-import time
-
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from harness.fidelity import Fidelity
-from harness.metrics import Gaussian, Moments, Posteriors, frechet
+from harness.metrics import Moments, Posteriors, frechet
 from harness.pairs import Within
 from harness.resampling import REPLICATES, Resampling, frechet_replicates, interval
 from tests.unit.test_metrics import features
@@ -142,28 +140,3 @@ def test_too_few_images_give_a_figure_without_an_interval() -> None:
     some.frechet("x", images(0, 60), against)
     assert set(some.intervals) == {"fid.x"}
     assert some.flags == ["FID (x): 60 images are too few to extrapolate, the interval is too wide"]
-
-
-@pytest.mark.alone
-def test_a_thousand_replicates_of_128_dimensions_take_seconds() -> None:
-    sample, against = features(0, 5000, 128), Moments.of(features(1, 6000, 128)).gaussian()
-    began = time.process_time()
-    found = frechet_replicates(sample, against, Resampling(np.arange(5000) % 10))
-    assert found is not None and found.replicates.shape == (1000,)
-    assert time.process_time() - began < 5
-
-
-@pytest.mark.slow
-@pytest.mark.alone
-def test_two_thousand_dimensions_take_minutes_and_tell_how_far_they_are() -> None:
-    """20,480 images of 2048 dimensions; 50,000 take 2.5 times the products, and the same eigenvectors."""
-    rng = np.random.default_rng(0)
-    sample = rng.standard_normal((20_480, 2048), np.float32)
-    sample *= np.geomspace(1, 1e-3, 2048, dtype=np.float32)
-    against = Gaussian(np.zeros(2048), np.diag(np.geomspace(1, 1e-6, 2048)))
-    told: list[float] = []
-    began = time.process_time()
-    found = frechet_replicates(sample, against, Resampling(np.zeros(20_480, np.int64)), told.append)
-    assert time.process_time() - began < 180
-    assert told == sorted(told) and told[-1] == 1 and len(told) > 50
-    assert found is not None and found.infinite is not None

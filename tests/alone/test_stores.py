@@ -7,16 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from harness import files, runner, sweep
+from harness import runner, sweep
 from harness.bench import Bench
 from harness.plan import Instrument, Job, plan, protocol
 from harness.store import Store
-from harness.trial import Trial
-from tests import fakes_store, overhead, sweeping
+from tests import fakes_store, sweeping
 
 
-@pytest.mark.slow
-@pytest.mark.alone
 def test_a_store_of_twenty_thousand_records_loads_into_the_table_within_five_seconds(tmp_path: Path) -> None:
     store, record = Store(tmp_path), fakes_store.records()[0]
     store.prepare()
@@ -34,7 +31,6 @@ class BegunError(Exception):
     """The first job is about to be done."""
 
 
-@pytest.mark.alone
 def test_a_sweep_of_a_thousand_finished_trials_starts_work_within_a_second(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -63,19 +59,3 @@ def test_a_sweep_of_a_thousand_finished_trials_starts_work_within_a_second(
         with pytest.raises(BegunError):
             runner.run(asked, store, runner.Options(workers=0), io.StringIO())
         assert time.process_time() - began < 1
-
-
-def test_the_harness_and_a_bare_loop_make_a_trial_shard_by_shard(tmp_path: Path) -> None:
-    """How much the harness adds is `nox -s overhead`'s to say, on a quiet machine."""
-    with sweeping.in_place() as patch:
-        patch.setenv(sweeping.WEIGHTS, str(sweeping.make_weights(tmp_path / "fake.safetensors")))
-        patch.setenv(sweeping.LOG, str(tmp_path / "sampled.log"))
-        lines: list[str] = []
-        found = overhead.measured(Trial.of("fake", "tiny", images=70), 20, tmp_path / "store", lines.append)
-    assert len(found.bare) == len(found.harness) == len(found.extractor) == len(lines) == 4
-    assert len((tmp_path / "sampled.log").read_text().splitlines()) == 2 + 2 * 4  # to warm up, then twice a shard
-    assert found.merging > 0
-    middle, low, high = found.share
-    assert low <= middle <= high
-    (merged,) = tmp_path.glob("store/work/*/generated.npz")
-    assert len(files.read_arrays(merged)["steps"]) == 70
