@@ -142,7 +142,7 @@ class _Columns:
         """Put a dict into a row; what it lacks stays None."""
         inner, values = self._inner, self._values
         for name, value in record.items():
-            if type(value) is dict:  # as JSON gives it; to ask isinstance took longer than all the rest
+            if type(value) is dict:  # as JSON gives it; isinstance takes longer to ask
                 inner[name].fill(value, place)
             else:
                 values[name][place] = value
