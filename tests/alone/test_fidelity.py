@@ -3,6 +3,7 @@
 import time
 
 import numpy as np
+import pytest
 
 from harness import metrics
 from harness.metrics import Gaussian, Moments
@@ -10,6 +11,7 @@ from harness.resampling import Resampling, frechet_replicates
 from tests.unit.test_metrics import features
 
 
+@pytest.mark.slow
 def test_fid_of_2048_dimensions_takes_under_six_seconds_on_two_cores() -> None:
     mix = np.random.default_rng(0).standard_normal((2048, 2048)) / 45
     one, other = (Gaussian(np.zeros(2048), mix @ np.diag(np.geomspace(1, low, 2048)) @ mix.T) for low in (1e-2, 1e-4))
@@ -26,6 +28,7 @@ def test_a_thousand_replicates_of_128_dimensions_take_seconds() -> None:
     assert time.process_time() - began < 5
 
 
+@pytest.mark.slow
 def test_two_thousand_dimensions_take_minutes_and_tell_how_far_they_are() -> None:
     """20,480 images of 2048 dimensions; 50,000 take 2.5 times the products, and the same eigenvectors."""
     rng = np.random.default_rng(0)

@@ -13,6 +13,8 @@ from tests import fakes_store, sweeping
 from tests.browser.conftest import Open
 from tests.pace import pace
 
+pytestmark = pytest.mark.slow
+
 COUNT = 5000
 FIRST_PAGE = {"index.html", "data/leaderboard.js"}
 

@@ -14,6 +14,7 @@ from harness.store import Store
 from tests import fakes_store, sweeping
 
 
+@pytest.mark.slow
 def test_a_store_of_twenty_thousand_records_loads_into_the_table_within_five_seconds(tmp_path: Path) -> None:
     store, record = Store(tmp_path), fakes_store.records()[0]
     store.prepare()

@@ -103,8 +103,9 @@ def test_a_run_scores_as_arbench_score_does_and_names_what_it_used(
     for name in ("is", "kid", "precision", "recall", "density", "coverage"):
         assert found["quality"][name] == pytest.approx(same[name], rel=1e-5), name
     monkeypatch.setattr("harness.reference_files.seen_in", lambda *_: pytest.fail("the reference was computed again"))
+    (small / "sweep.toml").write_text(SWEEP + "seed = 1\n")
     assert run(small, *given, "--reference", str(built)) == 0
-    assert len(Store(small / "store").records()) == 1
+    assert len(Store(small / "store").records()) == 2
 
 
 def test_statistics_alone_give_fid_and_say_what_is_lacking(small: Path, weights: Path) -> None:
