@@ -1,0 +1,79 @@
+"""The command ``run``."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from harness import cli_cluster
+from harness.cli_cluster import count
+
+
+def add(commands: Any) -> None:
+    """Add it to the commands of arbench."""
+    add = commands.add_parser("run", help="measure the trials of a sweep; what is recorded is skipped")
+    add.add_argument("sweep", type=Path, metavar="SWEEP", help="a sweep file, or the name of a bundled sweep")
+    add.add_argument("--store", type=Path, required=True, metavar="DIR", help="folder of records, made if need be")
+    add.add_argument(
+        "--workers", type=count(0), metavar="N", help="processes (default: one a core or GPU; 0: this one alone)"
+    )
+    add.add_argument("--images", type=count(1), metavar="N", help="images a trial, in place of the sweep's number")
+    add.add_argument("--batch", type=count(1), default=250, metavar="N", help="images a shard (default: %(default)s)")
+    add.add_argument("--retry-failed", action="store_true", help="try again what is recorded as failed")
+    add.add_argument(
+        "--inception", type=Path, metavar="FILE", help="weights-inception-2015-12-05-6726825d.pth: for Inception FID"
+    )
+    add.add_argument(
+        "--reference",
+        type=Path,
+        metavar="REF",
+        help="of data that do not ship with arbench: guided-diffusion's .npz, or one of 'arbench reference build'",
+    )
+    add.add_argument("--device", default="cpu", metavar="D", help="cpu, cuda (all GPUs), cuda:1 (default: cpu)")
+    add.add_argument("--precision", metavar="P", help="of the networks, fp32 or bf16, in place of the sweep's")
+    add.add_argument(
+        "--random-weights",
+        action="store_true",
+        help="FLOPs and time without checkpoints: no images, no scores, rows marked",
+    )
+    cli_cluster.add_sweep_options(cli_cluster.add_options(add, "the same trials, in jobs of Slurm"))
+    add.set_defaults(run=_run)
+
+
+def _run(asked: argparse.Namespace) -> int:
+    from harness import runner, sweep
+    from harness.store import Store
+
+    store = Store(asked.store)
+    options = runner.Options(
+        workers=_workers(asked),
+        batch=asked.batch,
+        retry_failed=asked.retry_failed,
+        inception=asked.inception,
+        reference=asked.reference,
+        device=asked.device,
+        cluster=cli_cluster.settings(asked),
+        wait=not asked.no_wait,
+    )
+    setup = {"precision": asked.precision} if asked.precision else {}
+    setup |= {"weights": "random"} if asked.random_weights else {}
+    loaded = sweep.load(asked.sweep, asked.images, setup)
+    if asked.dry_run:
+        print(runner.prepared(loaded, store, options).outlook())
+        return 0
+    tally = runner.run(loaded, store, options)
+    print(f"{tally}; store: {asked.store}")
+    if not tally.failed:
+        return 0
+    hint = "" if asked.retry_failed else "; --retry-failed tries them again"
+    print(f"arbench: {tally.failed} trials failed, their records say why{hint}", file=sys.stderr)
+    return 1
+
+
+def _workers(asked: argparse.Namespace) -> int:
+    """Processes on this machine: none for a cluster, which may have devices that this machine has not."""
+    from harness import devices
+
+    if asked.cluster is not None:
+        return 0
+    return devices.workers(asked.device) if asked.workers is None else asked.workers
