@@ -124,7 +124,7 @@ class Bench:
 
     def _flops(self, job: Job) -> None:
         method, trial = self._method(job.plan), job.plan.trial
-        counted = flops.count(method, trial.knobs, trial.sampling, trial.seed)
+        counted = flops.count(method, trial.knobs, trial.sampling, trial.seed, trial.setup.labels)
         whole, tokenizer = (sum(p.numel() for p in part.parameters()) for part in (method, method.tokenizer))
         sizes = {"network": whole - tokenizer, "tokenizer": tokenizer}
         made = {"flops": counted, "parameters": sizes, "code": code_sha256()}

@@ -76,7 +76,7 @@ def costs(
 
 
 def _counted(method: Method, knobs: Mapping[str, KnobValue], sampling: Sampling) -> dict[str, float]:
-    sampled, decoded = count_image(method, knobs, sampling, 0, 0)
+    sampled, decoded = count_image(method, knobs, sampling, 0, 0, method.preset.setup.labels)
     return {part: float(macs) for part, macs in sorted((sampled.by_part + decoded.by_part).items())}
 
 

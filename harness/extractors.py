@@ -60,13 +60,13 @@ class FmnistCNN(Trainee):
 
 
 class Extractor:
-    """A frozen network that turns images into features and class logits.
+    """A frozen network that turns images into features and class logits."""
 
-    ``resize``: what it does to an image's size first, in words; ``classifies``: whether its logits are for the classes
-    of the data's labels.
-    """
-
+    # The network's name in the keys of references. It is no path: it stays as it is when the class moves.
+    architecture = "harness.extractors.FmnistCNN"
+    # What the network does to an image's size first, in words.
     resize = "none"
+    # Whether its logits are for the classes of the data's labels.
     classifies = True
 
     def __init__(self, name: str, network: nn.Module, weights: Path) -> None:

@@ -65,6 +65,7 @@ class Inception(nn.Module):
 class InceptionExtractor(Extractor):
     """Inception as an extractor. Its 1008 classes are TensorFlow's, in an order of their own: no label accuracy."""
 
+    architecture = "harness.extractors_inception.Inception"
     resize = "bilinear to 299x299 as in TensorFlow 1"
     classifies = False
 

@@ -6,20 +6,20 @@ keys handed to it are counted; element-wise work, norms, resizing, look-ups, gat
 
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from types import FrameType
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from harness.errors import ArbenchError, unknown
+from harness.inputs import inputs
 from harness.method import PARTS, KnobValue, Method
-from harness.noise import uniforms
 from harness.operators import MISSING_RULES, RULES, is_light
 from harness.sampling import Sampling
 
@@ -30,7 +30,9 @@ CONVENTION = (
 )
 WITHIN_STEP = ("attention", "ffn", "router")
 """Parts that start another step where they follow a head; the others may come between two steps."""
-COUNTER = "operators executed on real labels and noise, by the rules of torch.utils.flop_counter and harness.operators"
+COUNTER = (
+    "operators executed on the trial's own labels and noise, by the rules of torch.utils.flop_counter and of arbench"
+)
 
 
 @dataclass
@@ -164,20 +166,11 @@ def _modules_on_stack() -> Iterator[nn.Module]:
         frame = frame.f_back
 
 
-def inputs(method: Method, seed: int, indices: Iterable[int]) -> tuple[Tensor, Tensor]:
-    """Labels int64 [B] and noise float64 [B, positions] of these images, on the method's device."""
-    chosen = list(indices)
-    parameter = next(method.parameters(), None)
-    device = torch.device("cpu") if parameter is None else parameter.device
-    labels = torch.tensor([index % method.preset.classes for index in chosen], dtype=torch.int64, device=device)
-    return labels, uniforms(seed, chosen, method.positions).to(device)
-
-
 def count_image(
-    method: Method, knobs: Mapping[str, KnobValue], sampling: Sampling, seed: int, index: int
+    method: Method, knobs: Mapping[str, KnobValue], sampling: Sampling, seed: int, index: int, policy: str = "balanced"
 ) -> tuple[Count, Count]:
-    """What sampling and what decoding ran for one image alone."""
-    labels, noise = inputs(method, seed, [index])
+    """What sampling and what decoding ran for one image alone, with the label that ``policy`` gives it."""
+    labels, noise = inputs(method, seed, [index], policy)
     sampled, decoded = ExecutedCounter(method), ExecutedCounter(method.tokenizer, otherwise="tokenizer")
     with torch.no_grad():
         with sampled:

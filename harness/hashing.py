@@ -39,7 +39,8 @@ def _file_sha256(path: Path, mtime_ns: int, size: int) -> str:
 @cache
 def source_sha256(owner: type) -> str:
     """The sha256 of the code that a method's images depend on: the module of ``owner``, all that it imports from
-    packages that hold methods, and DRAWING. Comments, docstrings and layout do not count."""
+    packages that hold methods, and DRAWING. Comments, docstrings and layout do not count, nor where in the harness a
+    module stands: imports of the harness are left out."""
     packages = {point.module.split(".")[0] for point in registry.points()}
     packages |= {base.__module__.split(".")[0] for base in owner.__mro__} - {"harness", "torch", "builtins", "abc"}
     waiting, seen = [owner.__module__, *DRAWING], dict[str, str]()
@@ -51,7 +52,7 @@ def source_sha256(owner: type) -> str:
         if tree is None:
             continue
         waiting += _imported(tree, module)
-        seen[module] = ast.unparse(_without_docstrings(tree))
+        seen[module] = ast.unparse(_without_harness(_without_docstrings(tree)))
     return digest(seen)
 
 
@@ -83,6 +84,24 @@ def _without_docstrings(tree: ast.Module) -> ast.Module:
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             node.body = [part for part in node.body if not _is_text(part)] or [ast.Pass()]
     return tree
+
+
+def _without_harness(tree: ast.Module) -> ast.Module:
+    """The same without its imports of the harness, which carries version numbers of its own: a module of the harness
+    that moves then changes no key. Imports inside functions and ``if`` are left out as well."""
+    for node in ast.walk(tree):
+        for name in ("body", "orelse", "finalbody"):
+            part = getattr(node, name, None)
+            if isinstance(part, list) and any(_is_import_of_harness(one) for one in part):
+                kept = [one for one in part if not _is_import_of_harness(one)]
+                setattr(node, name, kept or ([ast.Pass()] if name == "body" else []))
+    return tree
+
+
+def _is_import_of_harness(node: ast.stmt) -> bool:
+    if isinstance(node, ast.ImportFrom):
+        return not node.level and (node.module or "").split(".")[0] == "harness"
+    return isinstance(node, ast.Import) and all(alias.name.split(".")[0] == "harness" for alias in node.names)
 
 
 def _is_text(node: ast.stmt) -> bool:

@@ -35,12 +35,15 @@ _PROBE_TOLERANCE = 1e-3  # of the features' standard deviation: far above roundi
 
 
 class Extractor(Protocol):
-    """What is asked of an extractor (harness/extractors.py). ``resize``: what it does to an image's size first;
-    ``classifies``: whether its logits are for the classes of the data's labels."""
+    """What is asked of an extractor (harness/extractors.py)."""
 
     name: str
     network: nn.Module
+    # The name of the network's architecture, part of every reference's key: it stays when the class moves.
+    architecture: str
+    # What the extractor does to an image's size first.
     resize: str
+    # Whether its logits are for the classes of the data's labels.
     classifies: bool
 
     def features(self, images: Tensor) -> dict[str, Tensor]:
@@ -111,14 +114,13 @@ def _facts(images: Images, extractor: Extractor, uint8_rule: str) -> dict[str, A
         raise ArbenchError(f"reference: {pictures.dtype} {tuple(pictures.shape)} (valid: uint8 [N, C, H, W])")
     if labels.shape != pictures.shape[:1]:
         raise ArbenchError(f"reference: labels of shape {tuple(labels.shape)} for {len(pictures)} images")
-    network = type(extractor.network)
     return {
         "version": VERSION,
         "images": len(pictures),
         "data": images.sha256,
         "content": _tensors_sha256({"images": pictures, "labels": labels}),
         "extractor": extractor.name,
-        "network": f"{network.__module__}.{network.__qualname__}",
+        "network": extractor.architecture,
         "weights": _tensors_sha256(extractor.network.state_dict()),
         "resize": extractor.resize,
         "classifies": extractor.classifies,

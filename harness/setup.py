@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -17,8 +16,6 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "uint8": ("round", "truncate"),
     "weights": ("trained", "random"),
 }
-LABEL_STREAM = 1
-"""The part of an image's Philox stream (harness.noise takes part 0) that its label is drawn from."""
 
 
 @dataclass(frozen=True)
@@ -49,20 +46,6 @@ class Setup:
 
 
 SETUP_FIELDS = tuple(field.name for field in fields(Setup))
-
-
-def labels(policy: str, seed: int, indices: range, classes: int) -> Tensor:
-    """The labels of these images, int64 [n], by a policy of ``Setup.labels``."""
-    if policy == "balanced":
-        return torch.tensor([index % classes for index in indices], dtype=torch.int64)
-    counter = np.array([0, 0, 0, LABEL_STREAM], dtype=np.uint64)
-    drawn = [
-        np.random.Generator(np.random.Philox(key=np.array([seed, index], dtype=np.uint64), counter=counter)).integers(
-            classes
-        )
-        for index in indices
-    ]
-    return torch.tensor(np.array(drawn, dtype=np.int64))
 
 
 def to_uint8(images: Tensor, rule: str = "round") -> Tensor:

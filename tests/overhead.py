@@ -18,10 +18,11 @@ import torch
 
 from harness import extractors
 from harness.bench import Bench
+from harness.inputs import labels
 from harness.intervals import centre_interval
 from harness.noise import uniforms
 from harness.plan import Instrument, Job, Plan, plan, protocol
-from harness.setup import labels, to_uint8
+from harness.setup import to_uint8
 from harness.store import Store
 from harness.trial import Trial
 from harness.workers import Here

@@ -125,7 +125,7 @@ def _misbehave(temper: str) -> None:
 class TinyExtractor:
     """A random projection of 4x4 images."""
 
-    name, resize, classifies = "tiny", "none", True
+    name, architecture, resize, classifies = "tiny", "projection", "none", True
 
     def __init__(self) -> None:
         self.network: nn.Module = nn.Linear(16, 6 + CLASSES)

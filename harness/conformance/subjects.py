@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from harness import registry
 from harness.errors import ArbenchError
-from harness.flops import inputs
+from harness.inputs import inputs
 from harness.method import Generated, Knob, KnobValue, Method
 from harness.sampling import Sampling, guide
 from harness.stages.generate import padded

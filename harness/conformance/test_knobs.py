@@ -17,7 +17,8 @@ from harness.conformance.subjects import (
     with_knobs,
 )
 from harness.errors import ArbenchError
-from harness.flops import count_image, inputs
+from harness.flops import count_image
+from harness.inputs import inputs
 from harness.method import Method
 
 every_method = pytest.mark.parametrize("name", names())

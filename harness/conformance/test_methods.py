@@ -31,7 +31,8 @@ from harness.conformance.subjects import (
     values,
 )
 from harness.errors import ArbenchError
-from harness.flops import agreement, closed_form, count_image, inputs
+from harness.flops import agreement, closed_form, count_image
+from harness.inputs import inputs
 from harness.method import PARTS
 from harness.setup import in_precision
 

@@ -19,12 +19,18 @@ FIXED = 2
 
 
 def count(
-    method: Method, knobs: Mapping[str, KnobValue], sampling: Sampling, seed: int, images: int = IMAGES
+    method: Method,
+    knobs: Mapping[str, KnobValue],
+    sampling: Sampling,
+    seed: int,
+    policy: str = "balanced",
+    images: int = IMAGES,
 ) -> dict[str, Any]:
     """The ``flops`` part of a record. Every image is sampled alone, so that none pays for another's steps.
 
-    knobs: complete. Where the method's closed form exists and the first two images cost the same, cost does not depend
-    on content and two images are enough; otherwise ``images`` are counted. Keys, all per image:
+    knobs: complete. policy: the trial's ``Setup.labels``: the images that are counted are the first of the trial. Where
+    the method's closed form exists and the first two images cost the same, cost does not depend on content and two
+    images are enough; otherwise ``images`` are counted. Keys, all per image:
 
     - ``macs``, ``flops`` (2 x MACs): sampling and decoding together; ``tokens_macs`` and ``decoder_macs``: either alone
     - ``macs_std``: spread over the images (population); 0 where cost does not depend on content
@@ -38,9 +44,9 @@ def count(
     if images < 1:
         raise ArbenchError(f"FLOPs: images = {images} is out of range (valid: 1 or more)")
     fixed = closed_form(method, knobs, sampling) is not None
-    runs = [count_image(method, knobs, sampling, seed, index) for index in range(min(images, FIXED))]
+    runs = [count_image(method, knobs, sampling, seed, index, policy) for index in range(min(images, FIXED))]
     if not fixed or len({_macs(run) for run in runs}) > 1:
-        runs += [count_image(method, knobs, sampling, seed, index) for index in range(len(runs), images)]
+        runs += [count_image(method, knobs, sampling, seed, index, policy) for index in range(len(runs), images)]
     macs = [float(_macs(run)) for run in runs]
     by_part: Counter[str] = Counter()
     for sampled, decoded in runs:

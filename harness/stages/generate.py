@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 
 from harness import files, traces
 from harness.errors import ArbenchError
+from harness.inputs import inputs
 from harness.method import Method
-from harness.noise import uniforms
 from harness.reference import Extractor
-from harness.setup import labels, to_uint8
+from harness.setup import to_uint8
 from harness.trial import Trial
 
 THUMBNAILS = 40
@@ -127,15 +127,12 @@ def shard(method: Method, extractors: Sequence[Extractor], trial: Trial, indices
     (harness.traces), if there is one.
     """
     started = time.perf_counter()
-    asked = labels(trial.setup.labels, trial.seed, indices, method.preset.classes)
-    noise = uniforms(trial.seed, indices, method.positions)
-    parameter = next(method.parameters(), None)
-    device = torch.device("cpu") if parameter is None else parameter.device
+    labels, noise = inputs(method, trial.seed, indices, trial.setup.labels)
     traced = min(len(indices), traces.IMAGES) if indices.start == 0 else 0
     heard = traces.listening(traced) if traced else nullcontext()
     with torch.inference_mode(), heard as trace:
         rows, count = padded(len(indices)), len(indices)
-        generated = method.sample(asked[rows].to(device), noise[rows].to(device), trial.knobs, trial.sampling)
+        generated = method.sample(labels[rows], noise[rows], trial.knobs, trial.sampling)
         images = to_uint8(method.decode(generated.tokens), trial.setup.uint8)
         seconds = time.perf_counter() - started
         seen = {
@@ -147,7 +144,7 @@ def shard(method: Method, extractors: Sequence[Extractor], trial: Trial, indices
         **seen,
         **(trace.arrays(method, trial.knobs) if trace else {}),
         "steps": generated.steps[:count].cpu().numpy().astype(np.int64),
-        "labels": asked.numpy(),
+        "labels": labels.cpu().numpy(),
         "fingerprints": fingerprints(generated.tokens[:count]),
         "thumbnails": images[: min(count, max(0, THUMBNAILS - indices.start))].cpu().numpy(),
         "seconds": np.array(seconds),

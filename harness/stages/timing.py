@@ -23,8 +23,8 @@ from harness.compilation import MODES, NONE, Decode, Sample, checked, compiled
 from harness.conditions import conditions
 from harness.energy import joules, used
 from harness.errors import ArbenchError, unknown
-from harness.flops import inputs
 from harness.heap import no_collection
+from harness.inputs import inputs
 from harness.intervals import CONFIDENCE, centre_interval, median_interval
 from harness.memory import peak_memory
 from harness.method import KnobValue, Method

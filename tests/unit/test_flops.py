@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from harness.errors import ArbenchError
 from harness.flops import ExecutedCounter, agreement
+from harness.inputs import labels
 from harness.method import Generated, KnobValue
 from harness.operators import LIGHT, MISSING_RULES, RULES, is_light
 from harness.sampling import Sampling
@@ -322,6 +323,28 @@ def test_a_method_without_a_closed_form_is_compared_by_the_other_counters() -> N
     found = agreement(HonestlyWavering.load("tiny"), KNOBS, Sampling())
     assert set(found) == {"executed", "fvcore", "torch"}
     assert len(set(found.values())) == 1
+
+
+class ByClass(FakeMethod):
+    """An image of class c takes c more FFN calls."""
+
+    def sample(self, labels: Tensor, noise: Tensor, knobs: Mapping[str, KnobValue], sampling: Sampling) -> Generated:
+        for _ in range(int(labels[0])):
+            self.network.get_submodule("ffn")(torch.zeros(1, 8))
+        return super().sample(labels, noise, knobs, sampling)
+
+    def closed_form(self, knobs: Mapping[str, KnobValue], sampling: Sampling) -> dict[str, float]:
+        raise ArbenchError("cost depends on content")
+
+
+@pytest.mark.parametrize("policy", ["balanced", "random"])
+def test_flops_are_counted_on_the_labels_of_the_trials_own_images(policy: str) -> None:
+    method = ByClass.load("tiny")
+    classes = labels(policy, 5, range(6), method.preset.classes)
+    plain = flops.count(FakeMethod.load("tiny"), KNOBS, Sampling(), seed=5)["macs"]
+    counted = flops.count(method, KNOBS, Sampling(), seed=5, policy=policy, images=6)
+    assert counted["macs"] == pytest.approx(plain + 64 * classes.double().mean().item())
+    assert counted["macs_std"] == pytest.approx(64 * classes.double().std(correction=0).item())
 
 
 def test_counting_no_images_is_refused() -> None:

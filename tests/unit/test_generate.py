@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from harness import files, traces
 from harness.bench import Bench
 from harness.errors import ArbenchError
+from harness.inputs import labels
 from harness.noise import uniforms
 from harness.plan import Plan
 from harness.sampling import Sampling
-from harness.setup import labels, to_uint8
+from harness.setup import to_uint8
 from harness.stages.generate import THUMBNAILS, Shards, fingerprints, shard, summary
 from harness.trial import Trial
 from tests.fakes import FakeMethod

@@ -12,7 +12,7 @@ from torch import Tensor
 import baselines.next_set
 from baselines.schedules import ORDERS
 from harness.conformance.subjects import subject
-from harness.flops import inputs
+from harness.inputs import inputs
 from harness.sampling import Sampling, guide
 from methods.ear import EAR
 from tests.unit import networks

@@ -19,6 +19,7 @@ from harness.stages import quality
 class TinyExtractor:
     """A random projection of 6x6 images; counts the images that it has seen."""
 
+    architecture = "projection"
     resize = "none"
     classifies = True
 
@@ -204,6 +205,18 @@ def test_too_few_images_are_flagged_and_far_too_few_refused(tmp_path: Path) -> N
     assert any(flag.startswith("FID (tiny): samples: 8 images for 8 dimensions") for flag in flags)
     with pytest.raises(ArbenchError, match="6 images or more, there are 5"):
         measured(pictures(1, 5), reference, extractor)
+
+
+def test_an_extractor_that_moves_to_another_module_leaves_its_reference_as_it_is(tmp_path: Path) -> None:
+    class Moved(TinyExtractor):
+        """Elsewhere, and of another name."""
+
+    class Other(TinyExtractor):
+        architecture = "another projection"
+
+    before = reference_for(pictures(0, 60), TinyExtractor(), tmp_path)
+    assert reference_for(pictures(0, 60), Moved(), tmp_path).key == before.key
+    assert reference_for(pictures(0, 60), Other(), tmp_path).key != before.key
 
 
 def test_replicates_are_kept_for_every_figure_that_has_an_interval(tmp_path: Path) -> None:

@@ -12,8 +12,9 @@ import torch
 
 from harness import bench, cli, data, extractors, extractors_inception, score
 from harness.fidelity import STATISTICS_ALONE
+from harness.inputs import labels
 from harness.noise import uniforms
-from harness.setup import Setup, labels, to_uint8
+from harness.setup import Setup, to_uint8
 from harness.store import Store
 from tests import inception, sweeping
 from tests.fakes import CLASSES

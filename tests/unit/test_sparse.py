@@ -13,7 +13,8 @@ from baselines.sparse_var import Sparsity, top_mask
 from baselines.var import FFN, VAR, Block
 from harness import registry
 from harness.conformance.subjects import SPARSITY, step_logits, subject, with_knobs
-from harness.flops import ExecutedCounter, inputs
+from harness.flops import ExecutedCounter
+from harness.inputs import inputs
 from harness.method import Method
 from harness.sampling import Sampling
 from methods.actvar import balanced_clusters

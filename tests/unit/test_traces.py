@@ -6,7 +6,7 @@ import torch
 
 from harness import traces
 from harness.conformance.subjects import subject
-from harness.flops import inputs
+from harness.inputs import inputs
 from harness.method import Method
 from harness.sampling import Sampling
 

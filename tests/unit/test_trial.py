@@ -1,5 +1,6 @@
 """Trials: names that lead back to the trial, and keys that change with all that a trial depends on."""
 
+import ast
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness import hashing, registry
 from harness.errors import ArbenchError
 from harness.hashing import digest, file_sha256, source_sha256
 from harness.sampling import CFG_SCHEDULES, Sampling
@@ -154,3 +156,25 @@ def test_the_source_hash_follows_imports_and_ignores_comments(tmp_path: Path, mo
 
 def test_the_source_hash_of_a_method_covers_the_classes_it_builds_on() -> None:
     assert source_sha256(sweeping.SweepMethod) != source_sha256(fakes.FakeMethod)
+
+
+def test_a_module_of_the_harness_that_moves_changes_no_methods_source_hash(monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed = hashing._parsed
+
+    def moved(module: str) -> ast.Module | None:
+        """The same source, as it would be after every module that it imports of harness had moved."""
+        tree = parsed(module)
+        for node in ast.walk(tree or ast.Module([], [])):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("harness"):
+                node.module = f"{node.module}.elsewhere"
+        return tree
+
+    owners = [registry.get(name) for name in registry.names()]
+    before = [source_sha256(owner) for owner in owners]
+    monkeypatch.setattr(hashing, "_parsed", moved)
+    assert [source_sha256.__wrapped__(owner) for owner in owners] == before
+
+
+def test_the_source_hash_still_sees_a_method_that_calls_something_else_of_the_harness() -> None:
+    trees = [ast.parse(f"from harness.sampling import draw\n\ndef sample():\n    return draw({n})") for n in (1, 2)]
+    assert len({ast.unparse(hashing._without_harness(tree)) for tree in trees}) == 2
