@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness import cli_cluster
+from harness.cli_cluster import above_zero, count
 from harness.errors import ArbenchError
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         metavar="DIR",
         help="folder of logs and state (default: %(default)s)",
     )
-    parser.add_argument("--threads", type=_count, metavar="N", help="threads of torch (default: torch's own choice)")
+    parser.add_argument("--threads", type=count(1), metavar="N", help="threads of torch (default: torch's own choice)")
     _add_scale(parser)
     cli_cluster.add_options(parser, "in one job of Slurm, a process for each of its tasks")
     parser.set_defaults(run=run)
@@ -63,25 +64,18 @@ def _add_scale(parser: argparse.ArgumentParser) -> None:
     )
     scale.add_argument("--teacher", type=Path, metavar="FILE", help="weights to distil from (default: the published)")
     scale.add_argument("--out", type=Path, metavar="FILE", help="weights to write (default: in ARBENCH_WEIGHTS)")
-    scale.add_argument("--epochs", type=_count, metavar="N", help="in place of the recipe's, as the next four")
-    scale.add_argument("--batch", type=_count, metavar="N", help="images a step, of all processes together")
-    scale.add_argument("--lr", type=float, metavar="X")
-    scale.add_argument("--warmup", type=_count, metavar="STEPS")
-    scale.add_argument("--seed", type=_count, metavar="N")
+    scale.add_argument("--epochs", type=count(1), metavar="N", help="in place of the recipe's, as the next four")
+    scale.add_argument("--batch", type=count(1), metavar="N", help="images a step, of all processes together")
+    scale.add_argument("--lr", type=above_zero, metavar="X")
+    scale.add_argument("--warmup", type=count(1), metavar="STEPS")
+    scale.add_argument("--seed", type=count(1), metavar="N")
     scale.add_argument(
-        "--accumulate", type=_count, default=1, metavar="N", help="parts a process cuts its share of a batch into"
+        "--accumulate", type=count(1), default=1, metavar="N", help="parts a process cuts its share of a batch into"
     )
     scale.add_argument("--precision", default="bf16", metavar="P", help="bf16 or fp32 (default: %(default)s)")
     scale.add_argument(
-        "--save-minutes", type=float, default=20, metavar="M", help="between saved states (default: %(default)s)"
+        "--save-minutes", type=above_zero, default=20, metavar="M", help="between saved states (default: %(default)s)"
     )
-
-
-def _count(text: str) -> int:
-    """A whole number of at least 1."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-    return int(text)
 
 
 def run(asked: argparse.Namespace) -> int:

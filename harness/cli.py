@@ -7,34 +7,41 @@ Exit codes: 0; 1 some trials failed; 2 something the user can mend; 130 interrup
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from harness import cli_cluster, cli_others, cli_records, cli_run
+from harness import cli_cluster, cli_others, cli_records, cli_run, streams
 from harness.cli_cluster import count
-from harness.errors import ArbenchError
+from harness.errors import ArbenchError, one_line
 
 GROUP = "arbench.commands"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The console command: parse, run, turn errors meant for people into one line."""
-    try:
-        asked = parser().parse_args(arguments)
-        return asked.run(asked) or 0
-    except ArbenchError as error:
-        print(f"arbench: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("arbench: interrupted; the same command goes on from here", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # `arbench list | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    with streams.lenient() as output:
+        try:
+            asked = parser().parse_args(arguments)
+            code = asked.run(asked) or 0
+            return code if output.done() else 2
+        except ArbenchError as error:
+            return _told(str(error))
+        except KeyboardInterrupt:
+            print("arbench: interrupted; the same command goes on from here", file=sys.stderr)
+            return 130
+        except BrokenPipeError:  # `arbench list | head`
+            streams.drop(sys.stdout)
+            return 0
+        except OSError as error:
+            return _told(f"{error.filename or 'this machine'}: {error.strerror or error}")
+
+
+def _told(reason: str) -> int:
+    print(f"arbench: {one_line(reason)}", file=sys.stderr)
+    return 2
 
 
 def parser() -> argparse.ArgumentParser:

@@ -6,12 +6,14 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import ArbenchError
+from harness.errors import ArbenchError, shown
 
 if TYPE_CHECKING:
     from harness.cluster.executor import Settings
     from harness.cluster.training import Launch
 
+DIGITS = 9
+"""Of a whole number on the command line."""
 NEED_A_CLUSTER = ("site", "max_parallel", "no_wait", "dry_run")
 
 
@@ -45,7 +47,7 @@ def add_sweep_options(cluster: Any) -> None:
     """Add to that group what ``run`` alone has."""
     cluster.add_argument(
         "--shard-minutes",
-        type=_minutes,
+        type=above_zero,
         default=10.0,
         metavar="M",
         help="work of a job of Slurm (default: %(default)g)",
@@ -78,11 +80,23 @@ def count(low: int) -> Any:
     """An argparse type: a whole number of at least ``low``."""
 
     def whole_number(text: str) -> int:
-        if not text.isdecimal() or int(text) < low:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {low}")
+        if not text.isdecimal() or len(text) > DIGITS or int(text) < low:
+            valid = f"a whole number of at least {low}" + (f", of up to {DIGITS} digits" if len(text) > DIGITS else "")
+            raise argparse.ArgumentTypeError(f"{shown(text)} is not {valid}")
         return int(text)
 
     return whole_number
+
+
+def above_zero(text: str) -> float:
+    """An argparse type: a number above 0 that is not infinite."""
+    try:
+        found = float(text)
+    except ValueError:
+        found = 0.0
+    if not 0 < found < float("inf"):
+        raise argparse.ArgumentTypeError(f"{shown(text)} is not a number above 0")
+    return found
 
 
 def _on_a_cluster(asked: argparse.Namespace) -> bool:
@@ -90,17 +104,6 @@ def _on_a_cluster(asked: argparse.Namespace) -> bool:
     if asked.cluster is None and given:
         raise ArbenchError(f"--{given[0].replace('_', '-')} needs --cluster slurm")
     return asked.cluster is not None
-
-
-def _minutes(text: str) -> float:
-    """An argparse type: a number above 0."""
-    try:
-        found = float(text)
-    except ValueError:
-        found = 0.0
-    if not 0 < found < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of minutes above 0")
-    return found
 
 
 def _status(asked: argparse.Namespace) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import provenance
+from harness.cli_cluster import count
 from harness.errors import ArbenchError
 from harness.store import Record, Store
 
@@ -40,7 +41,7 @@ def _add_verify(commands: Any) -> None:
     )
     add.add_argument("--store", type=Path, metavar="DIR", help="the submitted records of a store; marks what comes out")
     add.add_argument(
-        "--workers", type=int, default=1, metavar="N", help="processes (default: %(default)s; 0: this one)"
+        "--workers", type=count(0), default=1, metavar="N", help="processes (default: %(default)s; 0: this one)"
     )
     add.set_defaults(run=_verify)
 

@@ -3,8 +3,10 @@
 import errno
 import json
 import os
+import re
 import secrets
 import time
+import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 
 STALE_S = 24 * 3600
 """Age in seconds at which a temporary file is taken for the leftover of a killed process."""
+LONGEST_TOML = 10**6
+"""Characters of a file that a person wrote."""
 
 
 def write(path: Path, fill: Callable[[IO[bytes]], None]) -> None:
@@ -39,8 +43,11 @@ def write(path: Path, fill: Callable[[IO[bytes]], None]) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write plain values as JSON. Not-a-number is refused with ValueError: readers in other languages choke on it."""
+    """Write plain values as JSON that any reader takes: text that has no UTF-8 is escaped (``valid_text``), and
+    not-a-number is refused with ValueError."""
     text = json.dumps(value, indent=1, allow_nan=False) + "\n"
+    if _SURROGATE.search(text):
+        text = json.dumps(_valid(value), indent=1, allow_nan=False) + "\n"
     write(path, lambda file: None if file.write(text.encode()) else None)
 
 
@@ -48,17 +55,63 @@ def read_json(path: Path) -> Any:
     """What ``write_json`` wrote; None if there is no such file. ArbenchError if it is damaged."""
     try:
         try:
-            return json.loads(path.read_bytes())
+            content = path.read_bytes()
         except OSError as error:
             if error.errno != errno.ESTALE:
                 raise
-            return json.loads(path.read_bytes())  # over NFS another machine has replaced it while it was read
+            content = path.read_bytes()  # over NFS another machine has replaced it while it was read
+        found = json.loads(content, parse_constant=_no_number)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise ArbenchError(f"cannot read {path}: {error.strerror or error}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ArbenchError(f"cannot read {path}: it is damaged, or no JSON in UTF-8 ({error})") from error
+    return _valid(found) if _SURROGATE.search(content.decode("latin-1")) else found
+
+
+_SURROGATE = re.compile(r"\\ud[89a-f]", re.IGNORECASE)
+"""How JSON in ASCII spells half of a character beyond U+FFFF, or a byte of the command line that is no UTF-8."""
+
+
+def valid_text(text: str) -> str:
+    """A text with what has no UTF-8 written as an escape: Python reads a byte 0xff of the command line as U+DCFF."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _valid(value: Any) -> Any:
+    if isinstance(value, str):
+        return valid_text(value)
+    if isinstance(value, Mapping):
+        return {_valid(name): _valid(part) for name, part in value.items()}
+    return [_valid(part) for part in value] if isinstance(value, list | tuple) else value
+
+
+def _no_number(text: str) -> Any:
+    raise ValueError(f"{text} is no number of JSON")
+
+
+def read_toml(path: Path, what: str) -> dict[str, Any]:
+    """The content of a TOML file that a person wrote; ``what`` is how errors call it. A byte order mark is passed over.
+    Raises ArbenchError naming the file and the fault, for numbers that nothing could be made of, too."""
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            text = file.read(LONGEST_TOML + 1)
+        if len(text) > LONGEST_TOML:
+            raise ArbenchError(f"{path}: no {what}: it has more than {LONGEST_TOML:,} characters")
+        return tomllib.loads(text)
+    except OSError as error:
+        raise ArbenchError(f"cannot read {what} {path}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        utf16 = error.object[:2] in (b"\xff\xfe", b"\xfe\xff")
+        reason = "it is in UTF-16" if utf16 else f"{error.reason} at byte {error.start}"
+        raise ArbenchError(f"{path}: not a text file in UTF-8 ({reason})") from error
+    except RecursionError as error:
+        raise ArbenchError(f"{path}: not valid TOML: nested too deep") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ArbenchError(f"{path}: not valid TOML: {error}") from error
+    except ValueError as error:  # Python makes no integer of so many digits
+        raise ArbenchError(f"{path}: not valid TOML: a number has thousands of digits") from error
 
 
 def write_arrays(path: Path, arrays: "Mapping[str, np.ndarray[Any, Any]]") -> None:

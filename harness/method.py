@@ -4,13 +4,13 @@ out."""
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import isfinite
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
-from harness.errors import ArbenchError, unknown
+from harness.errors import ArbenchError, shown, unknown
+from harness.numbers import as_number, is_number
 from harness.sampling import Sampling
 from harness.setup import Setup
 from harness.weights import Source
@@ -48,19 +48,17 @@ class Knob:
 
     def check(self, value: Any) -> KnobValue:
         """The value, of the knob's type; ArbenchError if it has another or lies out of range."""
-        complaint = ArbenchError(f"knob {self.name} = {value!r} is out of range (valid: {self.valid()})")
+        complaint = ArbenchError(f"knob {self.name} = {shown(value)} is out of range (valid: {self.valid()})")
         if self.kind == "choice":
             if value not in self.choices:
                 raise complaint
             return str(value)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
-            raise complaint
-        if self.kind == "int" and value != int(value):
+        if not is_number(value) or (self.kind == "int" and value != int(value)):
             raise complaint
         assert self.low is not None and self.high is not None
         if not self.low <= value <= self.high or (self.open_high and value == self.high):
             raise complaint
-        return int(value) if self.kind == "int" else float(value)
+        return as_number(value, self.kind == "int")
 
 
 @dataclass(frozen=True)

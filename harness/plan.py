@@ -9,9 +9,10 @@ from typing import Any
 import torch
 
 from harness import files, traces
-from harness.errors import ArbenchError, unknown
+from harness.errors import ArbenchError, shown, unknown
 from harness.hashing import digest, source_sha256, weights_sha256
 from harness.method import Method
+from harness.numbers import as_number, is_number
 from harness.reference import Reference
 from harness.setup import Setup, in_precision
 from harness.stages import VERSIONS
@@ -243,20 +244,27 @@ def provenance(planned: Plan, instrument: Instrument, about: Mapping[str, Any]) 
     }
 
 
-KINDS = {int: ((int,), "a whole number"), float: ((int, float), "a number"), str: ((str,), "a string")}
-"""By the type of a protocol's default: what a sweep file may give, and how that is called."""
+LARGEST = 10**9
+"""Of a number of the timing protocol."""
 
 
 def protocol(timing: Mapping[str, Any], source: str) -> dict[str, Any]:
     """The whole timing protocol, from a sweep's ``[timing]`` table. ArbenchError naming an unknown or wrong setting."""
     default = asdict(Protocol())
+    given: dict[str, Any] = {}
     for name, value in timing.items():
         if name not in default:
             raise ArbenchError(f"{source}: [timing]: {unknown('key', name, default)}")
-        kinds, words = KINDS[type(default[name])]
-        if isinstance(value, bool) or not isinstance(value, kinds):
-            raise ArbenchError(f"{source}: [timing]: key {name!r} must be {words}, got {value!r}")
+        kind = type(default[name])
+        if kind is str:
+            right, words = isinstance(value, str), "a string"
+        else:
+            right = is_number(value) and 0 <= value <= LARGEST and not (kind is int and isinstance(value, float))
+            words = f"a {'whole ' if kind is int else ''}number from 0 to {LARGEST}"
+        if not right:
+            raise ArbenchError(f"{source}: [timing]: key {name!r} must be {words}, got {shown(value)}")
+        given[name] = value if kind is str else as_number(value, kind is int)
     try:
-        return asdict(Protocol(**timing))
+        return asdict(Protocol(**given))
     except ArbenchError as error:
         raise ArbenchError(f"{source}: [timing]: {error}") from error

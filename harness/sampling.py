@@ -40,7 +40,7 @@ class Sampling:
         for name, ok, valid in (
             ("cfg", 0 <= self.cfg <= 100, "0 to 100"),
             ("temperature", 0 < self.temperature <= 100, "above 0, up to 100"),
-            ("top_k", self.top_k >= 0, "0 (off) or more"),
+            ("top_k", 0 <= self.top_k <= 10**9, "0 (off) to 10^9"),
             ("top_p", 0 < self.top_p <= 1, "above 0, up to 1 (off)"),
             ("cfg_power", 0 < self.cfg_power <= 100, "above 0, up to 100"),
         ):

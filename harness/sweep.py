@@ -23,13 +23,14 @@ sampling = { cfg = 2.0 }                 # over the head's, as setup is
 """
 
 import itertools
-import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
 from typing import Any
 
-from harness.errors import ArbenchError, unknown
+from harness import files
+from harness.errors import ArbenchError, shown, unknown
 from harness.hashing import digest
 from harness.trial import Trial, checked_int
 
@@ -55,6 +56,8 @@ BLOCK = {
     "setup": dict,
     "cluster": dict,
 }
+MOST_TRIALS = 100_000
+"""Of one block."""
 IN_WORDS = {
     str: "a string",
     int: "a whole number",
@@ -83,19 +86,17 @@ def load(path: Path, images: int | None = None, setup: Mapping[str, Any] | None 
 
     Raises ArbenchError naming file, table and key for anything that is not right.
     """
-    if not path.exists() and (BUNDLED / f"{path}.toml").is_file():
-        path = BUNDLED / f"{path}.toml"
+    bundled = sorted(file.stem for file in BUNDLED.glob("*.toml"))
     try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ArbenchError(f"{path}: not a text file in UTF-8 ({error.reason})") from error
-    except OSError as error:
-        names = ", ".join(sorted(bundled.stem for bundled in BUNDLED.glob("*.toml")))
-        raise ArbenchError(f"cannot read sweep file {path}: {error.strerror} (bundled sweeps: {names})") from error
-    try:
-        content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ArbenchError(f"{path}: not valid TOML: {error}") from error
+        if not path.is_file() and str(path) in bundled:  # a folder of that name, as a store may be, is no sweep
+            path = BUNDLED / f"{path}.toml"
+        elif path.is_dir():
+            raise ArbenchError(f"{path} is a folder, no sweep file (bundled sweeps: {', '.join(bundled)})")
+        elif not path.exists():
+            raise ArbenchError(f"cannot read sweep file {path}: no such file (bundled sweeps: {', '.join(bundled)})")
+    except OSError as error:  # of a folder on the way that may not be looked into, or of a name too long
+        raise ArbenchError(f"cannot read sweep file {path}: {error.strerror}") from error
+    content = files.read_toml(path, "sweep file")
     return parse(content, str(path), images, setup)
 
 
@@ -114,7 +115,7 @@ def parse(
         for number, block in enumerate(value if several else [value], start=1):
             where = f"{source}: [[method.{method}]] number {number}" if several else f"{source}: [method.{method}]"
             if not isinstance(block, dict):
-                raise ArbenchError(f"{where}: expected a table, got {block!r}")
+                raise ArbenchError(f"{where}: expected a table, got {shown(block)}")
             _check(block, BLOCK, where)
             changed = {**block, "setup": {**block.get("setup", {}), **(setup or {})}}
             cluster = content.get("cluster", {}), block.get("cluster", {})
@@ -139,11 +140,11 @@ def _block(method: str, head: Mapping[str, Any], block: Mapping[str, Any], where
     setup = {**head.get("setup", {}), **block.get("setup", {})}
     for name, values in block.get("grid", {}).items():
         if not isinstance(values, list):
-            raise ArbenchError(f"{where}: key 'grid.{name}' must be a list, got {values!r}")
+            raise ArbenchError(f"{where}: key 'grid.{name}' must be a list, got {shown(values)}")
     points = block.get("list", [{}])
     for number, point in enumerate(points, start=1):
         if not isinstance(point, dict):
-            raise ArbenchError(f"{where}: key 'list', entry {number} must be a table of knobs, got {point!r}")
+            raise ArbenchError(f"{where}: key 'list', entry {number} must be a table of knobs, got {shown(point)}")
     empty = [f"grid.{name}" for name, values in block.get("grid", {}).items() if not values]
     empty += [f"sampling.{name}" for name, value in sampling.items() if value == []]
     empty += [f"setup.{name}" for name, value in setup.items() if value == []]
@@ -151,6 +152,7 @@ def _block(method: str, head: Mapping[str, Any], block: Mapping[str, Any], where
     if empty:
         raise ArbenchError(f"{where}: key '{empty[0]}' is an empty list: no trial would come of it")
     fixed = block.get("knobs", {})
+    _must_end(where, [seeds, points, *setup.values(), *sampling.values(), *block.get("grid", {}).values()])
     for seed, made, drawn, point, crossed in itertools.product(
         seeds if isinstance(seeds, list) else [seeds],
         _crossed(setup),
@@ -173,6 +175,13 @@ def _crossed(axes: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         yield dict(zip(axes, values, strict=True))
 
 
+def _must_end(where: str, axes: Iterable[Any]) -> None:
+    """ArbenchError if so many trials would come of these axes that nobody can want them."""
+    count = prod(len(axis) for axis in axes if isinstance(axis, list))
+    if count > MOST_TRIALS:
+        raise ArbenchError(f"{where}: {shown(count)} trials would come of it (valid: up to {MOST_TRIALS})")
+
+
 def _once(where: str, *tables: Mapping[str, Any]) -> None:
     """ArbenchError if a knob stands in two of ``knobs``, ``list`` and ``grid``: which one holds would be a guess."""
     for (one, first), (two, second) in itertools.combinations(zip(("knobs", "list", "grid"), tables, strict=True), 2):
@@ -186,4 +195,4 @@ def _check(table: Mapping[str, Any], schema: Mapping[str, Any], where: str) -> N
         if key not in schema:
             raise ArbenchError(f"{where}: {unknown('key', key, schema)}")
         if isinstance(value, bool) or not isinstance(value, schema[key]):
-            raise ArbenchError(f"{where}: key {key!r} must be {IN_WORDS[schema[key]]}, got {value!r}")
+            raise ArbenchError(f"{where}: key {key!r} must be {IN_WORDS[schema[key]]}, got {shown(value)}")

@@ -7,8 +7,9 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from harness import registry
-from harness.errors import ArbenchError, unknown
+from harness.errors import ArbenchError, shown, unknown
 from harness.method import KnobValue, Method
+from harness.numbers import as_number, is_number
 from harness.sampling import SAMPLING_FIELDS, Sampling
 from harness.setup import SETUP_FIELDS, Setup
 
@@ -140,10 +141,10 @@ def resolve_sampling(default: Sampling, given: Mapping[str, Any]) -> Sampling:
             right = isinstance(value, str)
         else:
             whole = kind is int or kind == "int"
-            right = isinstance(value, int | float) and not isinstance(value, bool) and not (whole and value % 1)
-            value = (int(value) if whole else float(value)) if right else value
+            right = is_number(value) and not (whole and value % 1)
+            value = as_number(value, whole) if right else value
         if not right:
-            raise ArbenchError(f"sampling: {name} = {value!r} is not of type {getattr(kind, '__name__', kind)}")
+            raise ArbenchError(f"sampling: {name} = {shown(value)} is not of type {getattr(kind, '__name__', kind)}")
         changed[name] = value
     return replace(default, **changed)
 
@@ -151,7 +152,7 @@ def resolve_sampling(default: Sampling, given: Mapping[str, Any]) -> Sampling:
 def checked_int(what: str, value: Any, low: int, high: int) -> int:
     """``value`` if it is a whole number from ``low`` to ``high``; ArbenchError otherwise."""
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise ArbenchError(f"{what} = {value!r} is out of range (valid: a whole number from {low} to {high})")
+        raise ArbenchError(f"{what} = {shown(value)} is out of range (valid: a whole number from {low} to {high})")
     return value
 
 

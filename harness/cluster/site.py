@@ -35,14 +35,14 @@ import shutil
 import subprocess
 import sys
 import time
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harness import files
 from harness.cluster import slurm
-from harness.errors import ArbenchError, unknown
+from harness.errors import ArbenchError, shown, unknown
 
 SWEEP = ("generate", "quality", "flops", "timing")
 STAGES = (*SWEEP, "train")
@@ -52,6 +52,10 @@ OURS = frozenset((*_OURS.split(), "version", "wait", "wrap"))
 """Options that arbench sets itself, or that would make sbatch do something else, or elsewhere than squeue looks."""
 LISTS, TEXTS = ("modules", "setup"), ("container", "python")
 SECONDS = {"signal-seconds": 90, "poll-seconds": 30, "visibility-seconds": 60}
+MOST = 10**9
+"""Of a number in a site file."""
+LONGEST_TIME = 20
+"""Characters of a time limit."""
 DEFAULTS = {"time": "1:00:00"}
 HINTS = {
     "account": ("sacctmgr", "-nP", "show", "assoc", "format=account"),
@@ -128,13 +132,7 @@ def load(path: Path | None) -> Site:
     """Read a site file; without one, the cluster's defaults hold. Raises ArbenchError naming file and key."""
     if path is None:
         return Site()
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ArbenchError(f"cannot read site file {path}: {getattr(error, 'strerror', None) or error}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise ArbenchError(f"{path}: not valid TOML: {error}") from error
-    return parse(content, str(path))
+    return parse(files.read_toml(path, "site file"), str(path))
 
 
 def parse(content: Mapping[str, Any], source: str) -> Site:
@@ -146,35 +144,52 @@ def parse(content: Mapping[str, Any], source: str) -> Site:
 
 def _checked(table: Any, where: str) -> dict[str, Any]:
     if not isinstance(table, dict):
-        raise ArbenchError(f"{where}: expected a table, got {table!r}")
+        raise ArbenchError(f"{where}: expected a table, got {shown(table)}")
     found: dict[str, Any] = {}
     for given, value in table.items():
         name = ALIASES.get(given, given.replace("_", "-"))
         if name in found:
             raise ArbenchError(f"{where}: {name!r} is given twice")
-        if name in LISTS:
-            right, wanted = isinstance(value, list) and all(isinstance(one, str) for one in value), "a list of strings"
-        elif name in TEXTS:
-            right, wanted = isinstance(value, str), "a string"
-        elif name in SECONDS:
-            right, wanted = type(value) is int and value > 0, "a whole number of seconds"
-        else:
-            right, wanted = isinstance(value, str | int) and "\n" not in str(value), "a string, a number or true"
+        right, wanted = _right(name, value)
         if name in OURS:
             raise ArbenchError(f"{where}: {given!r} is set by arbench itself")
         if not right:
-            raise ArbenchError(f"{where}: {given!r} must be {wanted}, got {value!r}")
+            raise ArbenchError(f"{where}: {given!r} must be {wanted}, got {shown(value)}")
         found[name] = value
     if "time" in found:
         minutes(str(found["time"]), where)
     return found
 
 
+def _right(name: str, value: Any) -> tuple[bool, str]:
+    """Whether an option may have this value, and what it may have, in words."""
+    if name in LISTS:
+        lines = isinstance(value, list) and all(isinstance(one, str) and "\0" not in one for one in value)
+        return lines, "a list of strings"
+    if name in TEXTS:
+        return isinstance(value, str) and bool(_words(value)), "a command of shell"
+    if name in SECONDS:
+        return type(value) is int and 0 < value <= MOST, f"a whole number of seconds from 1 to {MOST}"
+    if isinstance(value, str):
+        return value.isprintable(), "a string in one line"
+    return isinstance(value, int) and -MOST < value < MOST, "a string, a number of up to 9 digits or true"
+
+
+def _words(command: str) -> list[str]:
+    """The words of a command; none if it is no shell's."""
+    try:
+        return shlex.split(command) if command.isprintable() else []
+    except ValueError:
+        return []
+
+
 def minutes(text: str, where: str = "time") -> int:
     """A time limit as Slurm writes it, in minutes, rounded up: M, M:S, H:M:S, D-H, D-H:M, D-H:M:S."""
-    match = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", text)
-    if match is None:
-        raise ArbenchError(f"{where}: time {text!r} is none of Slurm's (valid: M, M:S, H:M:S, D-H, D-H:M, D-H:M:S)")
+    match = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", text, re.ASCII)
+    if match is None or len(text) > LONGEST_TIME:
+        raise ArbenchError(
+            f"{where}: time {shown(text)} is none of Slurm's (valid: M, M:S, H:M:S, D-H, D-H:M, D-H:M:S)"
+        )
     days, first, second, third = (int(part or 0) for part in match.groups())
     if match[1] is not None or match[4] is not None:
         return days * 1440 + first * 60 + second + -(-third // 60)

@@ -157,7 +157,7 @@ def test_modules_setup_and_container_make_up_the_jobs_surroundings() -> None:
         ({"array": "0-3"}, "site.toml: 'array' is set by arbench itself"),
         ({"cpus": 1, "cpus_per_task": 2}, "site.toml: 'cpus-per-task' is given twice"),
         ({"setup": "one line"}, "'setup' must be a list of strings"),
-        ({"partition": ["a"]}, "'partition' must be a string, a number or true"),
+        ({"partition": ["a"]}, "'partition' must be a string, a number of up to 9 digits or true"),
         ({"comment": "a\nb"}, "'comment' must be a string"),
         ({"poll-seconds": 0}, "'poll-seconds' must be a whole number of seconds"),
         ({"timing": {"time": "soon"}}, r"site.toml: \[timing\]: time 'soon' is none of Slurm's"),

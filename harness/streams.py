@@ -1,0 +1,93 @@
+"""Standard output and error that take anything and never end a run: closed, on a full disk, or in an encoding that
+lacks characters."""
+
+import contextlib
+import io
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any, TextIO, cast
+
+
+class Lenient:
+    """A stream whose faults do not reach who writes to it: after the first one, what is written is dropped."""
+
+    def __init__(self, stream: TextIO, raised: tuple[type[OSError], ...] = ()) -> None:
+        self._stream, self._raised = stream, raised
+        self.fault: OSError | None = None
+
+    def write(self, text: str) -> int:
+        """Write a text, or drop it."""
+        try:
+            return self._stream.write(text)
+        except OSError as error:
+            self._give_up(error)
+            return len(text)
+
+    def done(self) -> bool:
+        """Flush; whether all that was written has found its place. Where it has not, that is told on standard error."""
+        self.flush()
+        if self.fault is not None:
+            print(f"arbench: standard output: {self.fault.strerror or self.fault}", file=sys.stderr)
+        return self.fault is None
+
+    def flush(self) -> None:
+        """Have what was written on its way."""
+        try:
+            self._stream.flush()
+        except OSError as error:
+            self._give_up(error)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def _give_up(self, error: OSError) -> None:
+        if isinstance(error, self._raised):
+            raise error
+        self.fault = self.fault or error
+        drop(self._stream)
+
+
+def drop(stream: TextIO) -> None:
+    """Lead what is still to come from a stream to nowhere: Python writes once more when it ends."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+        stream.flush()
+
+
+@contextlib.contextmanager
+def lenient() -> Iterator[Lenient]:
+    """Standard output and error as this module says, inside the ``with``; yields standard output. The one fault that is
+    raised is a reader of standard output that has gone (``| head``): BrokenPipeError."""
+    _fill_gaps()
+    before = sys.stdout, sys.stderr
+    with contextlib.ExitStack() as stack:
+        out, err = (
+            stream or stack.enter_context(open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123
+            for stream in before
+        )
+        for stream in (out, err):
+            if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+                stream.reconfigure(errors="backslashreplace")
+        lenient_out = Lenient(out, (BrokenPipeError,))
+        sys.stdout, sys.stderr = cast(TextIO, lenient_out), cast(TextIO, Lenient(err))
+        try:
+            yield lenient_out
+        finally:
+            try:
+                lenient_out.flush()
+            except BrokenPipeError:
+                drop(out)
+            sys.stdout, sys.stderr = before
+
+
+def _fill_gaps() -> None:
+    """Open the descriptors 0 to 2 where they are closed: the next file opened would get that number, and be written to
+    by whatever warns on standard error."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
