@@ -51,17 +51,14 @@ def test_a_run_with_standard_error_closed_measures_all_the_same(small: list[str]
     assert (tmp_path / "out").read_text().startswith("1 trials: 1 measured")
 
 
-def test_a_run_with_standard_error_on_a_full_disk_measures_all_the_same(small: list[str], tmp_path: Path) -> None:
-    assert main(small, str(tmp_path / "out"), "/dev/full") == 0
+def test_a_run_with_both_on_a_full_disk_keeps_its_records_and_fails(small: list[str], tmp_path: Path) -> None:
+    assert main(small, "/dev/full", "/dev/full") == 2
     assert done(tmp_path) == 1
 
 
-def test_a_run_with_standard_output_on_a_full_disk_says_so_in_one_line_and_keeps_its_records(
-    small: list[str], tmp_path: Path
-) -> None:
-    assert main(small, "/dev/full", str(tmp_path / "err")) == 2
-    assert done(tmp_path) == 1
-    assert (tmp_path / "err").read_text().splitlines()[-1] == "arbench: standard output: No space left on device"
+def test_standard_output_on_a_full_disk_is_one_line(small: list[str], tmp_path: Path) -> None:
+    assert main(["list"], "/dev/full", str(tmp_path / "err")) == 2
+    assert (tmp_path / "err").read_text() == "arbench: standard output: No space left on device\n"
 
 
 @pytest.mark.parametrize("err", [None, "/dev/full"])
@@ -93,14 +90,15 @@ def test_a_reader_that_has_gone_is_silence(small: list[str], monkeypatch: pytest
 
 
 def test_a_name_that_the_terminal_cannot_show_is_escaped(small: list[str], tmp_path: Path) -> None:
-    odd = tmp_path / os.fsdecode(b"st\xff\xc3\xb6re")
+    store = tmp_path / os.fsdecode(b"st\xff\xc3\xb6re")
+    Store(store).write({"name": "fake[seed=0]", "key": "a" * 64, "status": "done", "trial": {"images": 1}})
 
     def run() -> int:
         out = os.open(tmp_path / "out", os.O_WRONLY | os.O_CREAT)
         sys.stdout = io.TextIOWrapper(os.fdopen(out, "wb"), encoding="ascii")
-        code = cli.main([*small[:2], "--store", str(odd), "--workers", "0"])
+        code = cli.main(["export", "--store", str(store), "--out", str(store / "all.csv")])
         sys.stdout.flush()
         return code
 
     assert sweeping.forked(run) == 0
-    assert (tmp_path / "out").read_text().endswith("st\\udcff\\xf6re\n")
+    assert (tmp_path / "out").read_text().endswith("st\\udcff\\xf6re/all.csv\n")
