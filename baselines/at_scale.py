@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from baselines.distillation import DISTILLATION_PLAN
 from baselines.generators import generator_recipe
 from baselines.single_scale import Bundled
@@ -43,6 +45,8 @@ def recipe_of(method: str, preset: str, out: Path | None, plan: Mapping[str, Any
 
 def run(asked: argparse.Namespace) -> int:
     """Train. ArbenchError for what is missing: data, tokenizer, teacher, or a batch that cannot be cut."""
+    if asked.threads:  # a job of a cluster begins here
+        torch.set_num_threads(asked.threads)
     recipe = _recipe(asked)
     processes = Processes(asked.precision, asked.accumulate, 60.0 * asked.save_minutes)
     processes.fits(recipe.plan.batch)

@@ -26,7 +26,8 @@ def submit(
     """Submit a task for each piece of work, to run that copy of the code once the jobs ``after`` have ended. Raises
     RefusedError, and ArbenchError if files cannot be written."""
     try:
-        first = _executor(made, resources, code, len(work), after).submit_array(work)[0]
+        with slurm.outside(resources.options):
+            first = _executor(made, resources, code, len(work), after).submit_array(work)[0]
     except submitit.core.utils.FailedJobError as error:
         raise RefusedError((str(error).strip().splitlines() or ["no reason given"])[-1]) from error
     except OSError as error:

@@ -1,17 +1,30 @@
 """The calls of Slurm's commands: one for all jobs, never one a job."""
 
+import os
 import re
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
+from submitit.helpers import clean_env
+
+from harness import provenance
 from harness.errors import ArbenchError
+from harness.workers import THREADS
 
 PREFIX = "arbench-"
 """What the names of our jobs begin with; the submission's id follows."""
 PATIENCE_S = 60
 OVER = (": Job has already finished", ": Job/step already completing or completed")
 """How lines about jobs end that are no longer there to be changed."""
+
+OF_THE_CLUSTER = ("SLURM_CONF", "SLURM_JWT", "SLURM_CLUSTERS")
+"""Variables that say which cluster is meant. All others that begin with SLURM_ describe the job that one is in."""
+OF_THE_USER = ("account", "partition", "qos", "reservation", "constraint")
+"""Options of sbatch that people set for all their jobs, as SBATCH_ACCOUNT."""
+OF_A_JOB = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "ZE_AFFINITY_MASK", "GPU_DEVICE_ORDINAL", *THREADS)
+"""What else a job is given, or sets for itself, that is not for the jobs that are submitted from inside it."""
 
 TaskId = tuple[str, int]
 """A submission's id, and the index of one of its tasks."""
@@ -35,7 +48,8 @@ def call(*command: str, harmless: tuple[str, ...] = ()) -> str:
     """What a command of Slurm prints. Raises UnreachableError with the last line of its error; ``harmless`` ends of
     lines are no error."""
     try:
-        found = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+        with outside():
+            found = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     except FileNotFoundError as error:
         raise ArbenchError(f"no command {command[0]!r} here: --cluster slurm needs a login node of a Slurm") from error
     except subprocess.TimeoutExpired as error:
@@ -44,6 +58,29 @@ def call(*command: str, harmless: tuple[str, ...] = ()) -> str:
     if found.returncode and not all(line.endswith(harmless) for line in said):
         raise UnreachableError(f"{command[0]}: {said[-1].removeprefix(f'{command[0]}: ').removeprefix('error: ')}")
     return found.stdout
+
+
+@contextmanager
+def outside(given: Collection[str] = ()) -> Iterator[None]:
+    """The environment as it is outside any job, inside the ``with``: sbatch hands it on to what it submits, where a
+    parent's SLURM_ARRAY_TASK_ID or SLURM_CPUS_PER_TASK would be taken for the job's own. given: sbatch's options that
+    are given; the user's variables for these are left out, as they would have precedence."""
+    kept = [*OF_THE_CLUSTER, *(f"SBATCH_{name.upper()}" for name in OF_THE_USER if name not in given)]
+    values = {name: os.environ[name] for name in kept if name in os.environ}
+    with clean_env(OF_A_JOB if "SLURM_JOB_ID" in os.environ else ()):
+        os.environ.update(values)
+        yield
+
+
+def own_cores() -> int:
+    """How many threads a process of a job should have: the cores of the job's own allocation, shared among the node's
+    processes, and no more than there are."""
+    around = os.environ
+    cores = int(around.get("SLURM_CPUS_PER_TASK") or 0)
+    if not cores:
+        tasks = re.match(r"\d+", around.get("SLURM_STEP_TASKS_PER_NODE", ""))  # 2(x3),1 on four nodes
+        cores = int(around.get("SLURM_CPUS_ON_NODE") or 0) // max(1, int(tasks[0]) if tasks else 1)
+    return max(1, min(cores or provenance.cores(), provenance.cores()))
 
 
 def queue(users: Iterable[int]) -> dict[TaskId, Queued]:

@@ -19,6 +19,7 @@ from submitit.helpers import DelayedSubmission
 from harness import provenance
 from harness.bench import Bench, Failure, last_lines
 from harness.cluster.claims import Claim, Heart, blame, faults
+from harness.cluster.slurm import own_cores
 from harness.cluster.submissions import Submission, since_start
 from harness.heap import keep_heap
 from harness.plan import Job, Plan, assemble
@@ -56,7 +57,7 @@ class Task:
         """Do the jobs."""
         import torch
 
-        torch.set_num_threads(max(1, int(os.environ.get("SLURM_CPUS_PER_TASK") or provenance.cores())))
+        torch.set_num_threads(own_cores())
         keep_heap()
         before = self.submission.events(self.index)
         self._began, self._fruitful = time.time(), False

@@ -37,7 +37,11 @@ class Training:
 
     def __call__(self) -> None:
         """Train."""
+        import torch
+
         self._began = time.time()
+        if "OMP_NUM_THREADS" not in os.environ:
+            torch.set_num_threads(slurm.own_cores())
         around = TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
         visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
         if visible and "," not in visible:
