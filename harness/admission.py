@@ -6,18 +6,18 @@ parts, medians with their samples, intervals with their replicates.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from math import isfinite
 from statistics import median
 from typing import Any, NoReturn
 
 import numpy as np
 
-from harness import registry
+from harness import registry, schema
 from harness.errors import ArbenchError
 from harness.hashing import digest
 from harness.method import PARTS
+from harness.numbers import is_number
 from harness.packs import Arrays
 from harness.resampling import interval
 from harness.sampling import SAMPLING_FIELDS
@@ -38,27 +38,6 @@ RANGES: Mapping[str, tuple[float, float]] = {
 """Scores, and what they can be."""
 ARRAYS = ("labels", "steps", "thumbnails")
 """A record's arrays beside its replicates; others (traces) do not travel."""
-KINDS: Mapping[str, str] = {
-    "generate": "images:number steps_mean:number steps_std:number seconds:number",
-    "quality": "fid:object fid_infinity:object sfid:object is:number kid:number precision:number recall:number "
-    "density:number coverage:number label_accuracy:number intervals:object resampling:object flags:texts "
-    "extractor:text reference:object version:number",
-    "flops": "macs:number flops:number macs_std:number by_part:object by_step:numbers tokens_macs:number "
-    "decoder_macs:number data_dependent:flag images_counted:number counter:text convention:text",
-    "timing": "latency:object throughput:object peak_memory_mb:number peak_memory_rise_mb:number "
-    "peak_memory_scope:text noisy:flag device:text threads:number conditions:objects protocol:object session:text "
-    "machine:object",
-    "timing.latency": "total_s:number tokens_s:number decoder_s:number interval:numbers coverage:number noisy:flag "
-    "batch:number samples:numbers decoder_samples:numbers joules_per_image:number",
-    "timing.throughput": "total_s:number tokens_s:number decoder_s:number interval:numbers coverage:number noisy:flag "
-    "batch:number samples:numbers decoder_samples:numbers joules_per_image:number images_per_s:number "
-    "images_per_s_interval:numbers",
-    "parameters": "network:number tokenizer:number",
-    "provenance": "commit:text dirty:flag code:text lock:text machine:object versions:object command:texts "
-    "started:text finished:text weights:object data:text reference:text extractors:object stage_code:object",
-    "provenance.machine": "host:text processor:text cores:number memory_mb:number gpu:text system:text",
-}
-"""What kind of thing each part of a record is, where it is there: pages take it for that. Any may be null."""
 MOST_IMAGES, MOST_THUMBNAILS, LARGEST_SIDE = 10**7, 64, 512
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}", re.ASCII)
 KNOB = re.compile(r"[a-z][a-z0-9_]{0,39}", re.ASCII)
@@ -85,8 +64,7 @@ def _whole(record: Record, arrays: Arrays) -> None:
         )
     if record["status"] != "done" or record["failure"] is not None:
         _refuse("the trial did not finish")
-    for section, kinds in KINDS.items():
-        _kinds(record, section, dict(part.split(":") for part in kinds.split()))
+    schema.check(record)
     _trial(record)
     _identity(record)
     for name in ABOUT:
@@ -99,17 +77,6 @@ def _whole(record: Record, arrays: Arrays) -> None:
     _flops(record["flops"], record["parameters"])
     _timing(record["timing"])
     _images(record, arrays)
-
-
-def _kinds(record: Record, section: str, kinds: Mapping[str, str]) -> None:
-    found: Any = record
-    for name in section.split("."):
-        found = found[name]
-    if not isinstance(found, dict):
-        _refuse(f"{section}: it is no object")
-    for name, value in found.items():
-        if name in kinds and value is not None and not _IS[kinds[name]](value):
-            _refuse(f"{section}: {name} is not {kinds[name]}")
 
 
 def _trial(record: Record) -> None:
@@ -252,26 +219,7 @@ def _images(record: Record, arrays: Arrays) -> None:
 
 
 def _number(value: Any, low: float, high: float) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value) and low <= value <= high
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _is_list(value: Any, kind: Callable[[Any], bool]) -> bool:
-    return isinstance(value, list) and all(map(kind, value))
-
-
-_IS: Mapping[str, Callable[[Any], bool]] = {
-    "number": _is_number,
-    "text": lambda value: isinstance(value, str),
-    "flag": lambda value: isinstance(value, bool),
-    "object": lambda value: isinstance(value, dict),
-    "numbers": lambda value: _is_list(value, _is_number),
-    "texts": lambda value: _is_list(value, lambda one: isinstance(one, str)),
-    "objects": lambda value: _is_list(value, lambda one: isinstance(one, dict)),
-}
+    return is_number(value) and low <= value <= high
 
 
 def _near(value: Any, wanted: float, relative: float) -> bool:

@@ -15,6 +15,7 @@ from typing import Any
 
 from harness import cli_cluster, cli_others, cli_records, cli_run, streams
 from harness.cli_cluster import count
+from harness.cores import heed_quota
 from harness.errors import ArbenchError, one_line
 
 GROUP = "arbench.commands"
@@ -24,6 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The console command: parse, run, turn errors meant for people into one line."""
     with streams.lenient() as output:
         try:
+            heed_quota()
             asked = parser().parse_args(arguments)
             code = asked.run(asked) or 0
             return code if output.done() else 2

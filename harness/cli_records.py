@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from harness import provenance
+from harness import cores, provenance
 from harness.cli_cluster import count
 from harness.errors import ArbenchError
 from harness.store import Record, Store
@@ -103,5 +103,6 @@ def _env(asked: argparse.Namespace) -> None:
     from harness import registry
     from harness.conditions import conditions
 
-    about = {**provenance.gather(), "conditions": conditions(), "methods": registry.names()}
+    usable = {"allowed": cores.allowed(), "quota": cores.quota(), "used": cores.cores()}
+    about = {**provenance.gather(), "cores": usable, "conditions": conditions(), "methods": registry.names()}
     print(json.dumps(about, indent=1))

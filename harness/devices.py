@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from harness import provenance
+from harness.cores import cores
 from harness.errors import ArbenchError
 
 
@@ -32,7 +32,7 @@ def workers(name: str) -> int:
     """How many processes make use of a device: one a core, or one a GPU; 0, this process alone, for a single GPU."""
     device = checked(name)
     if device.type == "cpu":
-        return provenance.cores()
+        return cores()
     count = 1 if device.index is not None else torch.accelerator.device_count()
     return count if count > 1 else 0
 

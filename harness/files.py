@@ -47,7 +47,7 @@ def write_json(path: Path, value: Any) -> None:
     not-a-number is refused with ValueError."""
     text = json.dumps(value, indent=1, allow_nan=False) + "\n"
     if _SURROGATE.search(text):
-        text = json.dumps(_valid(value), indent=1, allow_nan=False) + "\n"
+        text = json.dumps(valid(value), indent=1, allow_nan=False) + "\n"
     write(path, lambda file: None if file.write(text.encode()) else None)
 
 
@@ -67,7 +67,7 @@ def read_json(path: Path) -> Any:
         raise ArbenchError(f"cannot read {path}: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
         raise ArbenchError(f"cannot read {path}: it is damaged, or no JSON in UTF-8 ({error})") from error
-    return _valid(found) if _SURROGATE.search(content.decode("latin-1")) else found
+    return valid(found) if _SURROGATE.search(content.decode("latin-1")) else found
 
 
 _SURROGATE = re.compile(r"\\ud[89a-f]", re.IGNORECASE)
@@ -79,12 +79,13 @@ def valid_text(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def _valid(value: Any) -> Any:
+def valid(value: Any) -> Any:
+    """Plain values with ``valid_text`` in place of each text."""
     if isinstance(value, str):
         return valid_text(value)
     if isinstance(value, Mapping):
-        return {_valid(name): _valid(part) for name, part in value.items()}
-    return [_valid(part) for part in value] if isinstance(value, list | tuple) else value
+        return {valid(name): valid(part) for name, part in value.items()}
+    return [valid(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 def _no_number(text: str) -> Any:

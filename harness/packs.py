@@ -183,6 +183,7 @@ def strict_json(content: bytes, what: str) -> dict[str, Any]:
         raise ArbenchError(f"{what} is no JSON in UTF-8: {error}") from error
     if not isinstance(found, dict) or not found:
         _refuse(f"{what} is no JSON object")
+    found = files.valid(found)  # older versions packed command lines as Python reads them
     _walk(found, what, 0)
     return found
 

@@ -11,6 +11,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from harness.cores import cores
+from harness.files import valid_text
+
 ROOT = Path(__file__).parent.parent
 LOCK = ROOT / "requirements.lock"
 PACKAGES = ("arbench", "torch", "torchvision", "numpy", "torch-fidelity", "fvcore", "pandas", "safetensors")
@@ -46,7 +49,7 @@ def gather() -> dict[str, Any]:
         "lock": hashlib.sha256(LOCK.read_bytes()).hexdigest() if LOCK.is_file() else None,
         "machine": machine(),
         "versions": versions(),
-        "command": list(sys.argv),
+        "command": [valid_text(word) for word in sys.argv],
     }
 
 
@@ -70,11 +73,6 @@ def versions() -> dict[str, str | None]:
         except metadata.PackageNotFoundError:
             found[package] = None
     return found
-
-
-def cores() -> int:
-    """Processor cores that this process may run on, at least 1."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def now() -> str:

@@ -12,13 +12,14 @@ runners finish the same trial, both write the same record and the last one stays
 
 import hashlib
 import re
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness import files
-from harness.errors import ArbenchError
+from harness import files, schema
+from harness.errors import ArbenchError, one_line
 from harness.heap import no_collection
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.records_folder = folder / "records"
+        self.damaged: set[str] = set()  # names of records and their arrays that were left out, as they cannot be read
 
     def prepare(self) -> None:
         """Make the folder and make sure that it can be written. ArbenchError naming it and the reason if not."""
@@ -75,8 +77,8 @@ class Store:
     def read(self, name: str, key: str) -> Record | None:
         """The record of a trial, or None. One that was submitted and not verified does not count: the trial is still to
         be measured here, and takes its place."""
-        found = files.read_json(self.path(name, key))
-        return found if found is not None and found.get("key") == key and trusted(found) else None
+        found = self._record(self.path(name, key))
+        return found if found is not None and found["key"] == key and trusted(found) else None
 
     def write(self, record: Record, arrays: "Mapping[str, np.ndarray[Any, Any]] | None" = None) -> None:
         """Write a record, its arrays first: whoever sees the record sees them too."""
@@ -92,18 +94,35 @@ class Store:
         ``replicates NAME`` float32 of a figure; ``trace NAME`` of the first images (harness.traces). Empty for a failed
         trial."""
         path = self._arrays_path(record)
-        return files.read_arrays(path, wanted) if path.exists() else {}
+        try:
+            return files.read_arrays(path, wanted) if path.exists() else {}
+        except ArbenchError as error:
+            self._leave_out(path, error)
+            return {}
 
     def _arrays_path(self, record: Record) -> Path:
         return self.path(record["name"], record["key"]).with_suffix(".npz")
 
     def all_records(self) -> Iterator[Record]:
-        """Every record, by file name: also those that a newer record of the same trial supersedes."""
+        """Every record, by file name: also those that a newer record of the same trial supersedes. A damaged one is
+        left out, which is told once on standard error, and in ``damaged``."""
         for name in sorted(path.name for path in self.records_folder.glob("*.json")):
             if not name.startswith("."):
-                found = files.read_json(self.records_folder / name)
+                found = self._record(self.records_folder / name)
                 if found is not None:
                     yield found
+
+    def _record(self, path: Path) -> Record | None:
+        try:
+            return read_record(path)
+        except ArbenchError as error:
+            self._leave_out(path, error)
+            return None
+
+    def _leave_out(self, path: Path, error: ArbenchError) -> None:
+        if path.name not in self.damaged:
+            self.damaged.add(path.name)
+            print(f"arbench: left out: {one_line(str(error))}", file=sys.stderr)
 
     def records(self) -> list[Record]:
         """The records in force, by name and number of images: of several records of one trial (made by other code,
@@ -153,6 +172,17 @@ class _Columns:
             yield prefix + name, column
         for name, inner in self._inner.items():
             yield from inner.named(f"{prefix}{name}.")
+
+
+def read_record(path: Path) -> Record | None:
+    """A record from its file; None if there is none. ArbenchError if it is damaged, or no record."""
+    found: Record | None = files.read_json(path)
+    if found is not None:
+        try:
+            schema.check(found)
+        except ArbenchError as error:
+            raise ArbenchError(f"{path} is no record: {error}") from error
+    return found
 
 
 def flat(record: Mapping[str, Any]) -> dict[str, Any]:

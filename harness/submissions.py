@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from harness import admission, files, packs, provenance
+from harness import admission, packs, provenance
 from harness.errors import ArbenchError
 from harness.runner import Options
-from harness.store import REPLICATES, Record, Store
+from harness.store import REPLICATES, Record, Store, read_record
 
 
 def submit(store: Store, out: Path, by: str, names: Sequence[str] = ()) -> int:
@@ -80,10 +80,9 @@ def admit(path: Path, store: Store) -> tuple[int, int]:
 
 def _known(store: Store, record: Record) -> bool:
     """Whether the store has this very record; ArbenchError if it has another one of its key or file."""
-    file = store.path(record["name"], record["key"])
-    if not file.exists():
+    there = read_record(store.path(record["name"], record["key"]))
+    if there is None:
         return False
-    there = files.read_json(file)
     if {name: there.get(name) for name in _MEASURED} != {name: record[name] for name in _MEASURED}:
         raise ArbenchError(f"the store has a record of key {record['key'][:12]} already, with other figures")
     return True

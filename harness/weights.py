@@ -26,10 +26,15 @@ class Source:
 
 
 def folders() -> tuple[Path, ...]:
-    """Where published weights are looked for: the folders in ARBENCH_WEIGHTS, else one in the user's cache."""
-    given = [Path(part).expanduser() for part in os.environ.get(VARIABLE, "").split(os.pathsep) if part]
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return tuple(given) or (cache / "arbench" / "weights",)
+    """Where published weights are looked for: the folders in ARBENCH_WEIGHTS, else one in the user's cache.
+    ArbenchError if that cannot be told: a container's user may have no home."""
+    given = [part for part in os.environ.get(VARIABLE, "").split(os.pathsep) if part]
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    try:
+        return tuple(Path(part).expanduser() for part in given or [f"{cache}/arbench/weights"])
+    except RuntimeError as error:
+        what = f"{VARIABLE}={os.pathsep.join(given)} names no folder" if given else f"no home folder, no {VARIABLE}"
+        raise ArbenchError(f"where weights are kept cannot be told: {what} (valid: folders in {VARIABLE})") from error
 
 
 def place(file: str) -> Path:

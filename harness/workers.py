@@ -20,6 +20,7 @@ from typing import Protocol
 
 from harness import devices
 from harness.bench import Bench, Failure, last_lines
+from harness.cores import THREADS
 from harness.errors import ArbenchError
 from harness.heap import keep_heap
 from harness.plan import Job
@@ -28,7 +29,6 @@ Outcome = tuple[Job, Failure | None]
 Queue = deque[Job]
 DEATHS = 3
 """A job at which so many workers have died is given up; so is the run if so many die before their first job."""
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 class Executor(Protocol):

@@ -11,6 +11,7 @@ import pandas as pd
 
 from harness import files
 from harness.errors import ArbenchError
+from harness.files import valid_text
 from harness.store import KEY_SHOWN, Record, Store
 from reports import figures, speedup, table
 from reports.certainty import Certainty
@@ -71,7 +72,7 @@ class Site:
 
 
 def read(folder: Path) -> Site:
-    """Read a store. ArbenchError if it has no records or a damaged one."""
+    """Read a store. ArbenchError if it has no records that can be read."""
     store = Store(folder).must_exist()
     records = store.records()
     if not records:
@@ -90,6 +91,8 @@ def read(folder: Path) -> Site:
 
 def _notes(site: Site) -> Iterator[str]:
     """What is missing or odd, so that nothing is left out in silence."""
+    if site.store.damaged:
+        yield f"Left out, as they cannot be read: {', '.join(sorted(map(valid_text, site.store.damaged)))}."
     if not site.facts:
         yield "The store has no reference.json, so tokenizers' rFID and the test images' own scores are not shown."
     if random := int(site.rows["random"].sum()):

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 
 from submitit.helpers import clean_env
 
-from harness import provenance
+from harness import cores
 from harness.errors import ArbenchError
-from harness.workers import THREADS
 
 PREFIX = "arbench-"
 """What the names of our jobs begin with; the submission's id follows."""
@@ -23,7 +22,7 @@ OF_THE_CLUSTER = ("SLURM_CONF", "SLURM_JWT", "SLURM_CLUSTERS")
 """Variables that say which cluster is meant. All others that begin with SLURM_ describe the job that one is in."""
 OF_THE_USER = ("account", "partition", "qos", "reservation", "constraint")
 """Options of sbatch that people set for all their jobs, as SBATCH_ACCOUNT."""
-OF_A_JOB = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "ZE_AFFINITY_MASK", "GPU_DEVICE_ORDINAL", *THREADS)
+OF_A_JOB = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "ZE_AFFINITY_MASK", "GPU_DEVICE_ORDINAL", *cores.THREADS)
 """What else a job is given, or sets for itself, that is not for the jobs that are submitted from inside it."""
 
 TaskId = tuple[str, int]
@@ -67,7 +66,7 @@ def outside(given: Collection[str] = ()) -> Iterator[None]:
     are given; the user's variables for these are left out, as they would have precedence."""
     kept = [*OF_THE_CLUSTER, *(f"SBATCH_{name.upper()}" for name in OF_THE_USER if name not in given)]
     values = {name: os.environ[name] for name in kept if name in os.environ}
-    with clean_env(OF_A_JOB if "SLURM_JOB_ID" in os.environ else ()):
+    with clean_env(OF_A_JOB if "SLURM_JOB_ID" in os.environ else cores.heeded):
         os.environ.update(values)
         yield
 
@@ -75,12 +74,11 @@ def outside(given: Collection[str] = ()) -> Iterator[None]:
 def own_cores() -> int:
     """How many threads a process of a job should have: the cores of the job's own allocation, shared among the node's
     processes, and no more than there are."""
-    around = os.environ
-    cores = int(around.get("SLURM_CPUS_PER_TASK") or 0)
-    if not cores:
-        tasks = re.match(r"\d+", around.get("SLURM_STEP_TASKS_PER_NODE", ""))  # 2(x3),1 on four nodes
-        cores = int(around.get("SLURM_CPUS_ON_NODE") or 0) // max(1, int(tasks[0]) if tasks else 1)
-    return max(1, min(cores or provenance.cores(), provenance.cores()))
+    given = int(os.environ.get("SLURM_CPUS_PER_TASK") or 0)
+    if not given:
+        tasks = re.match(r"\d+", os.environ.get("SLURM_STEP_TASKS_PER_NODE", ""))  # 2(x3),1 on four nodes
+        given = int(os.environ.get("SLURM_CPUS_ON_NODE") or 0) // max(1, int(tasks[0]) if tasks else 1)
+    return max(1, min(given or cores.cores(), cores.cores()))
 
 
 def queue(users: Iterable[int]) -> dict[TaskId, Queued]:

@@ -109,14 +109,65 @@ def test_readers_never_see_half_a_file_of_many_writers(tmp_path: Path) -> None:
             one.result()
 
 
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (json.dumps(record())[:-9].encode(), "it is damaged, or no JSON in UTF-8"),
+        (b"", "it is damaged, or no JSON in UTF-8"),
+        (b"[1, 2]", "the record: it is no object"),
+        (b"null,", "it is damaged"),
+        (json.dumps(record())[:-1].encode() + b', "quality": {"is": NaN}}', "NaN is no number of JSON"),
+        (b"[" * 100_000, "it is damaged"),
+        (json.dumps(record(trial={})).encode(), "trial: images is missing"),
+        (json.dumps(record(quality={"is": "5"})).encode(), "quality: is is not number"),
+        (json.dumps(record(flops={"by_part": {"ffn": []}})).encode(), "flops: by_part is not numbered"),
+        ("\ufeff".encode() + json.dumps(record()).encode("utf-16-le"), "it is damaged, or no JSON in UTF-8"),
+    ],
+)
+def test_a_damaged_record_is_told_in_one_line_and_the_others_are_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes, reason: str
+) -> None:
+    store = Store(tmp_path)
+    store.write(record())
+    (tmp_path / "records" / "half.json").write_bytes(content)
+    assert store.records() == [record()]
+    assert store.records() == [record()]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("arbench: left out: ") and "half.json" in line and reason in line
+    assert store.damaged == {"half.json"}
+
+
+def test_a_damaged_record_is_measured_anew_and_damaged_arrays_are_as_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store, one = Store(tmp_path), record()
+    store.write(one, {"steps": np.arange(3)})
+    path = store.path(one["name"], one["key"])
+    path.with_suffix(".npz").write_bytes(b"PK\x03\x04 and no more")
+    assert store.arrays(one) == {}
+    path.write_bytes(path.read_bytes()[:20])
+    assert store.read(one["name"], one["key"]) is None
+    assert len(capsys.readouterr().err.splitlines()) == 2
+
+
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:
-    (tmp_path / "records").mkdir()
-    (tmp_path / "records" / "half.json").write_text(json.dumps(record())[:-9])
-    with pytest.raises(ArbenchError, match="half.json"):
-        Store(tmp_path).records()
     (tmp_path / "half.npz").write_bytes(b"PK\x03\x04 and no more")
     with pytest.raises(ArbenchError, match="half.npz"):
         files.read_arrays(tmp_path / "half.npz")
+
+
+def test_bytes_that_are_no_utf_8_are_written_as_escapes_and_read_so_where_they_were_not(tmp_path: Path) -> None:
+    store, odd = (
+        Store(tmp_path),
+        record(provenance={"command": ["run", os.fsdecode(b"caf\xe9"), "caf\u00e9 \U0001f600"]}),
+    )
+    store.write(odd)
+    path = store.path(odd["name"], odd["key"])
+    assert json.loads(path.read_text())["provenance"]["command"][1:] == ["caf\\udce9", "caf\u00e9 \U0001f600"]
+    path.write_text(json.dumps(odd))  # as earlier versions did
+    (found,) = store.records()
+    assert found["provenance"]["command"][1:] == ["caf\\udce9", "caf\u00e9 \U0001f600"]
+    found["name"].encode()
 
 
 def test_pickled_objects_are_not_loaded(tmp_path: Path) -> None:

@@ -1,0 +1,87 @@
+"""What kind of thing each part of a record is: pages and tables take it for that, whoever wrote the record."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from harness.errors import ArbenchError
+
+KINDS: Mapping[str, str] = {
+    "": "name:text key:text identity:object status:text failure:object trial:object data:text method:object "
+    "generate:object quality:object flops:object timing:object parameters:object provenance:object submission:object",
+    "failure": "stage:text reason:text log:text",
+    "trial": "method:text preset:text knobs:settings sampling:settings seed:whole images:whole setup:settings",
+    "method": "title:text family:text paper:text differences:text",
+    "generate": "images:number steps_mean:number steps_std:number seconds:number",
+    "quality": "fid:numbered fid_infinity:numbered sfid:numbered is:number kid:number precision:number recall:number "
+    "density:number coverage:number label_accuracy:number intervals:object resampling:object flags:texts "
+    "extractor:text reference:object version:number",
+    "flops": "macs:number flops:number macs_std:number by_part:numbered by_step:numbers tokens_macs:number "
+    "decoder_macs:number data_dependent:flag images_counted:number counter:text convention:text",
+    "timing": "latency:object throughput:object peak_memory_mb:number peak_memory_rise_mb:number "
+    "peak_memory_scope:text noisy:flag device:text threads:number conditions:objects protocol:object session:text "
+    "machine:object",
+    "timing.latency": "total_s:number tokens_s:number decoder_s:number interval:numbers coverage:number noisy:flag "
+    "batch:number samples:numbers decoder_samples:numbers joules_per_image:number",
+    "timing.throughput": "total_s:number tokens_s:number decoder_s:number interval:numbers coverage:number noisy:flag "
+    "batch:number samples:numbers decoder_samples:numbers joules_per_image:number images_per_s:number "
+    "images_per_s_interval:numbers",
+    "parameters": "network:number tokenizer:number",
+    "provenance": "commit:text dirty:flag code:text lock:text machine:object versions:object command:texts "
+    "started:text finished:text weights:object data:text reference:text extractors:object stage_code:object",
+    "provenance.machine": "host:text processor:text cores:number memory_mb:number gpu:text system:text",
+    "submission": "by:text made:text file:text imported:text verified:object",
+}
+"""The parts of a record, by section, and their kinds, where they are there. Any may be null."""
+NEEDED: Mapping[str, tuple[str, ...]] = {"": ("name", "key", "status", "trial"), "trial": ("images",)}
+"""Parts without which a record is none."""
+
+
+def check_kinds(record: Any, section: str) -> None:
+    """ArbenchError if a part of a record's section is not of its kind; a section that is not there is in order."""
+    found = record
+    for name in section.split(".") if section else ():
+        found = found.get(name)
+        if found is None:
+            return
+    if not isinstance(found, dict):
+        raise ArbenchError(f"{section or 'the record'}: it is no object")
+    for name, kind in _OF[section].items():
+        value = found.get(name)
+        if value is not None and not _IS[kind](value):
+            raise ArbenchError(f"{section or 'the record'}: {name} is not {kind}")
+
+
+def check(record: Any) -> None:
+    """ArbenchError if a record of a store is none, whatever its figures say."""
+    for section in KINDS:
+        check_kinds(record, section)
+        for name in NEEDED.get(section, ()):
+            if (record[section] if section else record).get(name) is None:
+                raise ArbenchError(f"{section or 'the record'}: {name} is missing")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_list(value: Any, kind: Callable[[Any], bool]) -> bool:
+    return isinstance(value, list) and all(map(kind, value))
+
+
+def _is_table(value: Any, kinds: type | tuple[type, ...]) -> bool:
+    return isinstance(value, dict) and all(one is None or isinstance(one, kinds) for one in value.values())
+
+
+_OF = {section: dict(part.split(":") for part in kinds.split()) for section, kinds in KINDS.items()}
+_IS: Mapping[str, Callable[[Any], bool]] = {
+    "number": _is_number,
+    "whole": lambda value: type(value) is int,
+    "text": lambda value: isinstance(value, str),
+    "flag": lambda value: isinstance(value, bool),
+    "object": lambda value: isinstance(value, dict),
+    "settings": lambda value: _is_table(value, (int, float, str)),
+    "numbered": lambda value: _is_table(value, (int, float)),
+    "numbers": lambda value: _is_list(value, _is_number),
+    "texts": lambda value: _is_list(value, lambda one: isinstance(one, str)),
+    "objects": lambda value: _is_list(value, lambda one: isinstance(one, dict)),
+}
