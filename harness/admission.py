@@ -38,7 +38,7 @@ RANGES: Mapping[str, tuple[float, float]] = {
 """Scores, and what they can be."""
 ARRAYS = ("labels", "steps", "thumbnails")
 """A record's arrays beside its replicates; others (traces) do not travel."""
-MOST_IMAGES, MOST_THUMBNAILS, LARGEST_SIDE = 10**7, 64, 512
+MOST_IMAGES, MOST_THUMBNAILS, LARGEST_SIDE, LONGEST_WHY = 10**7, 64, 512, 500
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}", re.ASCII)
 KNOB = re.compile(r"[a-z][a-z0-9_]{0,39}", re.ASCII)
 WORD = re.compile(r"[A-Za-z0-9_.+-]{1,60}", re.ASCII)
@@ -193,6 +193,12 @@ def _timing(timing: Mapping[str, Any]) -> None:
         samples = timed["samples"]
         if not samples or not all(_number(one, 1e-9, 1e6) for one in samples):
             _refuse(f"timing: samples of {kind} are not seconds")
+        if not all(
+            found is None or _is_list(found, _is_number) for found in (timed.get("disturbances") or {}).values()
+        ):
+            _refuse(f"timing: what disturbed {kind} is not counted in numbers")
+        if len(timed.get("why") or "") > LONGEST_WHY:
+            _refuse(f"timing: why {kind} is noisy takes more than {LONGEST_WHY} characters")
         low, high = timed["interval"]
         if not _near(timed["total_s"], median(samples), 1e-6) or not low <= timed["total_s"] <= high:
             _refuse(f"timing: {kind} is not the median of its samples")

@@ -48,12 +48,16 @@ def _add_verify(commands: Any) -> None:
 
 def _compare(asked: argparse.Namespace) -> None:
     from harness.comparison import differences, in_words
+    from harness.timings import why_noisy
 
     store = Store(asked.store).must_exist()
     one, other = _named(store, asked.one), _named(store, asked.other)
     print(f"A  {one['name']}\nB  {other['name']}\n{'':<22}{'A':>12}{'B':>12}   B - A, 95 %")
     for difference in differences((one, store.arrays(one)), (other, store.arrays(other))):
         print(in_words(difference, "A", "B"))
+    for letter, record in (("A", one), ("B", other)):
+        for line in why_noisy(record.get("timing") or {}):
+            print(f"{letter} was timed on a noisy machine, {line}")
 
 
 def _named(store: Store, text: str) -> Record:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.store import REPLICATES, Record, Store, flat
+from harness.timings import ratio
 
 BETTER: Mapping[str, Literal["low", "high"]] = {
     "fid": "low", "sfid": "low", "kid": "low", "is": "high", "precision": "high", "recall": "high", "density": "high",
@@ -84,8 +85,6 @@ def _alike(arrays: Arrays, arrays_2: Arrays) -> bool:
 
 
 def _costs(record: Record, other: Record, confidence: float) -> Iterator[Difference]:
-    from harness.stages.timing import ratio  # late: reading records needs no torch
-
     macs, macs_2 = (float(found["flops"]["macs"]) for found in (record, other))
     slack = EXACT * abs(macs)
     yield Difference("macs", macs, macs_2, macs_2 - macs - slack, macs_2 - macs + slack, False)

@@ -109,7 +109,8 @@ class Certainty:
 
 
 def _medians(samples: Matrix) -> Matrix | None:
-    """Medians of samples drawn again. Cases of one session have as many samples, and so the same rounds are drawn."""
+    """Medians of samples drawn again. Of cases that have as many samples, as most of one session
+    have, the same rounds are drawn."""
     if len(samples) < 2:
         return None
     order = samples.argsort()

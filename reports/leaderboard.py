@@ -124,11 +124,13 @@ def _row(site: Site, row: Mapping[str, Any], number: int) -> dict[str, Any]:
 
 
 def _note(row: Mapping[str, Any]) -> str:
-    """What is wrong with a row, if anything: the stage that failed, or which figures are flagged on its page."""
+    """What is wrong with a row, if anything: the stage that failed, or which figures are flagged on its page, and what
+    disturbed its times if they are noisy."""
     if row["status"] != "done":
         return f"failed in {row['stage'] or 'an unknown stage'}"
     flagged = dict.fromkeys(flag.partition(":")[0] for flag in row["flags"])
-    return f"flagged: {', '.join(flagged)}" if flagged else ""
+    flags = f"flagged: {', '.join(flagged)}" if flagged else ""
+    return "; ".join(filter(None, [flags, row["why_noisy"] and f"noisy: {row['why_noisy']}"]))
 
 
 def _published(row: PublishedRow) -> dict[str, Any]:

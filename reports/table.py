@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from harness.timings import why_noisy
+
 Record = Mapping[str, Any]
 """As harness.store reads it; nothing here changes one."""
 
@@ -201,6 +203,7 @@ def _row(record: Record, fid: str) -> dict[str, Any]:
         "throughput": throughput.get("images_per_s"),
         "memory": timing.get("peak_memory_mb"),
         "noisy": bool(timing.get("noisy")),
+        "why_noisy": "; ".join(why_noisy(timing)),
         "flags": tuple(flags(record)),
         "stage": failure.get("stage", ""),
         "reason": failure.get("reason", ""),

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from harness.disturbances import disturbed
 from harness.errors import ArbenchError
 from reports import images, leaderboard, table
 from reports.images import Strips
@@ -76,13 +77,25 @@ def _trial(site: Site, row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _timing(record: Mapping[str, Any]) -> Any:
-    """The timing of a record without the decoder's own samples, which the page does not draw."""
+    """The timing of a record as the page draws it: without the decoder's own samples; of what disturbed each sample,
+    only whether anything did."""
     found = record.get("timing")
     if not found:
         return found
     parts = {name: found[name] for name in ("latency", "throughput") if isinstance(found.get(name), Mapping)}
-    drawn = {name: {k: v for k, v in one.items() if k != "decoder_samples"} for name, one in parts.items()}
+    left = ("decoder_samples", "disturbances")
+    drawn = {
+        name: {**{k: v for k, v in one.items() if k not in left}, "disturbed": _disturbed(one)}
+        for name, one in parts.items()
+    }
     return _short_numbers({**found, **drawn})
+
+
+def _disturbed(timed: Mapping[str, Any]) -> list[int]:
+    """Which samples were disturbed."""
+    samples = timed.get("samples") or []
+    found = disturbed(samples, timed.get("disturbances") or {})
+    return [place for place, one in enumerate(found) if one]
 
 
 def _figure(row: Mapping[str, Any], name: str) -> list[float] | None:

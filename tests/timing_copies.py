@@ -17,7 +17,8 @@ from torch import Tensor
 from harness import registry
 from harness.method import Generated, KnobValue, Method
 from harness.sampling import Sampling
-from harness.stages.timing import Case, Protocol, interleaved, ratio
+from harness.stages.timing import Case, Protocol, interleaved
+from harness.timings import ratio
 
 SLOWER = 0.05
 ENOUGH = 0.9

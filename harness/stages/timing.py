@@ -1,7 +1,7 @@
 """The timing stage: latency, throughput and memory by one stated protocol, methods interleaved round by round.
 
 Every case is run once a round, in an order shuffled anew each round, so that whatever drifts (clock, heat, other load)
-hits all alike, and two cases can be compared round by round.
+hits all alike, and two cases can be compared round by round. harness.timings makes the figures of the samples.
 """
 
 import gc
@@ -11,8 +11,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from math import exp, log
-from statistics import median
+from statistics import mean, median
 from typing import Any
 
 import numpy as np
@@ -21,62 +20,63 @@ from torch import Tensor
 
 from harness.compilation import MODES, NONE, Decode, Sample, checked, compiled
 from harness.conditions import conditions
+from harness.disturbances import between, by_kind, counters, in_words
 from harness.energy import joules, used
 from harness.errors import ArbenchError, unknown
 from harness.heap import no_collection
 from harness.inputs import inputs
-from harness.intervals import CONFIDENCE, centre_interval, median_interval
+from harness.intervals import CONFIDENCE, centre_interval
 from harness.memory import peak_memory
 from harness.method import KnobValue, Method
+from harness.provenance import cores
 from harness.sampling import Sampling
+from harness.timings import LOOK, noisy, summary
 
 Case = tuple[str, Method | Callable[[], Method], Mapping[str, KnobValue], Sampling]
 """Name, method (or what loads it: one loader shared by many cases is called once), complete knobs, sampling."""
 
-NOISY = 0.10
-"""A row is marked noisy if the 95 % interval of its median is wider than this share of it, or not to be had."""
-
 OVERDRAWN_ROUNDS = 3
-"""Rounds after which timing stops whatever the protocol's ``min_rounds``, once twice the budget is spent."""
+"""If twice the time budget is spent, so many rounds are enough, even if the protocol's min_rounds asks for more."""
 
+FEW = 8
+"""In a session of at most so many cases all go on until all can be told apart; in a larger one only the noisy ones."""
 
-LOOK = 12
-"""Rounds after which it is asked whether cases are settled, and after as many more: asking often would end the rounds
-where chance happens to be quiet."""
-
-RATIO = 0.995
-"""Confidence of a ratio's interval. More than 95 %, because rounds end by what was measured, other work on the machine
-gives heavy tails, and two copies of one method differ a little for where they lie in memory. It costs a fifth of width:
-an interval that is settled is still narrow enough to tell 5 % apart."""
+SETTLED, BUDGET, ROUNDS, OVERDRAWN = "settled", "budget", "max_rounds", "overdrawn"
+"""Why a case's rounds ended: its interval was narrow enough, time was up, max_rounds, or far too slow a machine."""
 
 
 @dataclass(frozen=True)
 class Protocol:
     """How time is taken; stated in every record.
 
-    Latency is the time of one batch of ``latency_batch`` images, throughput comes from batches of
-    ``throughput_batch``. Each case first runs ``warmup`` times unmeasured. Then rounds go on until each case is
-    settled: the 95 % interval of its time against the others' of the same round is no wider than ``settled`` of it.
-    Where that takes too long they end when the budget is spent (``latency_seconds``, ``throughput_seconds``: an average
-    a case, warm-up included; where cases are few ``least_seconds`` for all of them together, and twice that for
-    throughput, whose rounds are long), and after ``max_rounds``.
-    There are at least ``min_rounds``; on a machine so slow or busy that twice the budget is gone, three rounds are
-    enough. Six rounds are the fewest that give a 95 % interval of a median. Sampling and decoding are timed apart, with
-    the device synchronised on both sides of each; weights are loaded, and labels and noise drawn, before the clock
-    starts. Images differ from round to round and are the same for all cases. ``compile``: a mode of
-    harness.compilation, for all cases alike; compiling is done before the clock and the budget start.
+    Latency is the time of one batch of ``latency_batch`` images, throughput comes from batches of ``throughput_batch``.
+    Each case first runs ``warmup`` times unmeasured, and then once in each of ``min_rounds`` rounds. After these:
+
+    - Where there are more than FEW cases, those whose row would be marked noisy go on in further rounds, and are asked
+      again every LOOK rounds; the others have ended, so that the time goes to what is unsettled.
+    - Where there are few, all go on until each is settled: the 95 % interval of its time against the others' of the
+      same round is no wider than ``settled`` of it. This is also asked every LOOK rounds.
+
+    Rounds end at the latest when the budget is spent, and after ``max_rounds``. On a machine so slow or busy that twice
+    the budget is gone before ``min_rounds``, three rounds are enough; such rows say so and are marked noisy.
+
+    Sampling and decoding are timed apart, with the device synchronised on both sides of each; weights are loaded, and
+    labels and noise drawn, before the clock starts. Images differ from round to round and are the same for all cases.
     """
 
     latency_batch: int = 1
     throughput_batch: int = 64
     warmup: int = 1
-    min_rounds: int = 6
+    # 12 is the fewest whose 95 % interval of a median leaves out the two lowest and the two highest, so that two
+    # disturbed rounds do not widen it; with six rounds it was the whole range.
+    min_rounds: int = 12
     max_rounds: int = 300
-    latency_seconds: float = 1.2
-    throughput_seconds: float = 2.0
-    least_seconds: float = 60.0
+    latency_seconds: float = 1.2  # budget, an average a case, warm-up included
+    throughput_seconds: float = 4.0
+    least_seconds: float = 60.0  # where cases are few: budget of all together (throughput: twice that)
     settled: float = 0.03
     seed: int = 0
+    # A mode of harness.compilation, for all cases alike; compiling is done before the clock and the budget start.
     compile: str = NONE
 
     def __post_init__(self) -> None:
@@ -95,21 +95,27 @@ class Protocol:
 
 @dataclass
 class _Run:
-    """A case while it is being timed. sample, decode: the method's, compiled if the protocol says so; compiled: what
-    came of that; tokens, decoder: seconds, one a round; joules: the same, if counted; failure: why it was given up."""
+    """A case while it is being timed."""
 
     name: str
     method: Method | None
     knobs: Mapping[str, KnobValue]
     sampling: Sampling
-    tokens: list[float]
-    decoder: list[float]
-    memory: dict[str, Any]
-    sample: Sample | None = None
+    tokens: list[float] = field(default_factory=list)  # seconds, one a round
+    decoder: list[float] = field(default_factory=list)
+    joules: list[float | None] = field(default_factory=list)  # None where they are not counted
+    disturbances: list[dict[str, float | None]] = field(default_factory=list)  # of harness.disturbances, one a round
+    ended: str = ""  # why its rounds ended
+    memory: dict[str, Any] = field(default_factory=dict)
+    sample: Sample | None = None  # the method's, compiled if the protocol says so
     decode: Decode | None = None
-    compiled: dict[str, float] | None = None
-    joules: list[float | None] = field(default_factory=list)
-    failure: dict[str, str] | None = None
+    compiled: dict[str, float] | None = None  # what came of compiling
+    failure: dict[str, str] | None = None  # why it was given up
+
+    @property
+    def total(self) -> list[float]:
+        """Seconds of sampling and decoding, one a round."""
+        return [one + other for one, other in zip(self.tokens, self.decoder, strict=True)]
 
 
 def interleaved(
@@ -122,7 +128,9 @@ def interleaved(
 
     - ``latency`` (of a batch of ``latency_batch``): ``total_s``, ``tokens_s``, ``decoder_s`` (medians, seconds),
       ``interval`` of total_s, ``coverage`` (of that interval, 0 to 1: from six rounds on at least 0.95), ``noisy``,
-      ``batch``, ``samples`` and ``decoder_samples`` (seconds, one a round)
+      ``batch``, ``samples`` and ``decoder_samples`` (seconds, one a round), ``ended`` (why its rounds ended: settled,
+      budget, max_rounds, overdrawn), ``disturbances`` (of each sample, see harness.disturbances), ``why`` (if it is
+      noisy, what disturbed it, in words; else None)
     - ``throughput``: the same of a batch of ``throughput_batch``, ``images_per_s`` with ``images_per_s_interval``, and
       ``joules_per_image`` (median; see harness.energy), None where the machine does not count them
     - ``compiled``: None, or ``seconds`` that compiling took for both batch sizes, first runs included, and ``alike``,
@@ -136,8 +144,9 @@ def interleaved(
     before = conditions()
     session = f"{time.time():.6f}-{os.getpid()}"
     runs = _load(cases)
-    single = max(protocol.latency_seconds * len(runs), protocol.least_seconds)
-    batches = max(protocol.throughput_seconds * len(runs), 2 * protocol.least_seconds)
+    least = protocol.least_seconds if len(runs) <= FEW else 0.0
+    single = max(protocol.latency_seconds * len(runs), least)
+    batches = max(protocol.throughput_seconds * len(runs), 2 * least)
     latency = _phase(runs, protocol, protocol.latency_batch, single, tell)
     throughput = _phase(runs, protocol, protocol.throughput_batch, batches, tell)
     about = {
@@ -147,22 +156,9 @@ def interleaved(
         "session": session,
     }
     return [
-        run.failure if run.failure else _record(run, one, many, protocol, about)
+        run.failure if run.failure else _record(run, one, many, about)
         for run, one, many in zip(runs, latency, throughput, strict=True)
     ]
-
-
-def ratio(one: Mapping[str, Any], other: Mapping[str, Any], kind: str = "latency") -> tuple[float, float, float]:
-    """``one``'s time over ``other``'s, paired by round, and its interval, of 95 % at the least: (ratio, low, high).
-
-    one, other: timing parts of two records of the same session; kind: ``latency`` or ``throughput``.
-    ArbenchError if they were not timed together, since then drift would pass for a difference.
-    """
-    if one.get("session") is None or one.get("session") != other.get("session"):
-        raise ArbenchError("timing: two records can be compared round by round only if they were timed in one session")
-    pairs = zip(one[kind]["samples"], other[kind]["samples"], strict=True)
-    middle, low, high = centre_interval([log(first / second) for first, second in pairs], RATIO)
-    return exp(middle), exp(low), exp(high)
 
 
 def _load(cases: Sequence[Case]) -> list[_Run]:
@@ -179,39 +175,59 @@ def _load(cases: Sequence[Case]) -> list[_Run]:
                 loaded[id(source)] = _said(error)
         found = loaded[id(source)]
         method, failure = (None, found) if isinstance(found, dict) else (found, None)
-        runs.append(_Run(name, method, knobs, sampling, [], [], {}, failure=failure))
+        runs.append(_Run(name, method, knobs, sampling, failure=failure))
     return runs
 
 
 def _phase(
     runs: Sequence[_Run], protocol: Protocol, batch: int, budget: float, tell: Callable[[str], None]
-) -> list[tuple[list[float], list[float]]]:
-    """Times every run at one batch size, in ``budget`` seconds; returns (tokens, decoder) seconds, one a round, of
-    each."""
+) -> list[dict[str, Any]]:
+    """Times every run at one batch size, in ``budget`` seconds; returns each one's figures (none if given up)."""
     for run in runs:
         _compile(run, protocol, batch)
     began = time.perf_counter()
     for run in runs:
-        run.tokens, run.decoder, run.joules = [], [], []
+        run.tokens, run.decoder, run.joules, run.disturbances, run.ended = [], [], [], [], ""
         with peak_memory(_device(run)) as run.memory:
             for _ in range(protocol.warmup):
                 _attempt(run, protocol, batch, 0, keep=False)
     tell(f"timing batch {batch}: {len(runs)} cases warm after {time.perf_counter() - began:.0f} s")
-    first = time.perf_counter()
+    going: Sequence[_Run] = runs
     for done in range(protocol.max_rounds):
-        now = time.perf_counter()
-        per_round = (now - first) / max(done, 1)
-        spent = now - began + per_round > budget
-        look = done > 0 and done % LOOK == 0
-        enough = done >= protocol.min_rounds and (spent or (look and settled(_alive(runs), protocol.settled)))
-        overdrawn = done >= OVERDRAWN_ROUNDS and now - began + per_round > 2 * budget
-        if enough or overdrawn:
+        going = _going_on(going, runs, protocol, done)
+        spent = time.perf_counter() - began + sum(mean(run.total) for run in going if run.total)
+        if done >= protocol.min_rounds and spent > budget:
+            _end(going, BUDGET)
+        elif done >= OVERDRAWN_ROUNDS and spent > 2 * budget:
+            _end(going, OVERDRAWN)
+        going = [run for run in going if not run.ended]
+        if not going:
             break
         # A fixed order would let one case always run in the cache and heat left by the same other.
-        for run in random.Random(done).sample(list(runs), len(runs)):
+        for run in random.Random(done).sample(list(going), len(going)):
             _attempt(run, protocol, batch, done, keep=True)
-        tell(f"timing batch {batch}: round {done + 1} done after {time.perf_counter() - began:.0f} s")
-    return [(run.tokens, run.decoder) for run in runs]
+        some = f" of {len(going)} unsettled cases" if len(going) < len(runs) else ""
+        tell(f"timing batch {batch}: round {done + 1}{some} done after {time.perf_counter() - began:.0f} s")
+    _end(going, ROUNDS)
+    return [{} if run.failure else _figures(run, protocol, batch) for run in runs]
+
+
+def _going_on(going: Sequence[_Run], runs: Sequence[_Run], protocol: Protocol, done: int) -> list[_Run]:
+    """Of the runs that took part in the last round, those that take part in the next as far as their samples tell;
+    the others have ended."""
+    alive = [run for run in going if not run.failure]
+    if not done or done < protocol.min_rounds or done % LOOK:
+        return alive
+    if len(runs) > FEW:
+        _end([run for run in alive if not noisy(run.total, protocol.min_rounds)], SETTLED)
+    elif settled([run.total for run in alive], protocol.settled):
+        _end(alive, SETTLED)
+    return [run for run in alive if not run.ended]
+
+
+def _end(runs: Sequence[_Run], reason: str) -> None:
+    for run in runs:
+        run.ended = run.ended or reason
 
 
 def _compile(run: _Run, protocol: Protocol, batch: int) -> None:
@@ -258,9 +274,9 @@ def _attempt(run: _Run, protocol: Protocol, batch: int, turn: int, keep: bool) -
         return
     try:
         labels, noise = inputs(run.method, protocol.seed, range(turn * batch, (turn + 1) * batch))
-        before = joules(labels.device)
+        before, count = joules(labels.device), counters()
         tokens, decoder = _time(run, labels, noise)
-        spent = used(before, joules(labels.device))
+        disturbance, spent = between(count, counters()), used(before, joules(labels.device))
     except Exception as error:  # one case's fault must not cost the others their figures
         run.failure = _said(error)
         return
@@ -268,6 +284,7 @@ def _attempt(run: _Run, protocol: Protocol, batch: int, turn: int, keep: bool) -
         run.tokens.append(round(tokens, 9))
         run.decoder.append(round(decoder, 9))
         run.joules.append(spent)
+        run.disturbances.append(disturbance)
 
 
 def _time(run: _Run, labels: Tensor, noise: Tensor) -> tuple[float, float]:
@@ -285,45 +302,29 @@ def _time(run: _Run, labels: Tensor, noise: Tensor) -> tuple[float, float]:
         return middle - start, time.perf_counter() - middle
 
 
-def _alive(runs: Sequence[_Run]) -> list[list[float]]:
-    """Seconds of sampling and decoding, a round each, of the runs that were not given up."""
-    return [
-        [one + other for one, other in zip(run.tokens, run.decoder, strict=True)] for run in runs if not run.failure
-    ]
+def _figures(run: _Run, protocol: Protocol, batch: int) -> dict[str, Any]:
+    """The figures of a run at one batch size, and why they are noisy if they are."""
+    found = by_kind(run.disturbances)
+    made = summary(run.tokens, run.decoder, batch, protocol.min_rounds)
+    words = [in_words(run.total, found, cores())]
+    if run.ended == OVERDRAWN:
+        words.insert(0, f"{len(run.total)} rounds of {protocol.min_rounds}, as twice the time budget was spent")
+    elif made["coverage"] < CONFIDENCE:
+        words.insert(0, f"{len(run.total)} rounds are too few for an interval")
+    return {**made, "ended": run.ended, "disturbances": found, "why": ", ".join(words) if made["noisy"] else None}
 
 
-def _record(
-    run: _Run,
-    latency: tuple[list[float], list[float]],
-    throughput: tuple[list[float], list[float]],
-    protocol: Protocol,
-    about: Mapping[str, Any],
-) -> dict[str, Any]:
-    one = _summary(*latency, protocol.latency_batch)
-    many = _summary(*throughput, protocol.throughput_batch)
+def _record(run: _Run, one: Mapping[str, Any], many: Mapping[str, Any], about: Mapping[str, Any]) -> dict[str, Any]:
     known = [value for value in run.joules if value is not None]
-    many["joules_per_image"] = median(known) / many["batch"] if known else None
-    many["images_per_s"] = many["batch"] / many["total_s"]
-    many["images_per_s_interval"] = [many["batch"] / seconds for seconds in reversed(many["interval"])]
-    noisy = one["noisy"] or many["noisy"]
-    made = {"latency": one, "throughput": many, "compiled": run.compiled, **run.memory}
-    return {**made, "noisy": noisy, "device": str(_device(run)), **about}
-
-
-def _summary(tokens: Sequence[float], decoder: Sequence[float], batch: int) -> dict[str, Any]:
-    total = [one + other for one, other in zip(tokens, decoder, strict=True)]
-    low, high, coverage = median_interval(total)
-    return {
-        "total_s": median(total),
-        "tokens_s": median(tokens),
-        "decoder_s": median(decoder),
-        "interval": [low, high],
-        "coverage": coverage,
-        "noisy": coverage < CONFIDENCE or high - low > NOISY * median(total),
-        "batch": batch,
-        "samples": total,
-        "decoder_samples": list(decoder),
+    batch = many["batch"]
+    throughput = {
+        **many,
+        "joules_per_image": median(known) / batch if known else None,
+        "images_per_s": batch / many["total_s"],
+        "images_per_s_interval": [batch / seconds for seconds in reversed(many["interval"])],
     }
+    made = {"latency": one, "throughput": throughput, "compiled": run.compiled, **run.memory}
+    return {**made, "noisy": one["noisy"] or many["noisy"], "device": str(_device(run)), **about}
 
 
 def _said(error: Exception) -> dict[str, str]:

@@ -39,13 +39,13 @@ arbench.parts = (() => {
     numbers.forEach((number, place) => drawn.append(svg("rect", { x: place * wide + wide * 0.1, y: 120 - 116 * number / most, width: wide * 0.8, height: 116 * number / most })));
     return drawn;
   };
-  // One dot a sample, in the order of the rounds; the line is their median.
-  const dots = (numbers, label) => {
+  // One dot a sample, in the order of the rounds, hollow if it was disturbed; the line is their median.
+  const dots = (numbers, label, disturbed = []) => {
     const sorted = [...numbers].sort((a, b) => a - b), low = sorted[0], span = sorted.at(-1) - low || 1, middle = sorted[sorted.length >> 1];
     const high = (number) => 112 - 104 * (number - low) / span;
     const drawn = svg("svg", { viewBox: "0 0 600 120", class: "dots", role: "img", "aria-label": label });
     drawn.append(svg("line", { x1: 0, x2: 600, y1: high(middle), y2: high(middle) }));
-    numbers.forEach((number, place) => drawn.append(svg("circle", { cx: 6 + 588 * place / Math.max(1, numbers.length - 1), cy: high(number), r: 3.5 })));
+    numbers.forEach((number, place) => drawn.append(svg("circle", { cx: 6 + 588 * place / Math.max(1, numbers.length - 1), cy: high(number), r: 3.5, ...(disturbed.includes(place) ? { class: "disturbed" } : {}) })));
     return drawn;
   };
   const table = (caption, header, rows) => el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption }, el("table", {}, el("caption", {}, caption), el("thead", {}, el("tr", {}, header.map((cell, place) => el("th", { scope: "col", class: place ? "n" : null }, cell)))), el("tbody", {}, rows.map(([first, ...rest]) => el("tr", {}, el("th", { scope: "row" }, first), rest.map((cell) => el("td", { class: "n" }, cell)))))));
@@ -72,9 +72,9 @@ document.addEventListener("DOMContentLoaded", () => {
     const kind = (name, words) => {
       const one = found[name];
       if (!one) return null;
-      const ms = one.samples.map((seconds) => 1000 * seconds);
-      return [el("h3", {}, words), dots(ms, `${ms.length} samples in the order of the rounds, from ${figure(Math.min(...ms))} to ${figure(Math.max(...ms))} ms`),
-        el("p", { class: "soft" }, `${ms.length} rounds, ${figure(Math.min(...ms))} to ${figure(Math.max(...ms))} ms; median ${figure(1000 * one.total_s)} ms, of it decoder ${figure(1000 * one.decoder_s)} ms.${one.noisy ? " Noisy: the interval is over 10 % of the median." : ""}`)];
+      const ms = one.samples.map((seconds) => 1000 * seconds), lost = one.disturbed ?? [];
+      return [el("h3", {}, words), dots(ms, `${ms.length} samples in the order of the rounds, from ${figure(Math.min(...ms))} to ${figure(Math.max(...ms))} ms${lost.length ? `; disturbed: ${lost.length}` : ""}`, lost),
+        el("p", { class: "soft" }, `${ms.length} rounds, ${figure(Math.min(...ms))} to ${figure(Math.max(...ms))} ms; median ${figure(1000 * one.total_s)} ms, of it decoder ${figure(1000 * one.decoder_s)} ms.${lost.length ? ` Hollow dots: ${lost.length} rounds in which steal, waiting for a core or a CPU limit took over 2 % of the time; they count like the others.` : ""}${one.noisy ? ` Noisy: the interval is over 10 % of the median, or there are too few rounds (${one.why ?? "the cause was not recorded"}).` : ""}`)];
     };
     return section("Timing samples", kind("latency", "One image (batch 1)"), kind("throughput", `A batch of ${found.throughput?.batch}`), pairs([["timed on", device], ["threads", found.threads], ["protocol", found.protocol], ["session", found.session]]));
   };
