@@ -193,10 +193,9 @@ def _timing(timing: Mapping[str, Any]) -> None:
         samples = timed["samples"]
         if not samples or not all(_number(one, 1e-9, 1e6) for one in samples):
             _refuse(f"timing: samples of {kind} are not seconds")
-        if not all(
-            found is None or _is_list(found, _is_number) for found in (timed.get("disturbances") or {}).values()
-        ):
-            _refuse(f"timing: what disturbed {kind} is not counted in numbers")
+        counted = (timed.get("disturbances") or {}).values()
+        if any(found is not None and len(found) != len(samples) for found in counted):
+            _refuse(f"timing: what disturbed {kind} is not one number for each sample")
         if len(timed.get("why") or "") > LONGEST_WHY:
             _refuse(f"timing: why {kind} is noisy takes more than {LONGEST_WHY} characters")
         low, high = timed["interval"]

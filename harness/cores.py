@@ -30,7 +30,7 @@ def allowed() -> int:
 def quota(root: Path = ROOT) -> float | None:
     """Cores' worth of time that the control groups of this process let it have, the least of all nested ones; None
     without a limit."""
-    found = [share for group in _groups(root) if (share := _share(group)) is not None]
+    found = [share for group in groups(root) if (share := _share(group)) is not None]
     return min(found, default=None)
 
 
@@ -47,7 +47,7 @@ def heed_quota(root: Path = ROOT) -> None:
         torch.set_num_threads(min(torch.get_num_threads(), cores(root)))
 
 
-def _groups(root: Path) -> Iterator[Path]:
+def groups(root: Path) -> Iterator[Path]:
     """The folders of the control groups that this process is in and that may limit its time, innermost first."""
     mounts = list(_mounts(root))
     for line in _lines(root / "proc/self/cgroup"):

@@ -5,11 +5,12 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
+from harness.cores import groups
+
 SYSTEM = Path("/")
-CPU_STAT = ("sys/fs/cgroup/cpu.stat", "sys/fs/cgroup/cpu/cpu.stat", "sys/fs/cgroup/cpu,cpuacct/cpu.stat")
-"""Where a container finds how often its CPU limit stopped it, if its own group is not named in /proc/self/cgroup."""
 DISTURBED = 0.02
 """A sample counts as disturbed if steal, waiting and throttling took more than this share of it."""
 
@@ -60,7 +61,7 @@ def disturbed(samples: Sequence[float], found: Mapping[str, Sequence[float] | No
     """Which of the samples (seconds) were disturbed."""
     lost = [0.0] * len(samples)
     for name in ("steal", "waited", "throttled"):
-        for place, seconds in enumerate(found.get(name) or ()):
+        for place, seconds in enumerate((found.get(name) or ())[: len(lost)]):
             lost[place] += seconds
     return [part > DISTURBED * whole for part, whole in zip(lost, samples, strict=True)]
 
@@ -118,15 +119,20 @@ def _waited(tasks: Path) -> float | None:
 
 
 def _throttled(system: Path) -> float | None:
-    lines = (_text(system / "proc/self/cgroup") or "").splitlines()
-    own = [f"sys/fs/cgroup{line[3:].rstrip('/')}/cpu.stat" for line in lines if line.startswith("0::/")]
-    for path in (*own, *CPU_STAT):
-        counted = dict(line.split() for line in (_text(system / path) or "").splitlines() if len(line.split()) == 2)
-        if "throttled_usec" in counted:
-            return int(counted["throttled_usec"]) / 1e6
-        if "throttled_time" in counted:  # version 1
-            return int(counted["throttled_time"]) / 1e9
-    return None
+    """Seconds for which the CPU limits of this process's control groups stopped it; a group may lie in another."""
+    found = []
+    for path in _limits(system):
+        counted = dict(line.split() for line in (_text(path) or "").splitlines() if len(line.split()) == 2)
+        for name, unit in (("throttled_usec", 1e6), ("throttled_time", 1e9)):  # versions 2 and 1
+            if counted.get(name, "").isdecimal():
+                found.append(int(counted[name]) / unit)
+    return sum(found) if found else None
+
+
+@cache
+def _limits(system: Path) -> list[Path]:
+    """The files in which control groups count how often their limit stopped them."""
+    return [path for group in groups(system) if (path := group / "cpu.stat").is_file()]
 
 
 def _switches() -> int:

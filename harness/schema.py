@@ -21,10 +21,11 @@ KINDS: Mapping[str, str] = {
     "peak_memory_scope:text noisy:flag device:text threads:number conditions:objects protocol:object session:text "
     "machine:object",
     "timing.latency": "total_s:number tokens_s:number decoder_s:number interval:numbers coverage:number noisy:flag "
-    "batch:number samples:numbers decoder_samples:numbers joules_per_image:number",
+    "batch:number samples:numbers decoder_samples:numbers joules_per_image:number ended:text disturbances:columns "
+    "why:text",
     "timing.throughput": "total_s:number tokens_s:number decoder_s:number interval:numbers coverage:number noisy:flag "
     "batch:number samples:numbers decoder_samples:numbers joules_per_image:number images_per_s:number "
-    "images_per_s_interval:numbers",
+    "images_per_s_interval:numbers ended:text disturbances:columns why:text",
     "parameters": "network:number tokenizer:number",
     "provenance": "commit:text dirty:flag code:text lock:text machine:object versions:object command:texts "
     "started:text finished:text weights:object data:text reference:text extractors:object stage_code:object",
@@ -81,6 +82,9 @@ _IS: Mapping[str, Callable[[Any], bool]] = {
     "object": lambda value: isinstance(value, dict),
     "settings": lambda value: _is_table(value, (int, float, str)),
     "numbered": lambda value: _is_table(value, (int, float)),
+    "columns": lambda value: (
+        isinstance(value, dict) and all(one is None or _is_list(one, _is_number) for one in value.values())
+    ),
     "numbers": lambda value: _is_list(value, _is_number),
     "texts": lambda value: _is_list(value, lambda one: isinstance(one, str)),
     "objects": lambda value: _is_list(value, lambda one: isinstance(one, dict)),

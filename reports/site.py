@@ -108,7 +108,10 @@ def _notes(site: Site) -> Iterator[str]:
     flags = Counter(flag for record in records for flag in table.flags(record))
     yield from (f"{flag} ({count} trials)." for flag, count in flags.most_common())
     if noisy := int(site.main["noisy"].sum()):
-        yield f"Trials timed on a noisy machine (interval over 10 % of the median): {noisy}, marked ≈, with what disturbed them."
+        yield (
+            f"Trials timed on a noisy machine (interval over 10 % of the median): {noisy}, marked ≈. Their rows say"
+            " what disturbed them."
+        )
     for what, values in (("commits", commits(records)), ("machines", machines(records))):
         if len(values) > 1:
             yield f"Records come from {len(values)} {what}: {'; '.join(values)}. Times across them do not compare."

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from harness.compilation import MODES, NONE, Decode, Sample, checked, compiled
 from harness.conditions import conditions
+from harness.cores import cores
 from harness.disturbances import between, by_kind, counters, in_words
 from harness.energy import joules, used
 from harness.errors import ArbenchError, unknown
@@ -28,7 +29,6 @@ from harness.inputs import inputs
 from harness.intervals import CONFIDENCE, centre_interval
 from harness.memory import peak_memory
 from harness.method import KnobValue, Method
-from harness.provenance import cores
 from harness.sampling import Sampling
 from harness.timings import LOOK, noisy, summary
 

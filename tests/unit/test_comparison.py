@@ -94,6 +94,17 @@ def test_a_figure_that_moved_is_named_with_its_trial(tmp_path: Path, capsys: pyt
     assert cli.main(["diff", str(tmp_path / "a"), str(tmp_path / "a")]) == 0
 
 
+def test_the_command_says_what_disturbed_noisy_times(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    records = fakes_store.records()[:2]
+    records[0]["timing"]["throughput"] |= {"noisy": True, "why": "4 % steal, 5 of 12 samples disturbed"}
+    records[1]["timing"]["latency"]["noisy"] = True  # a record from before this was counted
+    written(tmp_path, records)
+    assert cli.main(["compare", records[0]["name"], records[1]["name"], "--store", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert "A was timed on a noisy machine, batch 64: 4 % steal, 5 of 12 samples disturbed\n" in said
+    assert "B was timed on a noisy machine, batch 1: the cause was not recorded\n" in said
+
+
 def test_the_command_compares_trials_by_name_or_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     records = fakes_store.records()[:4]
     written(tmp_path, records)
@@ -101,5 +112,6 @@ def test_the_command_compares_trials_by_name_or_key(tmp_path: Path, capsys: pyte
     said = capsys.readouterr().out
     assert f"A  {records[0]['name']}\nB  {records[3]['name']}\n" in said
     assert FID in said and "is better" in said
+    assert "noisy" not in said
     assert cli.main(["compare", "nobody", records[0]["name"], "--store", str(tmp_path)]) == 2
     assert "no finished record is called 'nobody'" in capsys.readouterr().err

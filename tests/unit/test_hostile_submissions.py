@@ -89,6 +89,15 @@ HOSTILE: dict[str, tuple[Callable[[Members], Members], str]] = {
         lambda m: forged(m, setting("provenance", "machine", "cores", to=[])),
         "cores is not number",
     ),
+    "disturbances of other rounds": (
+        lambda m: forged(m, setting("timing", "latency", "disturbances", to={"steal": [0.0] * 99})),
+        "not one number for each sample",
+    ),
+    "disturbances in words": (
+        lambda m: forged(m, setting("timing", "latency", "disturbances", to={"steal": ["x"]})),
+        "disturbances is not columns",
+    ),
+    "a novel on noise": (lambda m: forged(m, setting("timing", "latency", "why", to="x" * 501)), "more than 500"),
     "no samples": (lambda m: forged(m, setting("timing", "latency", "samples", to=[])), "not seconds"),
     "text for samples": (
         lambda m: forged(m, setting("timing", "latency", "samples", to=["x"])),

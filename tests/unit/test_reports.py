@@ -3,6 +3,7 @@
 import argparse
 import json
 import re
+from collections.abc import Mapping
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,18 @@ def board(site: Path) -> list[dict[str, Any]]:
     whole = {n: c if isinstance(c, list) else [c["words"][at] for at in c["at"]] for n, c in columns.items()}
     whole |= {name: values for name, (values, _, _) in figures.items() if values}
     return [dict(zip(whole, row, strict=True)) for row in zip(*whole.values(), strict=True)]
+
+
+def trial(site: Path, record: Mapping[str, Any]) -> Any:
+    """What a trial's page is told."""
+    values = data(site, "shared")["values"]
+
+    def whole(value: Any) -> Any:
+        if isinstance(value, dict):
+            return values[value["shared"]] if set(value) == {"shared"} else {n: whole(v) for n, v in value.items()}
+        return value
+
+    return whole(data(site, f"trial-{record['key'][:12]}"))
 
 
 class Links(HTMLParser):
@@ -99,14 +112,7 @@ def test_no_trial_is_left_out(site: Path) -> None:
 
 def test_a_trial_says_all_that_its_record_says(site: Path) -> None:
     record = fakes_store.records()[8]
-    values = data(site, "shared")["values"]
-
-    def whole(value: Any) -> Any:
-        if isinstance(value, dict):
-            return values[value["shared"]] if set(value) == {"shared"} else {n: whole(v) for n, v in value.items()}
-        return value
-
-    found = whole(data(site, f"trial-{record['key'][:12]}"))
+    found = trial(site, record)
     for part in ("trial", "method", "parameters"):
         assert found[part] == record[part]
     assert found["flops"]["by_part"] == pytest.approx(record["flops"]["by_part"], rel=1e-4)
@@ -117,7 +123,7 @@ def test_a_trial_says_all_that_its_record_says(site: Path) -> None:
     )
     assert found["images"]["count"] == 20
     failed = fakes_store.records()[-1]
-    said = whole(data(site, f"trial-{failed['key'][:12]}"))
+    said = trial(site, failed)
     assert said["failure"]["stage"] == "generate"
     assert "& so on" in said["failure"]["log"]
 
@@ -237,6 +243,24 @@ def test_missing_parts_are_dashes_and_the_page_says_how_many(tmp_path: Path) -> 
     listed = {row["key"]: row for row in board(tmp_path / "site")}
     assert listed[made[2]["key"][:12]]["noisy"]
     assert listed[made[0]["key"][:12]]["latency"] is None
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_noisy_row_says_what_disturbed_it(tmp_path: Path) -> None:
+    made = fakes_store.records()[:3]
+    for record, parts in zip(made, ({"why": "4 % steal, <b>5</b> of 12 samples disturbed"}, {}, None), strict=True):
+        if parts is not None:
+            record["timing"]["throughput"] |= {"noisy": True, **parts}
+            record["timing"]["noisy"] = True
+    samples = made[0]["timing"]["latency"]["samples"]
+    made[0]["timing"]["latency"]["disturbances"] = {"steal": [0.0, 0.1 * samples[1], *([0.0] * 4)], "waited": None}
+    out = build(fakes_store.write(tmp_path / "store", made), tmp_path / "site").parent
+    notes = {row["key"]: row["note"] for row in board(out)}
+    assert notes[made[0]["key"][:12]] == "noisy: batch 64: 4 % steal, <b>5</b> of 12 samples disturbed"
+    assert notes[made[1]["key"][:12]] == "noisy: batch 64: the cause was not recorded"
+    assert not notes[made[2]["key"][:12]]
+    assert trial(out, made[0])["timing"]["latency"]["disturbed"] == [1]
+    assert trial(out, made[1])["timing"]["latency"]["disturbed"] == []
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -7,7 +7,6 @@ import os
 import random
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import astuple
 from math import comb
 from pathlib import Path
 from types import SimpleNamespace
@@ -254,15 +253,15 @@ def test_a_row_of_fewer_than_twelve_rounds_is_noisy(monkeypatch: pytest.MonkeyPa
     assert found["latency"]["noisy"]
 
 
+def of_a_busy_machine(now: float) -> Counters:
+    return Counters(own=0.5 * now, busy=1.1 * now, steal=0.08 * now, waited=0.25 * now, throttled=0.0, switches=0)
+
+
 def test_a_noisy_row_says_what_disturbed_it(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(drift=0, jitter=0.2)
     clock.install(monkeypatch)
-    stolen = {"own": 0.5, "busy": 1.1, "steal": 0.08, "waited": 0.25, "throttled": 0.0}
-    rates = Counters(**stolen, switches=1)
     monkeypatch.setattr(timing, "cores", lambda: 2)
-    monkeypatch.setattr(
-        timing, "counters", lambda: Counters(*(clock.now * one for one in astuple(rates)[:-1]), switches=0)
-    )
+    monkeypatch.setattr(timing, "counters", lambda: of_a_busy_machine(clock.now))
     (found,) = interleaved([case(slow(clock.wait, 0.05))], QUICK)
     why = found["latency"]["why"]
     assert "4 % steal, other processes used 0.6 of 2 cores, threads waited for a core 25 % of the time" in why
@@ -271,7 +270,7 @@ def test_a_noisy_row_says_what_disturbed_it(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_what_the_system_counts_is_read_and_what_it_does_not_is_none(tmp_path: Path) -> None:
-    silent = counters(tmp_path)
+    silent = counters(tmp_path / "nothing")
     assert (silent.busy, silent.steal, silent.waited, silent.throttled) == (None, None, None, None)
     ours = min(os.sched_getaffinity(0))
     for name, text in {
@@ -279,8 +278,9 @@ def test_what_the_system_counts_is_read_and_what_it_does_not_is_none(tmp_path: P
         "proc/self/task/1/schedstat": "5000000000 250000000 77\n",
         "proc/self/task/2/schedstat": "1000000000 500000000 7\n",
         "proc/self/cgroup": "0::/box\n",
+        "proc/self/mountinfo": "30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n",
         "sys/fs/cgroup/box/cpu.stat": "usage_usec 5\nnr_throttled 3\nthrottled_usec 1500000\n",
-        "sys/fs/cgroup/cpu.stat": "throttled_usec 9\n",
+        "sys/fs/cgroup/cpu.stat": "usage_usec 9\n",
     }.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
