@@ -6,7 +6,6 @@ import argparse
 import hashlib
 import json
 import os
-import pickle
 import re
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +19,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from harness.errors import ArbenchError
+from harness import sniffing
+from harness.errors import ArbenchError, one_line
+
+WRITTEN_BY_TORCH = (sniffing.TORCH, sniffing.PICKLE)
+"""What torch.save writes, and what it wrote before 2020."""
+FAULTS_SHOWN = 20
+"""Of a file that does not fit."""
 
 
 def sha256(path: Path) -> str:
@@ -67,7 +72,8 @@ def read_tensors(path: Path, inside: Sequence[tuple[str, ...]] = ()) -> dict[str
     needs none. Raises ArbenchError for a file that is missing, truncated, holds no such dictionary, or holds objects
     other than plain values and tensors: those could run code, and are never loaded.
     """
-    if path.suffix == ".safetensors":
+    kind = _kind(path, sniffing.SAFETENSORS, *WRITTEN_BY_TORCH)
+    if kind == sniffing.SAFETENSORS or path.suffix == ".safetensors":
         return _read_safetensors(path)
     found = _read_pickle(path)
     for keys in inside:
@@ -83,6 +89,23 @@ def read_tensors(path: Path, inside: Sequence[tuple[str, ...]] = ()) -> dict[str
     return found
 
 
+def _kind(path: Path, *valid: str) -> str:
+    """What a file is. ArbenchError if that is neither one of the valid kinds nor unknown, as damaged files may be."""
+    try:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise ArbenchError(f"cannot read weights {path}: it is no regular file")
+        with path.open("rb"):
+            kind = sniffing.what_is(path)
+    except IsADirectoryError:
+        kind = sniffing.FOLDER
+    except OSError as error:
+        raise ArbenchError(f"cannot read weights {path}: {error.strerror or error}") from error
+    if kind not in (*valid, sniffing.UNKNOWN):
+        words = "a safetensors file" + (" or one of torch.save" if sniffing.TORCH in valid else "")
+        raise ArbenchError(f"cannot read weights {path}: it is {kind} (valid: {words})")
+    return kind
+
+
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
     with _readable(path):
         return load_file(path)
@@ -91,12 +114,13 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
     """What goes wrong inside the ``with`` as an ArbenchError that says what is wrong with a safetensors file."""
+    _kind(path, sniffing.SAFETENSORS)
     try:
         yield
     except OSError as error:
         raise ArbenchError(f"cannot read weights {path}: {error.strerror or error}") from error
-    except (SafetensorError, json.JSONDecodeError) as error:
-        fault = f"the file is damaged or cut short, or no safetensors file ({error})"
+    except Exception as error:  # a damaged header leads to any of several kinds
+        fault = f"the file is damaged or cut short, or no safetensors file ({one_line(str(error))[:200]})"
         raise ArbenchError(f"cannot read weights {path}: {fault}") from error
 
 
@@ -104,15 +128,12 @@ def _read_pickle(path: Path) -> Any:
     try:
         with torch.serialization.safe_globals([argparse.Namespace]):  # training scripts save their arguments
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except pickle.UnpicklingError as error:
+    except Exception as error:  # a damaged or hostile file leads to any of a dozen kinds
         named = re.search(r"(?:GLOBAL|class) ([\w.]+)", str(error))
-        if named is None:
-            raise ArbenchError(f"cannot read weights {path}: it is damaged, or no file of torch.save") from error
-        what = f"they hold {named[1]}, which is no tensor and could run code"
-        raise ArbenchError(f"weights {path} are refused: {what}") from error
-    except (OSError, EOFError, RuntimeError, ValueError, KeyError) as error:
-        reason = (str(error) or "it ends too early").splitlines()[0]
-        raise ArbenchError(f"cannot read weights {path}: {reason}") from error
+        if named is not None:
+            what = f"they hold {named[1]}, which is no tensor and could run code"
+            raise ArbenchError(f"weights {path} are refused: {what}") from error
+        raise ArbenchError(f"cannot read weights {path}: it is damaged, or no file of torch.save") from error
 
 
 class Uninitialised(TorchFunctionMode):
@@ -136,6 +157,16 @@ def fit_state(module: nn.Module, state: Mapping[str, Tensor], source: Path) -> N
         for name in own.keys() & state.keys()
         if own[name].shape != state[name].shape
     ]
+    faults += [f"{name} is {kind}" for name in own.keys() & state.keys() if (kind := _odd(state[name], own[name]))]
     if faults:
-        raise ArbenchError(f"weights {source} do not fit {type(module).__name__}: {'; '.join(sorted(faults))}")
+        shown = sorted(faults)[:FAULTS_SHOWN]
+        shown += [f"{len(faults) - len(shown)} more faults"] if len(faults) > len(shown) else []
+        raise ArbenchError(f"weights {source} do not fit {type(module).__name__}: {'; '.join(shown)}")
     module.load_state_dict(dict(state))
+
+
+def _odd(given: Tensor, wanted: Tensor) -> str:
+    """What a tensor is that cannot be copied into another value by value; empty for any other."""
+    if given.layout is not torch.strided or given.is_quantized or given.device.type != "cpu":
+        return "sparse, quantized, or without values"
+    return "" if given.is_complex() == wanted.is_complex() else f"{given.dtype}, not {wanted.dtype}"

@@ -12,12 +12,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from harness import sniffing
+from harness.checkpoint import WRITTEN_BY_TORCH
 from harness.errors import ArbenchError
 from harness.extractors import INCEPTION, Extractor
 
 WEIGHTS_FILE = "weights-inception-2015-12-05-6726825d.pth"
 """torch-fidelity's release v0.2.0; the name ends with how the file's sha256 begins."""
 KNOWN_SHA256 = "6726825d"
+LARGEST = 2**30
+"""Bytes; the published file has a tenth of that."""
 SPATIAL_CHANNELS = 7
 FEATURES, SPATIAL = 2048, SPATIAL_CHANNELS * 17 * 17
 """Dimensions."""
@@ -78,6 +82,8 @@ def load_inception(weights: Path | None = None, sha256: str | None = None) -> In
     """
     path = weights or Path(torch.hub.get_dir()) / "checkpoints" / WEIGHTS_FILE
     try:
+        if path.exists():
+            _must_be_possible(path)
         content = path.read_bytes()
     except OSError as error:
         raise ArbenchError(
@@ -94,6 +100,15 @@ def load_inception(weights: Path | None = None, sha256: str | None = None) -> In
     except RuntimeError as error:
         faults = " ".join(str(error).split())
         raise ArbenchError(f"Inception weights {path} do not fit: {faults[:300]}") from error
+
+
+def _must_be_possible(path: Path) -> None:
+    """ArbenchError that says what a file is that is no weights file at all."""
+    kind = sniffing.what_is(path) if path.is_file() or path.is_dir() else "no regular file"
+    if kind not in (*WRITTEN_BY_TORCH, sniffing.UNKNOWN):
+        raise ArbenchError(f"Inception weights {path}: it is {kind} (valid: {WEIGHTS_FILE})")
+    if path.stat().st_size > LARGEST:
+        raise ArbenchError(f"Inception weights {path}: it has over {LARGEST} bytes (valid: {WEIGHTS_FILE})")
 
 
 def _tensors(content: bytes, path: Path) -> dict[str, Tensor]:

@@ -1,16 +1,21 @@
 """Weights files are read strictly, written whole, and never unpickled."""
 
-import pickle
+import io
+import os
+import tarfile
+import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from harness.checkpoint import read_about, read_weights, sha256, write_weights
+from harness.checkpoint import fit_state, read_about, read_tensors, read_weights, sha256, write_weights
 from harness.errors import ArbenchError
+from harness.extractors_inception import WEIGHTS_FILE, load_inception
 
 ABOUT = {"plan": {"seed": 3, "lr": 0.1}, "data": "abc", "figures": {"rfid": 2.5}}
 
@@ -68,24 +73,107 @@ def test_all_that_does_not_fit_is_listed(path: Path) -> None:
 def damaged(kind: str, path: Path) -> None:
     write_weights(path, network().state_dict(), ABOUT)
     whole = path.read_bytes()
-    contents: dict[str, Any] = {
-        "empty": b"",
+    contents: dict[str, bytes] = {
         "no header": whole[:5],
         "half a header": whole[:40],
         "a byte short": whole[:-1],
         "half": whole[: len(whole) // 2],
-        "text": b"not weights at all" * 20,
-        "a pickle": pickle.dumps({"0.weight": [1.0]}),
+        "a huge header": (10**12).to_bytes(8, "little") + whole[8:],
+        "a huge tensor": whole.replace(b'"shape":[4,3]', b'"shape":[9,9]'),
+        "no JSON": whole[:8] + b"{" * 20 + whole[28:],
     }
     path.write_bytes(contents[kind])
 
 
-@pytest.mark.parametrize("kind", ["empty", "no header", "half a header", "a byte short", "half", "text", "a pickle"])
-@pytest.mark.parametrize("read", [lambda path: read_weights(path, network()), read_about], ids=["weights", "about"])
-def test_a_damaged_file_is_named(path: Path, kind: str, read: Any) -> None:
+DAMAGED = ["no header", "half a header", "a byte short", "half", "a huge header", "a huge tensor", "no JSON"]
+READERS = {
+    "weights": lambda path: read_weights(path, network()),
+    "about": read_about,
+    "tensors": read_tensors,
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGED)
+@pytest.mark.parametrize("read", READERS)
+def test_a_damaged_file_is_named(path: Path, kind: str, read: str) -> None:
     damaged(kind, path)
     with pytest.raises(ArbenchError, match=rf"cannot read weights .*{path.name}: the file is damaged or cut short"):
-        read(path)
+        READERS[read](path)
+
+
+def saved(write: Any, *content: Any) -> bytes:
+    file = io.BytesIO()
+    write(*(file if one is ... else one for one in content))
+    return file.getvalue()
+
+
+def legacy_tar() -> bytes:
+    """As torch wrote before 2018."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as tar:
+        for name in ("sys_info", "pickle", "storages", "tensors"):
+            tar.addfile(tarfile.TarInfo(name), io.BytesIO())
+    return file.getvalue()
+
+
+INSTEAD: dict[str, bytes] = {
+    "a Git LFS pointer": b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 123\n",
+    "an HTML page": b"<!DOCTYPE html><html><body>Sign in</body></html>",
+    "an empty file": b"",
+    "a NumPy array (.npy)": saved(np.save, ..., np.zeros(3)),
+    "a NumPy archive (.npz)": saved(np.savez, ..., np.zeros(3)),
+    "a zip archive": saved(lambda file: zipfile.ZipFile(file, "w").writestr("readme.txt", "hello"), ...) + bytes(4000),
+    "a tar archive": legacy_tar(),
+    "a text file": b"not weights at all" * 20,
+    "a JSON file": b'{"error": "Repository not found"}',
+    "a PNG image": b"\x89PNG\r\n\x1a\n" + bytes(100),
+}
+
+
+@pytest.mark.parametrize("kind", INSTEAD)
+@pytest.mark.parametrize("name", ["net.safetensors", "net.pth", "inception.pth"])
+def test_what_is_given_in_place_of_weights_is_said(tmp_path: Path, kind: str, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(INSTEAD[kind])
+    with pytest.raises(ArbenchError) as caught:
+        load_inception(path) if name == "inception.pth" else read_tensors(path)
+    said = str(caught.value)
+    assert f"{name}: it is {kind}" in said
+    assert "(valid: a safetensors file or one of torch.save)" in said or f"(valid: {WEIGHTS_FILE})" in said
+
+
+def test_a_file_of_torch_is_refused_where_safetensors_are_needed(path: Path) -> None:
+    path.parent.mkdir()
+    for old in (False, True):
+        torch.save({"0.weight": torch.zeros(2)}, path, _use_new_zipfile_serialization=not old)
+        with pytest.raises(ArbenchError, match=r"it is a (file of torch.save|pickle .*) \(valid: a safetensors file\)"):
+            read_weights(path, network())
+
+
+def test_a_folder_and_a_pipe_are_no_weights(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ArbenchError, match="pipe: it is no regular file"):
+        read_tensors(tmp_path / "pipe")
+    with pytest.raises(ArbenchError, match="it is a folder"):
+        read_tensors(tmp_path)
+    with pytest.raises(ArbenchError, match="it is a folder"):
+        load_inception(tmp_path)
+
+
+def test_weights_are_read_whatever_their_ending(tmp_path: Path) -> None:
+    state = {"a": torch.arange(3.0)}
+    save_file(state, tmp_path / "net.pth")
+    torch.save(state, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    for name in ("net.pth", "old.pth"):
+        assert torch.equal(read_tensors(tmp_path / name)["a"], state["a"])
+
+
+def test_tensors_that_hold_no_values_do_not_fit(path: Path) -> None:
+    module = nn.Module()
+    module.register_buffer("a", torch.zeros(2, 2))
+    for odd in (torch.eye(2).to_sparse(), torch.zeros(2, 2, device="meta"), torch.zeros(2, 2, dtype=torch.complex64)):
+        with pytest.raises(ArbenchError, match="do not fit Module: a is "):
+            fit_state(module, {"a": odd}, path)
 
 
 def test_a_pickle_is_refused_before_anything_in_it_runs(path: Path) -> None:
