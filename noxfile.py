@@ -59,12 +59,13 @@ def reproduce(session: nox.Session) -> None:
     install(session)
     some_failed = False
     try:
-        run(session, "arbench", "run", f"harness/sweeps/{sweep}.toml", "--store", asked.store, *others)
+        # The run has the report written: first when a few trials are measured, last when all is timed.
+        places = ["--store", asked.store, "--report", asked.out]
+        run(session, "arbench", "run", f"harness/sweeps/{sweep}.toml", *places, "--batch", "500", *others)
     except CommandFailed as failure:
         some_failed = failure.reason == "Returned code 1"  # trials, which the report shows; other codes end it here
         if not some_failed:
             raise
-    run(session, "arbench", "report", "--store", asked.store, "--out", asked.out)
     session.log(f"the report: {(ROOT / asked.out / 'index.html').as_uri()}")
     if some_failed:
         session.error("some trials failed; the report says which and why, and --retry-failed tries them again")

@@ -88,6 +88,12 @@ class SparseVAR(NextScale):
         """Set what a selection knows of tokens before training; most know nothing."""
 
     @classmethod
+    def same_as(cls, knobs: Mapping[str, KnobValue], preset: str) -> tuple[str, dict[str, KnobValue]] | None:
+        """At zero sparsity, var: where the sparse scales have blocks of their own, var's are as they were trained."""
+        dense = knobs[FFN_SPARSITY.name] == knobs[TOKEN_SPARSITY.name] == 0
+        return (VAR.name, {}) if dense and cls.preset_named(preset).network["own_blocks"] else None
+
+    @classmethod
     def new_layer(cls, preset: Preset, backbone: VARNetwork) -> SparseVARNetwork:
         """Selections and light paths with random weights."""
         own = network_config(preset.network)[1]

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from harness.progress import counted
 from harness.store import Store
 
 
@@ -34,13 +35,13 @@ def _submit(asked: argparse.Namespace) -> None:
     from harness.submissions import submit
 
     count = submit(Store(asked.store).must_exist(), asked.out, asked.by, asked.trials)
-    print(f"{count} records written to {asked.out}")
+    print(f"{counted(count, 'record')} written to {asked.out}")
 
 
 def _import(asked: argparse.Namespace) -> None:
     from harness.submissions import admit
 
     added, known = admit(asked.file, Store(asked.store))
-    print(f"{added} records added to {asked.store} as submitted, {known} were there")
+    print(f"{counted(added, 'record')} added to {asked.store} as submitted, {known} were there")
     if added:
         print(f"'arbench verify --store {asked.store}' runs them again and marks those that come out")

@@ -5,9 +5,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from harness import cores, provenance
+from harness import cli_run, cores, provenance
 from harness.cli_cluster import count
 from harness.errors import ArbenchError
+from harness.progress import counted
 from harness.store import Record, Store
 
 
@@ -40,6 +41,9 @@ def _add_verify(commands: Any) -> None:
         "records", type=Path, nargs="*", metavar="RECORD", help="a record's .json file (default: those bundled)"
     )
     add.add_argument("--store", type=Path, metavar="DIR", help="the submitted records of a store; marks what comes out")
+    cli_run.add_only(add)
+    cli_run.add_checkpoint(add)
+    add.add_argument("--device", default="cpu", metavar="D", help="cpu, cuda (all GPUs), cuda:1 (default: cpu)")
     add.add_argument(
         "--workers", type=count(0), default=1, metavar="N", help="processes (default: %(default)s; 0: this one)"
     )
@@ -78,26 +82,35 @@ def _diff(asked: argparse.Namespace) -> int:
         print(f"{name}\n  {in_words(difference, 'A', 'B')}")
     for name, folder in found.only:
         print(f"only in {folder}: {name}")
-    print(f"{found.compared} trials compared, {len(found.figures)} figures moved")
+    print(f"{counted(found.compared, 'trial')} compared, {counted(len(found.figures), 'figure')} moved")
     return int(bool(found.figures))
 
 
 def _verify(asked: argparse.Namespace) -> int:
-    from harness import submissions, verification
+    from harness import devices, submissions, verification
     from harness.runner import Options
+    from harness.selection import only, parse_checkpoints
 
+    devices.checked(asked.device)
+    options = Options(workers=asked.workers, device=asked.device, checkpoints=parse_checkpoints(asked.checkpoint))
     if asked.store is not None:
         if asked.records:
             raise ArbenchError("verify takes records, or --store")
-        return _told(submissions.verify(Store(asked.store).must_exist(), Options(workers=asked.workers)))
+        return _told(submissions.verify(Store(asked.store).must_exist(), options, asked.only), asked.device)
     records = [verification.read(path) for path in asked.records or sorted(verification.BUNDLED.glob("*.json"))]
-    found = verification.again(records, Options(workers=asked.workers))
-    return _told(list(zip(records, found, strict=True)))
+    records = only(asked.only, records, lambda record: str(record["name"]))
+    found = verification.again(records, options)
+    return _told(list(zip(records, found, strict=True)), asked.device)
 
 
-def _told(found: list[tuple[Record, list[str]]]) -> int:
+def _told(found: list[tuple[Record, list[str]]], device: str) -> int:
+    """Print what came of each record; on other hardware than it was made on, in which sense it came out."""
+    from harness.verification import made_elsewhere
+
     for record, faults in found:
-        print(f"{'not reproduced' if faults else 'reproduced'}: {record['name']}")
+        elsewhere = made_elsewhere(record, device)
+        words = f" ({elsewhere})" if elsewhere else ""
+        print(f"{'not reproduced' if faults else 'reproduced'}: {record['name']}{words}")
         for fault in faults:
             print(f"  {fault}")
     return int(any(faults for _, faults in found))

@@ -7,6 +7,7 @@ from typing import Any
 
 from harness import cli_cluster
 from harness.cli_cluster import count
+from harness.progress import counted
 
 
 def add(commands: Any) -> None:
@@ -19,6 +20,16 @@ def add(commands: Any) -> None:
     )
     add.add_argument("--images", type=count(1), metavar="N", help="images a trial, in place of the sweep's number")
     add.add_argument("--batch", type=count(1), default=250, metavar="N", help="images a shard (default: %(default)s)")
+    add_only(add)
+    add_checkpoint(add)
+    add.add_argument(
+        "--no-timing",
+        action="store_true",
+        help="records without timing, for shared machines; a later run adds it",
+    )
+    add.add_argument(
+        "--report", type=Path, metavar="DIR", help="write the report there: while the run goes on, and at its end"
+    )
     add.add_argument("--retry-failed", action="store_true", help="try again what is recorded as failed")
     add.add_argument(
         "--inception", type=Path, metavar="FILE", help="weights-inception-2015-12-05-6726825d.pth: for Inception FID"
@@ -40,8 +51,31 @@ def add(commands: Any) -> None:
     add.set_defaults(run=_run)
 
 
+def add_only(add: argparse.ArgumentParser) -> None:
+    """Add the option that names trials."""
+    add.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        metavar="PATTERN",
+        help="only trials whose name or method matches, as in ear or '*steps=7,*'; as often as need be",
+    )
+
+
+def add_checkpoint(add: argparse.ArgumentParser) -> None:
+    """Add the option that names weights."""
+    add.add_argument(
+        "--checkpoint",
+        action="append",
+        default=[],
+        metavar="METHOD=FILE",
+        help="weights of your own in place of the method's (METHOD/PRESET=FILE: of one preset); rows are marked",
+    )
+
+
 def _run(asked: argparse.Namespace) -> int:
     from harness import runner, sweep
+    from harness.selection import only_of, parse_checkpoints
     from harness.store import Store
 
     store = Store(asked.store)
@@ -54,10 +88,13 @@ def _run(asked: argparse.Namespace) -> int:
         device=asked.device,
         cluster=cli_cluster.settings(asked),
         wait=not asked.no_wait,
+        timing=not asked.no_timing,
+        checkpoints=parse_checkpoints(asked.checkpoint),
+        report=asked.report,
     )
     setup = {"precision": asked.precision} if asked.precision else {}
     setup |= {"weights": "random"} if asked.random_weights else {}
-    loaded = sweep.load(asked.sweep, asked.images, setup)
+    loaded = only_of(sweep.load(asked.sweep, asked.images, setup), asked.only)
     if asked.dry_run:
         print(runner.prepared(loaded, store, options).outlook())
         return 0
@@ -66,7 +103,8 @@ def _run(asked: argparse.Namespace) -> int:
     if not tally.failed:
         return 0
     hint = "" if asked.retry_failed else "; --retry-failed tries them again"
-    print(f"arbench: {tally.failed} trials failed, their records say why{hint}", file=sys.stderr)
+    records = "its record says" if tally.failed == 1 else "their records say"
+    print(f"arbench: {counted(tally.failed, 'trial')} failed, {records} why{hint}", file=sys.stderr)
     return 1
 
 

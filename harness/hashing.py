@@ -40,7 +40,7 @@ def _file_sha256(path: Path, mtime_ns: int, size: int) -> str:
 def source_sha256(owner: type) -> str:
     """The sha256 of the code that a method's images depend on: the module of ``owner``, all that it imports from
     packages that hold methods, and DRAWING. Comments, docstrings and layout do not count, nor where in the harness a
-    module stands: imports of the harness are left out."""
+    module stands: imports of the harness are left out; nor ``Method.same_as``, which makes no image."""
     packages = {point.module.split(".")[0] for point in registry.points()}
     packages |= {base.__module__.split(".")[0] for base in owner.__mro__} - {"harness", "torch", "builtins", "abc"}
     waiting, seen = [owner.__module__, *DRAWING], dict[str, str]()
@@ -82,7 +82,7 @@ def _imported(tree: ast.AST, module: str) -> Iterator[str]:
 def _without_docstrings(tree: ast.Module) -> ast.Module:
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            node.body = [part for part in node.body if not _is_text(part)] or [ast.Pass()]
+            node.body = [part for part in node.body if not _is_text(part) and not _says_same(part)] or [ast.Pass()]
     return tree
 
 
@@ -102,6 +102,10 @@ def _is_import_of_harness(node: ast.stmt) -> bool:
     if isinstance(node, ast.ImportFrom):
         return not node.level and (node.module or "").split(".")[0] == "harness"
     return isinstance(node, ast.Import) and all(alias.name.split(".")[0] == "harness" for alias in node.names)
+
+
+def _says_same(node: ast.stmt) -> bool:
+    return isinstance(node, ast.FunctionDef) and node.name == "same_as"
 
 
 def _is_text(node: ast.stmt) -> bool:

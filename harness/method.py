@@ -144,6 +144,13 @@ class Method(nn.Module, ABC):
         """Where those of ``weight_files`` that are not bundled can be fetched from, by file name."""
         return {}
 
+    @classmethod
+    def same_as(cls, knobs: Mapping[str, KnobValue], preset: str) -> "tuple[str, dict[str, KnobValue]] | None":
+        """The method, with its knobs, whose trial has the same tokens bit for bit and the same MACs, at the same preset
+        and sampling and on the same weights; None if none has. Images and their scores are then made once for both;
+        FLOPs are counted, and time is taken, for each. knobs: complete."""
+        return None
+
     @property
     @abstractmethod
     def positions(self) -> int:

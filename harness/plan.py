@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,9 @@ from harness.store import REPLICATES, Store
 from harness.trial import Trial
 from harness.weights import must_be_there
 
+UNTIMED = ("generate", "quality", "flops")
+"""The stages that do not depend on the machine's quiet."""
+
 
 @dataclass(frozen=True)
 class Instrument:
@@ -37,18 +40,23 @@ class Instrument:
 
 @dataclass(frozen=True)
 class Plan:
-    """A trial with its key and its files. folder: for shards; stages: stage -> file that it leaves, of those that it
-    goes through; data: name of the reference; weights: file name -> sha256; identity: what the key is the digest
-    of."""
+    """A trial, planned: its key, and where its files go."""
 
     trial: Trial
     name: str
     key: str
-    folder: Path
-    stages: Mapping[str, Path]
-    data: str
-    weights: Mapping[str, str]
-    identity: Mapping[str, Any] = field(default_factory=dict)
+    folder: Path  # the trial's work folder
+    stages: Mapping[str, Path]  # the file that each stage leaves, of those that the trial goes through
+    data: str  # name of the data set whose images are the reference
+    weights: Mapping[str, str]  # sha256 by file name
+    identity: Mapping[str, Any] = field(default_factory=dict)  # the values whose digest is ``key``
+    checkpoint: Path | None = None  # a file of the user's own, in place of the network's weights
+    twin: "Plan | None" = None  # the trial of another method that has the same images, which are made once, by it
+
+    @property
+    def maker(self) -> "Plan":
+        """The plan whose jobs make the images and judge their quality: the twin's, if there is one."""
+        return self.twin or self
 
     @property
     def shards(self) -> Shards:
@@ -69,24 +77,32 @@ class Plan:
         """Whether a stage has left its file, or is none of the trial's."""
         return stage not in self.stages or self.stages[stage].exists()
 
+    @property
+    def measured(self) -> bool:
+        """Whether all is there but perhaps the timing."""
+        return all(self.done(stage) for stage in UNTIMED)
+
     def forgive(self) -> None:
         """Forget what went wrong (harness/cluster/claims.py): it is all tried again."""
-        shutil.rmtree(self.folder / "faults", ignore_errors=True)
+        for folder in {self.folder, self.maker.folder}:
+            shutil.rmtree(folder / "faults", ignore_errors=True)
 
     def load_method(self, device: str = "cpu") -> Method:
         """The method, with the weights that the key was made of, in the trial's precision, on a device.
 
         Raises ArbenchError if they cannot be read, or are others than ``weight_files`` names or than they were.
         """
-        method = self._trained() if self.trial.setup.weights == "trained" else self._random()
+        method = self._random() if self.trial.setup.weights == "random" else self._trained()
         in_precision(method, self.trial.setup.precision)
         return method.eval().to(device)
 
     def _trained(self) -> Method:
         owner = self.trial.owner
-        method = owner.load(self.trial.preset)
+        method = owner.load(self.trial.preset, self.checkpoint) if self.checkpoint else owner.load(self.trial.preset)
         for name, sha256 in method.provenance.weights.items():
             if Path(name).name not in self.weights:
+                if self.checkpoint is not None:
+                    raise ArbenchError(f"method {owner.name!r} does not load the checkpoint {self.checkpoint}")
                 raise ArbenchError(f"method {owner.name!r} loads {name}, which its weight_files() does not name")
             if self.weights[Path(name).name] != sha256:
                 raise ArbenchError(f"weights {name} of {owner.name!r} have changed since the run began")
@@ -125,16 +141,46 @@ class Job:
         return self.plan.shards.covers(self.indices) or self.plan.done("generate")
 
 
-def plan(trial: Trial, instrument: Instrument, store: Store) -> Plan:
+def plan(trial: Trial, instrument: Instrument, store: Store, checkpoint: Path | None = None) -> Plan:
     """The plan of a trial. A stage's file is named after all that its content depends on, so that what is still valid
-    is found again when something else has changed. Raises ArbenchError if weights cannot be read."""
+    is found again when something else has changed. checkpoint: a file of the user's own in place of the network's
+    weights. Raises ArbenchError if weights cannot be read."""
+    made = _alone(trial, instrument, store, checkpoint)
+    twin = _twin(made, instrument, store)
+    if twin is None:
+        return made
+    stages = {**made.stages, "generate": twin.stages["generate"], "quality": twin.stages["quality"]}
+    return replace(made, stages=stages, twin=twin)
+
+
+def _twin(made: Plan, instrument: Instrument, store: Store) -> Plan | None:
+    """The plan of the trial that a method declares to have the same images (``Method.same_as``), if it has the same
+    weights here."""
+    trial = made.trial
+    same = trial.owner.same_as(trial.knobs, trial.preset) if trial.setup.weights == "trained" else None
+    if same is None:
+        return None
+    method, knobs = same
+    other = Trial.of(method, trial.preset, knobs, asdict(trial.sampling), trial.seed, trial.images, asdict(trial.setup))
+    twin = _alone(other, instrument, store)
+    return twin if twin.data == made.data and twin.weights.items() <= made.weights.items() else None
+
+
+def _alone(trial: Trial, instrument: Instrument, store: Store, checkpoint: Path | None = None) -> Plan:
+    """The plan of a trial that shares nothing."""
     owner = trial.owner
     preset = owner.preset_named(trial.preset)
     weights: dict[str, str] = {}
     references: Sequence[Reference] = ()
-    if trial.setup.weights == "trained":
+    if trial.setup.own and checkpoint is None:
+        raise ArbenchError(f"{trial.name} is on weights of one's own: --checkpoint {trial.method}=FILE names them")
+    if trial.setup.weights != "random":
         references = instrument.references[preset.data]
         paths, sources = owner.weight_files(trial.preset), owner.weight_sources(trial.preset)
+        if checkpoint is not None:
+            if checkpoint.name in {path.name for path in paths[1:]}:
+                raise ArbenchError(f"checkpoint {checkpoint} is called as another file of {owner.name}: rename it")
+            paths = (checkpoint, *paths[1:])
         must_be_there([path for path in paths if path.name in sources], f"{owner.name}/{trial.preset}", sources)
         weights = weights_sha256(paths)
     made = {
@@ -167,29 +213,37 @@ def plan(trial: Trial, instrument: Instrument, store: Store) -> Plan:
         data=preset.data,
         weights=weights,
         identity=identity,
+        checkpoint=checkpoint,
     )
 
 
 def listed(planned: Plan) -> dict[str, Any]:
-    """A plan as ``Store.announce`` takes it; its folder relative to the store's."""
-    stages = {stage: path.name for stage, path in planned.stages.items()}
-    folder = f"{planned.folder.parent.name}/{planned.folder.name}"
+    """A plan as ``Store.announce`` takes it. folder: where its shards are, relative to the store's; stages: the files,
+    relative to that."""
+    home = planned.maker.folder
+    stages = {
+        stage: path.name if path.parent == home else f"../{path.parent.name}/{path.name}"
+        for stage, path in planned.stages.items()
+    }
+    folder = f"{home.parent.name}/{home.name}"
     images = planned.trial.images
     return {"name": planned.name, "key": planned.key, "images": images, "folder": folder, "stages": stages}
 
 
 def jobs(planned: Plan, batch: int) -> Iterator[Job]:
-    """The jobs that are open and can start at once; ``quality`` follows when the shards are there."""
+    """The jobs that are open and can start at once; ``quality`` follows when the shards are there. Those of trials that
+    share images are the same."""
     if not planned.done("generate"):
-        yield from (Job(planned, "generate", indices) for indices in planned.shards.missing(batch))
+        yield from (Job(planned.maker, "generate", indices) for indices in planned.maker.shards.missing(batch))
     if not planned.done("flops"):
         yield Job(planned, "flops")
 
 
 def assemble(planned: Plan, instrument: Instrument, about: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The final record and its arrays, from the files of all its stages; on random weights there are no arrays, and
-    ``generate`` and ``quality`` are None. ``about``: its provenance."""
-    found = {stage: files.read_json(path) for stage, path in planned.stages.items() if path.suffix == ".json"}
+    """The record and its arrays, from the files of all its stages; on random weights there are no arrays, and
+    ``generate`` and ``quality`` are None. ``timing`` is None while it is not there. ``about``: its provenance."""
+    paths = {stage: path for stage, path in planned.stages.items() if path.suffix == ".json"}
+    found = {stage: files.read_json(path) for stage, path in paths.items() if stage != "timing" or path.exists()}
     quality = found.get("quality", {})
     code = {"generate": quality["generate"].pop("code", UNKNOWN_CODE)} if quality else {}
     code |= {stage: found[stage].pop("code", UNKNOWN_CODE) for stage in found}
@@ -201,7 +255,7 @@ def assemble(planned: Plan, instrument: Instrument, about: Mapping[str, Any]) ->
         "generate": quality.get("generate"),
         "quality": quality.get("quality"),
         "flops": found["flops"]["flops"],
-        "timing": found["timing"],
+        "timing": found.get("timing"),
         "parameters": found["flops"]["parameters"],
         "provenance": {**provenance(planned, instrument, about), "stage_code": code},
     }
@@ -235,8 +289,11 @@ def heading(planned: Plan, status: str) -> dict[str, Any]:
 def provenance(planned: Plan, instrument: Instrument, about: Mapping[str, Any]) -> dict[str, Any]:
     """Where a record came from: what all of a run share, and the hashes that are this trial's own."""
     references = instrument.references[planned.data] if "quality" in planned.stages else ()
+    own = planned.checkpoint
     return {
         **about,
+        **({"checkpoint": {"file": str(own), "sha256": planned.weights[own.name]}} if own else {}),
+        **({"images_of": {"name": planned.twin.name, "key": planned.twin.key}} if planned.twin else {}),
         "weights": dict(planned.weights),
         "data": references[0].facts["data"] if references else None,
         "reference": references[0].key if references else None,

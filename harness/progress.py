@@ -22,7 +22,8 @@ class Progress:
         self._stream = stream or sys.stderr
         self._every, self._began = every, time.monotonic()
         self._told = self._began
-        self._bar = tqdm(total=total, unit=unit, file=self._stream, smoothing=0.1) if self._stream.isatty() else None
+        shown = total and self._stream.isatty()  # a bar of nothing has no length
+        self._bar = tqdm(total=total, unit=unit, file=self._stream, smoothing=0.1) if shown else None
 
     def advance(self, count: int, doing: str = "") -> None:
         """``count`` more units are done; ``doing`` is what is at hand."""
@@ -32,9 +33,10 @@ class Progress:
             self._bar.update(count)
             return
         now = time.monotonic()
-        if now - self._told >= self._every or (self.done == self.total and count):
+        line = self._line(now, doing)
+        if line and (now - self._told >= self._every or (self.done == self.total and count)):
             self._told = now
-            self.say(self._line(now, doing))
+            self.say(line)
 
     def reduce(self, count: int) -> None:
         """``count`` units will never be done."""
@@ -56,10 +58,14 @@ class Progress:
             self._bar.close()
 
     def _line(self, now: float, doing: str) -> str:
-        rate = self.done / max(now - self._began, 1e-9)
-        left = (self.total - self.done) / rate if rate else float("inf")
-        text = f"{self.done}/{self.total} {self.unit}, {rate:.1f} {self.unit}/s, {clock(left)} left"
-        return f"{text}  {doing}" if doing else text
+        """What is told now. Where there are no units to count, only what is at hand; a rate as soon as there is one."""
+        seconds, text = now - self._began, ""
+        if self.total:
+            text = f"{self.done}/{counted(self.total, self.unit.removesuffix('s'))}"
+        if self.total and self.done and seconds > 0:
+            rate = self.done / seconds
+            text += f", {rate:.1f} {self.unit}/s, {clock((self.total - self.done) / rate)} left"
+        return "  ".join(part for part in (text, doing) if part)
 
 
 def narrated(stream: TextIO | None = None, every: float = EVERY_S) -> Callable[[str], Callable[[float], None]]:
@@ -70,8 +76,9 @@ def narrated(stream: TextIO | None = None, every: float = EVERY_S) -> Callable[[
         began = time.monotonic()
 
         def tell(share: float) -> None:
-            left = (time.monotonic() - began) * (1 - share) / max(share, 1e-9)
-            say(f"{what}: {share:.0%}, {clock(left)} left")
+            spent = time.monotonic() - began
+            left = f", {clock(spent * (1 - share) / share)} left" if share > 0 else ""
+            say(f"{what}: {share:.0%}{left}")
 
         return tell
 
@@ -91,10 +98,13 @@ def throttled(say: Callable[[str], None], every: float = EVERY_S) -> Callable[[s
     return tell
 
 
+def counted(count: int, noun: str) -> str:
+    """``1 trial``, ``2 trials``: a number with its noun, whose plural takes an s."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def clock(seconds: float) -> str:
     """A length of time as people read it: 4:05, 1:04:05."""
-    if seconds == float("inf"):
-        return "unknown time"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

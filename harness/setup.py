@@ -1,5 +1,6 @@
 """Under what setup a method makes images, beside its own knobs and sampling: precision, labels, uint8 rule, weights."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -16,6 +17,8 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "uint8": ("round", "truncate"),
     "weights": ("trained", "random"),
 }
+OWN = re.compile(r"own-[0-9a-f]{8}")
+"""``weights`` of a trial on a checkpoint of the user's own: how the file's sha256 begins."""
 
 
 @dataclass(frozen=True)
@@ -23,8 +26,9 @@ class Setup:
     """precision: of the weights and arithmetic of all networks, the tokenizer's decoder among them; codes and canvases,
     logits from guidance on, and draws do not change with it. labels: ``balanced``, image i has label i mod classes (50
     a class with 50,000 images of ImageNet), or ``random``, drawn for each image from (seed, i). uint8: how an image in
-    [0, 1] becomes bytes, ``round`` of 255 x or ``truncate``. weights: ``trained``, or ``random``: then cost and time
-    are measured, and no quality.
+    [0, 1] becomes bytes, ``round`` of 255 x or ``truncate``. weights: ``trained``, ``random``
+    (then cost and time are measured, and no quality), or ``own-`` and eight hex digits of the sha256 of a checkpoint
+    that ``--checkpoint`` names.
     """
 
     precision: str = "fp32"
@@ -34,8 +38,13 @@ class Setup:
 
     def __post_init__(self) -> None:
         for name, valid in CHOICES.items():
-            if getattr(self, name) not in valid:
+            if getattr(self, name) not in valid and not (name == "weights" and self.own):
                 raise unknown(name, str(getattr(self, name)), valid)
+
+    @property
+    def own(self) -> bool:
+        """Whether a checkpoint of the user's own takes the place of the method's weights."""
+        return OWN.fullmatch(str(self.weights)) is not None
 
     def but(self, given: Mapping[str, Any]) -> "Setup":
         """The same with other values. ArbenchError for an unknown field or value."""
@@ -43,6 +52,11 @@ class Setup:
             if name not in CHOICES:
                 raise unknown("setup", name, CHOICES)
         return replace(self, **given)
+
+
+def own_weights(sha256: str) -> str:
+    """``Setup.weights`` for a checkpoint of the user's own with this sha256."""
+    return f"own-{sha256[:8]}"
 
 
 SETUP_FIELDS = tuple(field.name for field in fields(Setup))

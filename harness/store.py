@@ -206,6 +206,12 @@ def trusted(record: Record) -> bool:
     return submission is None or bool(submission["verified"])
 
 
+def timed(record: Record) -> bool:
+    """Whether nothing is missing of a record: it is finished, and has its timing. One may be without: after ``run
+    --no-timing``, and while a run has still to take it."""
+    return record["status"] == "done" and record.get("timing") is not None
+
+
 def _rank(record: Record) -> tuple[bool, str]:
     return trusted(record), str(record.get("provenance", {}).get("finished", ""))
 

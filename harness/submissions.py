@@ -11,6 +11,7 @@ from typing import Any, TextIO
 from harness import admission, packs, provenance
 from harness.errors import ArbenchError
 from harness.runner import Options
+from harness.selection import only
 from harness.store import REPLICATES, Record, Store, read_record
 
 
@@ -46,7 +47,9 @@ def _without_names(record: Record) -> Record:
     """The record without what it tells of a person: host name, folders."""
     about = record["provenance"]
     command = [Path(part).name or part for part in about["command"]]
-    timing = {**record["timing"], "machine": {**record["timing"].get("machine", {}), "host": ""}}
+    timing = record["timing"]
+    if timing is not None:  # without one it is refused, as every import would
+        timing = {**timing, "machine": {**timing.get("machine", {}), "host": ""}}
     private = {**about, "command": command, "machine": {**about["machine"], "host": ""}}
     return {**record, "provenance": private, "timing": timing}
 
@@ -91,13 +94,16 @@ def _known(store: Store, record: Record) -> bool:
 _MEASURED = ("key", "name", "trial", "generate", "quality", "flops")
 
 
-def verify(store: Store, options: Options, stream: TextIO | None = None) -> list[tuple[Record, list[str]]]:
+def verify(
+    store: Store, options: Options, patterns: Sequence[str] = (), stream: TextIO | None = None
+) -> list[tuple[Record, list[str]]]:
     """Run the trials of submitted records again, one after another, and mark those whose figures come out; each with
     what was not reproduced. Times are not verified: they are the submitter's machine's."""
     from harness import verification
 
     found = []
-    for record in [one for one in store.all_records() if one.get("submission") and not one["submission"]["verified"]]:
+    waiting = [one for one in store.all_records() if one.get("submission") and not one["submission"]["verified"]]
+    for record in only(patterns, waiting, lambda one: str(one["name"])):
         try:
             (faults,) = verification.again([record], options, stream)
         except ArbenchError as error:

@@ -2,12 +2,14 @@
 
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
 
 from harness import files
 from harness.errors import ArbenchError
 from harness.runner import Options, run
+from harness.selection import on_own_weights
 from harness.store import Record, Store, flat
 from harness.sweep import Sweep
 from harness.trial import Trial
@@ -15,8 +17,6 @@ from harness.trial import Trial
 BUNDLED = Path(__file__).parent / "records"
 EXACT = 1e-3
 """Relative difference of FLOPs and steps that is no difference: on other machines a token in a thousand may differ."""
-UNTIMED = {"warmup": 1, "min_rounds": 1, "max_rounds": 1, "least_seconds": 0.0}
-"""Time is not verified, as it is the machine's."""
 
 
 def read(path: Path) -> Record:
@@ -27,11 +27,22 @@ def read(path: Path) -> Record:
     return record
 
 
+def made_elsewhere(record: Record, device: str) -> str:
+    """How a record was verified that was made on another kind of device; empty for one of the same kind. Another kind
+    may draw other tokens here and there: scores are held to their intervals, FLOPs and steps to a thousandth."""
+    timing = record.get("timing") or {}
+    made = str(record["provenance"].get("device") or timing.get("device") or "cpu").partition(":")[0]
+    here = device.partition(":")[0]
+    return "" if made == here else f"made on {made}, verified on {here}: scores within their intervals"
+
+
 def again(records: list[Record], options: Options, stream: TextIO | None = None) -> list[list[str]]:
     """Run the trials of records again, in a folder that is removed; what was not reproduced of each, in words."""
-    trials = [
+    asked = [
         Trial.of(**{name: record["trial"][name] for name in _ASKED if name in record["trial"]}) for record in records
     ]
+    trials = on_own_weights(asked, options.checkpoints)
+    options = replace(options, timing=False)  # time is not verified, as it is the machine's
     with tempfile.TemporaryDirectory(prefix="arbench-verify-") as folder:
         store = Store(Path(folder))
         extractors = {record["quality"]["extractor"] for record in records}
@@ -42,9 +53,9 @@ def again(records: list[Record], options: Options, stream: TextIO | None = None)
                 for trial, record in zip(trials, records, strict=True)
                 if record["quality"]["extractor"] == extractor
             )
-            run(Sweep("verify", own, extractor, UNTIMED), store, options, stream)
+            run(Sweep("verify", own, extractor), store, options, stream)
             found |= {(made["name"], made["trial"]["images"]): made for made in store.records()}
-    return [_faults(record, found[record["name"], record["trial"]["images"]]) for record in records]
+    return [_faults(record, found[trial.name, trial.images]) for record, trial in zip(records, trials, strict=True)]
 
 
 _ASKED = ("method", "preset", "knobs", "sampling", "seed", "images", "setup")

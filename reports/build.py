@@ -1,6 +1,8 @@
 """From a store to a folder that opens from disk, without a network."""
 
+import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from harness.errors import ArbenchError
@@ -8,7 +10,7 @@ from harness.heap import no_collection
 from reports import compare, explorer, leaderboard, measured, methods, trials
 from reports.claims import page as claims
 from reports.sheets import STATIC, Page, write
-from reports.site import read
+from reports.site import Site, read
 
 PAGES: tuple[Page, ...] = (
     trials.sheets,
@@ -20,27 +22,58 @@ PAGES: tuple[Page, ...] = (
     measured.sheets,
 )
 """In the order of the navigation; trials first, since they write the images that others show."""
+COSTLY: tuple[Page, ...] = (explorer.sheets, claims.sheets)
+"""Pages that take most of the time, by far, of a report of few trials; one that is soon replaced has none of them."""
+HIDDEN = ".writing-"
+"""How the folder is called in which a report is made; the number of its process follows."""
 
 
-def build(store: Path, out: Path) -> Path:
-    """Write the report of a store into folder ``out``. Files of an earlier report are replaced, others are left alone.
+def build(store: Path, out: Path, note: str = "") -> Path:
+    """Write the report of a store into folder ``out``. Files of an earlier report are replaced, others are left alone;
+    they are made in a folder of their own first and then renamed, so that one that is killed leaves no half page.
     Returns the path of index.html.
 
-    Raises ArbenchError if the store has no records or a damaged one, or if ``out`` cannot be written. The same store
-    gives the same files.
+    note: what is still open. It stands at the top of every page, and pages of COSTLY are left out. Raises ArbenchError
+    if the store has no records or a damaged one, or if ``out`` cannot be written. The same store gives the same files.
     """
     with no_collection():  # thousands of records and rows, all of which stay to the end
-        return _written(store, out)
-
-
-def _written(store: Path, out: Path) -> Path:
-    site = read(store)
-    try:
-        for place in ("", "data", "figures", "images", "static"):
-            (out / place).mkdir(parents=True, exist_ok=True)
-        for file in sorted(STATIC.iterdir()):
-            shutil.copyfile(file, out / "static" / file.name)
-        write([sheet for page in PAGES for sheet in page(site, out)], out)
-    except OSError as error:
-        raise ArbenchError(f"cannot write the report to {out}: {error.strerror or error}") from error
+        site = read(store)
+        site.note = note
+        try:
+            for place in ("", "data", "figures", "images", "static"):
+                (out / place).mkdir(parents=True, exist_ok=True)
+            _remove_leftovers(out)
+            draft = out / f"{HIDDEN}{os.getpid()}"
+            try:
+                _written(site, draft, [page for page in PAGES if not (note and page in COSTLY)])
+                _moved(draft, out)
+            finally:
+                shutil.rmtree(draft, ignore_errors=True)
+        except OSError as error:
+            raise ArbenchError(f"cannot write the report to {out}: {error.strerror or error}") from error
     return out / "index.html"
+
+
+def _written(site: Site, out: Path, pages: Sequence[Page]) -> None:
+    for place in ("", "data", "figures", "images", "static"):
+        (out / place).mkdir(parents=True, exist_ok=True)
+    for file in sorted(STATIC.iterdir()):
+        shutil.copyfile(file, out / "static" / file.name)
+    write([sheet for page in pages for sheet in page(site, out)], out, site.note)
+
+
+def _moved(draft: Path, out: Path) -> None:
+    """Put the files of a draft in their places, pages last: what a page needs is there before it."""
+    for file in sorted(draft.rglob("*"), key=lambda path: (path.parent == draft, path)):
+        if file.is_file():
+            target = out / file.relative_to(draft)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            file.replace(target)
+
+
+def _remove_leftovers(out: Path) -> None:
+    """Remove the drafts of processes that are gone."""
+    for draft in out.glob(f"{HIDDEN}*"):
+        number = draft.name.removeprefix(HIDDEN)
+        if number.isdecimal() and not Path(f"/proc/{number}").exists():
+            shutil.rmtree(draft, ignore_errors=True)

@@ -11,6 +11,7 @@ def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     parser = subparsers.add_parser("report", help="write the pages and figures of a store")
     parser.add_argument("--store", type=Path, required=True, metavar="DIR", help="the folder of records")
     parser.add_argument("--out", type=Path, default=Path("site"), metavar="DIR", help="folder to write (default: site)")
+    parser.add_argument("--note", metavar="TEXT", help="at the top of every page: what is still open")
     parser.set_defaults(run=run)
     claims.add(subparsers)
 
@@ -19,5 +20,5 @@ def run(args: argparse.Namespace) -> int:
     """Build the report and print where it is."""
     from reports.build import build  # late: matplotlib and pandas would slow every other command
 
-    print(build(args.store, args.out))
+    print(build(args.store, args.out, args.note or ""))
     return 0

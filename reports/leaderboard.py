@@ -130,7 +130,8 @@ def _note(row: Mapping[str, Any]) -> str:
         return f"failed in {row['stage'] or 'an unknown stage'}"
     flagged = dict.fromkeys(flag.partition(":")[0] for flag in row["flags"])
     flags = f"flagged: {', '.join(flagged)}" if flagged else ""
-    return "; ".join(filter(None, [flags, row["why_noisy"] and f"noisy: {row['why_noisy']}"]))
+    untimed = "" if row["latency"] == row["latency"] else "not timed"  # NaN
+    return "; ".join(filter(None, [untimed, flags, row["why_noisy"] and f"noisy: {row['why_noisy']}"]))
 
 
 def _published(row: PublishedRow) -> dict[str, Any]:

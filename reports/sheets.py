@@ -36,15 +36,21 @@ Page = Callable[[Site, Path], Iterable[Sheet]]
 """(site, folder of the site) -> its sheets. It may write files of its own below the folder."""
 
 
-def write(sheets: Sequence[Sheet], out: Path) -> None:
-    """Write the sheets into a folder, each with the navigation of all."""
+def write(sheets: Sequence[Sheet], out: Path, note: str = "") -> None:
+    """Write the sheets into a folder, each with the navigation of all, and a note at the top if there is one."""
     env = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
     navigation = [(sheet.file, sheet.nav) for sheet in sheets if sheet.nav]
     for sheet in sheets:
-        shell = {"navigation": navigation, "file": sheet.file, "title": sheet.title, "scripts": sheet.scripts}
+        shell = {
+            "navigation": navigation,
+            "file": sheet.file,
+            "title": sheet.title,
+            "scripts": sheet.scripts,
+            "note": note,
+        }
         text = env.get_template(sheet.template).render({**sheet.content, **shell})
         (out / sheet.file).write_text(text, encoding="utf-8")
 

@@ -12,6 +12,7 @@ import pandas as pd
 from harness import files
 from harness.errors import ArbenchError
 from harness.files import valid_text
+from harness.progress import counted
 from harness.store import KEY_SHOWN, Record, Store
 from reports import figures, speedup, table
 from reports.certainty import Certainty
@@ -41,6 +42,7 @@ class Site:
     tuned: pd.DataFrame
     looks: Mapping[str, Style]
     notes: list[str] = field(default_factory=list)
+    note: str = ""  # what is still open, if the report is not the last
     images: dict[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @cached_property
@@ -106,7 +108,7 @@ def _notes(site: Site) -> Iterator[str]:
             yield f"Finished trials without {what}: {lacking}; they are in the tables, not in figures that need it."
     records = site.records.values()
     flags = Counter(flag for record in records for flag in table.flags(record))
-    yield from (f"{flag} ({count} trials)." for flag, count in flags.most_common())
+    yield from (f"{flag} ({counted(count, 'trial')})." for flag, count in flags.most_common())
     if noisy := int(site.main["noisy"].sum()):
         yield (
             f"Trials timed on a noisy machine (interval over 10 % of the median): {noisy}, marked ≈. Their rows say"

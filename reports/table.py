@@ -138,7 +138,9 @@ def sampling_words(sampling: Mapping[str, Any]) -> str:
 
 def setup_words(setup: Mapping[str, Any]) -> str:
     """``precision bf16, random labels``: what is not as usual."""
-    return ", ".join(words for name, value in setup.items() if (words := UNUSUAL.get((name, value))))
+    own = str(setup.get("weights", "")).partition("own-")[2]
+    found = [words for name, value in setup.items() if (words := UNUSUAL.get((name, value)))]
+    return ", ".join([*found, *([f"own weights {own}"] if own else [])])
 
 
 def submission_words(record: Record) -> str:

@@ -18,6 +18,7 @@ from harness.cluster.task import Task
 from harness.cluster.watch import Watch
 from harness.errors import ArbenchError
 from harness.plan import Job, Plan
+from harness.progress import counted
 from harness.store import Store
 from harness.workers import Outcome, Queue
 
@@ -242,7 +243,8 @@ class Cluster:
             return None
         self._refused = 0
         self._mine.append(made)
-        self._tell(f"submitted {len(tasks)} tasks with {sum(map(len, names))} jobs as {made.number}")
+        jobs_in_words = counted(sum(map(len, names)), "job")
+        self._tell(f"submitted {counted(len(tasks), 'task')} with {jobs_in_words} as {made.number}")
         return made
 
     def _refuse(self, made: Submission, reason: str) -> None:

@@ -14,9 +14,9 @@ from harness.cluster.claims import faults
 from harness.cluster.slurm import Queued, TaskId
 from harness.cluster.submissions import Submissions
 from harness.errors import ArbenchError
-from harness.progress import clock
+from harness.progress import clock, counted
 from harness.stages.generate import Shards
-from harness.store import Store
+from harness.store import Store, timed
 
 RECENT_S = 600.0
 """Rates are those of the last ten minutes."""
@@ -39,7 +39,9 @@ class Standing:
     @property
     def state(self) -> str:
         """``done``, ``failed``, ``open``."""
-        return "open" if self.record is None else str(self.record["status"])
+        if self.record is None or (self.record["status"] == "done" and not timed(self.record)):
+            return "open"
+        return str(self.record["status"])
 
 
 def standings(store: Store) -> Iterator[Standing]:
@@ -86,10 +88,12 @@ def status(store: Store) -> str:
     if not trials:
         raise ArbenchError(f"{store.folder}: no sweep was run here (arbench run SWEEP --store {store.folder})")
     count = Counter(trial.state for trial in trials)
-    lines = [f"{len(trials)} trials: {count['done']} recorded, {count['open']} open, {count['failed']} failed"]
+    known = counted(len(trials), "trial")
+    lines = [f"{known}: {count['done']} recorded, {count['open']} open, {count['failed']} failed"]
     active = [trial for trial in trials if trial.state == "open"]
     done, total = (sum(trial.shards[place] for trial in trials) for place in (0, 1))
-    lines.append(f"{done} of {total} shards{_pace(store, sum(trial.images_left for trial in active))}")
+    if total:  # trials on random weights have no images
+        lines.append(f"{done} of {counted(total, 'shard')}{_pace(store, sum(trial.images_left for trial in active))}")
     submissions = Submissions(store.folder.absolute())
     if submissions.all():
         lines.append(_jobs(submissions))
@@ -120,9 +124,9 @@ def _pace(store: Store, left: int) -> str:
                     images += event["images"]
                     since = min(since, event["at"] - event["seconds"])
     if not images:
-        return f"; {left} images left"
+        return f"; {counted(left, 'image')} left"
     rate = images / max(1.0, now - max(since, now - RECENT_S))
-    return f"; {left} images left, {rate:.1f} images/s, {clock(left / rate)} left"
+    return f"; {counted(left, 'image')} left, {rate:.1f} images/s, {clock(left / rate)} left"
 
 
 def _jobs(submissions: Submissions) -> str:

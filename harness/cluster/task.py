@@ -22,8 +22,8 @@ from harness.cluster.claims import Claim, Heart, blame, faults
 from harness.cluster.slurm import own_cores
 from harness.cluster.submissions import Submission, since_start
 from harness.heap import keep_heap
-from harness.plan import Job, Plan, assemble
-from harness.store import Store
+from harness.plan import Job, assemble
+from harness.store import Store, timed
 
 FRUITLESS = 3
 """Lives that may be interrupted, one after another, with nothing done, before the job at hand is to blame."""
@@ -138,7 +138,7 @@ class Task:
 
     def _session(self, life: int) -> None:
         """The timing of all trials that still lack it, together."""
-        todo = [job for job in self.jobs if self._open(job) and (self.about is None or _measured(job.plan))]
+        todo = [job for job in self.jobs if self._open(job) and (self.about is None or job.plan.measured)]
         for job, failure in self.bench.session(todo, lambda line: print(line, flush=True)) if todo else ():
             if failure is not None:
                 self._fault(job, failure, life)
@@ -150,13 +150,9 @@ class Task:
         for job in self.jobs:
             plan = job.plan
             record = store.read(plan.name, plan.key)
-            if _measured(plan) and plan.done("timing") and (record is None or record["status"] != "done"):
+            if plan.measured and plan.done("timing") and (record is None or not timed(record)):
                 finished = {**about, "finished": provenance.now()}
                 store.write(*assemble(plan, self.bench.instrument(plan), finished))
 
     def _tell(self, event: str, **about: Any) -> None:
         self.submission.tell(self.index, event, **about)
-
-
-def _measured(plan: Plan) -> bool:
-    return all(plan.done(stage) for stage in ("generate", "quality", "flops"))

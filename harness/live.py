@@ -1,0 +1,84 @@
+"""A report that is written while its run goes on: ``arbench run --report DIR``.
+
+The pages are made by ``arbench report`` in a process of its own, since the harness does not import the reports.
+"""
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from harness.errors import ArbenchError
+
+LEAST_S = 45.0
+"""Seconds from one report to the next at the least."""
+SHARE = 15
+"""After a report that took one second there is none for so many: it costs a few percent of one core."""
+NICE = 5
+"""The report gives way to the processes that make images."""
+
+
+class LiveReport:
+    """The report of a store, in a folder. Used by one run, which says when nothing else may use the machine."""
+
+    def __init__(self, store: Path, out: Path) -> None:
+        self._store, self._out = store, out
+        self._process: subprocess.Popen[bytes] | None = None
+        self._began = self._next = time.monotonic()
+        self._shown: set[str] = set()
+
+    def due(self) -> bool:
+        """Whether there are new records to show, and the last report is long enough ago."""
+        if self._process is not None and self._process.poll() is not None:
+            self._done()
+        if self._process is not None or time.monotonic() < self._next:
+            return False
+        return self._records() != self._shown
+
+    def start(self, note: str) -> None:
+        """Begin to write the report, with a note at the top of its pages; it goes on by itself."""
+        self._shown, self._began = self._records(), time.monotonic()
+        log = self._store / "logs" / "report.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("wb") as file:
+            places = ["--store", str(self._store), "--out", str(self._out)]
+            # -P: what lies in the current folder must not be taken for arbench.
+            command = [sys.executable, "-P", "-m", "harness.cli", "report", *places]
+            self._process = subprocess.Popen(
+                [*command, *(["--note", note] if note else [])],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=file,
+                env={**os.environ, "OMP_NUM_THREADS": "1"},
+            )
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, self._process.pid, NICE)
+
+    def write(self, note: str) -> None:
+        """Write the report and wait for it. Raises ArbenchError if that does not work and it is the last, which has no
+        note."""
+        if self._process is not None:
+            self._process.wait()
+        self.start(note)
+        assert self._process is not None
+        code = self._process.wait()
+        self._done()
+        if code and not note:
+            lines = (self._store / "logs" / "report.log").read_text(encoding="utf-8", errors="replace").splitlines()
+            raise ArbenchError(f"the report was not written: {(lines or ['no reason was given'])[-1]}")
+
+    def stop(self) -> None:
+        """End what is being written; the pages stay as they were."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait()
+            self._process = None
+
+    def _done(self) -> None:
+        now = time.monotonic()
+        self._process, self._next = None, now + max(LEAST_S, SHARE * (now - self._began))
+
+    def _records(self) -> set[str]:
+        return {path.name for path in (self._store / "records").glob("[!.]*.json")}
