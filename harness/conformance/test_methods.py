@@ -260,3 +260,24 @@ def test_the_bundled_weights_load_and_tell_where_they_came_from(name: str) -> No
         }
         made = images_of(method, [0, 1], {})
         assert torch.isfinite(method.decode(made.tokens)).all()
+
+
+@every_setting
+def test_what_is_declared_the_same_is_the_same(name: str, given: Knobs) -> None:
+    """``same_as``: on the weights that come with both, the same tokens bit for bit, and the same MACs by part."""
+    one, knobs = trained(name), trained(name).resolve(given)
+    same = one.same_as(knobs, one.preset.name)
+    if same is None:
+        return
+    other = registry.get(same[0]).load(one.preset.name)
+    assert other.preset.data == one.preset.data
+    assert other.provenance.weights.items() <= one.provenance.weights.items()
+    for cfg in (1.0, 2.5):  # without guidance, and with it
+        sampling = sampling_of(one, cfg=cfg)
+        labels, noise = inputs(one, 3, list(range(16)))
+        made = [method.sample(labels, noise, own, sampling) for method, own in ((one, knobs), (other, same[1]))]
+        assert torch.equal(made[0].tokens, made[1].tokens)
+        assert torch.equal(made[0].steps, made[1].steps)
+        assert torch.equal(one.decode(made[0].tokens), other.decode(made[1].tokens))
+        costs = [count_image(method, own, sampling, 3, 0) for method, own in ((one, knobs), (other, same[1]))]
+        assert [part.by_part for part in costs[0]] == [part.by_part for part in costs[1]]
