@@ -64,6 +64,8 @@ def _whole(record: Record, arrays: Arrays) -> None:
         )
     if record["status"] != "done" or record["failure"] is not None:
         _refuse("the trial did not finish")
+    if record["timing"] is None:
+        _refuse("there is no timing (run it again without --no-timing)")
     schema.check(record)
     _trial(record)
     _identity(record)
@@ -98,8 +100,10 @@ def _trial(record: Record) -> None:
     images = trial["images"]
     if isinstance(images, bool) or not isinstance(images, int) or not 1 <= images <= MOST_IMAGES:
         _refuse(f"trial: {images!r} images")
-    if trial["setup"]["weights"] != "trained":
+    if trial["setup"]["weights"] == "random":
         _refuse("trial: on random weights there is nothing to be compared")
+    if trial["setup"]["weights"] != "trained":
+        _refuse("trial: it is on weights of somebody's own, which nobody else can run")
     name = record["name"]
     if not isinstance(name, str) or not CANONICAL.fullmatch(name):
         _refuse(f"{str(name)[:60]!r} is no canonical name")

@@ -65,7 +65,7 @@ def differences(
 
 def _scores(one: tuple[Record, Arrays], other: tuple[Record, Arrays], confidence: float) -> Iterator[Difference]:
     (record, arrays), (record_2, arrays_2) = one, other
-    values, values_2 = flat(record["quality"]), flat(record_2["quality"])
+    values, values_2 = flat(record["quality"] or {}), flat(record_2["quality"] or {})
     paired = _alike(arrays, arrays_2) and record["trial"]["seed"] == record_2["trial"]["seed"]
     wide = NormalDist().inv_cdf((1 + confidence) / 2)
     for key in arrays:
@@ -88,13 +88,14 @@ def _costs(record: Record, other: Record, confidence: float) -> Iterator[Differe
     macs, macs_2 = (float(found["flops"]["macs"]) for found in (record, other))
     slack = EXACT * abs(macs)
     yield Difference("macs", macs, macs_2, macs_2 - macs - slack, macs_2 - macs + slack, False)
+    timings: list[dict[str, Any]] = [found.get("timing") or {} for found in (record, other)]
     for kind in ("latency", "throughput"):
-        times = [found["timing"][kind] for found in (record, other)]
-        if not all(times):
+        if not all(timing.get(kind) for timing in timings):
             continue
-        paired = record["timing"]["session"] == other["timing"]["session"]
+        times = [timing[kind] for timing in timings]
+        paired = timings[0]["session"] == timings[1]["session"]
         if paired:
-            _, low, high = (log(end) for end in ratio(other["timing"], record["timing"], kind))
+            _, low, high = (log(end) for end in ratio(timings[1], timings[0], kind))
         else:
             apart = log(times[1]["total_s"] / times[0]["total_s"])
             margin = SESSIONS + NormalDist().inv_cdf((1 + confidence) / 2) * hypot(_spread(times[0]), _spread(times[1]))

@@ -28,7 +28,8 @@ KINDS: Mapping[str, str] = {
     "images_per_s_interval:numbers ended:text disturbances:columns why:text",
     "parameters": "network:number tokenizer:number",
     "provenance": "commit:text dirty:flag code:text lock:text machine:object versions:object command:texts "
-    "started:text finished:text weights:object data:text reference:text extractors:object stage_code:object",
+    "started:text finished:text weights:object data:text reference:text extractors:object stage_code:object "
+    "device:text images_of:object checkpoint:object",
     "provenance.machine": "host:text processor:text cores:number memory_mb:number gpu:text system:text",
     "submission": "by:text made:text file:text imported:text verified:object",
 }

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from harness.progress import counted
 from reports.table import Record, figure
 
 
@@ -11,7 +12,7 @@ def machine_words(machine: Mapping[str, Any]) -> str:
     """``Intel Xeon @ 2.20GHz, 2 cores, 24 GB, Linux 6.1``: what bears on speed, without the host's name."""
     words = [str(machine[name]) for name in ("processor",) if machine.get(name)]
     if machine.get("cores"):
-        words.append(f"{machine['cores']} cores")
+        words.append(counted(machine["cores"], "core"))
     if machine.get("memory_mb"):
         words.append(f"{figure(machine['memory_mb'] / 1024, places=0)} GB memory")
     words += [str(machine[name]) for name in ("gpu", "system") if machine.get(name)]
@@ -76,7 +77,8 @@ def _said(values: Iterable[Any]) -> str:
         return "not recorded"
     if len(counts) == 1:
         return next(iter(counts))
-    return "; ".join(f"{words} ({count} records)" for words, count in sorted(counts.items(), key=lambda item: -item[1]))
+    most = sorted(counts.items(), key=lambda item: -item[1])
+    return "; ".join(f"{words} ({counted(count, 'record')})" for words, count in most)
 
 
 def _words(value: Any) -> str:

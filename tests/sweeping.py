@@ -77,7 +77,7 @@ class SweepMethod(FakeMethod):
     @classmethod
     def load(cls, preset: str, checkpoint: Path | None = None) -> "SweepMethod":
         method = cls.build(preset)
-        path = Path(os.environ[LOST if preset == "lost" else WEIGHTS])
+        path = checkpoint or Path(os.environ[LOST if preset == "lost" else WEIGHTS])
         read_weights(path, method)
         method.provenance = Provenance(weights_sha256([path]))
         return method

@@ -118,7 +118,7 @@ def test_the_protocol_gives_every_value_where_records_differ() -> None:
     made = fakes_store.records()[:3]
     made[0]["timing"]["threads"] = 8
     said = dict(protocol(made))
-    assert "2 (2 records); 8 (1 records)" in said["Timing"]
+    assert "2 (2 records); 8 (1 record)" in said["Timing"]
     assert dict(protocol([{"trial": {}}]))["Versions"] == "not recorded"
     assert machine_words({}) == "an unnamed machine"
 

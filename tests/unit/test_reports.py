@@ -291,7 +291,7 @@ def test_what_weakens_a_score_is_told_first(tmp_path: Path) -> None:
     made[0]["quality"]["flags"] = ["FID (fmnist-cnn): samples: 40 images for 128 dimensions"]
     page = build(fakes_store.write(tmp_path / "store", made), tmp_path / "site").read_text()
     notes = page[page.index('class="notes"') : page.index('id="leaderboard"')]
-    assert "40 images for 128 dimensions (1 trials)." in notes
+    assert "40 images for 128 dimensions (1 trial)." in notes
     assert data(tmp_path / "site", f"trial-{made[0]['key'][:12]}")["flags"] == made[0]["quality"]["flags"]
 
 
