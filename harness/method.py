@@ -136,7 +136,8 @@ class Method(nn.Module, ABC):
 
     @classmethod
     def weight_files(cls, preset: str) -> tuple[Path, ...]:
-        """The files that ``load(preset)`` reads, tokenizer's included: a record's key hashes them without loading."""
+        """The files that ``load(preset)`` reads, tokenizer's included: a record's key hashes them without loading. The
+        first is the one that ``checkpoint`` takes the place of."""
         return ()
 
     @classmethod
