@@ -18,8 +18,8 @@ KINDS: Mapping[str, str] = {
     "flops": "macs:number flops:number macs_std:number by_part:numbered by_step:numbers tokens_macs:number "
     "decoder_macs:number data_dependent:flag images_counted:number counter:text convention:text",
     "timing": "latency:object throughput:object peak_memory_mb:number peak_memory_rise_mb:number "
-    "peak_memory_scope:text noisy:flag device:text threads:number conditions:objects protocol:object session:text "
-    "machine:object",
+    "peak_memory_scope:text noisy:flag device:text threads:number wait_policy:text conditions:objects "
+    "protocol:object session:text machine:object",
     "timing.latency": "total_s:number tokens_s:number decoder_s:number interval:numbers coverage:number noisy:flag "
     "batch:number samples:numbers decoder_samples:numbers joules_per_image:number ended:text disturbances:columns "
     "why:text",

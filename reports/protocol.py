@@ -48,6 +48,7 @@ def protocol(records: Iterable[Record]) -> list[tuple[str, str]]:
         ("Speed-up", "Time saved, round by round, stands beside FLOPs saved; both against the family's dense method"
          " (var for next-scale, raster for others) at its best setting."),
         ("Timing", f"{said('timing', 'protocol')}; threads: {said('timing', 'threads')}; "
+         f"threads wait: {said('timing', 'wait_policy')}; "
          f"device: {said('timing', 'device')}"),
         ("Seeds and images", f"seed: {said('trial', 'seed')}; images a trial: {said('trial', 'images')}"),
         ("Machine", _said(machine_words(m) for m in (_at(r, ("provenance", "machine")) for r in records) if m)),

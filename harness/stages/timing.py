@@ -135,9 +135,9 @@ def interleaved(
       ``joules_per_image`` (median; see harness.energy), None where the machine does not count them
     - ``compiled``: None, or ``seconds`` that compiling took for both batch sizes, first runs included, and ``alike``,
       the least share of a batch's images that have the tokens they have without it
-    - ``peak_memory_mb`` and what belongs to it (see harness.memory), ``noisy``, ``threads``, ``device``,
-      ``conditions`` (before, after: see harness.conditions), ``protocol``, ``session`` (the same of cases timed
-      together)
+    - ``peak_memory_mb`` and what belongs to it (see harness.memory), ``noisy``, ``threads``, ``wait_policy`` (how they
+      wait for each other: ``passive`` or ``active``, None if libgomp decides), ``device``, ``conditions`` (before,
+      after: see harness.conditions), ``protocol``, ``session`` (the same of cases timed together)
     """
     protocol = protocol or Protocol()
     tell = tell or (lambda line: None)
@@ -151,6 +151,7 @@ def interleaved(
     throughput = _phase(runs, protocol, protocol.throughput_batch, batches, tell)
     about = {
         "threads": torch.get_num_threads(),
+        "wait_policy": os.environ.get("OMP_WAIT_POLICY"),
         "conditions": [before, conditions()],
         "protocol": asdict(protocol),
         "session": session,

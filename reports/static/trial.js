@@ -76,7 +76,7 @@ document.addEventListener("DOMContentLoaded", () => {
       return [el("h3", {}, words), dots(ms, `${ms.length} samples in the order of the rounds, from ${figure(Math.min(...ms))} to ${figure(Math.max(...ms))} ms${lost.length ? `; disturbed: ${lost.length}` : ""}`, lost),
         el("p", { class: "soft" }, `${ms.length} rounds, ${figure(Math.min(...ms))} to ${figure(Math.max(...ms))} ms; median ${figure(1000 * one.total_s)} ms, of it decoder ${figure(1000 * one.decoder_s)} ms.${lost.length ? ` Hollow dots: ${lost.length} rounds in which steal, waiting for a core or a CPU limit took over 2 % of the time; they count like the others.` : ""}${one.noisy ? ` Noisy: the interval is over 10 % of the median, or there are too few rounds (${one.why ?? "the cause was not recorded"}).` : ""}`)];
     };
-    return section("Timing samples", kind("latency", "One image (batch 1)"), kind("throughput", `A batch of ${found.throughput?.batch}`), pairs([["timed on", device], ["threads", found.threads], ["protocol", found.protocol], ["session", found.session]]));
+    return section("Timing samples", kind("latency", "One image (batch 1)"), kind("throughput", `A batch of ${found.throughput?.batch}`), pairs([["timed on", device], ["threads", found.threads], ["threads wait", found.wait_policy ?? undefined], ["protocol", found.protocol], ["session", found.session]]));
   };
   const show = async () => {
     const key = location.hash.slice(1), known = /^[A-Za-z0-9_-]{1,60}$/.test(key);

@@ -5,6 +5,8 @@ import json
 import multiprocessing
 import os
 import random
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
 from math import comb
@@ -293,6 +295,16 @@ def test_what_the_system_counts_is_read_and_what_it_does_not_is_none(tmp_path: P
     assert by_kind([between(told, told)])["steal"] == [0.0]
     (tmp_path / "proc/stat").write_text("cpu0 what\n")
     assert counters(tmp_path).busy is None
+
+
+def test_threads_sleep_while_they_wait_unless_the_user_says_otherwise() -> None:
+    program = "import harness, os; print(os.environ.get('OMP_WAIT_POLICY'))"
+    rest = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    loaded = "import sys; sys.modules['torch'] = None; "  # then it is too late, and the record must not claim it
+    for given, before, wanted in ((None, "", "passive"), ("active", "", "active"), (None, loaded, "None")):
+        env = rest if given is None else {**rest, "OMP_WAIT_POLICY": given}
+        command = [sys.executable, "-c", before + program]
+        assert subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout.strip() == wanted
 
 
 def test_another_process_on_the_same_core_is_seen() -> None:
