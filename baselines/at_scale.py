@@ -51,6 +51,10 @@ def run(asked: argparse.Namespace) -> int:
     processes = Processes(asked.precision, asked.accumulate, 60.0 * asked.save_minutes)
     processes.fits(recipe.plan.batch)
     context = FolderContext(recipe.data, asked.runs, asked.data, teacher=asked.teacher, processes=processes)
+    context.must_have(registry.get(asked.name).preset_named(asked.preset).classes, asked.preset)
+    if processes.index == 0:
+        for note in context.notes():
+            print(f"note: {note}", file=sys.stderr)
     train(recipe, context, processes)
     return 0
 

@@ -11,7 +11,8 @@ from torch.nn import functional as F
 from baselines.tokenizers.recipes import load_tokenizer, tokenizer_weights
 from harness import files
 from harness.checkpoint import sha256
-from harness.folders import FolderContext, read_image
+from harness.folders import FolderContext
+from harness.pictures import read_image
 from harness.recipe import Context
 from harness.training import Plan, Trainee, row_uniforms
 

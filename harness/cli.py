@@ -13,8 +13,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from harness import cli_cluster, cli_others, cli_records, cli_run, streams
-from harness.cli_cluster import count
+from harness import cli_cluster, cli_others, cli_records, cli_run, cli_score, streams
 from harness.cores import heed_quota
 from harness.errors import ArbenchError, one_line
 
@@ -58,8 +57,7 @@ def parser() -> argparse.ArgumentParser:
     _add_flops(commands)
     _add_counters(commands)
     _add_weights(commands)
-    _add_score(commands)
-    _add_reference(commands)
+    cli_score.add(commands)
     cli_cluster.add(commands)
     cli_records.add(commands)
     cli_others.add(commands)
@@ -119,37 +117,6 @@ def _add_weights(commands: Any) -> None:
     fetch.set_defaults(run=_fetch)
 
 
-def _add_score(commands: Any) -> None:
-    add = commands.add_parser("score", help="FID, sFID, IS, KID, precision and recall of images made elsewhere")
-    add.add_argument("samples", type=Path, metavar="SAMPLES", help="an .npz (arr_0: uint8 [N, H, W, C]) or a folder")
-    add.add_argument(
-        "--reference",
-        type=Path,
-        required=True,
-        metavar="REF",
-        help="guided-diffusion's .npz, one of 'arbench reference build', or images as for SAMPLES",
-    )
-    _add_inception(add)
-    add.add_argument("--json", action="store_true", help="as JSON")
-    add.set_defaults(run=_score)
-
-
-def _add_reference(commands: Any) -> None:
-    parser = commands.add_parser("reference", help="statistics of images, to score against")
-    add = parser.add_subparsers(metavar="build", required=True).add_parser("build", help="compute and keep them")
-    add.add_argument("images", type=Path, metavar="IMAGES", help="an .npz (arr_0) or a folder of PNG or JPEG files")
-    add.add_argument("--out", type=Path, required=True, metavar="FILE", help="a .npz file")
-    _add_inception(add)
-    add.set_defaults(run=_reference)
-
-
-def _add_inception(add: argparse.ArgumentParser) -> None:
-    add.add_argument("--inception", type=Path, metavar="FILE", help="weights-inception-2015-12-05-6726825d.pth")
-    add.add_argument("--inception-sha256", metavar="HASH", help="to be held to, where FILE is another's Inception")
-    add.add_argument("--batch", type=count(1), default=50, metavar="N", help="images at a time (default: %(default)s)")
-    add.add_argument("--device", default="cpu", metavar="D", help="cpu, cuda, cuda:1 (default: cpu)")
-
-
 def _list(asked: argparse.Namespace) -> None:
     from harness.listing import in_words, methods  # late: --help needs no torch
 
@@ -207,33 +174,6 @@ def _fetch(asked: argparse.Namespace) -> None:
     from harness.fetching import fetch_preset
 
     fetch_preset(asked.preset)
-
-
-def _score(asked: argparse.Namespace) -> None:
-    from harness import devices
-    from harness.extractors_inception import load_inception
-    from harness.progress import narrated
-    from harness.score import in_words, reference, score, watched
-
-    extractor = load_inception(asked.inception, asked.inception_sha256)
-    extractor.network.to(devices.checked(asked.device))
-    against = reference(asked.reference, extractor, asked.batch)  # first: its faults cost no work
-    found = score(watched(asked.samples, extractor, asked.batch), against, narrated())
-    print(json.dumps(found, indent=1) if asked.json else in_words(found))
-
-
-def _reference(asked: argparse.Namespace) -> None:
-    from harness import devices
-    from harness.extractors_inception import load_inception
-    from harness.score import watched, write_reference
-
-    if asked.out.suffix != ".npz":
-        raise ArbenchError(f"--out {asked.out}: a file's name ends in .npz")
-    extractor = load_inception(asked.inception, asked.inception_sha256)
-    extractor.network.to(devices.checked(asked.device))
-    seen = watched(asked.images, extractor, asked.batch)
-    write_reference(asked.out, seen, extractor)
-    print(f"{asked.out}: {seen.about['images']} images, IS {seen.is_:.4g}")
 
 
 if __name__ == "__main__":  # accelerate launch -m harness.cli train ...

@@ -85,6 +85,8 @@ def _alike(arrays: Arrays, arrays_2: Arrays) -> bool:
 
 
 def _costs(record: Record, other: Record, confidence: float) -> Iterator[Difference]:
+    if not all(found.get(part) for found in (record, other) for part in ("flops", "timing")):
+        return  # foreign samples have no cost
     macs, macs_2 = (float(found["flops"]["macs"]) for found in (record, other))
     slack = EXACT * abs(macs)
     yield Difference("macs", macs, macs_2, macs_2 - macs - slack, macs_2 - macs + slack, False)

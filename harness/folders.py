@@ -1,4 +1,4 @@
-"""Training images in a folder, one sub-folder a class, as ImageNet is unpacked: read, cropped, cut into chunks."""
+"""Training images in a folder, one sub-folder a class, as ImageNet is unpacked: listed and cut into chunks."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,15 +6,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from harness.errors import ArbenchError
 from harness.hashing import digest
+from harness.picture_files import Listing, class_folders, is_hidden, pictures_under
+from harness.pictures import SUFFIXES
 from harness.recipe import Context
-from harness.samples import SUFFIXES
 
 if TYPE_CHECKING:
     from harness.scale import Processes  # it imports accelerate, which takes seconds
@@ -35,24 +34,49 @@ class FolderContext(Context):
 
     @cached_property
     def classes(self) -> list[Path]:
-        """The class folders."""
+        """The class folders. Hidden ones are none; links to folders are."""
         assert self.data is not None
         if not self.data.is_dir():
             raise ArbenchError(f"{self.data} is no folder")
-        return sorted(path for path in self.data.iterdir() if path.is_dir())
+        return class_folders(self.data)[0]
+
+    @cached_property
+    def listings(self) -> list[Listing]:
+        """What lies under each class folder."""
+        return [pictures_under(folder) for folder in self.classes]
 
     @cached_property
     def files(self) -> list[tuple[Path, int]]:
         """(image, class) pairs."""
-        found = [
-            (path, label)
-            for label, folder in enumerate(self.classes)
-            for path in sorted(folder.iterdir())
-            if path.suffix.lower() in SUFFIXES
-        ]
+        found = [(path, label) for label, listing in enumerate(self.listings) for path in listing.files]
         if not found:
-            raise ArbenchError(f"{self.data} holds no class folders with images ({', '.join(SUFFIXES)})")
+            valid = ", ".join(sorted(SUFFIXES))
+            raise ArbenchError(f"{self.data} holds no class folders with images ({valid})")
         return found
+
+    def must_have(self, classes: int, preset: str) -> None:
+        """ArbenchError unless there are as many class folders as a preset has classes: with more or fewer, labels would
+        be those of other classes."""
+        assert self.data is not None
+        if len(self.classes) != classes:
+            raise ArbenchError(
+                f"{self.data} holds {len(self.classes)} class folders, preset {preset} has {classes} classes"
+            )
+
+    def notes(self) -> Iterator[str]:
+        """What was left out, in words."""
+        assert self.data is not None
+        beside = class_folders(self.data)[1]
+        hidden = tuple(name for name in beside if is_hidden(name))
+        loose = [name for name in beside if not is_hidden(name)]
+        hidden += tuple(f"{one.folder.name}/{name}" for one in self.listings for name in one.hidden)
+        others = tuple(suffix for one in self.listings for suffix in one.others)
+        twice = tuple(f"{one.folder.name}/{name}" for one in self.listings for name in one.twice)
+        yield from Listing(self.data, (), hidden, others, twice).notes()
+        if loose:
+            yield f"{self.data}: {len(loose)} files beside the class folders have no class and were left out"
+        if empty := [one.folder.name for one in self.listings if not one.files]:
+            yield f"{self.data}: {len(empty)} class folders hold no images ({', '.join(empty[:3])})"
 
     @cached_property
     def data_sha256(self) -> str:
@@ -69,21 +93,3 @@ class FolderContext(Context):
     def labels(self) -> Tensor:
         """int64 [N]."""
         return torch.tensor([label for _, label in self.files])
-
-
-def read_image(path: Path, side: int, channels: int) -> Tensor:
-    """uint8 [channels, side, side]: the shorter edge is brought to ``side`` (by halving, then bicubic), the middle is
-    cut out. ArbenchError for a file that is no image."""
-    try:
-        with Image.open(path) as opened:
-            image = opened.convert("RGB" if channels == 3 else "L")
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise ArbenchError(f"cannot read {path}: {error}") from error
-    while min(image.size) >= 2 * side:
-        image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
-    factor = side / min(image.size)
-    wide, high = max(side, round(image.width * factor)), max(side, round(image.height * factor))
-    image = image.resize((wide, high), Image.Resampling.BICUBIC)
-    left, top = (wide - side) // 2, (high - side) // 2
-    pixels = np.array(image.crop((left, top, left + side, top + side)))
-    return torch.from_numpy(pixels).view(side, side, channels).permute(2, 0, 1).contiguous()

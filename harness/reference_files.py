@@ -1,22 +1,48 @@
 """References by path, for data that do not ship with us: guided-diffusion's .npz, what ``arbench reference build``
 wrote, or images. What Inception sees in them is cached by content, as for bundled data."""
 
+import os
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from harness.errors import ArbenchError
+from harness.errors import ArbenchError, one_line
 from harness.extractors import INCEPTION
 from harness.extractors_inception import InceptionExtractor
 from harness.hashing import digest, file_sha256
+from harness.npz import ArrayFile
 from harness.pairs import FAR, NEAR, Within
+from harness.picture_files import content_sha256
 from harness.reference import VERSION, Extractor, Reference, cached, keep
-from harness.samples import SUFFIXES
-from harness.score import Seen
+from harness.sample_base import AS_THEY_ARE, Reading
+from harness.samples import ARRAY
+from harness.score import Seen, among_itself, holds_statistics, write_reference
 from harness.score import reference as seen_in
 
 BATCH = 50
+
+
+def facts_of(path: Path, extractor: Extractor, reading: Reading = AS_THEY_ARE) -> dict[str, Any]:
+    """All that a reference by path depends on; the digest is its key. ArbenchError for another extractor than
+    Inception, and for what cannot be read."""
+    if not isinstance(extractor, InceptionExtractor):
+        raise ArbenchError(
+            f"reference {path}: a reference by path is for extractor {INCEPTION!r}, not {extractor.name!r}"
+        )
+    return {
+        "version": VERSION,
+        "data": content_sha256(path),
+        "extractor": extractor.name,
+        "weights": file_sha256(extractor.weights),
+        "resize": extractor.resize,
+        "classifies": extractor.classifies,
+        "neighbours": [NEAR, FAR],
+        **({"crop": reading.resize} if reading.resize else {}),
+        **({"array": reading.key} if reading.key else {}),
+    }
 
 
 def reference_of(path: Path, extractor: Extractor, folder: Path) -> Reference:
@@ -24,28 +50,17 @@ def reference_of(path: Path, extractor: Extractor, folder: Path) -> Reference:
 
     Raises ArbenchError for another extractor than Inception, and for a file that is no reference.
     """
-    if not isinstance(extractor, InceptionExtractor):
-        raise ArbenchError(
-            f"reference {path}: a reference by path is for extractor {INCEPTION!r}, not {extractor.name!r}"
-        )
-    facts: dict[str, Any] = {
-        "version": VERSION,
-        "data": _sha256(path),
-        "extractor": extractor.name,
-        "weights": file_sha256(extractor.weights),
-        "resize": extractor.resize,
-        "classifies": extractor.classifies,
-        "neighbours": [NEAR, FAR],
-    }
+    facts = facts_of(path, extractor)
     key = digest(facts)
     place = folder / f"reference-{extractor.name}-{key[:16]}.npz"
     found = cached(place)
     if found is not None and found.key == key:
         return found
+    assert isinstance(extractor, InceptionExtractor)
     seen = seen_in(path, extractor, BATCH)
     made = Reference(
         key=key,
-        facts={**facts, "path": str(path), "images": seen.about.get("images")},
+        facts={**facts, "path": one_line(str(path)), "images": seen.about.get("images")},
         within=_within(seen),
         logits=np.empty((0, 0), np.float32),
         gaussian=seen.gaussian,
@@ -57,17 +72,58 @@ def reference_of(path: Path, extractor: Extractor, folder: Path) -> Reference:
     return made
 
 
+def default_cache() -> Path | None:
+    """Where ``arbench score`` keeps what it computed of references: in the user's cache; None if there is no such
+    folder."""
+    try:
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError:  # no HOME, and no entry in the system's list of users
+        return None
+    return Path(base) / "arbench" / "references"
+
+
+def remembered(
+    path: Path,
+    extractor: InceptionExtractor,
+    batch: int,
+    reading: Reading,
+    folder: Path | None,
+    say: Callable[[str], None],
+) -> Seen:
+    """``harness.score.reference``, but images are looked at once: what Inception sees in them is kept in ``folder``,
+    by content. ``say`` is told the file. A folder that cannot be written is told, too, and no error."""
+    if folder is None or not _has_images(path):
+        return seen_in(path, extractor, batch, reading)
+    key = digest(facts_of(path, extractor, reading))
+    place = folder / f"reference-{extractor.name}-{key[:16]}.npz"
+    try:
+        found = seen_in(place, extractor, batch)
+        if found.about.get("cached") == key:
+            say(f"reference: as it was seen before ({place})")
+            return replace(found, about={**found.about, "path": one_line(str(path))})
+    except ArbenchError:
+        pass  # not there, or damaged: it is made
+    seen = among_itself(seen_in(path, extractor, batch, reading))
+    seen = replace(seen, arrays={"features": seen.arrays["features"]})  # the rest would stand in memory for nothing
+    try:
+        write_reference(place, replace(seen, about={**seen.about, "cached": key}), extractor)
+        say(f"reference: kept in {place}")
+    except ArbenchError as error:
+        say(f"reference: not kept for the next time ({error})")
+    return seen
+
+
+def _has_images(path: Path) -> bool:
+    """Whether there is something to be looked at: not in what was built, nor in statistics alone."""
+    if not holds_statistics(path):
+        return True
+    names = set(ArrayFile(path).names)
+    return "about" not in names and ARRAY in names
+
+
 def _within(seen: Seen) -> Within:
     if seen.within is not None:
         return seen.within
     if "features" in seen.arrays:
         return Within.of(seen.arrays["features"], "reference")
     return Within(np.empty((0, seen.gaussian.dimensions), np.float32), np.empty((0, 2)), np.empty(0))
-
-
-def _sha256(path: Path) -> str:
-    """Of a file's bytes; of a folder, of the names and bytes of its images."""
-    if not path.is_dir():
-        return file_sha256(path)
-    images = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
-    return digest([[str(file.relative_to(path)), file_sha256(file)] for file in images])

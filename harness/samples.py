@@ -1,12 +1,12 @@
-"""Images that other programs wrote: an .npz as guided-diffusion's evaluator takes it (``arr_0``, uint8 [N, H, W, C]) or
-a folder of PNG or JPEG files. They are read in batches: 50,000 images of 256x256 are 10 GB.
+"""Images that other programs wrote, of any kind that is scored: an .npz as guided-diffusion's evaluator takes it
+(``arr_0``, uint8 [N, H, W, C]), an .npy, a folder of image files, a WebDataset .tar, or several of them in order.
+
+They are read in batches: 50,000 images of 256x256 are 10 GB.
 """
 
-import zipfile
-from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from math import prod
 from pathlib import Path
-from typing import IO, Any
 
 import numpy as np
 import torch
@@ -15,104 +15,130 @@ from PIL import Image
 from torch import Tensor
 
 from harness.errors import ArbenchError
+from harness.npz import ArrayFile, Header
+from harness.picture_files import is_folder, pictures_under
+from harness.pictures import Picture, centre_crop, read_picture
+from harness.sample_base import AS_THEY_ARE, PictureSamples, Reading, Samples, channels_first
+from harness.sample_tars import TarSamples
+from harness.sniffing import TAR, what_is
 
 ARRAY = "arr_0"
-SUFFIXES = (".png", ".jpg", ".jpeg")
-
-
-class Samples(ABC):
-    """A set of images. count: how many."""
-
-    count: int
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    @abstractmethod
-    def batches(self, size: int) -> Iterator[Tensor]:
-        """All images in order, uint8 [up to size, 1 or 3, H, W]. Raises ArbenchError where the file is damaged."""
+"""The array of an .npz that is read if no other is named."""
 
 
 class ArraySamples(Samples):
-    """The array ``arr_0`` of an .npz file."""
+    """An array of an .npz file, or that of an .npy."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        with self._opened() as file:
-            self.count, *_ = self._shape(file)
+    def __init__(self, path: Path, reading: Reading = AS_THEY_ARE) -> None:
+        super().__init__(path, reading)
+        self._file = ArrayFile(path)
+        if self._file.is_npy and reading.key is not None:
+            raise ArbenchError(f"{path} is one array without a name: --key is for .npz and .tar files")
+        self._name = "" if self._file.is_npy else reading.key or ARRAY
+        with self._file.opened(self._name) as (_, header):
+            self.count = self._checked(header)[0]
 
-    def _opened(self) -> IO[bytes]:
-        try:
-            return zipfile.ZipFile(self.path).open(f"{ARRAY}.npy")
-        except KeyError as error:
-            raise ArbenchError(f"{self.path} holds no array {ARRAY}") from error
-        except (OSError, zipfile.BadZipFile) as error:
-            raise ArbenchError(f"cannot read {self.path}: {error}") from error
-
-    def _shape(self, file: IO[bytes]) -> tuple[int, int, int, int]:
-        try:
-            version = np.lib.format.read_magic(file)
-            reader: Any = getattr(np.lib.format, f"read_array_header_{version[0]}_0")
-            shape, fortran, dtype = reader(file)
-        except (ValueError, AttributeError) as error:
-            raise ArbenchError(f"cannot read {self.path}: {error}") from error
-        if dtype != np.uint8 or fortran or len(shape) != 4 or shape[3] not in (1, 3) or 0 in shape:
-            raise ArbenchError(f"{self.path}: {ARRAY} is {dtype} {shape} (valid: uint8 [N, H, W, 1 or 3])")
+    def _checked(self, header: Header) -> tuple[int, ...]:
+        title, shape = f"{self.path}: {self._name or 'the array'} is {header}", header.shape
+        if header.dtype != np.uint8 or len(shape) != 4 or shape[3] not in (1, 3) or 0 in shape:
+            channels_first = len(shape) == 4 and shape[1] in (1, 3)
+            hint = "; the channels come last" if channels_first else ""
+            raise ArbenchError(f"{title} (valid: uint8 [N, H, W, 1 or 3]{hint})")
+        if header.fortran:
+            raise ArbenchError(f"{title} in Fortran order, which is not read (np.ascontiguousarray before it is saved)")
         return shape
 
     def batches(self, size: int) -> Iterator[Tensor]:
-        with self._opened() as file:
-            count, *image = self._shape(file)
-            for start in range(0, count, size):
-                shape = (min(size, count - start), *image)
-                yield _channels_first(np.frombuffer(self._exactly(file, int(np.prod(shape))), np.uint8).reshape(shape))
+        with self._file.opened(self._name) as (file, header):
+            whole, *image = self._checked(header)
+            for start in range(0, self.count, size):
+                shape = (min(size, self.count - start), *image)
+                yield self._sized(np.frombuffer(self._file.exactly(file, prod(shape)), np.uint8).reshape(shape))
+            if self.count == whole:
+                self._file.ended(file)
 
-    def _exactly(self, file: IO[bytes], length: int) -> bytearray:
-        try:
-            content = bytearray(file.read(length))
-        except (OSError, EOFError, zipfile.BadZipFile) as error:
-            raise ArbenchError(f"cannot read {self.path}: {error}") from error
-        if len(content) != length:
-            raise ArbenchError(f"{self.path} is cut short: {ARRAY} ends before its last image")
-        return content
+    def _sized(self, images: NDArray[np.uint8]) -> Tensor:
+        side = self.reading.resize
+        if side is not None and images.shape[1:3] != (side, side):
+            grey = images.shape[3] == 1
+            pictures = (Picture(centre_crop(Image.fromarray(one[:, :, 0] if grey else one), side)) for one in images)
+            images = np.stack([picture.pixels() for picture in pictures])
+        return channels_first(images)
 
 
-class FolderSamples(Samples):
-    """All PNG and JPEG files under a folder, by name. They must be of one size."""
+class FolderSamples(PictureSamples):
+    """All image files under a folder, by name."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        self.files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
-        self.count = len(self.files)
-        if not self.files:
-            raise ArbenchError(f"{path} holds no images (valid: {', '.join(SUFFIXES)})")
+    def __init__(self, path: Path, reading: Reading = AS_THEY_ARE) -> None:
+        super().__init__(path, reading)
+        if reading.key is not None:
+            raise ArbenchError(f"{path} is a folder: --key is for .npz and .tar files")
+        self.listing = pictures_under(path).must_hold_images()
+        self.count = len(self.listing.files)
+
+    def read(self, index: int) -> Picture:
+        return read_picture(self.listing.files[index])
+
+    def name(self, index: int) -> str:
+        return str(self.listing.files[index])
+
+    def listing_notes(self) -> Iterator[str]:
+        return self.listing.notes()
+
+
+class SeveralSamples(Samples):
+    """Several sets, one after another, counted together."""
+
+    def __init__(self, parts: Sequence[Samples]) -> None:
+        super().__init__(parts[0].path, parts[0].reading)
+        self.parts = parts
+        self.title = f"{parts[0].title} and {len(parts) - 1} more"
+        self.count = sum(part.count for part in parts)
+        for part in parts:
+            part.remarks = self.remarks
+
+    def limit(self, count: int) -> None:
+        super().limit(count)
+        left, kept = count, []
+        for part in self.parts:
+            if left:
+                part.limit(min(part.count, left))
+                left -= part.count
+                kept.append(part)
+        self.parts = kept
 
     def batches(self, size: int) -> Iterator[Tensor]:
-        first = self._read(self.files[0]).shape
-        for start in range(0, self.count, size):
-            batch = []
-            for file in self.files[start : start + size]:
-                batch.append(self._read(file))
-                if batch[-1].shape != first:
-                    raise ArbenchError(f"{file} is {batch[-1].shape[:2]}, {self.files[0]} is {first[:2]}: not one size")
-            yield _channels_first(np.stack(batch))
+        first: torch.Size | None = None
+        for part in self.parts:
+            for images in part.batches(size):
+                first = first or images.shape[2:]
+                if images.shape[2:] != first:
+                    sizes = f"{tuple(images.shape[2:])}, those of {self.parts[0].path} {tuple(first)}"
+                    raise ArbenchError(f"the images of {part.path} are {sizes}: not one size")
+                yield images
 
-    def _read(self, file: Path) -> NDArray[np.uint8]:
-        try:
-            with Image.open(file) as image:
-                return np.array(image.convert("RGB"))
-        except (OSError, ValueError, Image.DecompressionBombError) as error:
-            raise ArbenchError(f"cannot read {file}: {error}") from error
+    def listing_notes(self) -> Iterator[str]:
+        for part in self.parts:
+            yield from part.listing_notes()
 
 
-def open_samples(path: Path) -> Samples:
-    """The images of an .npz file or a folder. Raises ArbenchError if it is neither, or holds none."""
-    if path.is_dir():
-        return FolderSamples(path)
-    if not path.exists():
-        raise ArbenchError(f"{path}: there is no such file or folder")
-    return ArraySamples(path)
+def open_samples(paths: Path | Sequence[Path], reading: Reading = AS_THEY_ARE) -> Samples:
+    """The images of files and folders, in their order. Raises ArbenchError for what is neither, or holds none."""
+    parts = [_opened(path, reading) for path in ([paths] if isinstance(paths, Path) else paths)]
+    whole = parts[0] if len(parts) == 1 else SeveralSamples(parts)
+    if reading.images is not None:
+        whole.limit(reading.images)
+    return whole
 
 
-def _channels_first(images: NDArray[np.uint8]) -> Tensor:
-    return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
+def _opened(path: Path, reading: Reading) -> Samples:
+    if is_folder(path):
+        return FolderSamples(path, reading)
+    kind = what_is(path)
+    if kind == TAR:
+        return TarSamples(path, reading)
+    if kind.endswith("image"):
+        raise ArbenchError(f"{path} is {kind}: give the folder that it lies in")
+    if kind == "a gzip file":
+        raise ArbenchError(f"{path} is {kind}: unpack it first (gunzip)")
+    return ArraySamples(path, reading)

@@ -22,6 +22,8 @@ EXACT = 1e-3
 def read(path: Path) -> Record:
     """A finished record from its file. ArbenchError if it is none."""
     record = files.read_json(path)
+    if isinstance(record, dict) and "foreign" in record:
+        raise ArbenchError(f"{path} is of foreign samples: another program made them, so they cannot be made again")
     if not isinstance(record, dict) or record.get("status") != "done" or not record.get("quality"):
         raise ArbenchError(f"{path} is no record of a finished trial with scores")
     return record

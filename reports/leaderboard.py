@@ -18,6 +18,7 @@ DEFAULT = ("steps", "params", "fid", "is", "gflops", "latency", "throughput")
 PUBLISHED_SIZE = 256
 """Published rows of this image size are listed."""
 MEASURED, SUBMITTED, VERIFIED, PUBLISHED = "measured", "submitted", "submitted, verified", "published"
+FOREIGN = "foreign samples"
 
 
 def sheets(site: Site, out: Path) -> Iterator[Sheet]:
@@ -106,13 +107,14 @@ def _apart(site: Site) -> Iterator[dict[str, Any]]:
         kind = tuple(str(row[name]) for name in table.COMPARABLE)
         scored = row["status"] == "done" and not row["random"]
         number = known.setdefault(kind, 1 + len(known)) if scored else 0
-        yield _row(site, row, number) | {"best": False, "standing": ""}
+        alone = "foreign" in site.records[row["key"]]  # of its name there is no better one
+        yield _row(site, row, number) | {"best": alone, "standing": ""}
 
 
 def _row(site: Site, row: Mapping[str, Any], number: int) -> dict[str, Any]:
     record = site.records[row["key"]]
     return {
-        **row,
+        **(table.by_own_extractor(row, record, site.fid) if number else row),
         "set": number,
         "source": _source(record),
         "device": device(record),
@@ -151,6 +153,8 @@ def _published(row: PublishedRow) -> dict[str, Any]:
 
 
 def _source(record: Record) -> str:
+    if "foreign" in record:
+        return FOREIGN
     submission = record.get("submission")
     if submission is None:
         return MEASURED

@@ -99,6 +99,8 @@ def _notes(site: Site) -> Iterator[str]:
         yield "The store has no reference.json, so tokenizers' rFID and the test images' own scores are not shown."
     if random := int(site.rows["random"].sum()):
         yield f"{random} of {len(site.rows)} trials ran on random weights: no scores, no ranking, marked below."
+    if foreign := sum("foreign" in record for record in site.records.values()):
+        yield f"{foreign} of {len(site.rows)} rows are of foreign samples: scored here, made elsewhere, without a cost."
     if site.main.empty:
         yield "No trial that has scores has finished yet."
     if failed := int((site.rows["status"] != "done").sum()):

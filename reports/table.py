@@ -144,7 +144,10 @@ def setup_words(setup: Mapping[str, Any]) -> str:
 
 
 def submission_words(record: Record) -> str:
-    """What to say of a record that somebody else submitted; empty for one measured here."""
+    """What to say of a record that somebody else submitted, or whose images another program made; empty for one
+    measured here."""
+    if "foreign" in record:
+        return "foreign samples"
     submission = record.get("submission")
     if submission is None:
         return ""
@@ -216,6 +219,20 @@ def _row(record: Record, fid: str) -> dict[str, Any]:
     for name, found in intervals.items():
         row |= _ends(name, found.get(fid) if isinstance(found, Mapping) else found, SCALES.get(name, 1.0))
     return row | {f"FID ({name})": value for name, value in scores.items() if name != fid}
+
+
+def by_own_extractor(row: Mapping[str, Any], record: Record, fid: str) -> Mapping[str, Any]:
+    """A row of ``tidy`` with the distances of its record's own extractor, where that is not ``fid``: for what shows it
+    apart from the others, under its extractor's name."""
+    quality = record.get("quality") or {}
+    own = quality.get("extractor", fid)
+    if own == fid:
+        return row
+    found: dict[str, Any] = {}
+    for name in ("fid", "fid_infinity", "sfid"):
+        ends = ((quality.get("intervals") or {}).get(name) or {}).get(own)
+        found |= {name: (quality.get(name) or {}).get(own), **_ends(name, ends)}
+    return {**row, **found}
 
 
 def flags(record: Record) -> list[str]:

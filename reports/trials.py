@@ -52,6 +52,7 @@ def _names(site: Site) -> list[tuple[str, str]]:
 
 def _trial(site: Site, row: Mapping[str, Any]) -> dict[str, Any]:
     record = site.records[row["key"]]
+    row = table.by_own_extractor(row, record, site.fid)
     failure = record.get("failure") or {}
     return {
         "name": record["name"],
@@ -72,6 +73,7 @@ def _trial(site: Site, row: Mapping[str, Any]) -> dict[str, Any]:
         "reference": (record.get("quality") or {}).get("reference"),
         "provenance": {name: value for name, value in (record.get("provenance") or {}).items() if name != "machine"},
         "device": leaderboard.device(record),
+        "foreign": record.get("foreign"),
         "log": str(record.get("log") or "")[-LOG_SHOWN:],
     }
 

@@ -42,7 +42,7 @@ document.addEventListener("DOMContentLoaded", () => {
     const loaded = await Promise.all(asked.map(arbench.trial));
     const seeds = new Set(loaded.map((trial) => trial.trial.seed));
     const cards = loaded.map((trial, number) => el("article", { class: "card" }, el("h2", {}, `${LETTERS[number]}: `, el("a", { href: `trial.html#${asked[number]}` }, trial.trial.method)), el("p", {}, trial.settings), strip(trial), trial.flops ? stack(PARTS.filter((name) => name in trial.flops.by_part).map((name) => [name, trial.flops.by_part[name] / 1e6]), "M MACs") : ""));
-    if (cards.length) place.append(el("p", { class: "soft" }, seeds.size === 1 ? "One seed: the same labels and the same noise, image by image." : "Seeds differ, and so does the noise; labels are the same."), el("div", { class: "cards" }, cards));
+    if (cards.length) place.append(el("p", { class: "soft" }, loaded.some((trial) => trial.foreign) ? "Another program made some of these images: of other labels and noise." : seeds.size === 1 ? "One seed: the same labels and the same noise, image by image." : "Seeds differ, and so does the noise; labels are the same."), el("div", { class: "cards" }, cards));
     if (loaded.length) {
       const measures = shared().measures.filter((measure) => loaded.some((trial) => trial.figures[measure.name]));
       const extractors = new Set(loaded.filter((trial) => trial.figures.fid).map((trial) => trial.fid));

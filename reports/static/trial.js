@@ -95,13 +95,14 @@ document.addEventListener("DOMContentLoaded", () => {
     const rows = shared().measures.filter((measure) => trial.figures[measure.name]).map((measure) => [el("abbr", { title: measure.about }, title(trial, measure)), ...value(trial, measure)]);
     const commit = String(trial.provenance.commit ?? ""), exact = /^[0-9a-f]{7,40}$/.test(commit) ? `git checkout ${commit}\n` : "";
     place.append(
-      el("p", { class: "lead" }, el("a", { href: about.page }, about.title), about.family ? `, ${about.family}` : "", `, seed ${trial.trial.seed}, ${trial.trial.images.toLocaleString("en")} images. `, el("a", { href: `compare.html#${key}` }, "Compare with others"), "."),
+      el("p", { class: "lead" }, el("a", { href: about.page }, about.title), about.family ? `, ${about.family}` : "", trial.foreign ? "" : `, seed ${trial.trial.seed}`, `, ${trial.trial.images.toLocaleString("en")} images. `, el("a", { href: `compare.html#${key}` }, "Compare with others"), "."),
       el("p", {}, el("code", {}, trial.name)),
       trial.failure.stage ? section("Failure", el("p", { class: "fault" }, `Stage ${trial.failure.stage}: ${trial.failure.reason}`), trial.failure.log ? el("pre", { tabindex: "0" }, trial.failure.log) : null) : "",
       trial.flags.length ? el("ul", { class: "notes" }, trial.flags.map((flag) => el("li", {}, flag))) : "",
-      section("Images", el("p", {}, trial.images.file ? `Images 0 to ${trial.images.count - 1}, not selected; the same labels and the same noise in every trial of this seed.` : ""), strip(trial)),
+      section("Images", el("p", {}, trial.images.file ? `Images 0 to ${trial.images.count - 1}, not selected${trial.foreign ? ", made by another program." : "; the same labels and the same noise in every trial of this seed."}` : ""), strip(trial)),
       rows.length ? section("Figures", table("Figures", ["Measure", "Value", "95 % interval"], rows)) : "",
       flops(trial.flops) ?? "", timing(trial.timing, trial.device) ?? "",
+      trial.foreign ? section("Foreign samples", el("p", { id: "foreign" }, "Another program made these images: they were scored here, and cannot be made again here. They have no FLOPs and no times."), pairs(Object.entries(trial.foreign))) :
       section("Reproduce", el("p", {}, "This runs the trial again, from the record, and tells whether its figures come out:"), el("pre", { tabindex: "0", id: "command" }, `${exact}arbench verify STORE/records/${trial.file}`)),
       section("Provenance", pairs([...Object.entries(trial.trial).map(([name, said]) => [name, said]), ["key", trial.key], ["parameters", trial.parameters], ["generate", trial.generate], ["reference", trial.reference], ...Object.entries(trial.provenance).map(([name, said]) => [name, name === "command" ? said.join(" ") : said])])),
       section("Log", trial.log ? el("pre", { tabindex: "0" }, trial.log) : el("p", { class: "soft" }, trial.failure.log ? "See the failure above." : "A finished trial keeps no log; what weakens its figures is said as flags above. Flags: " + (trial.flags.length || "none") + ".")));

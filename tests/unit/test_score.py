@@ -19,7 +19,8 @@ from torch_fidelity.metric_isc import isc_featuresdict_to_metric
 from harness.cli import main
 from harness.errors import ArbenchError
 from harness.extractors_inception import InceptionExtractor, load_inception
-from harness.samples import Samples, open_samples
+from harness.sample_base import Samples
+from harness.samples import open_samples
 from harness.score import Seen, in_words, reference, score, see, watched, write_reference
 from harness.store import flat
 from tests import inception

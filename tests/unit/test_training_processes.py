@@ -12,7 +12,8 @@ from PIL import Image
 from baselines.single_scale import Bundled
 from baselines.var import VAR
 from harness import cli
-from harness.folders import FolderContext, read_image
+from harness.folders import FolderContext
+from harness.pictures import read_image
 from methods.actvar import ActVAR
 from tests.tiny_training import STEPS, command, make_pictures, offer_tiny_presets, together, weights
 
