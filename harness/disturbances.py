@@ -66,8 +66,9 @@ def disturbed(samples: Sequence[float], found: Mapping[str, Sequence[float] | No
     return [part > DISTURBED * whole for part, whole in zip(lost, samples, strict=True)]
 
 
-def in_words(samples: Sequence[float], found: Mapping[str, Sequence[float] | None], cores: int) -> str:
-    """What disturbed a case's samples, as in ``4 % steal, other processes used 0.7 of 2 cores``."""
+def in_words(samples: Sequence[float], found: Mapping[str, Sequence[float] | None], cores: int, threads: int) -> str:
+    """What disturbed a case's samples, as in ``4 % steal, other processes used 0.7 of 2 cores``. threads: with which it
+    computes."""
     whole = sum(samples)
 
     def share(name: str) -> float:
@@ -76,7 +77,7 @@ def in_words(samples: Sequence[float], found: Mapping[str, Sequence[float] | Non
     words = [
         f"{share('steal') / cores:.0%} steal" if share("steal") / cores >= 0.005 else "",
         f"other processes used {share('others'):.1f} of {cores} cores" if share("others") >= 0.05 else "",
-        f"threads waited for a core {share('waited'):.0%} of the time" if share("waited") >= 0.01 else "",
+        f"threads waited for a core {share('waited') / threads:.0%} of the time" if share("waited") >= 0.01 else "",
         f"the container's CPU limit stopped it {share('throttled'):.0%} of the time" if share("throttled") > 0 else "",
     ]
     if not any(words):

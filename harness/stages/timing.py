@@ -307,7 +307,7 @@ def _figures(run: _Run, protocol: Protocol, batch: int) -> dict[str, Any]:
     """The figures of a run at one batch size, and why they are noisy if they are."""
     found = by_kind(run.disturbances)
     made = summary(run.tokens, run.decoder, batch, protocol.min_rounds)
-    words = [in_words(run.total, found, cores())]
+    words = [in_words(run.total, found, cores(), torch.get_num_threads())]
     if run.ended == OVERDRAWN:
         words.insert(0, f"{len(run.total)} rounds of {protocol.min_rounds}, as twice the time budget was spent")
     elif made["coverage"] < CONFIDENCE:

@@ -256,13 +256,14 @@ def test_a_row_of_fewer_than_twelve_rounds_is_noisy(monkeypatch: pytest.MonkeyPa
 
 
 def of_a_busy_machine(now: float) -> Counters:
-    return Counters(own=0.5 * now, busy=1.1 * now, steal=0.08 * now, waited=0.25 * now, throttled=0.0, switches=0)
+    return Counters(own=0.5 * now, busy=1.1 * now, steal=0.08 * now, waited=0.5 * now, throttled=0.0, switches=0)
 
 
 def test_a_noisy_row_says_what_disturbed_it(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(drift=0, jitter=0.2)
     clock.install(monkeypatch)
     monkeypatch.setattr(timing, "cores", lambda: 2)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     monkeypatch.setattr(timing, "counters", lambda: of_a_busy_machine(clock.now))
     (found,) = interleaved([case(slow(clock.wait, 0.05))], QUICK)
     why = found["latency"]["why"]
@@ -328,7 +329,7 @@ def test_another_process_on_the_same_core_is_seen() -> None:
     assert found["waited"] > 0.05
     assert found["others"] > 0.05
     assert disturbed([0.5], by_kind([found])) == [True]
-    assert "other processes used" in in_words([0.5], by_kind([found]), 1)
+    assert "other processes used" in in_words([0.5], by_kind([found]), 1, 1)
 
 
 def _burn() -> None:
