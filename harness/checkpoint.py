@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import warnings
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,7 +26,8 @@ from harness.errors import ArbenchError, one_line
 WRITTEN_BY_TORCH = (sniffing.TORCH, sniffing.PICKLE)
 """What torch.save writes, and what it wrote before 2020."""
 FAULTS_SHOWN = 20
-"""Of a file that does not fit."""
+LONGEST_FAULT = 200
+"""How many faults are shown of a file that does not fit, and characters of each."""
 
 
 def sha256(path: Path) -> str:
@@ -126,7 +128,10 @@ def _readable(path: Path) -> Iterator[None]:
 
 def _read_pickle(path: Path) -> Any:
     try:
-        with torch.serialization.safe_globals([argparse.Namespace]):  # training scripts save their arguments
+        with (
+            torch.serialization.safe_globals([argparse.Namespace]),  # training scripts save their arguments
+            warnings.catch_warnings(action="ignore"),  # of how old or how large the file is
+        ):
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except Exception as error:  # a damaged or hostile file leads to any of a dozen kinds
         named = re.search(r"(?:GLOBAL|class) ([\w.]+)", str(error))
@@ -152,14 +157,13 @@ def fit_state(module: nn.Module, state: Mapping[str, Tensor], source: Path) -> N
     own = module.state_dict()
     faults = [f"missing {name}" for name in own.keys() - state.keys()]
     faults += [f"unexpected {name}" for name in state.keys() - own.keys()]
-    faults += [
-        f"{name} is {tuple(state[name].shape)}, not {tuple(own[name].shape)}"
-        for name in own.keys() & state.keys()
-        if own[name].shape != state[name].shape
-    ]
-    faults += [f"{name} is {kind}" for name in own.keys() & state.keys() if (kind := _odd(state[name], own[name]))]
+    for name in own.keys() & state.keys():
+        if own[name].shape != state[name].shape:
+            faults.append(f"{name} is {tuple(state[name].shape)}, not {tuple(own[name].shape)}")
+        elif kind := _odd(state[name], own[name]):
+            faults.append(f"{name} is {kind}")
     if faults:
-        shown = sorted(faults)[:FAULTS_SHOWN]
+        shown = [fault[:LONGEST_FAULT] for fault in sorted(faults)[:FAULTS_SHOWN]]
         shown += [f"{len(faults) - len(shown)} more faults"] if len(faults) > len(shown) else []
         raise ArbenchError(f"weights {source} do not fit {type(module).__name__}: {'; '.join(shown)}")
     module.load_state_dict(dict(state))

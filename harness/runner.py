@@ -71,7 +71,13 @@ def run(sweep: Sweep, store: Store, options: Options, stream: TextIO | None = No
     and a wrong timing protocol. A trial that fails is recorded as failed, and the others go on.
     """
     keep_heap()
-    return prepared(sweep, store, options, stream).all()
+    fresh = not store.folder.exists()
+    try:
+        return prepared(sweep, store, options, stream).all()
+    except ArbenchError:
+        if fresh and options.reference is None:  # what is seen in a reference of the user's own may have taken an hour
+            store.withdraw()
+        raise
 
 
 def prepared(sweep: Sweep, store: Store, options: Options, stream: TextIO | None = None) -> "Run":

@@ -13,7 +13,7 @@ KINDS: Mapping[str, str] = {
     "method": "title:text family:text paper:text differences:text",
     "generate": "images:number steps_mean:number steps_std:number seconds:number",
     "quality": "fid:numbered fid_infinity:numbered sfid:numbered is:number kid:number precision:number recall:number "
-    "density:number coverage:number label_accuracy:number intervals:object resampling:object flags:texts "
+    "density:number coverage:number label_accuracy:number intervals:pairs resampling:object flags:texts "
     "extractor:text reference:object version:number",
     "flops": "macs:number flops:number macs_std:number by_part:numbered by_step:numbers tokens_macs:number "
     "decoder_macs:number data_dependent:flag images_counted:number counter:text convention:text",
@@ -36,6 +36,14 @@ KINDS: Mapping[str, str] = {
 """The parts of a record, by section, and their kinds, where they are there. Any may be null."""
 NEEDED: Mapping[str, tuple[str, ...]] = {"": ("name", "key", "status", "trial"), "trial": ("images",)}
 """Parts without which a record is none."""
+FINISHED: Mapping[str, tuple[str, ...]] = {
+    "trial": ("method", "preset", "knobs", "sampling", "seed"),
+    "generate": ("images", "steps_mean"),
+    "quality": ("extractor", "fid", "intervals"),
+    "flops": ("macs",),
+    "provenance": ("weights", "extractors"),
+}
+"""Parts without which a record is not that of a finished trial with scores."""
 
 
 def check_kinds(record: Any, section: str) -> None:
@@ -57,8 +65,22 @@ def check(record: Any) -> None:
     """ArbenchError if a record of a store is none, whatever its figures say."""
     for section in KINDS:
         check_kinds(record, section)
-        for name in NEEDED.get(section, ()):
-            if (record[section] if section else record).get(name) is None:
+    _check_there(record, NEEDED)
+
+
+def check_finished(record: Any) -> None:
+    """ArbenchError if a record is not that of a finished trial with scores."""
+    check(record)
+    if record["status"] != "done":
+        raise ArbenchError("the trial did not finish")
+    _check_there(record, FINISHED)
+
+
+def _check_there(record: Mapping[str, Any], needed: Mapping[str, tuple[str, ...]]) -> None:
+    for section, names in needed.items():
+        found = (record.get(section) or {}) if section else record
+        for name in names:
+            if found.get(name) is None:
                 raise ArbenchError(f"{section or 'the record'}: {name} is missing")
 
 
@@ -74,6 +96,13 @@ def _is_table(value: Any, kinds: type | tuple[type, ...]) -> bool:
     return isinstance(value, dict) and all(one is None or isinstance(one, kinds) for one in value.values())
 
 
+def _is_pairs(value: Any) -> bool:
+    """Whether these are intervals, by name or by names of names."""
+    if isinstance(value, dict):
+        return all(one is None or _is_pairs(one) for one in value.values())
+    return _is_list(value, _is_number) and len(value) == 2
+
+
 _OF = {section: dict(part.split(":") for part in kinds.split()) for section, kinds in KINDS.items()}
 _IS: Mapping[str, Callable[[Any], bool]] = {
     "number": _is_number,
@@ -86,6 +115,7 @@ _IS: Mapping[str, Callable[[Any], bool]] = {
     "columns": lambda value: (
         isinstance(value, dict) and all(one is None or _is_list(one, _is_number) for one in value.values())
     ),
+    "pairs": lambda value: isinstance(value, dict) and _is_pairs(value),
     "numbers": lambda value: _is_list(value, _is_number),
     "texts": lambda value: _is_list(value, lambda one: isinstance(one, str)),
     "objects": lambda value: _is_list(value, lambda one: isinstance(one, dict)),

@@ -10,8 +10,10 @@ Every file is written under a temporary name and renamed, so two runners, or a k
 runners finish the same trial, both write the same record and the last one stays.
 """
 
+import contextlib
 import hashlib
 import re
+import shutil
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -53,6 +55,13 @@ class Store:
         except (OSError, ArbenchError) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error)
             raise ArbenchError(f"store {self.folder} cannot be written: {reason}") from error
+
+    def withdraw(self) -> None:
+        """Remove the folder again if nothing was begun: it holds no more than ``prepare`` makes, and references."""
+        with contextlib.suppress(OSError):
+            names = {path.name for path in self.folder.iterdir()}
+            if names <= {"records", "references"} and not any(self.records_folder.iterdir()):
+                shutil.rmtree(self.folder)
 
     def must_exist(self) -> "Store":
         """The store itself; ArbenchError if its folder holds no records."""

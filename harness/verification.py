@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
 
-from harness import files
-from harness.errors import ArbenchError
+from harness import files, schema
+from harness.errors import ArbenchError, shown
 from harness.runner import Options, run
 from harness.selection import on_own_weights
 from harness.store import Record, Store, flat
@@ -26,7 +26,7 @@ def read(path: Path) -> Record:
         raise ArbenchError(f"{path} is of foreign samples: another program made them, so they cannot be made again")
     if not isinstance(record, dict) or record.get("status") != "done" or not record.get("quality"):
         raise ArbenchError(f"{path} is no record of a finished trial with scores")
-    return record
+    return _whole(record, path)
 
 
 def made_elsewhere(record: Record, device: str) -> str:
@@ -58,6 +58,18 @@ def again(records: list[Record], options: Options, stream: TextIO | None = None)
             run(Sweep("verify", own, extractor), store, options, stream)
             found |= {(made["name"], made["trial"]["images"]): made for made in store.records()}
     return [_faults(record, found[trial.name, trial.images]) for record, trial in zip(records, trials, strict=True)]
+
+
+def _whole(record: Record, path: Path) -> Record:
+    """The record, if all is there that is to be compared. ArbenchError if not, or if it is another trial's name."""
+    try:
+        schema.check_finished(record)
+        name = Trial.of(**{name: record["trial"][name] for name in _ASKED if name in record["trial"]}).name
+        if name != record["name"]:
+            raise ArbenchError(f"its trial is {name}, its name {shown(record['name'])}")
+    except ArbenchError as error:
+        raise ArbenchError(f"{path} is no record of a finished trial with scores: {error}") from error
+    return record
 
 
 _ASKED = ("method", "preset", "knobs", "sampling", "seed", "images", "setup")

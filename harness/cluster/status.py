@@ -48,11 +48,37 @@ def standings(store: Store) -> Iterator[Standing]:
     """All trials of all sweeps that were run on a store; a trial that several have is told once."""
     seen = set()
     for path in sorted((store.folder / "sweeps").glob("[!.]*.json")):
-        content = files.read_json(path) or {"trials": [], "batch": 1}
+        content = _announced(path)
         for trial in content["trials"]:
             if trial["key"] not in seen:
                 seen.add(trial["key"])
                 yield _standing(store, trial, content["batch"])
+
+
+def _announced(path: Path) -> dict[str, Any]:
+    """What ``Store.announce`` wrote. ArbenchError if it is damaged."""
+    content = files.read_json(path)
+    if content is None:  # gone meanwhile
+        return {"trials": [], "batch": 1}
+    if not isinstance(content, dict) or not _positive(content.get("batch")) or not _trials(content.get("trials")):
+        raise ArbenchError(f"cannot read {path}: it is no list of a sweep's trials (arbench run writes it anew)")
+    return content
+
+
+def _trials(found: Any) -> bool:
+    """Whether these are trials as ``harness.plan.listed`` tells of them."""
+    return isinstance(found, list) and all(
+        isinstance(one, dict)
+        and all(isinstance(one.get(name), str) and "\0" not in one[name] for name in ("name", "key", "folder"))
+        and _positive(one.get("images"))
+        and isinstance(one.get("stages"), dict)
+        and all(isinstance(file, str) and "\0" not in file for file in one["stages"].values())
+        for one in found
+    )
+
+
+def _positive(value: Any) -> bool:
+    return type(value) is int and value > 0
 
 
 def _standing(store: Store, trial: dict[str, Any], batch: int) -> Standing:

@@ -218,3 +218,18 @@ def test_nothing_that_a_file_holds_reaches_the_terminal_as_a_command(
     assert "\\x1b[2J\\u202e" in line
     assert "\x1b" not in line and "\u202e" not in line
     assert not Store(tmp_path / "store").records_folder.exists()
+
+
+def test_a_run_whose_weights_are_damaged_leaves_no_store_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = tmp_path / "fake.safetensors"
+    weights.write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    monkeypatch.setenv(sweeping.WEIGHTS, str(weights))
+    (tmp_path / "small.toml").write_text(sweeping.SWEEP)
+    command = ["run", str(tmp_path / "small.toml"), "--store", str(tmp_path / "store"), "--workers", "0"]
+    assert "it is a Git LFS pointer" in refused(capsys, *command)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["fake.safetensors", "small.toml"]
+    Store(tmp_path / "store").prepare()  # one that was there before stays
+    refused(capsys, *command)
+    assert (tmp_path / "store" / "records").is_dir()
