@@ -48,7 +48,7 @@ def done(folder: Path) -> int:
 def test_a_run_with_standard_error_closed_measures_all_the_same(small: list[str], tmp_path: Path) -> None:
     assert main(small, str(tmp_path / "out"), None) == 0
     assert done(tmp_path) == 1
-    assert (tmp_path / "out").read_text().startswith("1 trials: 1 measured")
+    assert (tmp_path / "out").read_text().startswith("1 trial: 1 measured")
 
 
 def test_a_run_with_both_on_a_full_disk_keeps_its_records_and_fails(small: list[str], tmp_path: Path) -> None:
