@@ -84,8 +84,9 @@ def _score(asked: argparse.Namespace) -> None:
     from harness import foreign
     from harness.progress import narrated
     from harness.reference_files import default_cache, remembered
+    from harness.sample_base import AS_THEY_ARE
     from harness.samples import open_samples
-    from harness.score import in_words, scored, watched
+    from harness.score import holds_statistics, in_words, scored, watched
 
     row = None
     if asked.store is not None:
@@ -96,7 +97,7 @@ def _score(asked: argparse.Namespace) -> None:
     open_samples(paths, _reading(asked))  # the same
     extractor = _extractor(asked)
     cache = default_cache() if asked.cache is None else None if str(asked.cache) == NO_CACHE else asked.cache
-    crop = replace(_reading(asked), images=None, key=None)
+    crop = AS_THEY_ARE if holds_statistics(asked.reference) else replace(_reading(asked), images=None, key=None)
     against = remembered(asked.reference, extractor, asked.batch, crop, cache, _tell)
     seen = watched(paths, extractor, asked.batch, _reading(asked))
     found = scored(seen, against, narrated())

@@ -41,6 +41,8 @@ REFUSED = {
     "LAB": "CIE L*a*b*",
 }
 """Modes that are read by nobody alike, in words."""
+ORIENTATION = 0x0112
+"""EXIF's number of it."""
 ALPHA, ROTATED = "alpha", "rotated"
 REMARKS = {
     ALPHA: "have transparent pixels: alpha was dropped, the colours below it count, as in guided-diffusion, "
@@ -112,8 +114,8 @@ def _decoded(content: bytes, mode: str) -> Picture:
         remarks = []
         if _transparent(image):
             remarks.append(ALPHA)
-        if "exif" in image.info and image.format != "TIFF" and image.getexif().get(0x0112, 1) not in (0, 1):
-            remarks.append(ROTATED)  # of TIFF it is a part, which Pillow heeds
+        if _rotated(image):
+            remarks.append(ROTATED)
         return Picture(eight_bits(image, mode), tuple(remarks))
 
 
@@ -126,6 +128,16 @@ def _formats() -> tuple[str, ...]:
     """Those of FORMATS that this Pillow was built with."""
     Image.init()
     return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
+def _rotated(image: Image.Image) -> bool:
+    """Whether EXIF asks for a rotation. A TIFF's own orientation is another matter, which Pillow heeds."""
+    if "exif" not in image.info or image.format == "TIFF":
+        return False
+    try:
+        return image.getexif().get(ORIENTATION, 1) not in (0, 1)
+    except Exception:  # damaged: of any of half a dozen kinds; the pixels are none the worse
+        return False
 
 
 def _transparent(image: Image.Image) -> bool:

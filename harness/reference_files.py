@@ -60,7 +60,7 @@ def reference_of(path: Path, extractor: Extractor, folder: Path) -> Reference:
     seen = seen_in(path, extractor, BATCH)
     made = Reference(
         key=key,
-        facts={**facts, "path": one_line(str(path)), "images": seen.about.get("images")},
+        facts={**facts, "path": one_line(str(path)), "images": seen.about.get("images"), **_noted(seen)},
         within=_within(seen),
         logits=np.empty((0, 0), np.float32),
         gaussian=seen.gaussian,
@@ -119,6 +119,11 @@ def _has_images(path: Path) -> bool:
         return True
     names = set(ArrayFile(path).names)
     return "about" not in names and ARRAY in names
+
+
+def _noted(seen: Seen) -> dict[str, Any]:
+    """What records say of the reference's images, where there is something to be said."""
+    return {"notes": seen.about["notes"]} if seen.about.get("notes") else {}
 
 
 def _within(seen: Seen) -> Within:

@@ -81,7 +81,8 @@ class PictureSamples(Samples):
                 first = first or batch[-1].shape
                 if batch[-1].shape != first:
                     raise ArbenchError(
-                        f"{self.name(index)} is {batch[-1].shape[:2]}, {self.name(0)} is {first[:2]}: not one size"
+                        f"{self.name(index)} is {batch[-1].shape[:2]}, {self.name(0)} is {first[:2]}: not one size "
+                        "(--resize SIDE crops all to one)"
                     )
             yield channels_first(np.stack(batch))
 

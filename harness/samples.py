@@ -113,7 +113,7 @@ class SeveralSamples(Samples):
             for images in part.batches(size):
                 first = first or images.shape[2:]
                 if images.shape[2:] != first:
-                    sizes = f"{tuple(images.shape[2:])}, those of {self.parts[0].path} {tuple(first)}"
+                    sizes = f"{tuple(images.shape[2:])}, those of {self.parts[0].title} {tuple(first)}"
                     raise ArbenchError(f"the images of {part.path} are {sizes}: not one size")
                 yield images
 

@@ -138,6 +138,14 @@ def test_transparency_and_exif_rotation_are_remarked_and_change_no_pixel() -> No
     assert turned.remarks == ("rotated",) and turned.pixels().shape == (2, 4, 3)
 
 
+@pytest.mark.parametrize("exif", [b"", b"Exif\0\0", b"Exif\0\0nonsense", b"Exif\0\0II*\0\xff\xff\xff\xff", b"x" * 40])
+def test_damaged_exif_is_no_reason_to_refuse_an_image(exif: bytes) -> None:
+    found = decode_picture(saved(Image.new("RGB", (4, 2), RED), "PNG", exif=exif or b"Exif\0\0II*\0"), "it")
+    assert found.remarks == () and tuple(found.pixels()[0, 0]) == RED
+    jpeg = saved(Image.new("RGB", (4, 2)), "JPEG", exif=exif or b"Exif\0\0MM")
+    assert decode_picture(jpeg, "it").remarks == ()
+
+
 def test_colour_profiles_are_ignored_as_the_field_does() -> None:
     from PIL import ImageCms
 

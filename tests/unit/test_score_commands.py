@@ -167,6 +167,13 @@ def test_imagenet_as_it_is_becomes_a_reference_at_256(files: Path, capsys: pytes
     assert direct["fid"]["inception"] == pytest.approx(after["fid"]["inception"], rel=1e-9)
 
 
+def test_samples_are_cropped_beside_a_reference_that_cannot_be(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.savez(files / "large.npz", arr_0=pictures(1, 24))
+    for name in ("adm.npz", "alone.npz"):
+        found = scored(files, capsys, "large.npz", name, "--resize", "16")
+        assert found["samples"]["resize"] == 16 and "resize" not in found["reference"]
+
+
 def test_shards_patterns_and_parts_are_counted_together(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for number in range(3):
         np.savez(files / f"part-{number}.npz", images=pictures(1)[4 * number : 4 * number + 4])

@@ -86,6 +86,18 @@ def test_what_is_missing_or_cannot_be_cut_is_one_line(folder: Path, capsys: pyte
     assert "--data FOLDER" in capsys.readouterr().err
 
 
+def test_class_folders_that_are_not_the_presets_classes_are_one_line(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a", "b", ".ipynb_checkpoints"):
+        (tmp_path / "few" / name).mkdir(parents=True)
+        Image.new("L", (28, 28)).save(tmp_path / "few" / name / "0.png")
+    asked = ["train", "var", "--preset", "tiny", "--runs", str(tmp_path), "--data", str(tmp_path / "few")]
+    assert cli.main([*asked, "--out", str(tmp_path / "out.safetensors")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("few holds 2 class folders, preset tiny has 10 classes")
+
+
 def test_images_are_cut_from_the_middle_at_the_side_asked_for(tmp_path: Path) -> None:
     wide = Image.new("RGB", (100, 40), "blue")
     wide.paste("red", (30, 0, 70, 40))
