@@ -59,7 +59,7 @@ class ArrayFile:
                 self._list(head)
 
     def _list(self, head: bytes) -> None:
-        if not zipfile.is_zipfile(self.path):
+        if not head.startswith(b"PK") or not zipfile.is_zipfile(self.path):
             kind = kind_of(head, self.path.stat().st_size)
             cut = ", cut short: its directory, which comes last, is missing" if head.startswith(b"PK") else ", no .npz"
             raise ArbenchError(f"cannot read {self.path}: it is {kind}{cut}")

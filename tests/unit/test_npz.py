@@ -215,6 +215,13 @@ def test_a_damaged_reference_is_one_line(tmp_path: Path) -> None:
         reference(path, None, 5)  # type: ignore[arg-type]
 
 
+def test_a_zip_behind_something_else_is_no_npz(tmp_path: Path) -> None:
+    path = packed(tmp_path / "x.npz", arr_0=IMAGES)
+    path.write_bytes(b"<!DOCTYPE html>" + path.read_bytes())
+    with pytest.raises(ArbenchError, match="it is a file of an unknown kind, no .npz"):
+        read(path)
+
+
 def test_two_arrays_of_one_name_are_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
         archive.writestr("arr_0.npy", b"")
