@@ -12,10 +12,10 @@ from pathlib import Path
 
 from harness.errors import ArbenchError
 
-LEAST_S = 45.0
-"""Seconds from one report to the next at the least."""
+LEAST_S, MOST_S = 45.0, 150.0
+"""Seconds from one report to the next at the least, and at the most, as long as trials finish."""
 SHARE = 15
-"""After a report that took one second there is none for so many: it costs a few percent of one core."""
+"""After a report that took one second there is none for so many: reports cost a few percent of one core."""
 NICE = 5
 """The report gives way to the processes that make images."""
 
@@ -78,7 +78,7 @@ class LiveReport:
 
     def _done(self) -> None:
         now = time.monotonic()
-        self._process, self._next = None, now + max(LEAST_S, SHARE * (now - self._began))
+        self._process, self._next = None, now + min(max(LEAST_S, SHARE * (now - self._began)), MOST_S)
 
     def _records(self) -> set[str]:
         return {path.name for path in (self._store / "records").glob("[!.]*.json")}
