@@ -9,6 +9,7 @@ import os
 import re
 import warnings
 import zipfile
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -132,13 +133,40 @@ def _read_pickle(path: Path) -> Any:
             torch.serialization.safe_globals([argparse.Namespace]),  # training scripts save their arguments
             warnings.catch_warnings(action="ignore"),  # of how old or how large the file is
         ):
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+            packed = zipfile.is_zipfile(path)
+            found = torch.load(path, map_location="cpu", weights_only=True, mmap=packed)
+        if packed:
+            _must_be_whole(path, found)
+        return found
     except Exception as error:  # a damaged or hostile file leads to any of a dozen kinds
         named = re.search(r"(?:GLOBAL|class) ([\w.]+)", str(error))
         if named is not None:
             what = f"they hold {named[1]}, which is no tensor and could run code"
             raise ArbenchError(f"weights {path} are refused: {what}") from error
         raise ArbenchError(f"cannot read weights {path}: it is damaged, or no file of torch.save") from error
+
+
+def _must_be_whole(path: Path, found: Any) -> None:
+    """ValueError if a tensor is longer than what the file holds of it: torch, which maps the file into memory, would
+    take what comes after it in the file."""
+    with zipfile.ZipFile(path) as pack:
+        sizes = Counter(member.file_size for member in pack.infolist() if "/data/" in member.filename)
+    storages = {
+        storage.data_ptr(): storage.nbytes()
+        for tensor in _tensors_in(found)
+        if tensor.layout is torch.strided and tensor.device.type == "cpu"
+        for storage in [tensor.untyped_storage()]
+    }
+    if Counter(size for size in storages.values() if size) - sizes:
+        raise ValueError("a tensor is longer than its part of the file")
+
+
+def _tensors_in(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping | list | tuple):
+        for part in value.values() if isinstance(value, Mapping) else value:
+            yield from _tensors_in(part)
 
 
 class Uninitialised(TorchFunctionMode):

@@ -76,6 +76,18 @@ def check_finished(record: Any) -> None:
     _check_there(record, FINISHED)
 
 
+def check_facts(found: Any) -> None:
+    """ArbenchError if these are not a store's facts (harness/facts.py)."""
+    right = isinstance(found, dict) and all(
+        found.get(name) is None or _is_number(found[name]) for name in ("is", "label_accuracy")
+    )
+    tokenizers = (found.get("tokenizers") or {}) if right else None
+    if not isinstance(tokenizers, dict) or not all(_is_table(one, (int, float, str)) for one in tokenizers.values()):
+        raise ArbenchError("it does not tell of reference images and tokenizers")
+    if any(isinstance(one.get("rfid"), str) for one in tokenizers.values()):
+        raise ArbenchError("rfid is not number")
+
+
 def _check_there(record: Mapping[str, Any], needed: Mapping[str, tuple[str, ...]]) -> None:
     for section, names in needed.items():
         found = (record.get(section) or {}) if section else record

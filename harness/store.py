@@ -131,7 +131,19 @@ class Store:
     def _leave_out(self, path: Path, error: ArbenchError) -> None:
         if path.name not in self.damaged:
             self.damaged.add(path.name)
-            print(f"arbench: left out: {one_line(str(error))}", file=sys.stderr)
+            named = str(error) if str(path) in str(error) else f"{path}: {error}"
+            print(f"arbench: left out: {one_line(named)}", file=sys.stderr)
+
+    def facts(self) -> dict[str, Any]:
+        """Facts about the reference and the tokenizers (harness/facts.py); empty if there are none, or damaged ones."""
+        path = self.folder / "reference.json"
+        try:
+            found: dict[str, Any] = files.read_json(path) or {}
+            schema.check_facts(found)
+        except ArbenchError as error:
+            self._leave_out(path, error)
+            return {}
+        return found
 
     def records(self) -> list[Record]:
         """The records in force, by name and number of images: of several records of one trial (made by other code,

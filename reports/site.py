@@ -9,7 +9,6 @@ from typing import Any
 
 import pandas as pd
 
-from harness import files
 from harness.errors import ArbenchError
 from harness.files import valid_text
 from harness.progress import counted
@@ -83,7 +82,7 @@ def read(folder: Path) -> Site:
     rows = speedup.added(table.tidy(records, fid), records)
     main, aside = table.comparable(rows)
     settings = table.over_seeds(main)
-    facts = files.read_json(folder / "reference.json") or {}
+    facts = store.facts()
     tuned, looks = table.at_best_guidance(settings), figures.styles(rows["method"])
     site = Site(store, {r["key"]: r for r in records}, facts, fid, rows, main, settings, tuned, looks)
     site.notes += [f"Not compared with the rest: {line}." for line in aside]

@@ -18,7 +18,8 @@ from safetensors.torch import load as load_safetensors
 def accepted(kind: str, folder: Path) -> bool:
     """Whether the odd file of a case is taken by the reader of its kind, where there is one."""
     reader = READERS.get(kind)
-    files = [path for path in folder.rglob("*odd*") if path.is_file()] + list(folder.glob("weights.*"))
+    files = [path for path in folder.rglob("*odd*") if path.is_file() and not path.name.startswith(".")]
+    files += folder.glob("weights.*")
     if reader is None or len(files) != 1:
         return True
     try:
@@ -31,11 +32,8 @@ def accepted(kind: str, folder: Path) -> bool:
 
 def _npz(content: bytes) -> None:
     with zipfile.ZipFile(io.BytesIO(content)) as pack:
-        assert pack.testzip() is None
-    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-        assert arrays.files
-        for name in arrays.files:
-            assert isinstance(arrays[name], np.ndarray)
+        for name in pack.namelist():  # np.load takes no zip with something before it
+            _npy(pack.read(name))
 
 
 def _npy(content: bytes) -> None:

@@ -168,6 +168,19 @@ def test_weights_are_read_whatever_their_ending(tmp_path: Path) -> None:
         assert torch.equal(read_tensors(tmp_path / name)["a"], state["a"])
 
 
+def test_a_tensor_whose_part_of_the_file_is_too_short_is_refused(tmp_path: Path) -> None:
+    """torch maps such a file and takes what comes after it."""
+    whole = tmp_path / "net.pth"
+    shared = torch.arange(2000.0)
+    torch.save({"model": {"a": shared[:1000], "b": shared[500:], "c": torch.zeros(()), "d": torch.zeros(0)}}, whole)
+    assert torch.equal(read_tensors(whole, [("model",)])["b"], shared[500:])
+    with zipfile.ZipFile(whole) as old, zipfile.ZipFile(tmp_path / "short.pth", "w") as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name)[:4000])
+    with pytest.raises(ArbenchError, match=r"short\.pth: it is damaged, or no file of torch\.save"):
+        read_tensors(tmp_path / "short.pth", [("model",)])
+
+
 def test_tensors_that_hold_no_values_do_not_fit(path: Path) -> None:
     module = nn.Module()
     module.register_buffer("a", torch.zeros(2, 2))
