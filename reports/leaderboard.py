@@ -26,10 +26,10 @@ def sheets(site: Site, out: Path) -> Iterator[Sheet]:
     for name, look in site.looks.items():
         figures.key(look, out / "figures", name)
     rows = [*_settings(site), *_apart(site), *map(_published, listed())]
-    names = [measure.name for measure in table.MEASURES]
+    names = [shown.name for shown in table.MEASURES]
     late = [name for name in names if name not in DEFAULT]
     about = {
-        "measures": [measure(one) for one in table.MEASURES],
+        "measures": [measure(shown) for shown in table.MEASURES],
         "methods": methods(site),
         "costs": [[cost, _COST_WORDS[cost]] for cost in COSTS],
         "sets": _sets(rows),
