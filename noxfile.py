@@ -1,33 +1,31 @@
-"""The project's chores. ``nox -l`` lists them; what follows ``--`` is passed on.
+"""The project's chores. ``nox -l`` lists them; what follows ``--`` is passed on, but for --cuda and --cpu: they say
+which build of torch is installed (chores/torch_build.py).
 
-All sessions but ``lock`` share one environment, .nox/arbench: with the CUDA libraries that PyPI's Linux build of torch
-pulls it takes 6 GB, so one environment a session would cost four times the disk and the wait. Every session therefore
-has nox's backend "none" and runs the programs of that environment. virtualenv makes it (nox brings it, and it works
-where Debian has left ensurepip out) and pip fills it: uv does not look where pip has been told to find wheels.
+All sessions but ``pythons``, ``lowest`` and ``lock`` share one environment, .nox/arbench (chores/environment.py).
 """
 
 import argparse
-import fcntl
-import hashlib
 import json
-import os
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
+import tomllib
 from pathlib import Path
 
 import nox
 from nox.command import CommandFailed
 
+ROOT = Path(__file__).parent.resolve()
+sys.path.insert(0, str(ROOT))
+
+from chores import environment, interpreters, torch_build  # noqa: E402 - nox does not put this folder on the path
+from chores.environment import LOCK, PROJECT, Environment  # noqa: E402
+
 nox.needs_version = ">=2024.4.15"
 nox.options.sessions = ["lint", "types", "tests"]
 
-ROOT = Path(__file__).parent.resolve()
-ENV = ROOT / ".nox" / "arbench"
-LOCK = ROOT / "requirements.lock"
-PROJECT = ROOT / "pyproject.toml"
+SHARED = Environment(ROOT / ".nox" / "arbench")
 IN_ORDER = ("reproduce", "unit", "conformance")
 """Fast ones first, but for the small `reproduce`: begun last it would run on when no other process has work left."""
 BROWSER_LAST = ("browser",)
@@ -37,6 +35,8 @@ ALONE = ("alone",)
 """Tests that measure seconds, and so have the machine to themselves."""
 APART = ("docs", "slurm")
 """Minutes each, and slurm needs root: `nox -s long` runs them, so that `nox -s tests` stays within a quarter hour."""
+ELSEWHERE = ("tests/unit", "tests/conformance")
+"""What is tested on each further Python."""
 CUDA = re.compile(r"(nvidia|cuda)-|triton$")
 LOCK_HEADER = """\
 # Every package that nox installs, pinned. Made by `nox -s lock`: pip resolves `.[dev]` of pyproject.toml in an empty
@@ -54,7 +54,7 @@ def reproduce(session: nox.Session) -> None:
     parser.add_argument("--full", action="store_true", help="cross guidance as well, 10,000 images a trial (hours)")
     parser.add_argument("--store", default="store", metavar="DIR", help="where records are kept (default: %(default)s)")
     parser.add_argument("--out", default="site", metavar="DIR", help="where the pages go (default: %(default)s)")
-    asked, others = parser.parse_known_args(session.posargs)
+    asked, others = parser.parse_known_args(given(session))
     sweep = "fmnist-full" if asked.full else "fmnist"
     install(session)
     some_failed = False
@@ -78,18 +78,49 @@ def tests(session: nox.Session) -> None:
     folders = sorted(path.name for path in (ROOT / "tests").iterdir() if any(path.glob("test_*.py")))
     between = [name for name in folders if name not in IN_ORDER + BROWSER_LAST + ALONE + APART]
     ordered = [f"tests/{name}" for name in (*IN_ORDER, *between, *BROWSER_LAST) if name in folders]
-    if session.posargs:
-        run(session, "pytest", *session.posargs)
+    if given(session):
+        run(session, "pytest", *given(session))
     else:
         run(session, "pytest", *SEVERAL, *ordered)
         run(session, "pytest", *(f"tests/{name}" for name in ALONE))
 
 
 @nox.session(venv_backend="none")
+def pythons(session: nox.Session) -> None:
+    """The lock, tests and a small benchmark on other Pythons: those that are here, or `-- 3.12 3.13.1`."""
+    parser = argparse.ArgumentParser(prog="nox -s pythons --")
+    parser.add_argument(
+        "versions", nargs="*", metavar="VERSION", help="all that pyproject.toml names and are installed"
+    )
+    parser.add_argument("--install-only", action="store_true", help="make their environments, test nothing")
+    parser.add_argument("--brief", action="store_true", help="no slow tests, and the first case of each of the others")
+    asked = parser.parse_args(given(session))
+    brief = ["--brief"] if asked.brief else []
+    named = asked.versions or interpreters.supported(tomllib.loads(PROJECT.read_text())["project"])
+    found = {version: python for version in named if (python := interpreters.find(version))}
+    missing = [version for version in named if version not in found]
+    if missing:
+        say = session.error if asked.versions or not found else session.warn
+        say(f"not found on the PATH, nor by pyenv or uv: Python {', '.join(missing)}")
+    environments = [_environment(version, python) for version, python in found.items()]
+    for place in environments:
+        place.install(session)
+    for place in [] if asked.install_only else environments:
+        session.log(f"on {place.python}")
+        place.run(session, "pytest", *SEVERAL, *brief, *ELSEWHERE)
+        with tempfile.TemporaryDirectory() as folder:
+            store = ["--store", f"{folder}/store"]
+            for command in (["run", "smoke", *store], ["report", *store, "--out", f"{folder}/site"]):
+                place.run(session, "arbench", *command)
+        for name in ("verify", "claims"):
+            place.run(session, "arbench", name)
+
+
+@nox.session(venv_backend="none")
 def long(session: nox.Session) -> None:
     """pytest: pages of docs/ followed as they stand, then sweeps on Slurms that the tests start, as root."""
     install(session)
-    for named in [session.posargs] if session.posargs else [[f"tests/{name}"] for name in APART]:
+    for named in [given(session)] if given(session) else [[f"tests/{name}"] for name in APART]:
         # Jobs on Slurm mostly wait: two files of tests at a time, each with a Slurm of its own.
         apart = ["-n", "2", "--dist", "loadfile"] if "tests/slurm" in named else []
         run(session, "pytest", *apart, *named)
@@ -99,7 +130,7 @@ def long(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """Make the pages of docs/ into docs-site/, with a reference from the docstrings; a warning is an error."""
     install(session)
-    run(session, "sphinx-build", "-W", "--keep-going", "-q", "-b", "html", "docs", "docs-site", *session.posargs)
+    run(session, "sphinx-build", "-W", "--keep-going", "-q", "-b", "html", "docs", "docs-site", *given(session))
     session.log(f"the pages: {(ROOT / 'docs-site' / 'index.html').as_uri()}")
 
 
@@ -107,29 +138,29 @@ def docs(session: nox.Session) -> None:
 def coverage(session: nox.Session) -> None:
     """Resample real test images 200 times: how often does the 95 % interval of FID hold the full-sample value?"""
     install(session)
-    run(session, "python", "-m", "tests.coverage", *session.posargs)
+    run(session, "python", "-m", "tests.coverage", *given(session))
 
 
 @nox.session(venv_backend="none")
 def copies(session: nox.Session) -> None:
     """Time two identical copies and a slower one 20 times: does the timing tell them apart? `-- --busy`: under load."""
     install(session)
-    run(session, "python", "-m", "tests.timing_copies", *session.posargs)
+    run(session, "python", "-m", "tests.timing_copies", *given(session))
 
 
 @nox.session(venv_backend="none")
 def overhead(session: nox.Session) -> None:
     """Make 10,000 images by a bare loop and by the harness, shard by shard: what does the harness add?"""
     install(session)
-    run(session, "python", "-m", "tests.overhead", *session.posargs)
+    run(session, "python", "-m", "tests.overhead", *given(session))
 
 
 @nox.session(venv_backend="none")
 def large(session: nox.Session) -> None:
     """The metrics, and `arbench score`, at 50,000 images: seconds, memory, FID against torch-fidelity's."""
     install(session)
-    run(session, "python", "-m", "tests.large", *session.posargs)
-    run(session, "python", "-m", "tests.large_score", *session.posargs)
+    run(session, "python", "-m", "tests.large", *given(session))
+    run(session, "python", "-m", "tests.large_score", *given(session))
 
 
 @nox.session(venv_backend="none")
@@ -138,7 +169,7 @@ def records(session: nox.Session) -> None:
     install(session)
     kept = ROOT / "harness" / "records"
     with tempfile.TemporaryDirectory() as folder:
-        run(session, "arbench", "run", "verify", "--store", folder, *session.posargs)
+        run(session, "arbench", "run", "verify", "--store", folder, *given(session))
         for old in kept.glob("*.json"):
             old.unlink()
         for new in (Path(folder) / "records").glob("*.json"):
@@ -150,7 +181,7 @@ def bundle(session: nox.Session) -> None:
     """Write anew the records that `arbench claims` judges where no store is named, from one: `-- --store DIR`."""
     parser = argparse.ArgumentParser(prog="nox -s bundle --")
     parser.add_argument("--store", default="store", metavar="DIR", help="folder of records (default: %(default)s)")
-    asked = parser.parse_args(session.posargs)
+    asked = parser.parse_args(given(session))
     install(session)
     run(session, "python", "-m", "reports.claims.bundled", asked.store)
 
@@ -167,28 +198,28 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     """mypy, strict."""
     install(session)
-    run(session, "mypy", *session.posargs)
+    run(session, "mypy", *given(session))
 
 
 @nox.session(venv_backend="none")
 def retrain(session: nox.Session) -> None:
     """Train every set of bundled weights from its seed: hours; resumes where a killed run stopped."""
     install(session)
-    run(session, "arbench", "train", "--all", *session.posargs)
+    run(session, "arbench", "train", "--all", *given(session))
 
 
 @nox.session(venv_backend="none")
 def speed(session: nox.Session) -> None:
     """Time our generation against the authors' checkouts: `-- --llamagen DIR --ear DIR --var DIR` (see `-- --help`)."""
     install(session)
-    run(session, "python", "-m", "tests.official.speed", *session.posargs)
+    run(session, "python", "-m", "tests.official.speed", *given(session))
 
 
 @nox.session(venv_backend="none")
 def equal(session: nox.Session) -> None:
     """Hold our figures against the authors' code, at full size, on random weights: `-- VAR DIR` (see `-- --help`)."""
     install(session)
-    run(session, "python", "-m", "tests.official.equal", *session.posargs)
+    run(session, "python", "-m", "tests.official.equal", *given(session))
 
 
 @nox.session(venv_backend="virtualenv", reuse_venv=False)
@@ -196,7 +227,7 @@ def lock(session: nox.Session) -> None:
     """Write requirements.lock anew; `-- --upgrade [NAME...]` lets pins move."""
     parser = argparse.ArgumentParser(prog="nox -s lock --")
     parser.add_argument("--upgrade", nargs="*", metavar="NAME", help="let go of these pins; of all if none is named")
-    released = parser.parse_args(session.posargs).upgrade
+    released = parser.parse_args(given(session)).upgrade
     pins = LOCK.read_text().splitlines() if LOCK.exists() else []
     held = [] if released == [] else [pin for pin in pins if pin.partition("==")[0] not in (released or [])]
     folder = Path(session.create_tmp())
@@ -214,45 +245,23 @@ def lock(session: nox.Session) -> None:
 
 def install(session: nox.Session) -> None:
     """Bring the shared environment up to what the lock and pyproject.toml say; at once if it is there already."""
-    ENV.parent.mkdir(exist_ok=True)
-    with (ENV.parent / "arbench.lock").open("w") as guard:
-        fcntl.flock(guard, fcntl.LOCK_EX)  # two sessions started at the same time install once
-        stamp = ENV / "installed.sha256"
-        wanted = _wanted()
-        if stamp.exists() and stamp.read_text() == wanted:
-            return
-        stamp.unlink(missing_ok=True)
-        session.log("installing into .nox/arbench, once; PyPI's Linux build of torch is 3 GB to download, 6 GB on disk")
-        session.run(sys.executable, "-m", "virtualenv", "--quiet", *_clear(), str(ENV), external=True)
-        # To compile all modules takes a minute; each is when it is first imported, and most never are.
-        run(session, "python", "-m", "pip", "install", "--no-compile", "-r", str(LOCK))
-        # The lock brings setuptools: no second copy is fetched to build our own package, which is editable, so that a
-        # change of the source needs no installation.
-        run(session, "python", "-m", "pip", "install", "--no-deps", "--no-build-isolation", "-e", str(ROOT))
-        stamp.write_text(wanted)
+    SHARED.install(session)
 
 
 def run(session: nox.Session, program: str, *arguments: str) -> None:
     """Run a program of the shared environment; the session fails with it."""
-    # A newcomer's own packages (PYTHONPATH, ~/.local) must not be seen by what was pinned here.
-    env = {"PYTHONNOUSERSITE": "1", "PYTHONPATH": None, "PATH": f"{ENV / 'bin'}:{os.environ['PATH']}"}
-    session.run(str(ENV / "bin" / program), *arguments, env=env, external=True)
+    SHARED.run(session, program, *arguments)
 
 
-def _wanted() -> str:
-    """What the environment depends on: both files, the interpreter, and where the editable install points to."""
-    parts = (LOCK.read_bytes(), PROJECT.read_bytes(), sys.version.encode(), str(ROOT).encode())
-    return hashlib.sha256(b"\0".join(parts)).hexdigest()
+def given(session: nox.Session) -> list[str]:
+    """What was passed to a session, without what ``install`` heeds."""
+    return torch_build.split(session.posargs)[1]
 
 
-def _clear() -> list[str]:
-    """virtualenv's option to start afresh, if the environment there runs another Python than this one, or none."""
-    python = ENV / "bin" / "python"
-    if not python.exists():
-        return ["--clear"]
-    program = "import sys; print(sys.version)"
-    found = subprocess.run([python, "-c", program], capture_output=True, text=True, check=False).stdout
-    return [] if found.strip() == sys.version.strip() else ["--clear"]
+def _environment(version: str, python: str) -> Environment:
+    """That of an interpreter: the shared one, if it is the one that runs nox."""
+    same = environment.version(python) == environment.version(sys.executable)
+    return SHARED if same else Environment(ROOT / ".nox" / f"arbench-{version}", python)
 
 
 def _is_ours(item: dict[str, dict[str, object]]) -> bool:

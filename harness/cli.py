@@ -65,7 +65,10 @@ def parser() -> argparse.ArgumentParser:
         try:
             point.load()(commands)
         except ImportError as error:
-            print(f"arbench: sub-command {point.name!r} ({point.value}) is left out: {error}", file=sys.stderr)
+            from harness.registry import whence  # late: it needs torch
+
+            what = f"sub-command {point.name!r} ({point.value})"
+            print(f"arbench: {what} is left out: {error}{whence(point)}", file=sys.stderr)
     return whole
 
 
@@ -176,5 +179,5 @@ def _fetch(asked: argparse.Namespace) -> None:
     fetch_preset(asked.preset)
 
 
-if __name__ == "__main__":  # accelerate launch -m harness.cli train ...
+if __name__ == "__main__":  # `python -m arbench` is the same, and makes sure of all our packages
     sys.exit(main())

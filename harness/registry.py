@@ -1,5 +1,6 @@
 """Finds methods by name through the entry-point group ``arbench.methods``, so that a stranger's package joins too."""
 
+import importlib.util
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 
@@ -33,7 +34,18 @@ def get(name: str) -> type[Method]:
     try:
         found = point.load()
     except Exception as error:
-        raise ArbenchError(f"method {name!r} ({point.value}) cannot be imported: {error}") from error
+        raise ArbenchError(f"method {name!r} ({point.value}) cannot be imported: {error}{whence(point)}") from error
     if found.name != name:
         raise ArbenchError(f"method {name!r} ({point.value}) calls itself {found.name!r}: the two names must be one")
     return found
+
+
+def whence(point: EntryPoint) -> str:
+    """Which file Python takes for the package of an entry point that cannot be loaded, in brackets: it may be another
+    one of that name. Empty if there is none."""
+    package = point.value.partition(":")[0].partition(".")[0]
+    try:
+        spec = importlib.util.find_spec(package)
+    except ValueError:  # a module that some program made up
+        return ""
+    return f" ({package!r} is {spec.origin})" if spec is not None and spec.origin else ""

@@ -1,7 +1,7 @@
 """Training in several processes, on CPUs or GPUs, under Hugging Face accelerate: the loop of ``harness.training``, each
 step's batch cut among the processes and, where it does not fit, into parts one after another.
 
-``accelerate launch --num_processes 8 -m harness.cli train ...`` starts them. Gradients are averaged once a step. Any
+``accelerate launch --num_processes 8 -m arbench train ...`` starts them. Gradients are averaged once a step. Any
 number of processes and parts gives the same training but for rounding: random numbers belong to the rows of the batch
 (``harness.training.row_uniforms``).
 """

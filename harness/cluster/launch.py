@@ -43,7 +43,8 @@ def _executor(
         options["dependency"] = f"afterany:{':'.join(after)}"
     # Slurm may warn a job that is still importing, and its script and srun, too: none must die of that.
     deaf = f"trap '' {submitit.JobEnvironment.USR_SIG}"
-    python = f'sh -c \'trap "" {submitit.JobEnvironment.USR_SIG}; exec "$@"\' sh {resources.python}'
+    # -P: the current folder, which may hold modules of our packages' names, does not come before the copy of the code.
+    python = f'sh -c \'trap "" {submitit.JobEnvironment.USR_SIG}; exec "$@"\' sh {resources.python} -P'
     executor = submitit.SlurmExecutor(made.folder, max_num_timeout=REQUEUES, python=python)
     srun = ["--kill-on-bad-exit"]  # processes that wait for a dead one would wait for ever
     if "cpus-per-task" in options:

@@ -21,7 +21,8 @@ def blocks(page: Path) -> Iterator[str]:
 
 def is_data(block: str) -> bool:
     """Whether a block is TOML, or a list of what is in the repository's folders, and no command."""
-    if all((ROOT / line.split()[0]).exists() for line in block.splitlines() if line.strip()):
+    first = [line.split()[0] for line in block.splitlines() if line.strip()]
+    if all((ROOT / word).exists() and word != "arbench" for word in first):  # the folder; the command is called so, too
         return True
     try:
         return bool(tomllib.loads(block))

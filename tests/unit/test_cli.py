@@ -3,13 +3,15 @@
 import io
 import json
 from collections.abc import Iterator
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
-from harness import cli, progress
+from harness import cli, progress, registry
+from harness.errors import ArbenchError
 from harness.progress import Progress
 from harness.store import Store
 from tests import sweeping
@@ -44,6 +46,18 @@ def test_a_method_that_cannot_be_imported_is_listed_with_the_reason(
     monkeypatch.setattr(sweeping.Point, "load", broken)
     assert cli.main(["list"]) == 0
     assert "cannot be imported: No module named 'gone'" in capsys.readouterr().out
+
+
+def test_where_another_package_is_taken_for_a_methods_it_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "novel.py").touch()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    point = EntryPoint("novel", "novel.method:Novel", registry.GROUP)
+    monkeypatch.setattr(registry, "_points", lambda: {"novel": point})
+    get = registry.get.__wrapped__
+    with pytest.raises(ArbenchError, match=rf"'novel' \(novel.method:Novel\) .*\('novel' is {tmp_path}/novel.py\)"):
+        get("novel")
 
 
 def test_counters_are_set_side_by_side_and_a_difference_is_an_exit_code(

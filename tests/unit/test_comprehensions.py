@@ -7,7 +7,7 @@ import pytest
 from tests.comprehensions import mistaken
 
 ROOT = Path(__file__).parents[2]
-SOURCES = ("noxfile.py", "docs", "harness", "baselines", "methods", "reports", "tests")
+SOURCES = ("noxfile.py", "chores", "docs", "arbench", "harness", "baselines", "methods", "reports", "tests")
 
 REFUSED = {
     "another comprehension": """

@@ -1,0 +1,1 @@
+"""The command `arbench`; everything else is in harness, baselines, methods and reports."""

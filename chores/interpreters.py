@@ -1,0 +1,39 @@
+"""Which Pythons are installed on this machine: on the PATH, or by pyenv or uv."""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+PROGRAM = "import sys; assert sys.implementation.name == 'cpython'; print('.'.join(map(str, sys.version_info[:3])))"
+
+
+def supported(project: dict[str, list[str]]) -> list[str]:
+    """The versions that the classifiers of pyproject.toml name, such as 3.12."""
+    named = [re.fullmatch(r"Programming Language :: Python :: (3\.\d+)", line) for line in project["classifiers"]]
+    return [match.group(1) for match in named if match]
+
+
+def find(version: str) -> str | None:
+    """An interpreter of that version, such as 3.12 or 3.12.1; None if none is found."""
+    return next((path for path in _candidates(version) if _is(path, version)), None)
+
+
+def _candidates(version: str) -> Iterator[str]:
+    short = ".".join(version.split(".")[:2])
+    for entry in os.get_exec_path():  # all: pyenv's shims are there whether or not they lead to anything
+        if found := shutil.which(f"python{short}", path=entry):
+            yield found
+    home = Path.home()
+    pyenv = Path(os.environ.get("PYENV_ROOT", home / ".pyenv")) / "versions"
+    uv = Path(os.environ.get("UV_PYTHON_INSTALL_DIR", home / ".local" / "share" / "uv" / "python"))
+    for folder, pattern in ((pyenv, f"{short}.*"), (uv, f"cpython-{short}.*")):
+        for program in sorted(folder.glob(f"{pattern}/bin/python{short}")):
+            yield str(program)
+
+
+def _is(python: str, version: str) -> bool:
+    done = subprocess.run([python, "-c", PROGRAM], capture_output=True, text=True, check=False)
+    return done.returncode == 0 and f"{done.stdout.strip()}.".startswith(f"{version}.")
