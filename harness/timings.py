@@ -67,9 +67,11 @@ def ratio(one: Mapping[str, Any], other: Mapping[str, Any], kind: str = "latency
         raise ArbenchError("timing: two records can be compared round by round only if they were timed in one session")
     pairs = zip(one[kind]["samples"], other[kind]["samples"], strict=False)
     logs = [log(first / second) for first, second in pairs]
-    middle, low, high = centre_interval(logs, RATIO)
     if len(logs) < FEW_PAIRS:
         low, high, _ = median_interval(logs, FEW_RATIO)
+        middle = median(logs)  # the estimate that belongs to the interval, so that it lies inside
+    else:
+        middle, low, high = centre_interval(logs, RATIO)
     return exp(middle), exp(low), exp(high)
 
 

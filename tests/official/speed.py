@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
-from harness.provenance import cores, machine
+from harness.cores import cores
+from harness.provenance import machine
 from tests.official.models import MODELS
 
 ROOT = Path(__file__).parent.parent.parent
