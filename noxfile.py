@@ -135,6 +135,13 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none")
+def corpus(session: nox.Session) -> None:
+    """2,000 damaged or odd files of every kind that is read: is each read right, or told in one clear line?"""
+    install(session)
+    run(session, "python", "-m", "tests.corpus", *given(session))
+
+
+@nox.session(venv_backend="none")
 def coverage(session: nox.Session) -> None:
     """Resample real test images 200 times: how often does the 95 % interval of FID hold the full-sample value?"""
     install(session)
