@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness import cli_cluster
-from harness.cli_cluster import above_zero, count
+from harness.cli_cluster import above_zero, count, not_negative
 from harness.errors import ArbenchError
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def _add_scale(parser: argparse.ArgumentParser) -> None:
     )
     scale.add_argument("--precision", default="bf16", metavar="P", help="bf16 or fp32 (default: %(default)s)")
     scale.add_argument(
-        "--save-minutes", type=above_zero, default=20, metavar="M", help="between saved states (default: %(default)s)"
+        "--save-minutes", type=not_negative, default=20, metavar="M", help="between saved states (default: %(default)s)"
     )
 
 

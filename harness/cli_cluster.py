@@ -3,6 +3,8 @@
 import argparse
 import sys
 import time
+from collections.abc import Callable
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,12 +92,21 @@ def count(low: int) -> Any:
 
 def above_zero(text: str) -> float:
     """An argparse type: a number above 0 that is not infinite."""
+    return _number(text, "above 0", lambda found: found > 0)
+
+
+def not_negative(text: str) -> float:
+    """An argparse type: a number of at least 0 that is not infinite."""
+    return _number(text, "of at least 0", lambda found: found >= 0)
+
+
+def _number(text: str, valid: str, right: Callable[[float], bool]) -> float:
     try:
         found = float(text)
     except ValueError:
-        found = 0.0
-    if not 0 < found < float("inf"):
-        raise argparse.ArgumentTypeError(f"{shown(text)} is not a number above 0")
+        found = float("nan")
+    if not isfinite(found) or not right(found):
+        raise argparse.ArgumentTypeError(f"{shown(text)} is not a number {valid}")
     return found
 
 

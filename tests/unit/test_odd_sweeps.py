@@ -1,11 +1,13 @@
 """Sweep and site files as people really write them: odd numbers, odd encodings, a folder of the same name."""
 
+import argparse
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+import baselines.commands
 from harness import cli, sweep
 from harness.cluster import site
 from harness.errors import ArbenchError
@@ -233,3 +235,15 @@ def test_a_run_whose_weights_are_damaged_leaves_no_store_behind(
     Store(tmp_path / "store").prepare()  # one that was there before stays
     refused(capsys, *command)
     assert (tmp_path / "store" / "records").is_dir()
+
+
+@pytest.mark.parametrize("given", ["nan", "inf", "-1", "1e400", "many"])
+def test_an_odd_number_of_a_training_is_refused(capsys: pytest.CaptureFixture[str], given: str) -> None:
+    for option, valid in (("--lr", "above 0"), ("--save-minutes", "of at least 0")):
+        parser = argparse.ArgumentParser()
+        baselines.commands.add(parser.add_subparsers())
+        with pytest.raises(SystemExit):
+            parser.parse_args(["train", "var", f"{option}={given}"])
+        assert f"{given!r} is not a number {valid}" in capsys.readouterr().err
+    asked = parser.parse_args(["train", "var", "--save-minutes", "0"])  # after every step
+    assert asked.save_minutes == 0
