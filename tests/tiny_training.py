@@ -48,7 +48,7 @@ def offer_tiny_presets(patch: pytest.MonkeyPatch) -> None:
 
 def command(folder: Path, name: str, *more: str, method: str = "var") -> list[str]:
     """``arbench train``, of a method's preset ``tiny``, on the pictures in ``folder / "data"``."""
-    plan = ["--epochs", str(EPOCHS), "--batch", str(BATCH), "--warmup", "2", "--save-minutes", "0.0001"]
+    plan = ["--epochs", str(EPOCHS), "--batch", str(BATCH), "--warmup", "2", "--save-minutes", "0"]
     places = ["--data", str(folder / "data"), "--runs", str(folder / name), "--out", str(weights(folder, name))]
     return ["train", method, "--preset", "tiny", *plan, *places, *more]
 
