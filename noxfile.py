@@ -37,6 +37,7 @@ APART = ("docs", "slurm")
 """Minutes each, and slurm needs root: `nox -s long` runs them, so that `nox -s tests` stays within a quarter hour."""
 ELSEWHERE = ("tests/unit", "tests/conformance")
 """What is tested on each further Python."""
+TEST_TOOLS = ("hypothesis", "nox", "packaging", "pytest-xdist", "setuptools>=77")
 CUDA = re.compile(r"(nvidia|cuda)-|triton$")
 LOCK_HEADER = """\
 # Every package that nox installs, pinned. Made by `nox -s lock`: pip resolves `.[dev]` of pyproject.toml in an empty
@@ -114,6 +115,16 @@ def pythons(session: nox.Session) -> None:
                 place.run(session, "arbench", *command)
         for name in ("verify", "claims"):
             place.run(session, "arbench", name)
+
+
+@nox.session(venv_backend="virtualenv", reuse_venv=True)
+def lowest(session: nox.Session) -> None:
+    """Tests, in brief, with the lowest versions that pyproject.toml allows: their torch is 3 GB to download."""
+    project = tomllib.loads(PROJECT.read_text())["project"]
+    constraints = Path(session.create_tmp()) / "constraints.txt"
+    constraints.write_text("\n".join(re.sub(r">=([^,]+).*", r"==\1", line) for line in project["dependencies"]))
+    session.install("--no-compile", "-c", str(constraints), "-e", str(ROOT), *TEST_TOOLS)
+    session.run("pytest", *(given(session) or [*SEVERAL, "--brief", *ELSEWHERE]), env={"PYTHONPATH": None})
 
 
 @nox.session(venv_backend="none")

@@ -111,6 +111,11 @@ def test_the_lock_pins_every_direct_dependency_within_its_range() -> None:
         assert requirement.specifier.contains(locked[canonicalize_name(requirement.name)]), str(requirement)
 
 
+def test_every_dependency_has_a_lower_bound_that_nox_can_install() -> None:
+    for requirement in requirements():
+        assert [part.version for part in requirement.specifier if part.operator == ">="], str(requirement)
+
+
 def test_the_lock_holds_exact_pins_and_leaves_cuda_to_torch() -> None:
     for name, version in pins().items():
         assert name == canonicalize_name(name)
