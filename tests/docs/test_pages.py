@@ -65,7 +65,7 @@ def known(line: str) -> None:
         names = names[: names.index("--")] if "--" in names else names
         assert names
         assert set(names) <= set(nox.registry.get())
-    elif "arbench" in words:
+    elif words[0] == "arbench" or "-m arbench" in line:
         taken(words[words.index("arbench") + 1 :])
     elif words[0] == "python" or words[:3] == ["python3", "-m", "pytest"]:
         assert (ROOT / words[1]).is_file() or "cooled" in words[-1]  # the package that add-a-method.md makes
