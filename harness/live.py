@@ -44,8 +44,8 @@ class LiveReport:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("wb") as file:
             places = ["--store", str(self._store), "--out", str(self._out)]
-            # -P: what lies in the current folder must not be taken for arbench.
-            command = [sys.executable, "-P", "-m", "harness.cli", "report", *places]
+            # -P and arbench: modules of our names, here or on PYTHONPATH, must not be taken for ours.
+            command = [sys.executable, "-P", "-m", "arbench", "report", *places]
             self._process = subprocess.Popen(
                 [*command, *(["--note", note] if note else [])],
                 stdin=subprocess.DEVNULL,
