@@ -73,7 +73,7 @@ def _trial(site: Site, row: Mapping[str, Any]) -> dict[str, Any]:
         "reference": (record.get("quality") or {}).get("reference"),
         "provenance": {name: value for name, value in (record.get("provenance") or {}).items() if name != "machine"},
         "device": leaderboard.device(record),
-        "foreign": record.get("foreign"),
+        **({"foreign": record["foreign"]} if record.get("foreign") else {}),
         "log": str(record.get("log") or "")[-LOG_SHOWN:],
     }
 
@@ -86,18 +86,16 @@ def _timing(record: Mapping[str, Any]) -> Any:
         return found
     parts = {name: found[name] for name in ("latency", "throughput") if isinstance(found.get(name), Mapping)}
     left = ("decoder_samples", "disturbances")
-    drawn = {
-        name: {**{k: v for k, v in one.items() if k not in left}, "disturbed": _disturbed(one)}
-        for name, one in parts.items()
-    }
+    drawn = {name: {**{k: v for k, v in one.items() if k not in left}, **_lost(one)} for name, one in parts.items()}
     return _short_numbers({**found, **drawn})
 
 
-def _disturbed(timed: Mapping[str, Any]) -> list[int]:
-    """Which samples were disturbed."""
+def _lost(timed: Mapping[str, Any]) -> dict[str, list[int]]:
+    """Which samples were disturbed, as ``disturbed``; nothing if none was."""
     samples = timed.get("samples") or []
     found = disturbed(samples, timed.get("disturbances") or {})
-    return [place for place, one in enumerate(found) if one]
+    places = [place for place, one in enumerate(found) if one]
+    return {"disturbed": places} if places else {}
 
 
 def _figure(row: Mapping[str, Any], name: str) -> list[float] | None:

@@ -260,7 +260,7 @@ def test_a_noisy_row_says_what_disturbed_it(tmp_path: Path) -> None:
     assert notes[made[1]["key"][:12]] == "noisy: batch 64: the cause was not recorded"
     assert not notes[made[2]["key"][:12]]
     assert trial(out, made[0])["timing"]["latency"]["disturbed"] == [1]
-    assert trial(out, made[1])["timing"]["latency"]["disturbed"] == []
+    assert "disturbed" not in trial(out, made[1])["timing"]["latency"]
 
 
 @pytest.mark.usefixtures("undrawn")
