@@ -200,6 +200,9 @@ def _timing(timing: Mapping[str, Any]) -> None:
         counted = (timed.get("disturbances") or {}).values()
         if any(found is not None and len(found) != len(samples) for found in counted):
             _refuse(f"timing: what disturbed {kind} is not one number for each sample")
+        pace = timed.get("pace")
+        if pace is not None and not (len(pace) == len(samples) and all(_number(one, 1e-3, 1e3) for one in pace)):
+            _refuse(f"timing: the pace of {kind} is not one for each sample")
         if len(timed.get("why") or "") > LONGEST_WHY:
             _refuse(f"timing: why {kind} is noisy takes more than {LONGEST_WHY} characters")
         low, high = timed["interval"]

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from harness.cores import groups
+from harness.cores import cores, groups
 
 SYSTEM = Path("/")
+LOOK_S = 0.5
+"""Seconds for which it is looked how many cores other processes keep busy."""
 DISTURBED = 0.02
 """A sample counts as disturbed if steal, waiting and throttling took more than this share of it."""
 
@@ -48,6 +50,14 @@ def between(before: Counters, after: Counters) -> dict[str, float | None]:
         "throttled": _less(after.throttled, before.throttled),
         "switches": after.switches - before.switches,
     }
+
+
+def quiet_cores(seconds: float = LOOK_S) -> int:
+    """Of the cores that this process may use, how many others leave free, at least 1; looked at for some seconds."""
+    before = counters()
+    time.sleep(seconds)
+    others = between(before, counters())["others"] or 0.0
+    return max(1, cores() - round(others / seconds))
 
 
 def by_kind(found: Sequence[Mapping[str, float | None]]) -> dict[str, list[float] | None]:

@@ -22,10 +22,10 @@ KINDS: Mapping[str, str] = {
     "protocol:object session:text machine:object",
     "timing.latency": "total_s:number tokens_s:number decoder_s:number interval:numbers coverage:number noisy:flag "
     "batch:number samples:numbers decoder_samples:numbers joules_per_image:number ended:text disturbances:columns "
-    "why:text",
+    "pace:numbers why:text",
     "timing.throughput": "total_s:number tokens_s:number decoder_s:number interval:numbers coverage:number noisy:flag "
     "batch:number samples:numbers decoder_samples:numbers joules_per_image:number images_per_s:number "
-    "images_per_s_interval:numbers ended:text disturbances:columns why:text",
+    "images_per_s_interval:numbers ended:text disturbances:columns pace:numbers why:text",
     "parameters": "network:number tokenizer:number",
     "provenance": "commit:text dirty:flag code:text lock:text machine:object versions:object command:texts "
     "started:text finished:text weights:object data:text reference:text extractors:object stage_code:object "

@@ -9,7 +9,8 @@ import os
 import random
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from statistics import mean, median
 from typing import Any
@@ -21,7 +22,7 @@ from torch import Tensor
 from harness.compilation import MODES, NONE, Decode, Sample, checked, compiled
 from harness.conditions import conditions
 from harness.cores import cores
-from harness.disturbances import between, by_kind, counters, in_words
+from harness.disturbances import between, by_kind, counters, in_words, quiet_cores
 from harness.energy import joules, used
 from harness.errors import ArbenchError, unknown
 from harness.heap import no_collection
@@ -29,11 +30,15 @@ from harness.inputs import inputs
 from harness.intervals import CONFIDENCE, centre_interval
 from harness.memory import peak_memory
 from harness.method import KnobValue, Method
+from harness.pace import factors, yardstick
 from harness.sampling import Sampling
 from harness.timings import LOOK, noisy, summary
 
 Case = tuple[str, Method | Callable[[], Method], Mapping[str, KnobValue], Sampling]
 """Name, method (or what loads it: one loader shared by many cases is called once), complete knobs, sampling."""
+
+PACED = 1.05
+"""A noisy row says by how much the pace of the machine went up and down, if it is more than this."""
 
 OVERDRAWN_ROUNDS = 3
 """If twice the time budget is spent, so many rounds are enough, even if the protocol's min_rounds asks for more."""
@@ -62,6 +67,7 @@ class Protocol:
 
     Sampling and decoding are timed apart, with the device synchronised on both sides of each; weights are loaded, and
     labels and noise drawn, before the clock starts. Images differ from round to round and are the same for all cases.
+    On a CPU samples are brought to the session's usual pace (harness.pace), if they plainly follow it.
     """
 
     latency_batch: int = 1
@@ -103,6 +109,7 @@ class _Run:
     sampling: Sampling
     tokens: list[float] = field(default_factory=list)  # seconds, one a round
     decoder: list[float] = field(default_factory=list)
+    paces: list[float] = field(default_factory=list)  # seconds of the yardstick around each; 1 where it does not count
     joules: list[float | None] = field(default_factory=list)  # None where they are not counted
     disturbances: list[dict[str, float | None]] = field(default_factory=list)  # of harness.disturbances, one a round
     ended: str = ""  # why its rounds ended
@@ -114,7 +121,7 @@ class _Run:
 
     @property
     def total(self) -> list[float]:
-        """Seconds of sampling and decoding, one a round."""
+        """Seconds of sampling and decoding, one a round, as the clock gave them."""
         return [one + other for one, other in zip(self.tokens, self.decoder, strict=True)]
 
 
@@ -129,14 +136,15 @@ def interleaved(
     - ``latency`` (of a batch of ``latency_batch``): ``total_s``, ``tokens_s``, ``decoder_s`` (medians, seconds),
       ``interval`` of total_s, ``coverage`` (of that interval, 0 to 1: from six rounds on at least 0.95), ``noisy``,
       ``batch``, ``samples`` and ``decoder_samples`` (seconds, one a round), ``ended`` (why its rounds ended: settled,
-      budget, max_rounds, overdrawn), ``disturbances`` (of each sample, see harness.disturbances), ``why`` (if it is
-      noisy, what disturbed it, in words; else None)
+      budget, max_rounds, overdrawn), ``pace`` (of the machine around each sample, 1 is the session's usual one: what
+      the clock gave is the sample times its pace), ``disturbances`` (of each sample, see harness.disturbances),
+      ``why`` (if it is noisy, what disturbed it, in words; else None)
     - ``throughput``: the same of a batch of ``throughput_batch``, ``images_per_s`` with ``images_per_s_interval``, and
       ``joules_per_image`` (median; see harness.energy), None where the machine does not count them
     - ``compiled``: None, or ``seconds`` that compiling took for both batch sizes, first runs included, and ``alike``,
       the least share of a batch's images that have the tokens they have without it
     - ``peak_memory_mb`` and what belongs to it (see harness.memory), ``noisy``, ``threads``, ``wait_policy`` (how they
-      wait for each other: ``passive`` or ``active``, None if libgomp decides), ``device``, ``conditions`` (before,
+      wait for each other, if the environment says so: OMP_WAIT_POLICY), ``device``, ``conditions`` (before,
       after: see harness.conditions), ``protocol``, ``session`` (the same of cases timed together)
     """
     protocol = protocol or Protocol()
@@ -147,10 +155,11 @@ def interleaved(
     least = protocol.least_seconds if len(runs) <= FEW else 0.0
     single = max(protocol.latency_seconds * len(runs), least)
     batches = max(protocol.throughput_seconds * len(runs), 2 * least)
-    latency = _phase(runs, protocol, protocol.latency_batch, single, tell)
-    throughput = _phase(runs, protocol, protocol.throughput_batch, batches, tell)
+    with _on_quiet_cores(tell) as threads:
+        latency = _phase(runs, protocol, protocol.latency_batch, single, tell)
+        throughput = _phase(runs, protocol, protocol.throughput_batch, batches, tell)
     about = {
-        "threads": torch.get_num_threads(),
+        "threads": threads,
         "wait_policy": os.environ.get("OMP_WAIT_POLICY"),
         "conditions": [before, conditions()],
         "protocol": asdict(protocol),
@@ -160,6 +169,24 @@ def interleaved(
         run.failure if run.failure else _record(run, one, many, about)
         for run, one, many in zip(runs, latency, throughput, strict=True)
     ]
+
+
+@contextmanager
+def _on_quiet_cores(tell: Callable[[str], None]) -> Iterator[int]:
+    """Compute with as many threads as there are cores that nothing else keeps busy; gives their number.
+
+    Threads wait for each other several hundred times an image, so that one without a core holds up the others: on two
+    cores with three other tasks an image of var took 22 to 299 ms with two threads.
+    """
+    usual = torch.get_num_threads()
+    threads = min(usual, quiet_cores()) if usual > 1 else usual
+    if threads < usual:
+        tell(f"timing with {threads} of {usual} threads: other processes keep {usual - threads} of the cores busy")
+    torch.set_num_threads(threads)
+    try:
+        yield threads
+    finally:
+        torch.set_num_threads(usual)
 
 
 def _load(cases: Sequence[Case]) -> list[_Run]:
@@ -188,7 +215,7 @@ def _phase(
         _compile(run, protocol, batch)
     began = time.perf_counter()
     for run in runs:
-        run.tokens, run.decoder, run.joules, run.disturbances, run.ended = [], [], [], [], ""
+        run.tokens, run.decoder, run.paces, run.joules, run.disturbances, run.ended = [], [], [], [], [], ""
         with peak_memory(_device(run)) as run.memory:
             for _ in range(protocol.warmup):
                 _attempt(run, protocol, batch, 0, keep=False)
@@ -210,7 +237,15 @@ def _phase(
         some = f" of {len(going)} unsettled cases" if len(going) < len(runs) else ""
         tell(f"timing batch {batch}: round {done + 1}{some} done after {time.perf_counter() - began:.0f} s")
     _end(going, ROUNDS)
-    return [{} if run.failure else _figures(run, protocol, batch) for run in runs]
+    at_pace = _at_pace(runs)
+    return [{} if run.failure else _figures(run, at_pace[place], batch, protocol) for place, run in enumerate(runs)]
+
+
+def _at_pace(runs: Sequence[_Run]) -> list[list[float]]:
+    """By what each sample of each run is divided: its moment's pace against the session's usual one."""
+    alive = [run for run in runs if not run.failure]
+    found = dict(zip(map(id, alive), factors([run.total for run in alive], [run.paces for run in alive]), strict=True))
+    return [found.get(id(run), []) for run in runs]
 
 
 def _going_on(going: Sequence[_Run], runs: Sequence[_Run], protocol: Protocol, done: int) -> list[_Run]:
@@ -219,9 +254,10 @@ def _going_on(going: Sequence[_Run], runs: Sequence[_Run], protocol: Protocol, d
     alive = [run for run in going if not run.failure]
     if not done or done < protocol.min_rounds or done % LOOK:
         return alive
+    times = {id(run): _divided(run.total, pace) for run, pace in zip(runs, _at_pace(runs), strict=True)}
     if len(runs) > FEW:
-        _end([run for run in alive if not noisy(run.total, protocol.min_rounds)], SETTLED)
-    elif settled([run.total for run in alive], protocol.settled):
+        _end([run for run in alive if not noisy(times[id(run)], protocol.min_rounds)], SETTLED)
+    elif settled([times[id(run)] for run in alive], protocol.settled):
         _end(alive, SETTLED)
     return [run for run in alive if not run.ended]
 
@@ -275,15 +311,19 @@ def _attempt(run: _Run, protocol: Protocol, batch: int, turn: int, keep: bool) -
         return
     try:
         labels, noise = inputs(run.method, protocol.seed, range(turn * batch, (turn + 1) * batch))
+        here = labels.device.type == "cpu"  # what a GPU takes does not follow the pace of a core
+        early = yardstick() if here else 1.0
         before, count = joules(labels.device), counters()
         tokens, decoder = _time(run, labels, noise)
         disturbance, spent = between(count, counters()), used(before, joules(labels.device))
+        pace = (early * yardstick()) ** 0.5 if here else 1.0
     except Exception as error:  # one case's fault must not cost the others their figures
         run.failure = _said(error)
         return
     if keep:
         run.tokens.append(round(tokens, 9))
         run.decoder.append(round(decoder, 9))
+        run.paces.append(pace)
         run.joules.append(spent)
         run.disturbances.append(disturbance)
 
@@ -303,11 +343,18 @@ def _time(run: _Run, labels: Tensor, noise: Tensor) -> tuple[float, float]:
         return middle - start, time.perf_counter() - middle
 
 
-def _figures(run: _Run, protocol: Protocol, batch: int) -> dict[str, Any]:
-    """The figures of a run at one batch size, and why they are noisy if they are."""
+def _divided(samples: Sequence[float], pace: Sequence[float]) -> list[float]:
+    return [round(one / other, 9) for one, other in zip(samples, pace, strict=True)]
+
+
+def _figures(run: _Run, pace: Sequence[float], batch: int, protocol: Protocol) -> dict[str, Any]:
+    """The figures of a run at one batch size, at the session's usual pace, and why they are noisy if they are."""
     found = by_kind(run.disturbances)
-    made = summary(run.tokens, run.decoder, batch, protocol.min_rounds)
+    made = summary(_divided(run.tokens, pace), _divided(run.decoder, pace), batch, protocol.min_rounds)
+    made["pace"] = [round(one, 4) for one in pace]
     words = [in_words(run.total, found, cores(), torch.get_num_threads())]
+    if max(pace, default=1.0) > PACED * min(pace, default=1.0):
+        words.append(f"the yardstick took {min(pace):.2f} to {max(pace):.2f} of its usual time")
     if run.ended == OVERDRAWN:
         words.insert(0, f"{len(run.total)} rounds of {protocol.min_rounds}, as twice the time budget was spent")
     elif made["coverage"] < CONFIDENCE:

@@ -3,8 +3,6 @@
 import ctypes
 import multiprocessing
 import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -12,7 +10,7 @@ import pytest
 import torch
 
 from harness.conditions import conditions
-from harness.disturbances import between, by_kind, counters, disturbed, in_words
+from harness.disturbances import between, by_kind, counters, disturbed, in_words, quiet_cores
 from harness.energy import joules, used
 from harness.memory import peak_memory
 
@@ -43,14 +41,25 @@ def test_what_the_system_counts_is_read_and_what_it_does_not_is_none(tmp_path: P
     assert counters(tmp_path).busy is None
 
 
-def test_threads_sleep_while_they_wait_unless_the_user_says_otherwise() -> None:
-    program = "import harness, os; print(os.environ.get('OMP_WAIT_POLICY'))"
-    rest = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
-    loaded = "import sys; sys.modules['torch'] = None; "  # then it is too late, and the record must not claim it
-    for given, before, wanted in ((None, "", "passive"), ("active", "", "active"), (None, loaded, "None")):
-        env = rest if given is None else {**rest, "OMP_WAIT_POLICY": given}
-        command = [sys.executable, "-c", before + program]
-        assert subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout.strip() == wanted
+def test_a_core_that_another_process_keeps_busy_is_not_quiet() -> None:
+    mine = os.sched_getaffinity(0)
+    pair = set(sorted(mine)[:2])
+    if len(pair) < 2:
+        pytest.skip("one core alone: it is always taken for quiet")
+    burner = multiprocessing.get_context("fork").Process(target=_burn_on, args=(max(pair),), daemon=True)
+    os.sched_setaffinity(0, pair)
+    try:
+        burner.start()
+        time.sleep(0.1)
+        assert quiet_cores(0.4) == 1
+    finally:
+        burner.kill()
+        os.sched_setaffinity(0, mine)
+
+
+def _burn_on(core: int) -> None:
+    os.sched_setaffinity(0, {core})
+    _burn()
 
 
 def test_another_process_on_the_same_core_is_seen() -> None:

@@ -97,6 +97,10 @@ HOSTILE: dict[str, tuple[Callable[[Members], Members], str]] = {
         lambda m: forged(m, setting("timing", "latency", "disturbances", to={"steal": ["x"]})),
         "disturbances is not columns",
     ),
+    "a pace of other rounds": (
+        lambda m: forged(m, setting("timing", "latency", "pace", to=[1.0] * 99)),
+        "not one for each sample",
+    ),
     "a novel on noise": (lambda m: forged(m, setting("timing", "latency", "why", to="x" * 501)), "more than 500"),
     "no samples": (lambda m: forged(m, setting("timing", "latency", "samples", to=[])), "not seconds"),
     "text for samples": (

@@ -18,7 +18,7 @@ from harness.method import Generated, KnobValue
 from harness.sampling import Sampling
 from harness.stages import timing
 from harness.stages.timing import Case, Protocol, interleaved
-from harness.timings import LOOK, ratio
+from harness.timings import LOOK, noisy, ratio
 from tests.fakes import FakeMethod
 
 QUICK = Protocol(throughput_batch=2, min_rounds=6, max_rounds=6)
@@ -52,6 +52,7 @@ class Clock:
         self.now, self.busy = 0.0, False
         self.drift, self.jitter, self.random = drift, jitter, random.Random(seed)
         self.spells, self.share = spells, share
+        self.pace = 1.0
 
     def wait(self, seconds: float) -> None:
         if self.spells and self.random.random() < 0.25:
@@ -62,6 +63,8 @@ class Clock:
     def install(self, patch: pytest.MonkeyPatch) -> None:
         patch.setattr(timing, "time", SimpleNamespace(perf_counter=lambda: self.now, time=lambda: self.now))
         patch.setattr(timing, "counters", lambda: QUIET)
+        patch.setattr(timing, "yardstick", lambda: 0.001 * self.pace)
+        patch.setattr(timing, "quiet_cores", lambda: 2)
 
 
 def slow(wait: Callable[[float], None], tokens_s: float, decoder_s: float = 0.0) -> Slow:
@@ -347,3 +350,36 @@ def test_records_of_two_sessions_are_not_compared_round_by_round() -> None:
 def test_a_wrong_setting_of_the_protocol_is_one_clear_line(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ArbenchError, match=message):
         Protocol(**settings)
+
+
+class Shared(Clock):
+    """A machine whose cores slow down by half for spells that nothing counts, as beside another virtual machine."""
+
+    def wait(self, seconds: float) -> None:
+        self.pace = 1.6 if int(self.now / 0.7) % 2 else 1.0
+        self.now += seconds * self.pace * self.random.lognormvariate(0, 0.03)
+
+
+def test_a_pace_that_changes_unseen_is_taken_out_by_the_yardstick_and_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Shared()
+    clock.install(monkeypatch)
+    monkeypatch.setattr(timing, "FEW", 2)
+    found = interleaved([case(slow(clock.wait, seconds)) for seconds in (0.05, 0.06, 0.07)])
+    for one, seconds in zip(found, (0.05, 0.06, 0.07), strict=True):
+        latency = one["latency"]
+        assert not latency["noisy"]
+        assert seconds * 0.97 < latency["total_s"] < seconds * 1.63
+        by_the_clock = [sample * pace for sample, pace in zip(latency["samples"], latency["pace"], strict=True)]
+        assert noisy(by_the_clock, 12)
+        assert max(by_the_clock) / min(by_the_clock) > 1.4
+    middle, low, high = ratio(found[1], found[0])
+    assert low < 1.2 < high
+
+
+def test_samples_that_do_not_follow_the_yardstick_stay_as_the_clock_gave_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(drift=0)
+    clock.install(monkeypatch)
+    drawn = random.Random(1)
+    monkeypatch.setattr(timing, "yardstick", lambda: 0.001 * drawn.lognormvariate(0, 0.3))
+    (found,) = interleaved([case(slow(clock.wait, 0.05))], QUICK)
+    assert found["latency"]["pace"] == [1.0] * 6
