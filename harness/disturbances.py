@@ -91,7 +91,7 @@ def in_words(samples: Sequence[float], found: Mapping[str, Sequence[float] | Non
         f"the container's CPU limit stopped it {share('throttled'):.0%} of the time" if share("throttled") > 0 else "",
     ]
     if not any(words):
-        return "nothing that the system counts disturbed it (not counted: clock, heat, shared memory)"
+        return "no cause that the system counts"
     count = f"{sum(disturbed(samples, found))} of {len(samples)} samples disturbed"
     return ", ".join(filter(None, [*words, count])).replace("%", " %")
 
