@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import cache
-from math import ceil, comb
+from math import comb
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +11,8 @@ from harness.errors import ArbenchError
 
 CONFIDENCE = 0.95
 
-RISKS = (0.0386, 0.0076, 0.0038)
-"""How the 5 % are spent by an interval that is looked at several times: at the first look, at the second, at all later
-ones together. The first share is what the order statistics 3 and 10 of 12 leave, so that 12 samples lose nothing."""
+SPENT = 0.02
+"""Of the 5 % that an interval may miss, ``5 % - SPENT / k^2`` are spent by its look number k: three at the first."""
 
 
 def median_interval(samples: Sequence[float], confidence: float = CONFIDENCE) -> tuple[float, float, float]:
@@ -40,15 +39,37 @@ def sequential_interval(samples: Sequence[float], every: int) -> tuple[float, fl
     """``median_interval`` of samples that were looked at after each ``every`` of them, to decide whether to go on.
 
     Whoever goes on until an interval is narrow stops where chance made it narrow, and misses the median more often than
-    the interval says. So the risk of 5 % is shared among the looks: together they miss it in at most 5 % of cases,
-    whatever is decided at each (union bound), and however the samples are distributed. Of 12 samples, looked at after
-    each 12, the two lowest and the two highest do not count; of 24 five on each side, of 36 eight.
+    the interval says. So the risk of 5 % is shared among the looks: the intervals of all of them together hold the
+    median with at least 95 %, whatever is decided at each, and however the samples are distributed, if they are
+    exchangeable. With 13 samples, looked at after each 13, the two lowest and the two highest do not count; with 26
+    seven on each side, with 39 eleven. With too few samples it is the whole range.
     """
-    look = max(1, ceil(len(samples) / every))
-    first, second, later = RISKS
-    risk = (first, second)[look - 1] if look <= 2 else later / ((look - 2) * (look - 1))
-    low, high, coverage = median_interval(samples, 1 - risk)
-    return low, high, coverage if look == 1 else CONFIDENCE
+    if not len(samples):
+        raise ArbenchError("no samples, so there is no median")
+    drop, risk = _dropped(len(samples), every)
+    ordered = sorted(samples)
+    return ordered[drop], ordered[-1 - drop], 1 - risk
+
+
+@cache
+def _dropped(size: int, every: int) -> tuple[int, float]:
+    """How many of ``size`` samples the last look's interval leaves out on each side, and the risk of all looks so far.
+
+    The number of samples below the median is a random walk, whatever their distribution: it is followed from look to
+    look, and what leaves the interval at one of them is risk.
+    """
+    walk, drop, risk, last = np.ones(1), 0, 0.0, 0
+    for look, count in enumerate([*range(every, size, every), size], 1):
+        steps = count - last
+        walk = np.convolve(walk, [comb(steps, below) / 2**steps for below in range(steps + 1)])
+        # The interval misses the median if at most ``drop`` samples lie below it, or at most ``drop`` above.
+        missed = 2 * np.cumsum(walk[: (count + 1) // 2])
+        allowed = 1 - CONFIDENCE - SPENT / look**2 - risk
+        drop = max(0, int(np.searchsorted(missed, allowed, side="right")) - 1)
+        risk += float(missed[drop])
+        walk[: drop + 1] = walk[count - drop :] = 0.0
+        last = count
+    return drop, min(risk, 1.0)
 
 
 def centre_interval(samples: Sequence[float], confidence: float = CONFIDENCE) -> tuple[float, float, float]:

@@ -1,52 +1,66 @@
-"""The pace of the machine at a moment, told by a fixed piece of work.
+"""The pace of the machine at each moment, told by the other cases that were timed right before and after.
 
 A virtual core shares a physical one with other machines: its speed changes by half within a second, and no counter of
-the system says so. Neither does one tell the clock of the processor or what heat costs. So a yardstick, always the same
-work, is timed right before and after each sample. Samples that plainly follow it are brought to the session's usual
-pace, all by one exponent: a control variate, which takes out noise that all cases share and leaves what differs.
+the system says so. Neither does one tell the clock of the processor, or what heat costs. But whatever slows the machine
+slows the neighbours of a sample as well. So each sample is divided by how much longer than usual its two neighbours
+took. Field trials take out the fertility of the soil in this way (Papadakis 1937; Bartlett 1978, doi:10.1111/
+j.2517-6161.1978.tb01657.x). It takes out what all cases share and leaves what differs.
 """
 
-import time
 from collections.abc import Sequence
-from math import exp, log, sqrt
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 
-SIDE, PRODUCTS, STEPS = 128, 40, 8000
-"""The yardstick: products of square matrices of that side, and steps of plain Python; about 2 ms each."""
-PLAIN = 9.0
-"""Samples plainly follow the yardstick if the square of their correlation, times their number, is at least this: by
-chance it is once in 370 times (three standard errors)."""
+FEWEST = 3
+"""Cases that are needed: of two, each would be told by the other alone, and their difference would count twice."""
+CLOSE, MOST_TURNS = 1e-6, 100
+"""The levels of the cases and the pace are found in turns, until the levels move by less than this; or so many."""
 
-
-def yardstick() -> float:
-    """Seconds of the fixed piece of work, on the CPU: the geometric mean of its two halves, products and Python."""
-    matrix = torch.full((SIDE, SIDE), 1 / SIDE)
-    product = matrix
-    began = time.perf_counter()
-    for _ in range(PRODUCTS):
-        product = product @ matrix
-    between, total = time.perf_counter(), 0
-    for step in range(STEPS):
-        total += step * step
-    return sqrt(max(between - began, 1e-9) * max(time.perf_counter() - between, 1e-9))
+Floats = NDArray[np.float64]
 
 
-def factors(times: Sequence[Sequence[float]], paces: Sequence[Sequence[float]]) -> list[list[float]]:
-    """By what to divide each sample to bring it to the usual pace; all 1 where the samples do not follow the yardstick.
+def factors(cases: Sequence[int], seconds: Sequence[float]) -> list[float]:
+    """By what to divide each sample to bring it to the session's usual pace, the median of all: 1.2 where the machine
+    was slower by a fifth. All 1 where this would not make the samples of a case more alike.
 
-    times: seconds, a row a case; paces: of the yardstick, around each of them. The exponent is that of the least
-    squares of both logarithms, each less its mean of the case, and lies between 0 and 1.
+    cases: the number of the case of each sample, in the order in which they were timed; seconds: what each took.
     """
-    rows = [(np.log(one), np.log(other)) for one, other in zip(times, paces, strict=True) if len(one) > 1]
-    if not rows:
-        return [[1.0] * len(one) for one in times]
-    taken = np.concatenate([one - one.mean() for one, _ in rows])
-    pace = np.concatenate([other - other.mean() for _, other in rows])
-    together, spread, power = float(taken @ pace), float(pace @ pace), float(taken @ taken)
-    if together <= 0 or together**2 * len(taken) < PLAIN * spread * power:
-        return [[1.0] * len(one) for one in times]
-    exponent = min(1.0, together / spread)
-    usual = float(np.median(np.concatenate([other for _, other in rows])))
-    return [[exp(exponent * (log(one) - usual)) for one in row] for row in paces]
+    case, times = np.asarray(cases), np.log(np.asarray(seconds, np.float64))
+    if len(set(cases)) < FEWEST:
+        return [1.0] * len(cases)
+    beside = _neighbours(case)
+    plain = levels = _medians(times, case)
+    for _ in range(MOST_TURNS):
+        before, levels = levels, _medians(times - _around(times - levels[case], beside), case)
+        levels += np.mean(before - levels)  # times have no common level of their own beside that of the pace
+        if np.max(np.abs(levels - before)) < CLOSE:
+            break
+    around = _around(times - levels[case], beside)
+    if np.median(np.abs(times - around - levels[case])) >= np.median(np.abs(times - plain[case])):
+        return [1.0] * len(cases)
+    return [float(factor) for factor in np.exp(around - np.median(around))]
+
+
+def _neighbours(case: NDArray[np.intp]) -> NDArray[np.intp]:
+    """int [2, N]: for each sample the nearest one of another case before it, and after it; itself where is none."""
+    found = np.tile(np.arange(len(case)), (2, 1))
+    for row, step in zip(found, (-1, 1), strict=True):
+        for place in range(len(case))[::-step]:
+            if 0 <= place + step < len(case):
+                row[place] = place + step if case[place + step] != case[place] else row[place + step]
+        lost = case[row] == case  # a run of one case, up to the end
+        row[lost] = np.flatnonzero(lost)
+    return found
+
+
+def _around(deviations: Floats, beside: NDArray[np.intp]) -> Floats:
+    """The mean of both neighbours' deviations from their usual times, or that of the only one."""
+    there = beside != np.arange(len(deviations))
+    sums = np.where(there, deviations[beside], 0.0).sum(axis=0)
+    return np.asarray(sums / np.maximum(there.sum(axis=0), 1))
+
+
+def _medians(values: Floats, case: NDArray[np.intp]) -> Floats:
+    """The median of each case, by number."""
+    return np.array([np.median(values[case == one]) for one in range(case.max() + 1)])

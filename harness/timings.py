@@ -12,8 +12,8 @@ from harness.intervals import CONFIDENCE, centre_interval, median_interval, sequ
 NOISY = 0.10
 """A row is marked noisy if the 95 % interval of its median is wider than this share of it, or not to be had."""
 
-LOOK = 12
-"""Every 12 rounds it is tested whether intervals are narrow enough to stop. Testing after each round would stop at a
+LOOK = 13
+"""Every 13 rounds it is tested whether intervals are narrow enough to stop. Testing after each round would stop at a
 moment that is quiet by chance."""
 
 RATIO = 0.995
@@ -23,8 +23,8 @@ an interval that is settled is still narrow enough to tell 5 % apart."""
 
 FEW_PAIRS, FEW_RATIO = 24, 0.99
 """With fewer rounds than this, Wilcoxon's interval of a ratio follows a single disturbed round: of 12 rounds it drops 7
-averages of pairs, and one round is part of 12. Then the interval is that of a median, with this confidence: of 12
-rounds the order statistics 2 and 11, which one round cannot move. It is 17 % wider where nothing is disturbed."""
+averages of pairs, and one round is part of 12. Then the interval is that of a median, with this confidence: of 13
+rounds the order statistics 2 and 12, which one round cannot move. It is 17 % wider where nothing is disturbed."""
 
 
 def interval(samples: Sequence[float]) -> tuple[float, float, float]:

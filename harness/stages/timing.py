@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from itertools import count
 from statistics import mean, median
 from typing import Any
 
@@ -30,7 +31,7 @@ from harness.inputs import inputs
 from harness.intervals import CONFIDENCE, centre_interval
 from harness.memory import peak_memory
 from harness.method import KnobValue, Method
-from harness.pace import factors, yardstick
+from harness.pace import factors
 from harness.sampling import Sampling
 from harness.timings import LOOK, noisy, summary
 
@@ -39,6 +40,9 @@ Case = tuple[str, Method | Callable[[], Method], Mapping[str, KnobValue], Sampli
 
 PACED = 1.05
 """A noisy row says by how much the pace of the machine went up and down, if it is more than this."""
+
+COMPANY = 4
+"""In a session of many, at least so many cases go on together: a sample needs others beside it that tell the pace."""
 
 OVERDRAWN_ROUNDS = 3
 """If twice the time budget is spent, so many rounds are enough, even if the protocol's min_rounds asks for more."""
@@ -58,7 +62,8 @@ class Protocol:
     Each case first runs ``warmup`` times unmeasured, and then once in each of ``min_rounds`` rounds. After these:
 
     - Where there are more than FEW cases, those whose row would be marked noisy go on in further rounds, and are asked
-      again every LOOK rounds; the others have ended, so that the time goes to what is unsettled.
+      again every LOOK rounds; the others have ended, so that the time goes to what is unsettled. Samples are brought to
+      the session's usual pace by those of other cases right before and after (harness.pace).
     - Where there are few, all go on until each is settled: the 95 % interval of its time against the others' of the
       same round is no wider than ``settled`` of it. This is also asked every LOOK rounds.
 
@@ -67,18 +72,17 @@ class Protocol:
 
     Sampling and decoding are timed apart, with the device synchronised on both sides of each; weights are loaded, and
     labels and noise drawn, before the clock starts. Images differ from round to round and are the same for all cases.
-    On a CPU samples are brought to the session's usual pace (harness.pace), if they plainly follow it.
     """
 
     latency_batch: int = 1
     throughput_batch: int = 64
     warmup: int = 1
-    # 12 is the fewest whose 95 % interval of a median leaves out the two lowest and the two highest, so that two
-    # disturbed rounds do not widen it; with six rounds it was the whole range.
-    min_rounds: int = 12
+    # Their interval of a median leaves out the two lowest and the two highest, so that two disturbed rounds do not
+    # widen it, and risk is left for a second look; with six rounds the interval is the whole range.
+    min_rounds: int = 13
     max_rounds: int = 300
     latency_seconds: float = 1.2  # budget, an average a case, warm-up included
-    throughput_seconds: float = 4.0
+    throughput_seconds: float = 5.0
     least_seconds: float = 60.0  # where cases are few: budget of all together (throughput: twice that)
     settled: float = 0.03
     seed: int = 0
@@ -109,7 +113,7 @@ class _Run:
     sampling: Sampling
     tokens: list[float] = field(default_factory=list)  # seconds, one a round
     decoder: list[float] = field(default_factory=list)
-    paces: list[float] = field(default_factory=list)  # seconds of the yardstick around each; 1 where it does not count
+    turns: list[int] = field(default_factory=list)  # which sample of all it was that each was
     joules: list[float | None] = field(default_factory=list)  # None where they are not counted
     disturbances: list[dict[str, float | None]] = field(default_factory=list)  # of harness.disturbances, one a round
     ended: str = ""  # why its rounds ended
@@ -137,8 +141,8 @@ def interleaved(
       ``interval`` of total_s, ``coverage`` (of that interval, 0 to 1: from six rounds on at least 0.95), ``noisy``,
       ``batch``, ``samples`` and ``decoder_samples`` (seconds, one a round), ``ended`` (why its rounds ended: settled,
       budget, max_rounds, overdrawn), ``pace`` (of the machine around each sample, 1 is the session's usual one: what
-      the clock gave is the sample times its pace), ``disturbances`` (of each sample, see harness.disturbances),
-      ``why`` (if it is noisy, what disturbed it, in words; else None)
+      the clock gave is the sample times its pace; all 1 where cases are few), ``disturbances`` (of each sample, see
+      harness.disturbances), ``why`` (if it is noisy, what disturbed it, in words; else None)
     - ``throughput``: the same of a batch of ``throughput_batch``, ``images_per_s`` with ``images_per_s_interval``, and
       ``joules_per_image`` (median; see harness.energy), None where the machine does not count them
     - ``compiled``: None, or ``seconds`` that compiling took for both batch sizes, first runs included, and ``alike``,
@@ -215,11 +219,12 @@ def _phase(
         _compile(run, protocol, batch)
     began = time.perf_counter()
     for run in runs:
-        run.tokens, run.decoder, run.paces, run.joules, run.disturbances, run.ended = [], [], [], [], [], ""
+        run.tokens, run.decoder, run.turns, run.joules, run.disturbances, run.ended = [], [], [], [], [], ""
         with peak_memory(_device(run)) as run.memory:
             for _ in range(protocol.warmup):
-                _attempt(run, protocol, batch, 0, keep=False)
+                _attempt(run, protocol, batch, 0, None)
     tell(f"timing batch {batch}: {len(runs)} cases warm after {time.perf_counter() - began:.0f} s")
+    turns = count()
     going: Sequence[_Run] = runs
     for done in range(protocol.max_rounds):
         going = _going_on(going, runs, protocol, done)
@@ -233,7 +238,7 @@ def _phase(
             break
         # A fixed order would let one case always run in the cache and heat left by the same other.
         for run in random.Random(done).sample(list(going), len(going)):
-            _attempt(run, protocol, batch, done, keep=True)
+            _attempt(run, protocol, batch, done, next(turns))
         some = f" of {len(going)} unsettled cases" if len(going) < len(runs) else ""
         tell(f"timing batch {batch}: round {done + 1}{some} done after {time.perf_counter() - began:.0f} s")
     _end(going, ROUNDS)
@@ -242,10 +247,19 @@ def _phase(
 
 
 def _at_pace(runs: Sequence[_Run]) -> list[list[float]]:
-    """By what each sample of each run is divided: its moment's pace against the session's usual one."""
-    alive = [run for run in runs if not run.failure]
-    found = dict(zip(map(id, alive), factors([run.total for run in alive], [run.paces for run in alive]), strict=True))
-    return [found.get(id(run), []) for run in runs]
+    """By what each sample of each run is divided: its moment's pace against the session's usual one. In a session of
+    few it is 1: they are compared round by round, which takes out the pace without it."""
+    samples = sorted(
+        (turn, case, seconds)
+        for case, run in enumerate(runs)
+        for turn, seconds in zip(run.turns, run.total, strict=True)
+    )
+    few = len(runs) <= FEW
+    paces = [1.0] * len(samples) if few else factors([case for _, case, _ in samples], [s for _, _, s in samples])
+    found: list[list[float]] = [[] for _ in runs]
+    for (_, case, _), pace in zip(samples, paces, strict=True):
+        found[case].append(pace)
+    return found
 
 
 def _going_on(going: Sequence[_Run], runs: Sequence[_Run], protocol: Protocol, done: int) -> list[_Run]:
@@ -254,10 +268,12 @@ def _going_on(going: Sequence[_Run], runs: Sequence[_Run], protocol: Protocol, d
     alive = [run for run in going if not run.failure]
     if not done or done < protocol.min_rounds or done % LOOK:
         return alive
-    times = {id(run): _divided(run.total, pace) for run, pace in zip(runs, _at_pace(runs), strict=True)}
     if len(runs) > FEW:
-        _end([run for run in alive if not noisy(times[id(run)], protocol.min_rounds)], SETTLED)
-    elif settled([times[id(run)] for run in alive], protocol.settled):
+        times = {id(run): _divided(run.total, pace) for run, pace in zip(runs, _at_pace(runs), strict=True)}
+        calm = [run for run in alive if not noisy(times[id(run)], protocol.min_rounds)]
+        unsettled = len(alive) - len(calm)
+        _end(calm[max(0, COMPANY - unsettled) if unsettled else 0 :], SETTLED)
+    elif settled([run.total for run in alive], protocol.settled):
         _end(alive, SETTLED)
     return [run for run in alive if not run.ended]
 
@@ -305,25 +321,23 @@ def settled(times: Sequence[Sequence[float]], width: float) -> bool:
     return True
 
 
-def _attempt(run: _Run, protocol: Protocol, batch: int, turn: int, keep: bool) -> None:
-    """Runs a case once, unless it was given up; keeps its times if they count."""
+def _attempt(run: _Run, protocol: Protocol, batch: int, done: int, turn: int | None) -> None:
+    """Runs a case once, after ``done`` rounds, unless it was given up. turn: the number of the sample, which is kept;
+    None for one that does not count."""
     if run.failure or run.method is None:
         return
     try:
-        labels, noise = inputs(run.method, protocol.seed, range(turn * batch, (turn + 1) * batch))
-        here = labels.device.type == "cpu"  # what a GPU takes does not follow the pace of a core
-        early = yardstick() if here else 1.0
-        before, count = joules(labels.device), counters()
+        labels, noise = inputs(run.method, protocol.seed, range(done * batch, (done + 1) * batch))
+        before, counted = joules(labels.device), counters()
         tokens, decoder = _time(run, labels, noise)
-        disturbance, spent = between(count, counters()), used(before, joules(labels.device))
-        pace = (early * yardstick()) ** 0.5 if here else 1.0
+        disturbance, spent = between(counted, counters()), used(before, joules(labels.device))
     except Exception as error:  # one case's fault must not cost the others their figures
         run.failure = _said(error)
         return
-    if keep:
+    if turn is not None:
         run.tokens.append(round(tokens, 9))
         run.decoder.append(round(decoder, 9))
-        run.paces.append(pace)
+        run.turns.append(turn)
         run.joules.append(spent)
         run.disturbances.append(disturbance)
 
@@ -354,7 +368,7 @@ def _figures(run: _Run, pace: Sequence[float], batch: int, protocol: Protocol) -
     made["pace"] = [round(one, 4) for one in pace]
     words = [in_words(run.total, found, cores(), torch.get_num_threads())]
     if max(pace, default=1.0) > PACED * min(pace, default=1.0):
-        words.append(f"the yardstick took {min(pace):.2f} to {max(pace):.2f} of its usual time")
+        words.append(f"cases beside it took {min(pace):.2f} to {max(pace):.2f} of their usual time")
     if run.ended == OVERDRAWN:
         words.insert(0, f"{len(run.total)} rounds of {protocol.min_rounds}, as twice the time budget was spent")
     elif made["coverage"] < CONFIDENCE:
