@@ -81,8 +81,8 @@ class Protocol:
     # widen it, and risk is left for a second look; with six rounds the interval is the whole range.
     min_rounds: int = 13
     max_rounds: int = 300
-    latency_seconds: float = 1.2  # budget, an average a case, warm-up included
-    throughput_seconds: float = 5.0
+    latency_seconds: float = 1.6  # budget, an average a case, warm-up included
+    throughput_seconds: float = 5.5
     least_seconds: float = 60.0  # where cases are few: budget of all together (throughput: twice that)
     settled: float = 0.03
     seed: int = 0

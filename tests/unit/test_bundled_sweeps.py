@@ -9,6 +9,7 @@ from harness.plan import protocol
 from harness.runner import _one_of_each_first
 from reports.claims.claim import shipped
 
+ORDERS = ("ear", "raster-blocks", "random-order")
 SWEEPS = sorted(path.stem for path in sweep.BUNDLED.glob("*.toml"))
 
 
@@ -37,8 +38,8 @@ def test_the_default_sweep_is_small_and_has_what_the_finding_and_the_claims_rest
     default, seeds = (sweep.load(sweep.BUNDLED / f"{name}.toml").trials for name in ("fmnist", "fmnist-seeds"))
     assert len(default) <= 40
     assert {trial.images for trial in default} == {5000}
-    for method in ("ear", "raster-blocks", "random-order"):
-        assert {trial.knobs["steps"] for trial in default if trial.method == method} == {4, 7, 13, 25, 49}
+    lengths = {method: {trial.knobs.get("steps") for trial in default if trial.method == method} for method in ORDERS}
+    assert lengths == {"ear": {4, 7, 13, 25, 49}, "raster-blocks": {4, 7, 13, 25, 49}, "random-order": {4, 13, 49}}
     for method in ("actvar", "var-static", "actvar-random"):
         kept = [{name: value for name, value in t.knobs.items() if value} for t in default if t.method == method]
         assert {"ffn_sparsity": 0.645, "ffn_tilt": 1.5, "sparse_scales": 2} in kept
