@@ -156,36 +156,36 @@ def corpus(session: nox.Session) -> None:
 def coverage(session: nox.Session) -> None:
     """Resample real test images 200 times: how often does the 95 % interval of FID hold the full-sample value?"""
     install(session)
-    run(session, "python", "-m", "tests.coverage", *given(session))
+    run(session, "python", "-m", "tests.programs.coverage", *given(session))
 
 
 @nox.session(venv_backend="none")
 def copies(session: nox.Session) -> None:
     """Time two identical copies and a slower one 20 times: does the timing tell them apart? `-- --busy`: under load."""
     install(session)
-    run(session, "python", "-m", "tests.timing_copies", *given(session))
+    run(session, "python", "-m", "tests.programs.timing_copies", *given(session))
 
 
 @nox.session(venv_backend="none")
 def overhead(session: nox.Session) -> None:
     """Make 10,000 images by a bare loop and by the harness, shard by shard: what does the harness add?"""
     install(session)
-    run(session, "python", "-m", "tests.overhead", *given(session))
+    run(session, "python", "-m", "tests.programs.overhead", *given(session))
 
 
 @nox.session(venv_backend="none")
 def large(session: nox.Session) -> None:
     """The metrics, and `arbench score`, at 50,000 images: seconds, memory, FID against torch-fidelity's."""
     install(session)
-    run(session, "python", "-m", "tests.large", *given(session))
-    run(session, "python", "-m", "tests.large_score", *given(session))
+    run(session, "python", "-m", "tests.programs.large", *given(session))
+    run(session, "python", "-m", "tests.programs.large_score", *given(session))
 
 
 @nox.session(venv_backend="none")
 def records(session: nox.Session) -> None:
     """Write anew the records that `arbench verify` checks where none is named; needed when bundled weights change."""
     install(session)
-    kept = ROOT / "harness" / "records"
+    kept = ROOT / "harness" / "records" / "bundled"
     with tempfile.TemporaryDirectory() as folder:
         run(session, "arbench", "run", "verify", "--store", folder, *given(session))
         for old in kept.glob("*.json"):

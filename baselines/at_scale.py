@@ -1,5 +1,5 @@
 """``arbench train METHOD --preset imagenet256-...``: the recipes of presets whose data do not ship with us, on a folder
-of images, in any number of processes (``harness.scale``)."""
+of images, in any number of processes (``harness.training.processes``)."""
 
 import argparse
 import sys
@@ -17,9 +17,9 @@ from baselines.single_scale import Bundled
 from baselines.sparse_method import SparseVAR
 from harness import registry
 from harness.errors import ArbenchError
-from harness.folders import FolderContext
-from harness.recipe import Recipe, train
-from harness.scale import MIXED, Processes
+from harness.training.folders import FolderContext
+from harness.training.processes import MIXED, Processes
+from harness.training.recipe import Recipe, train
 
 if TYPE_CHECKING:
     from harness.cluster.training import Launch

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness import cli_cluster
-from harness.cli_cluster import above_zero, count, not_negative
+from harness.cli import cluster as cli_cluster
+from harness.cli.options import above_zero, count, not_negative
 from harness.errors import ArbenchError
 
 if TYPE_CHECKING:
-    from harness.recipe import Recipe
+    from harness.training.recipe import Recipe
 
 
 def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -82,7 +82,7 @@ def run(asked: argparse.Namespace) -> int:
     """Train what was asked for. ArbenchError if there is no such recipe, no data, or weights it needs are missing."""
     import torch  # late: --help needs no torch
 
-    from harness.recipe import Context, finished, train
+    from harness.training.recipe import Context, finished, train
 
     if asked.threads:
         torch.set_num_threads(asked.threads)
@@ -105,7 +105,7 @@ def _at_scale(asked: argparse.Namespace) -> bool:
     """Whether a method's preset was named that has no recipe of its own: the data are the user's. ArbenchError for an
     unknown preset."""
     from harness import registry
-    from harness.recipe import recipes
+    from harness.training.recipe import recipes
 
     if asked.name not in registry.names():
         return False
@@ -115,7 +115,7 @@ def _at_scale(asked: argparse.Namespace) -> bool:
 
 def _chosen(asked: argparse.Namespace) -> "Sequence[Recipe]":
     from harness import registry
-    from harness.recipe import recipe_named, recipes
+    from harness.training.recipe import recipe_named, recipes
 
     if asked.all:
         return list(recipes().values())

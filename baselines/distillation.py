@@ -25,7 +25,7 @@ from baselines.llama import Cache, Slots
 from baselines.sparse_var import Selection, SparseVARNetwork, Sparsity, straight_through, top_mask
 from baselines.var import VARNetwork, modulated
 from harness.sampling import Sampling, guide
-from harness.training import Plan, Trainee
+from harness.training.loop import Plan, Trainee
 
 DISTILLATION_PLAN = Plan(epochs=2, batch=64, lr=2e-3, warmup=20, ema=0.995, weight_decay=0.0)
 """Batches of images; each is seen with and without its class."""

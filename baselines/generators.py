@@ -12,8 +12,8 @@ from baselines.single_scale import Bundled
 from baselines.tokenizers.recipes import load_tokenizer
 from baselines.training import EQUAL_PLAN, training_tokens
 from baselines.var import VAR
-from harness.recipe import Context, Recipe
-from harness.training import Trainee
+from harness.training.loop import Trainee
+from harness.training.recipe import Context, Recipe
 
 
 def generator_recipe(method: type[Bundled], preset: str = "fmnist") -> Recipe:

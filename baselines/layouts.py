@@ -14,9 +14,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from harness.checkpoint import fit_state, read_tensors
+from harness.checkpoints.published import Source
+from harness.checkpoints.tensors import fit_state, read_tensors
 from harness.errors import ArbenchError
-from harness.weights import Source
 
 INSIDE = (("model",), ("module",), ("state_dict",))
 """Where repositories put a state dict in what they save; files without any of these are state dicts themselves."""

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from harness.recipe import Context, Recipe
-from harness.training import Plan, Trainee
+from harness.training.loop import Plan, Trainee
+from harness.training.recipe import Context, Recipe
 
 WEIGHTS = Path(__file__).parent / "weights" / "perceptual-fmnist.safetensors"
 

@@ -14,13 +14,14 @@ from baselines.llama import Trunk
 from baselines.tokenizers.recipes import load_tokenizer, new_tokenizer, tokenizer_weights
 from baselines.tokenizers.vq import Tokenizer
 from baselines.training import GeneratorTrainee
-from harness import weights
-from harness.checkpoint import Uninitialised, sha256
-from harness.data import CLASSES
+from harness.checkpoints import published as weights
+from harness.checkpoints.published import Source
+from harness.checkpoints.tensors import Uninitialised
+from harness.hashing import sha256
+from harness.images.bundled import CLASSES
 from harness.method import KnobValue, Method, Preset, Provenance
 from harness.sampling import Sampling
-from harness.training import Trainee
-from harness.weights import Source
+from harness.training.loop import Trainee
 
 
 class Bundled(Method):

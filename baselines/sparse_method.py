@@ -18,12 +18,13 @@ from baselines.tokenizers.vq import Tokenizer
 from baselines.training import training_tokens
 from baselines.var import VAR, NextScale, Past, VARNetwork
 from baselines.var_presets import VAR_PRESETS
-from harness.checkpoint import Uninitialised, read_weights, sha256
+from harness.checkpoints.published import must_be_there
+from harness.checkpoints.tensors import Uninitialised, read_weights
+from harness.hashing import sha256
 from harness.method import Knob, KnobValue, Preset
-from harness.recipe import Context, Recipe
 from harness.sampling import Sampling
-from harness.training import Plan, Trainee
-from harness.weights import must_be_there
+from harness.training.loop import Plan, Trainee
+from harness.training.recipe import Context, Recipe
 
 FFN_SPARSITY = Knob(
     "ffn_sparsity",

@@ -10,11 +10,11 @@ from torch.nn import functional as F
 
 from baselines.tokenizers.recipes import load_tokenizer, tokenizer_weights
 from harness import files
-from harness.checkpoint import sha256
-from harness.folders import FolderContext
-from harness.pictures import read_image
-from harness.recipe import Context
-from harness.training import Plan, Trainee, row_uniforms
+from harness.hashing import sha256
+from harness.images.pictures import read_image
+from harness.training.folders import FolderContext
+from harness.training.loop import Plan, Trainee, row_uniforms
+from harness.training.recipe import Context
 
 CLASS_DROPOUT = 0.1
 EQUAL_PLAN = Plan(epochs=4, batch=125, lr=2.5e-3, warmup=200, ema=0.998, weight_decay=0.03)

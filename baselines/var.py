@@ -22,7 +22,7 @@ from baselines.training import ScaleTrainee
 from baselines.var_presets import VAR_PRESETS
 from harness.method import Generated, KnobValue, Preset
 from harness.sampling import Sampling, draw, guide
-from harness.training import Trainee
+from harness.training.loop import Trainee
 
 Past = tuple[Cache, Slots]
 """Keys and values of the scales before, and how far they reach with this one's."""

@@ -14,7 +14,7 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from harness.cli import parser
+from harness.cli.command import parser
 
 WIDTH = 100
 LITERAL = re.compile(r"(``.+?``)")

@@ -15,7 +15,7 @@ from math import ceil
 from pathlib import Path
 from statistics import median
 
-from harness.cluster.submissions import Submissions
+from harness.cluster.submitted import Submissions
 
 QUEUE_S = 30.0
 """Assumed: from a free GPU to the next task's own first line (Slurm's scheduling, its prologue, importing torch)."""

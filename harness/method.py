@@ -9,11 +9,11 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
+from harness.checkpoints.published import Source
 from harness.errors import ArbenchError, shown, unknown
 from harness.numbers import as_number, is_number
 from harness.sampling import Sampling
 from harness.setup import Setup
-from harness.weights import Source
 
 PARTS = ("attention", "ffn", "router", "condition", "embedding", "head", "tokenizer")
 """Parts a cost is broken down by. ``router`` holds all that sparsity adds (routers, selectors, light paths);

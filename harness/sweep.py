@@ -8,7 +8,7 @@ extractor = "fmnist-cnn"     # whose features the scores are computed on: fmnist
 cfg = [1.5, 2.0]
 [setup]                      # precision, labels, uint8, weights (harness/setup.py); lists are crossed, too
 precision = "bf16"
-[timing]                     # the timing protocol (harness/stages/timing.py)
+[timing]                     # the timing protocol (harness/stages/timing/stage.py)
 max_rounds = 100
 compile = "none"             # or "default", "reduce-overhead": torch.compile, the same for all (docs/measuring.md)
 [cluster]                    # over the site file (harness/cluster/site.py); in a block: cluster = { memory = "64G" }

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.errors import ArbenchError
-from harness.heap import no_collection
+from harness.machine.garbage import no_collection
 from reports import compare, explorer, leaderboard, measured, methods, trials
 from reports.claims import page as claims
 from reports.sheets import STATIC, Page, write

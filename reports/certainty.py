@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from harness.store import REPLICATES, Record, Store
+from harness.records.store import REPLICATES, Record, Store
 from reports.frontier import Better, frontier
 from reports.table import Measure, dicts
 

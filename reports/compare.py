@@ -1,8 +1,8 @@
 """The page that sets two to four trials side by side.
 
-Differences are computed here, by harness.comparison, and not in the browser: the replicates that a paired interval
-comes from are 50 KB a trial, and the statistics stay in one place. That bounds the pairs: all pairs among MOST trials,
-those nearest to a frontier first. Others stand side by side without differences; `arbench compare` gives them.
+Differences are computed here, by harness.records.comparison, and not in the browser: the replicates that a paired
+interval comes from are 50 KB a trial, and the statistics stay in one place. That bounds the pairs: all pairs among MOST
+trials, those nearest to a frontier first. Others stand side by side without differences; `arbench compare` gives them.
 """
 
 from collections.abc import Iterator
@@ -11,8 +11,8 @@ from math import log
 from pathlib import Path
 from typing import Any
 
-from harness.comparison import Difference, differences
-from harness.store import REPLICATES
+from harness.records.comparison import Difference, differences
+from harness.records.store import REPLICATES
 from reports import table
 from reports.certainty import ON, UNDECIDED
 from reports.leaderboard import rounded

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from harness.data import CLASSES, reference_images
 from harness.errors import ArbenchError
+from harness.images.bundled import CLASSES, reference_images
 from reports.names import safe
 
 Thumbnails = NDArray[np.uint8]

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.store import Record
+from harness.records.store import Record
 from reports import figures, papers, table
 from reports.names import safe
 from reports.protocol import machine_words

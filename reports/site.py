@@ -12,7 +12,7 @@ import pandas as pd
 from harness.errors import ArbenchError
 from harness.files import valid_text
 from harness.progress import counted
-from harness.store import KEY_SHOWN, Record, Store
+from harness.records.store import KEY_SHOWN, Record, Store
 from reports import figures, speedup, table
 from reports.certainty import Certainty
 from reports.figures import Style

@@ -7,10 +7,10 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from harness.timings import why_noisy
+from harness.stages.timing.figures import why_noisy
 
 Record = Mapping[str, Any]
-"""As harness.store reads it; nothing here changes one."""
+"""As harness.records.store reads it; nothing here changes one."""
 
 SPARSITY = ("ffn_sparsity", "token_sparsity")
 OFF = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "cfg_schedule": "constant", "cfg_power": 1.0}

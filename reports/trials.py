@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.disturbances import disturbed
 from harness.errors import ArbenchError
+from harness.machine.disturbances import disturbed
 from reports import images, leaderboard, table
 from reports.images import Strips
 from reports.sheets import Sheet, write_data

@@ -1,1 +1,1 @@
-"""Tests. A package, so that `tests.fakes` is ours and not some other distribution's top-level `tests`."""
+"""Tests. A package, so that `tests.helpers.fakes` is ours and not some other distribution's top-level `tests`."""

@@ -17,12 +17,12 @@ from baselines.perceptual import WEIGHTS as PERCEPTUAL_WEIGHTS
 from baselines.perceptual import PerceptualNet
 from baselines.tokenizers.published import PUBLISHED
 from baselines.tokenizers.vq import Codebook, Tokenizer, multi_scale, single_scale
-from harness import weights
-from harness.checkpoint import Uninitialised, read_weights
-from harness.extractors import load_fmnist_cnn
-from harness.metrics import Moments, fid
-from harness.recipe import Context, Recipe
-from harness.training import Plan, Trainee
+from harness.checkpoints import published as weights  # the name counts in keys of methods
+from harness.checkpoints.tensors import Uninitialised, read_weights
+from harness.extractors.fmnist_cnn import load_fmnist_cnn
+from harness.stages.quality.distributions import Moments, fid
+from harness.training.loop import Plan, Trainee
+from harness.training.recipe import Context, Recipe
 
 FOLDER = Path(__file__).parents[1] / "weights"
 BUILDERS: dict[str, Callable[[], Tokenizer]] = {"vq-fmnist": single_scale, "msvq-fmnist": multi_scale}

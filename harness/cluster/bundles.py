@@ -6,9 +6,9 @@ from math import ceil
 from statistics import fmean
 from typing import TypeVar
 
-from harness.cluster.submissions import Submissions
-from harness.plan import Job, Plan
-from harness.store import Store
+from harness.cluster.submitted import Submissions
+from harness.jobs.plan import Job, TrialPlan
+from harness.records.store import Store
 
 LEAST_S = 30.0
 """A task is not made shorter than this only to keep more of them busy: starting one takes seconds, too."""
@@ -41,7 +41,7 @@ class Rates:
         self._by_key: dict[str, float] = {}
         self._by_stage: dict[str, float] = {}
 
-    def look(self, plans: Iterable[Plan]) -> None:
+    def look(self, plans: Iterable[TrialPlan]) -> None:
         """Take up what tasks have told by now. plans: whose jobs they may be; those of earlier calls are known."""
         self._kinds |= {plan.short: plan.kind[:2] for plan in plans}
         images: dict[str, list[float]] = defaultdict(list)
@@ -63,7 +63,7 @@ class Rates:
                 kinds[self._kinds[key]].append(rate)
         self._seen = _means(kinds)
 
-    def image(self, plan: Plan) -> float | None:
+    def image(self, plan: TrialPlan) -> float | None:
         """Seconds an image of a trial takes; None if nothing tells."""
         others = self._seen.get(plan.kind[:2], self._recorded.get(plan.kind[:2]))
         return self._by_key.get(plan.short, self._by_name.get(plan.name, others))

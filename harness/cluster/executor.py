@@ -7,20 +7,21 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from harness import snapshot
-from harness.bench import Bench, Failure
 from harness.cluster import launch, slurm
 from harness.cluster.bundles import Rates, bundles
-from harness.cluster.claims import Claim, faults
+from harness.cluster.faults import faults
+from harness.cluster.leases import Lease
 from harness.cluster.site import Resources, Site
-from harness.cluster.submissions import Submission, Submissions
+from harness.cluster.submitted import Submission, Submissions
 from harness.cluster.task import Task
 from harness.cluster.watch import Watch
 from harness.errors import ArbenchError
-from harness.plan import Job, Plan
+from harness.identity import source
+from harness.jobs.bench import Bench, Failure
+from harness.jobs.executors import Outcome, Queue
+from harness.jobs.plan import Job, TrialPlan
 from harness.progress import counted
-from harness.store import Store
-from harness.workers import Outcome, Queue
+from harness.records.store import Store
 
 FILES_S = 2.0
 """Seconds between two looks at the store's files."""
@@ -159,11 +160,11 @@ class Cluster:
 
     def _claimed(self, job: Job) -> bool:
         """Whether a task of which this store knows nothing is at a job."""
-        claim = Claim(job)
-        holder = claim.holder()
+        lease = Lease(job)
+        holder = lease.holder()
         if holder is None:
             return False
-        return self._watch.lives(holder) if self._watch.knows(holder) else claim.fresh()
+        return self._watch.lives(holder) if self._watch.knows(holder) else lease.fresh()
 
     def _must_not_be_cancelled(self) -> None:
         """End with the others that `arbench cancel` ends, and so does what it may have missed: what this driver was
@@ -219,9 +220,9 @@ class Cluster:
     ) -> Submission | None:
         """Submit one array; None if Slurm does not take it now."""
         names = [[job.id for job in task] for task in tasks]
-        code = snapshot.keep(self._submissions.folder / "code")
+        code = source.keep(self._submissions.folder / "code")
         stage, records = tasks[0][0].stage, about is not None and tasks[0][0].stage == "timing"
-        made = self._submissions.new(stage, names, parallel, snapshot.code_sha256(), records)
+        made = self._submissions.new(stage, names, parallel, source.code_sha256(), records)
         blank, limit_s = replace(made, tasks=()), 60 * resources.minutes - resources.signal_s
         work = [
             Task(
@@ -294,14 +295,14 @@ class Cluster:
                 free -= more
 
 
-def _by_plan(jobs: Sequence[Job] | Queue) -> Iterator[tuple[Plan, list[Job]]]:
+def _by_plan(jobs: Sequence[Job] | Queue) -> Iterator[tuple[TrialPlan, list[Job]]]:
     found: dict[str, list[Job]] = defaultdict(list)
     for job in jobs:
         found[job.plan.key].append(job)
     return iter([(several[0].plan, several) for several in found.values()])
 
 
-def _faulty(plan: Plan, jobs: Sequence[Job]) -> list[Job]:
+def _faulty(plan: TrialPlan, jobs: Sequence[Job]) -> list[Job]:
     """The jobs of a trial at which something went wrong, most often first."""
     known = faults(plan.folder)
     bad = [job for job in jobs if job.plan.key == plan.key and job.part in known]

@@ -9,7 +9,7 @@ import submitit
 from harness import files
 from harness.cluster import slurm
 from harness.cluster.site import Resources
-from harness.cluster.submissions import Submission
+from harness.cluster.submitted import Submission
 from harness.errors import ArbenchError
 
 REQUEUES = 10**6

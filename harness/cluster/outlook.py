@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from harness.cluster.executor import Cluster
-from harness.plan import Job
+from harness.jobs.plan import Job
 
 
 def outlook(cluster: Cluster, waves: Sequence[Sequence[Job]], trials: int) -> str:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from submitit.helpers import clean_env
 
-from harness import cores
 from harness.errors import ArbenchError
+from harness.machine import cores
 
 PREFIX = "arbench-"
 """What the names of our jobs begin with; the submission's id follows."""

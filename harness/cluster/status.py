@@ -10,13 +10,13 @@ from typing import Any
 
 from harness import files
 from harness.cluster import slurm
-from harness.cluster.claims import faults
+from harness.cluster.faults import faults
 from harness.cluster.slurm import Queued, TaskId
-from harness.cluster.submissions import Submissions
+from harness.cluster.submitted import Submissions
 from harness.errors import ArbenchError
 from harness.progress import clock, counted
-from harness.stages.generate import Shards
-from harness.store import Store, timed
+from harness.records.store import Store, timed
+from harness.stages.generate.shards import Shards
 
 RECENT_S = 600.0
 """Rates are those of the last ten minutes."""
@@ -66,7 +66,7 @@ def _announced(path: Path) -> dict[str, Any]:
 
 
 def _trials(found: Any) -> bool:
-    """Whether these are trials as ``harness.plan.listed`` tells of them."""
+    """Whether these are trials as ``harness.jobs.plan.listed`` tells of them."""
     return isinstance(found, list) and all(
         isinstance(one, dict)
         and all(isinstance(one.get(name), str) and "\0" not in one[name] for name in ("name", "key", "folder"))

@@ -1,4 +1,4 @@
-"""What runs inside a job of Slurm: several of our jobs, one after another, each with a claim.
+"""What runs inside a job of Slurm: several of our jobs, one after another, each with a lease.
 
 What a task leaves is in the store. It may be killed at any moment and begun again (by Slurm, under the same name), or
 its jobs given to another task: what is finished is skipped.
@@ -16,14 +16,16 @@ from typing import Any
 
 from submitit.helpers import DelayedSubmission
 
-from harness import provenance
-from harness.bench import Bench, Failure, last_lines
-from harness.cluster.claims import Claim, Heart, blame, faults
+from harness.cluster.faults import blame, faults
+from harness.cluster.leases import Heart, Lease
 from harness.cluster.slurm import own_cores
-from harness.cluster.submissions import Submission, since_start
-from harness.heap import keep_heap
-from harness.plan import Job, assemble
-from harness.store import Store, timed
+from harness.cluster.submitted import Submission, since_start
+from harness.identity import provenance
+from harness.jobs.assembly import assemble
+from harness.jobs.bench import Bench, Failure, last_lines
+from harness.jobs.plan import Job
+from harness.machine.heap import keep_heap
+from harness.records.store import Store, timed
 
 FRUITLESS = 3
 """Lives that may be interrupted, one after another, with nothing done, before the job at hand is to blame."""
@@ -50,7 +52,7 @@ class Task:
 
     @property
     def name(self) -> str:
-        """The name under which it claims jobs."""
+        """The name under which it leases jobs."""
         return f"{self.submission.id}:{self.index}"
 
     def __call__(self) -> None:
@@ -84,7 +86,7 @@ class Task:
         self._fruitless = 0 if self._fruitful else self._fruitless + 1
         short = time.time() - self._began < 0.8 * self.limit_s and self._fruitless < FRUITLESS
         if self._at is not None and (self._fruitful or short):
-            Claim(self._at).release()
+            Lease(self._at).release()
         self._tell("interrupted")
         self._at = None
         return DelayedSubmission(self)
@@ -97,15 +99,15 @@ class Task:
 
     @contextmanager
     def _claimed(self, job: Job, heart: Heart) -> Iterator[bool]:
-        """The claim to a job held inside; False if another task has it. A kill, or an interrupt, leaves it."""
-        claim = Claim(job)
-        if not claim.take(self.name):
+        """The lease to a job held inside; False if another task has it. A kill, or an interrupt, leaves it."""
+        lease = Lease(job)
+        if not lease.take(self.name):
             yield False
             return
-        self._at, heart.claim = job, claim
+        self._at, heart.lease = job, lease
         yield True
-        self._at = heart.claim = None
-        claim.release()
+        self._at = heart.lease = None
+        lease.release()
 
     def _do(self, job: Job, life: int) -> bool:
         began = time.time()
@@ -129,12 +131,12 @@ class Task:
         """If an earlier life of this task was killed at its first job, that job may be why."""
         earlier = since_start(before)
         for job in self.jobs if earlier is not None else ():
-            claim = Claim(job)
-            if claim.holder() == self.name:
+            lease = Lease(job)
+            if lease.holder() == self.name:
                 if not any(event["event"] == "done" for event in earlier or ()):
                     log = last_lines(self.submission.log(self.index))
                     self._blame(job, Failure(job.stage, "killed, and begun again by Slurm", log), life - 1)
-                claim.release()
+                lease.release()
 
     def _session(self, life: int) -> None:
         """The timing of all trials that still lack it, together."""

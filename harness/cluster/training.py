@@ -12,11 +12,12 @@ from pathlib import Path
 
 from submitit.helpers import DelayedSubmission, TorchDistributedEnvironment
 
-from harness import files, snapshot
+from harness import files
 from harness.cluster import launch, slurm
 from harness.cluster.site import Site, check
-from harness.cluster.submissions import Submission, Submissions, since_start
+from harness.cluster.submitted import Submission, Submissions, since_start
 from harness.errors import ArbenchError
+from harness.identity import source
 
 FRUITLESS = 3
 """Lives that may end, one after another, without anything kept."""
@@ -114,8 +115,8 @@ def _on_its_way(submissions: Submissions, name: str) -> Submission | None:
 def _submitted(
     submissions: Submissions, name: str, work: Callable[[], object], site: Site, tell: Callable[[str], None]
 ) -> Submission:
-    code = snapshot.keep(submissions.folder / "code")
-    made = submissions.new("train", [[name]], 0, snapshot.code_sha256())
+    code = source.keep(submissions.folder / "code")
+    made = submissions.new("train", [[name]], 0, source.code_sha256())
     try:
         launch.submit(made, site.resources("train"), code, [Training(made, work, submissions.folder.parent)])
     except launch.RefusedError:

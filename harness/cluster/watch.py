@@ -8,12 +8,13 @@ import time
 from collections.abc import Collection, Iterator, Mapping
 
 from harness import files
-from harness.bench import Failure, last_lines
 from harness.cluster import slurm
-from harness.cluster.claims import Claim, blame
+from harness.cluster.faults import blame
+from harness.cluster.leases import Lease
 from harness.cluster.slurm import Queued, TaskId
-from harness.cluster.submissions import Submission, Submissions, since_start
-from harness.plan import Job
+from harness.cluster.submitted import Submission, Submissions, since_start
+from harness.jobs.bench import Failure, last_lines
+from harness.jobs.plan import Job
 
 INNOCENT = ("PREEMPTED", "NODE_FAIL", "BOOT_FAIL", "REVOKED")
 """Ends that say nothing against the job at hand."""
@@ -83,13 +84,13 @@ class Watch:
         return submission.number or (None if queued is None else queued.job.partition("_")[0])
 
     def lives(self, task: str) -> bool:
-        """Whether a claim's holder (``SUBMISSION:INDEX``) is such a task."""
+        """Whether a lease's holder (``SUBMISSION:INDEX``) is such a task."""
         name, _, index = task.partition(":")
         known = any(one.id == name for one in self._submissions.all())
         return known and name not in self._cancelled and (name, int(index)) not in self._ended
 
     def knows(self, task: str) -> bool:
-        """Whether a claim's holder was submitted to this store."""
+        """Whether a lease's holder was submitted to this store."""
         return any(one.id == task.partition(":")[0] for one in self._submissions.all())
 
     def _see_to_ended(self, open_jobs: Mapping[str, Job], asked: float) -> None:
@@ -117,23 +118,23 @@ class Watch:
         return {}
 
     def _bury(self, submission: Submission, index: int, end: str, open_jobs: Mapping[str, Job]) -> None:
-        """Blame who is to blame for a task that has ended before its work was done; give up its claims."""
+        """Blame who is to blame for a task that has ended before its work was done; give up its leases."""
         left = [open_jobs[job] for job in submission.tasks[index] if job in open_jobs]
-        claimed = [job for job in left if Claim(job).holder() == f"{submission.id}:{index}"]
+        leased = [job for job in left if Lease(job).holder() == f"{submission.id}:{index}"]
         events = submission.events(index)
-        for job in self._guilty(left, claimed, events, end, submission.number is not None):
+        for job in self._guilty(left, leased, events, end, submission.number is not None):
             log = last_lines(submission.log(index))
             reason = f"the task ended before the job was done: {end or 'Slurm does not tell how'}"
             life = sum(event["event"] == "start" for event in events)
             blame(job, Failure(job.stage, reason, log), f"{submission.id}-{index}-{life - 1}")
-        for job in claimed:
-            Claim(job).release()
+        for job in leased:
+            Lease(job).release()
         files.write_json(submission.folder / f"ended-{index}.json", {"end": end, "left": [job.id for job in left]})
         self._ended.add((submission.id, index))
 
     @staticmethod
     def _guilty(
-        left: list[Job], claimed: list[Job], events: list[dict[str, object]], end: str, known: bool
+        left: list[Job], leased: list[Job], events: list[dict[str, object]], end: str, known: bool
     ) -> list[Job]:
         life = since_start(events)
         if life is None and not known:
@@ -145,4 +146,4 @@ class Watch:
             return []
         if left and left[0].stage == "timing":
             return left  # measured together: any of them
-        return claimed or left[:1]
+        return leased or left[:1]

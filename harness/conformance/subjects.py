@@ -15,7 +15,7 @@ from harness.errors import ArbenchError
 from harness.inputs import inputs
 from harness.method import Generated, Knob, KnobValue, Method
 from harness.sampling import Sampling, guide
-from harness.stages.generate import padded
+from harness.stages.generate.stage import padded
 
 COMPANIONS: dict[tuple[str, KnobValue], dict[str, KnobValue]] = {
     ("schedule", "rings"): {"steps": 7},

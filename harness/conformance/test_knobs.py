@@ -17,9 +17,9 @@ from harness.conformance.subjects import (
     with_knobs,
 )
 from harness.errors import ArbenchError
-from harness.flops import count_image
 from harness.inputs import inputs
 from harness.method import Method
+from harness.stages.flops.counter import count_image
 
 every_method = pytest.mark.parametrize("name", names())
 every_sparse_method = pytest.mark.parametrize("name", with_knobs(*SPARSITY, "sparse_scales"))

@@ -9,7 +9,6 @@ import torch
 from safetensors.torch import save
 
 from harness import registry
-from harness.checkpoint import sha256
 from harness.conformance.subjects import (
     CONTENT,
     SPARSITY,
@@ -31,10 +30,12 @@ from harness.conformance.subjects import (
     values,
 )
 from harness.errors import ArbenchError
-from harness.flops import agreement, closed_form, count_image
+from harness.hashing import sha256
 from harness.inputs import inputs
 from harness.method import PARTS
 from harness.setup import in_precision
+from harness.stages.flops.agreement import agreement
+from harness.stages.flops.counter import closed_form, count_image
 
 every_method = pytest.mark.parametrize("name", names())
 every_setting = pytest.mark.parametrize(("name", "given"), cases())
@@ -208,8 +209,8 @@ def test_build_reads_no_weights(name: str, monkeypatch: pytest.MonkeyPatch) -> N
     def refuse(*_: Any) -> Any:
         raise AssertionError("a weights file was opened")
 
-    monkeypatch.setattr("harness.checkpoint.load_file", refuse)
-    monkeypatch.setattr("harness.checkpoint.safe_open", refuse)
+    monkeypatch.setattr("harness.checkpoints.tensors.load_file", refuse)
+    monkeypatch.setattr("harness.checkpoints.tensors.safe_open", refuse)
     monkeypatch.setattr(torch, "load", refuse)
     owner = registry.get(name)
     method = owner.build(preset_of(owner))

@@ -3,7 +3,7 @@
 import pytest
 
 from harness.conformance.subjects import names, sampling_of, subject
-from harness.flops import count_image
+from harness.stages.flops.counter import count_image
 
 
 @pytest.mark.parametrize("name", names())

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from harness import packs
-from harness.store import REPLICATES, Store
+from harness.records import packs
+from harness.records.store import REPLICATES, Store
 from reports.certainty import SCORES
 from reports.claims.claim import FOLDER, shipped
 from reports.claims.evidence import Evidence

@@ -17,7 +17,7 @@ def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
 
 def run(asked: argparse.Namespace) -> int:
     """Judge the shipped claims and print the verdicts."""
-    from harness.store import Store  # late: pandas and torch would slow every other command
+    from harness.records.store import Store  # late: pandas and torch would slow every other command
     from reports.claims.bundled import bundled_store
     from reports.claims.claim import shipped
     from reports.claims.evidence import Evidence

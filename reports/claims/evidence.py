@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 
 from harness import registry
-from harness.comparison import SESSIONS
-from harness.costs import costs
 from harness.errors import ArbenchError
-from harness.store import Record, Store, trusted
+from harness.records.comparison import SESSIONS
+from harness.records.store import Record, Store, trusted
+from harness.stages.flops.costs import costs
 from harness.trial import resolve_sampling
 from reports import table
 from reports.certainty import TIMES, Certainty

@@ -5,10 +5,10 @@ import time
 import numpy as np
 import pytest
 
-from harness import metrics
-from harness.metrics import Gaussian, Moments
-from harness.resampling import Resampling, frechet_replicates
-from tests.unit.test_metrics import features
+from harness.stages.quality import distributions
+from harness.stages.quality.distributions import Gaussian, Moments
+from harness.stages.quality.resampling import Resampling, frechet_replicates
+from tests.unit.stages.quality.test_distributions import features
 
 
 @pytest.mark.slow
@@ -16,7 +16,7 @@ def test_fid_of_2048_dimensions_takes_under_six_seconds_on_two_cores() -> None:
     mix = np.random.default_rng(0).standard_normal((2048, 2048)) / 45
     one, other = (Gaussian(np.zeros(2048), mix @ np.diag(np.geomspace(1, low, 2048)) @ mix.T) for low in (1e-2, 1e-4))
     began = time.process_time()
-    assert metrics.frechet(one, other) > 0
+    assert distributions.frechet(one, other) > 0
     assert time.process_time() - began < 12  # of both cores together
 
 

@@ -9,9 +9,9 @@ import pytest
 
 from reports.build import build
 from reports.explorer import LIBRARY
-from tests import fakes_store, sweeping
 from tests.browser.conftest import Open
-from tests.pace import pace
+from tests.helpers import fakes_store, sweeping
+from tests.helpers.pace import pace
 
 pytestmark = pytest.mark.slow
 

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from harness import runner, sweep
-from harness.bench import Bench
-from harness.plan import Instrument, Job, plan, protocol
-from harness.store import Store
-from tests import fakes_store, sweeping
+from harness import sweep
+from harness.jobs.bench import Bench
+from harness.jobs.plan import Instrument, Job, plan
+from harness.records.store import Store
+from harness.run import driver
+from harness.stages.timing.protocol import protocol
+from tests.helpers import fakes_store, sweeping
 
 
 @pytest.mark.slow
@@ -58,5 +60,5 @@ def test_a_sweep_of_a_thousand_finished_trials_starts_work_within_a_second(
         monkeypatch.setattr(Bench, "attempt", begin)
         began = time.process_time()
         with pytest.raises(BegunError):
-            runner.run(asked, store, runner.Options(workers=0), io.StringIO())
+            driver.run(asked, store, driver.Options(workers=0), io.StringIO())
         assert time.process_time() - began < 1

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from reports.build import build
-from tests import fakes_store
+from tests.helpers import fakes_store
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from harness.cli import main
-from harness.store import Store
+from harness.cli.command import main
+from harness.records.store import Store
 from reports.build import build
-from tests import fakes_store, light
 from tests.browser.conftest import Open
+from tests.helpers import fakes_store, light
 
 pytestmark = pytest.mark.slow
 NAME = "DiT-XL_2.cfg1.5"

@@ -6,8 +6,8 @@ from typing import Any
 import axe_core_python
 import pytest
 
-from tests import fakes_store
 from tests.browser.conftest import Open, Visit
+from tests.helpers import fakes_store
 
 pytestmark = pytest.mark.slow
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from harness import registry
-from harness.checkpoint import read_about
+from harness.checkpoints.tensors import read_about
 from harness.conformance.subjects import (
     CONTENT,
     SPARSITY,

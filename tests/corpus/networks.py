@@ -16,7 +16,7 @@ from safetensors.torch import save
 
 from tests.corpus.cases import Case, Valid
 from tests.corpus.mutations import damaged
-from tests.sweeping import SWEEP
+from tests.helpers.sweeping import SWEEP
 
 
 class Runs:

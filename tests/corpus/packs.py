@@ -6,7 +6,7 @@ from pathlib import Path
 from tests.corpus.cases import Case, Valid
 from tests.corpus.mutations import damaged
 from tests.corpus.texts import odd_json
-from tests.submitting import members, packed
+from tests.helpers.submitting import members, packed
 
 
 def pack_case(rng: random.Random, folder: Path, valid: Valid) -> Case:

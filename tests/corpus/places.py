@@ -11,16 +11,20 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from harness import cli, extractors_inception, runner, score, submissions, verification
-from harness.checkpoint import fit_state, read_tensors, read_weights
+from harness.checkpoints.tensors import fit_state, read_tensors, read_weights
+from harness.cli import command as cli
 from harness.cluster import slurm
-from harness.extractors_inception import InceptionExtractor
+from harness.extractors import inception
+from harness.extractors.inception import InceptionExtractor
 from harness.hashing import weights_sha256
 from harness.method import Provenance
-from harness.store import Record, Store
-from tests import sweeping
+from harness.records import submissions
+from harness.records.store import Record, Store
+from harness.run import driver, verification
+from harness.stages.quality import score
 from tests.corpus import arrays, images, networks
 from tests.corpus.cases import Valid
+from tests.helpers import sweeping
 
 FEATURES, SPATIAL = 16, 8
 SLURM = {
@@ -77,10 +81,10 @@ def in_place(folder: Path) -> Iterator[Valid]:
         patch.setenv(sweeping.WEIGHTS, str(sweeping.make_weights(folder / "fake.safetensors")))
         (folder / "inception.pth").write_bytes(b"a stand-in")
         extractor = InceptionExtractor("inception", Sees(), folder / "inception.pth")
-        patch.setattr(extractors_inception, "load_inception", lambda *given: extractor)
+        patch.setattr(inception, "load_inception", lambda *given: extractor)
         for name, width in (("FEATURES", FEATURES), ("SPATIAL", SPATIAL)):
             patch.setattr(score, name, width)
-            patch.setattr(extractors_inception, name, width)
+            patch.setattr(inception, name, width)
         _offer_commands(patch)
         valid = _valid(folder)
         _shorten(patch, Store(folder / "store").records())
@@ -99,8 +103,8 @@ def _offer_commands(patch: pytest.MonkeyPatch) -> None:
 def _shorten(patch: pytest.MonkeyPatch, records: Sequence[Record]) -> None:
     """Runs end where they would begin to compute: what they read has been read by then."""
     for name in ("_measure", "_time"):
-        patch.setattr(runner.Run, name, lambda self: None)
-    patch.setattr(runner.Run, "_record", lambda self, measured: None)
+        patch.setattr(driver.Run, name, lambda self: None)
+    patch.setattr(driver.Run, "_record", lambda self, measured: None)
     patch.setattr(verification, "run", lambda sweep, store, *_: [store.write(record) for record in records])
 
 

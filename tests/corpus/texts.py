@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.corpus.cases import Case, Valid
 from tests.corpus.mutations import damaged
-from tests.sweeping import SWEEP
+from tests.helpers.sweeping import SWEEP
 
 SWEEP_FILE = """
 preset = "tiny"

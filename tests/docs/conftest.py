@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import wheel
+from tests.helpers import wheel
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@
 import csv
 from pathlib import Path
 
-from harness.store import Store
+from harness.records.store import Store
 from tests.docs.pages import ROOT, commands, ran
 
 PAGE = ROOT / "docs" / "add-a-method.md"

@@ -8,9 +8,9 @@ import pytest
 
 import noxfile  # noqa: F401 - registers the sessions
 from harness import registry, sweep
-from harness.cli import parser
+from harness.cli.command import parser
 from harness.errors import ArbenchError
-from harness.store import Store
+from harness.records.store import Store
 from tests.docs.pages import PAGES, ROOT, commands, ran
 
 OTHERS = {"git", "cd", "export", "python3 -m venv", ".", "sudo", "curl", "xdg-open", "pip", "python3 -m pip"}

@@ -23,9 +23,9 @@ from torch import Tensor, nn
 from baselines.tokenizers.convnet import to_unit
 from baselines.tokenizers.published import PUBLISHED
 from harness import registry
-from harness.weights import VARIABLE
+from harness.checkpoints.published import VARIABLE
+from tests.helpers.published import published_state, uniform
 from tests.official.models import MODELS, Official, official
-from tests.published import published_state, uniform
 
 LOGITS, PIXELS, TOKENS = 1e-4, 1 / 255, 1.0
 SAMPLERS = {"raster": "baselines.raster", "ear": "baselines.next_set", "var": "baselines.var"}

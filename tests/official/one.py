@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from harness import registry
-from harness.heap import keep_heap
 from harness.inputs import inputs
+from harness.machine.heap import keep_heap
 from harness.method import Preset
 from harness.setup import PRECISIONS, in_precision
 from tests.official.models import MODELS, Model, labels, official

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
-from harness.cores import cores
-from harness.provenance import machine
+from harness.machine.cores import cores
+from harness.machine.hardware import machine
 from tests.official.models import MODELS
 
 ROOT = Path(__file__).parent.parent.parent

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from harness import sweep
-from harness.runner import Options, run
-from harness.store import Record, Store
-from tests import sweeping
+from harness.records.store import Record, Store
+from harness.run.driver import Options, run
+from tests.helpers import sweeping
 
 IMAGES, FEW = 256, 32
 """Images a trial; fewer where a trial is cut into small shards, each of which computes 16 images at least."""

@@ -6,8 +6,9 @@ import pytest
 from safetensors.torch import load_file
 
 from baselines.raster import Raster
-from harness import cli, verification
-from harness.checkpoint import read_about, write_weights
+from harness import cli
+from harness.checkpoints.tensors import read_about, write_weights
+from harness.run import verification
 
 
 @pytest.mark.slow

@@ -16,8 +16,8 @@ from typing import TypeVar
 import pytest
 
 from harness import cli
-from harness.store import Record, Store
-from tests import sweeping
+from harness.records.store import Record, Store
+from tests.helpers import sweeping
 
 HERE = Path(__file__).parent
 Found = TypeVar("Found")

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from harness.store import Store
+from harness.records.store import Store
 
 
 def results(folder: Path) -> list[dict[str, Any]]:

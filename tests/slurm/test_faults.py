@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from harness import cli
-from harness.cluster.submissions import Submission, Submissions, since_start
-from tests import sweeping
+from harness.cluster.submitted import Submission, Submissions, since_start
+from tests.helpers import sweeping
 from tests.slurm.conftest import PATIENCE_S, Place, Slurm, until
 from tests.slurm.equality import assert_equal, results
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from harness.cluster.submissions import Submissions
+from harness.cluster.submitted import Submissions
 from tests.slurm.conftest import PATIENCE_S, Place, Slurm, until
 
 PARENT = ("--ntasks=1", "--cpus-per-task=2")
@@ -37,7 +37,7 @@ def test_a_sweep_submitted_from_inside_a_job_runs_in_jobs_of_its_own_with_their_
 ) -> None:
     place.sweep(ONE)
     (place.folder / "site.toml").write_text(SITE)
-    driver = [sys.executable, "-m", "tests.sweeping", *place.on_cluster("--random-weights")]
+    driver = [sys.executable, "-m", "tests.helpers.sweeping", *place.on_cluster("--random-weights")]
     parent(cluster, [*driver, *([] if parent is by_srun else ["--no-wait"])])
     until(lambda: place.records() or not cluster.call("squeue", "--noheader"), PATIENCE_S)
     (record,) = place.records()

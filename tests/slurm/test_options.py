@@ -6,7 +6,7 @@ import pytest
 
 from harness import cli
 from harness.cluster import site, slurm
-from harness.cluster.submissions import Submissions
+from harness.cluster.submitted import Submissions
 from tests.slurm.conftest import Place, Slurm
 
 USUAL = {

@@ -3,7 +3,7 @@
 import pytest
 
 from harness import cli
-from tests import sweeping
+from tests.helpers import sweeping
 from tests.slurm.conftest import PATIENCE_S, Place, Slurm, until
 
 

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from harness import cli, snapshot
-from harness.cluster.submissions import Submissions
-from harness.store import Store
-from tests import sweeping
+from harness import cli
+from harness.cluster.submitted import Submissions
+from harness.identity import source
+from harness.records.store import Store
+from tests.helpers import sweeping
 from tests.slurm.conftest import PATIENCE_S, Place, Slurm, until
 from tests.slurm.equality import assert_equal, results
 
@@ -54,7 +55,7 @@ def test_twelve_trials_in_forty_shards_give_the_records_of_a_run_in_this_process
     lives = [one.events(index) for one in Submissions(place.store).all() for index in range(len(one.tasks))]
     # Each task runs once, timing's too, which has its node to itself.
     assert {sum(event["event"] == "start" for event in life) for life in lives} == {1}
-    assert {record["provenance"]["code"] for record in place.records()} == {snapshot.code_sha256()}
+    assert {record["provenance"]["code"] for record in place.records()} == {source.code_sha256()}
 
 
 def test_a_sweep_left_to_the_cluster_is_finished_without_a_driver(place: Place, cluster: Slurm) -> None:

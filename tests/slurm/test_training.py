@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from harness import cli
-from harness.cluster.submissions import Submissions
-from tests import sweeping
+from harness.cluster.submitted import Submissions
+from tests.helpers import sweeping
+from tests.helpers.tiny_training import STEPS, command, make_pictures, offer_tiny_presets, together, weights
 from tests.slurm.conftest import PATIENCE_S, Slurm, until
 from tests.slurm.training_job import SLEEP
-from tests.tiny_training import STEPS, command, make_pictures, offer_tiny_presets, together, weights
 
 SITE = f"""
 python = "{sys.executable} -m tests.slurm.training_job"

@@ -1,4 +1,4 @@
-"""``python -m tests.slurm.training_job ...``: submitit's program, with the presets of tests/tiny_training.py."""
+"""``python -m tests.slurm.training_job ...``: submitit's program, with the presets of tiny_training.py."""
 
 import os
 import sys
@@ -7,8 +7,8 @@ import time
 import pytest
 from submitit.core.submission import process_job
 
-from harness.scale import Processes
-from tests.tiny_training import offer_tiny_presets
+from harness.training.processes import Processes
+from tests.helpers.tiny_training import offer_tiny_presets
 
 SLEEP = "ARBENCH_TRAIN_SLEEP"
 """Seconds that every step takes longer."""

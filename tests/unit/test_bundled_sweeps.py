@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 
 from harness import registry, sweep
-from harness.plan import protocol
-from harness.runner import _one_of_each_first
+from harness.run.driver import _one_of_each_first
+from harness.stages.timing.protocol import protocol
 from reports.claims.claim import shipped
 
 ORDERS = ("ear", "raster-blocks", "random-order")

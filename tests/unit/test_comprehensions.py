@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.comprehensions import mistaken
+from tests.helpers.comprehensions import mistaken
 
 ROOT = Path(__file__).parents[2]
 SOURCES = ("noxfile.py", "chores", "docs", "arbench", "harness", "baselines", "methods", "reports", "tests")

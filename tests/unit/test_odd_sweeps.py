@@ -11,8 +11,8 @@ import baselines.commands
 from harness import cli, sweep
 from harness.cluster import site
 from harness.errors import ArbenchError
-from harness.store import Store
-from tests import sweeping
+from harness.records.store import Store
+from tests.helpers import sweeping
 
 HUGE = "1" + "0" * 400
 DIGITS = "9" * 5000
@@ -178,7 +178,7 @@ def test_equal_trials_under_two_spellings_are_one(tmp_path: Path, twice: str) ->
 
 
 def test_equal_timing_protocols_under_two_spellings_are_one() -> None:
-    from harness.plan import protocol
+    from harness.stages.timing.protocol import protocol
 
     one, other = (
         protocol({"least_seconds": 2, "settled": 0}, "x"),

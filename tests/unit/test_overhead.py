@@ -4,7 +4,8 @@ from pathlib import Path
 
 from harness import files
 from harness.trial import Trial
-from tests import overhead, sweeping
+from tests.helpers import sweeping
+from tests.programs import overhead
 
 
 def test_the_harness_and_a_bare_loop_make_a_trial_shard_by_shard(tmp_path: Path) -> None:

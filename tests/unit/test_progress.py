@@ -8,7 +8,7 @@ import pytest
 
 from harness import cli
 from harness.progress import Progress, counted, narrated
-from tests import sweeping
+from tests.helpers import sweeping
 
 
 class Terminal(io.StringIO):

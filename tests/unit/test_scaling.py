@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from harness.cluster.submissions import Submissions
+from harness.cluster.submitted import Submissions
 
 PLACE = Path(__file__).parents[2] / "docs" / "scaling.py"
 

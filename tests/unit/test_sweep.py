@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from harness import sweep
 from harness.errors import ArbenchError
 from harness.trial import Trial
-from tests import sweeping
+from tests.helpers import sweeping
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -9,12 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness import hashing, registry
+from harness import registry
 from harness.errors import ArbenchError
-from harness.hashing import digest, file_sha256, source_sha256
+from harness.hashing import digest, file_sha256
+from harness.identity import source
+from harness.identity.source import source_sha256
 from harness.sampling import CFG_SCHEDULES, Sampling
 from harness.trial import Trial
-from tests import fakes, sweeping
+from tests.helpers import fakes, sweeping
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -159,7 +161,7 @@ def test_the_source_hash_of_a_method_covers_the_classes_it_builds_on() -> None:
 
 
 def test_a_module_of_the_harness_that_moves_changes_no_methods_source_hash(monkeypatch: pytest.MonkeyPatch) -> None:
-    parsed = hashing._parsed
+    parsed = source._parsed
 
     def moved(module: str) -> ast.Module | None:
         """The same source, as it would be after every module that it imports of harness had moved."""
@@ -171,10 +173,10 @@ def test_a_module_of_the_harness_that_moves_changes_no_methods_source_hash(monke
 
     owners = [registry.get(name) for name in registry.names()]
     before = [source_sha256(owner) for owner in owners]
-    monkeypatch.setattr(hashing, "_parsed", moved)
+    monkeypatch.setattr(source, "_parsed", moved)
     assert [source_sha256.__wrapped__(owner) for owner in owners] == before
 
 
 def test_the_source_hash_still_sees_a_method_that_calls_something_else_of_the_harness() -> None:
     trees = [ast.parse(f"from harness.sampling import draw\n\ndef sample():\n    return draw({n})") for n in (1, 2)]
-    assert len({ast.unparse(hashing._without_harness(tree)) for tree in trees}) == 2
+    assert len({ast.unparse(source._without_harness(tree)) for tree in trees}) == 2

@@ -11,8 +11,8 @@ import pytest
 import submitit
 
 from harness.cluster import launch, site
-from harness.cluster.submissions import Submission
-from tests.wheel import PACKAGES, ROOT, build, environment, install, packages
+from harness.cluster.submitted import Submission
+from tests.helpers.wheel import PACKAGES, ROOT, build, environment, install, packages
 
 OURS = PACKAGES[1:]
 WORKER = """

@@ -1,0 +1,80 @@
+"""Fetch published weights from the Hugging Face hub, or from a mirror named by HF_ENDPOINT.
+
+huggingface_hub makes the URL, asks for what the hub announces (commit, size, hash) and downloads: its ``http_get``
+goes on where a file stops, tries again when a connection breaks, shows its progress. ``hf_hub_download`` is not used,
+since in 2.4 that downloads under a name of its own each time and so never goes on with what a killed download has got.
+What arrives is checked against the size and the sha256 that were announced, and a file has its name only when it is
+whole. Beside it stands NAME.json: where it came from, which commit, its hash. No token is sent: all of it is public.
+"""
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.checkpoints.published import Source
+from harness.errors import ArbenchError
+from harness.hashing import sha256
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfFileMetadata
+
+
+US = "arbench"
+"""How we are named to the server."""
+
+
+def fetch(source: Source, path: Path) -> None:
+    """Download a file to ``path``. Raises ArbenchError if the server cannot be reached, has no such file, or what
+    arrived is not what it announced; a download cut short is kept and goes on next time."""
+    from httpx2 import HTTPError, InvalidURL  # late, as is all that needs a network
+    from huggingface_hub import hf_hub_url
+    from huggingface_hub.errors import HfHubHTTPError
+
+    endpoint = (os.environ.get("HF_ENDPOINT") or "").rstrip("/") or None
+    url = hf_hub_url(source.repository, source.path, revision=source.revision, endpoint=endpoint)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        announced = _download(url, partial, path.name)
+    except HfHubHTTPError as error:
+        raise ArbenchError(
+            f"cannot fetch {url}: {error.response.status_code} {error.response.reason_phrase}"
+        ) from error
+    except (OSError, ValueError, HTTPError, InvalidURL) as error:
+        kept = f"; {partial} is kept, the same command goes on from there" if partial.exists() else ""
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ArbenchError(f"cannot fetch {url}: {reason}{kept}") from error
+    found, expected = sha256(partial), announced.etag or ""
+    if re.fullmatch("[0-9a-f]{64}", expected) and found != expected:
+        partial.unlink()
+        raise ArbenchError(f"{url}: what arrived has sha256 {found}, announced was {expected}; it has been removed")
+    about = {"url": url, "commit": announced.commit_hash or "unknown", "sha256": found}
+    path.with_name(f"{path.name}.json").write_text(json.dumps({**about, "bytes": partial.stat().st_size}, indent=1))
+    partial.replace(path)
+    print(f"{path}: sha256 {found}, commit {about['commit']}")
+
+
+def _download(url: str, partial: Path, name: str) -> "HfFileMetadata":
+    """Append to ``partial`` what it lacks; what the server announces of the whole."""
+    from huggingface_hub import get_hf_file_metadata
+    from huggingface_hub.file_download import http_get
+    from huggingface_hub.utils._headers import build_hf_headers
+    from tqdm import tqdm
+
+    announced = get_hf_file_metadata(url, token=False, library_name=US)
+    have = partial.stat().st_size if partial.exists() else 0
+    if announced.size is None or have > announced.size:  # no telling where to go on: start again
+        have = 0
+    with partial.open("ab" if have else "wb") as file:
+        http_get(
+            url,
+            file,
+            resume_size=have,
+            headers=build_hf_headers(token=False, library_name=US),
+            expected_size=announced.size,
+            displayed_filename=name,
+            tqdm_class=tqdm,
+        )
+    return announced

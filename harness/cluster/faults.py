@@ -1,0 +1,31 @@
+"""Faults: what went wrong at a job, a file each in the trial's work folder, so that all tasks know of it."""
+
+import time
+from collections import defaultdict
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from harness import files
+from harness.jobs.bench import Failure
+from harness.jobs.plan import Job
+
+
+def blame(job: Job, failure: Failure, once: str) -> None:
+    """Record a fault at a job. ``once`` names the occasion: a second fault of that name takes the first one's place."""
+    files.write_json(job.plan.folder / "faults" / f"{job.part}@{once}.json", {**asdict(failure), "at": time.time()})
+
+
+def faults(folder: Path) -> dict[str, list[Failure]]:
+    """The faults of the jobs of a trial with this work folder, by ``Job.part``, oldest first."""
+    found: dict[str, list[tuple[float, Failure]]] = defaultdict(list)
+    for path in (folder / "faults").glob("[!.]*.json"):
+        content: dict[str, Any] | None = files.read_json(path)
+        if content is not None:
+            at = content.pop("at")
+            found[path.name.partition("@")[0]].append((at, Failure(**content)))
+    return {part: [failure for _, failure in sorted(several, key=_when)] for part, several in found.items()}
+
+
+def _when(dated: tuple[float, Failure]) -> float:
+    return dated[0]

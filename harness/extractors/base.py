@@ -1,0 +1,30 @@
+"""What a feature extractor is: a frozen network that turns images into features and class logits."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+FMNIST_CNN = "fmnist-cnn"
+INCEPTION = "inception"
+
+
+class Extractor:
+    """A frozen network that turns images into features and class logits."""
+
+    # The network's name in the keys of references. It is no path: it stays as it is when the class moves.
+    architecture = "harness.extractors.FmnistCNN"
+    # What the network does to an image's size first, in words.
+    resize = "none"
+    # Whether its logits are for the classes of the data's labels.
+    classifies = True
+
+    def __init__(self, name: str, network: nn.Module, weights: Path) -> None:
+        self.name, self.network, self.weights = name, network.eval(), weights
+
+    @torch.inference_mode()
+    def features(self, images: Tensor) -> dict[str, Tensor]:
+        """images: uint8 [B, C, H, W], anywhere -> ``features`` float32 [B, D], ``logits`` float32 [B, classes] and
+        ``spatial`` float32 [B, S], on the CPU."""
+        device = next(self.network.parameters()).device
+        return {name: value.float().cpu() for name, value in self.network(images.to(device)).items()}

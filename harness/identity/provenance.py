@@ -1,0 +1,68 @@
+"""Where a result came from: code, machine, versions, command line."""
+
+import hashlib
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from harness.files import valid_text
+from harness.machine.hardware import machine
+
+ROOT = Path(__file__).parents[2]
+LOCK = ROOT / "requirements.lock"
+PACKAGES = ("arbench", "torch", "torchvision", "numpy", "torch-fidelity", "fvcore", "pandas", "safetensors")
+"""The packages that can move a figure."""
+
+
+def source_commit() -> str:
+    """The commit of the code that runs, with ``+dirty`` if the tree differs from it; ``unknown`` outside a checkout."""
+    try:
+        found = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=40", "--dirty=+dirty", "--exclude=*"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return found.stdout.strip()
+
+
+@cache
+def gather() -> dict[str, Any]:
+    """What all records of a run share: commit, dirty, code (sha256 of its Python files), lock (sha256 or None),
+    machine, versions, command."""
+    from harness.identity.source import code_sha256  # late: it looks at the methods, and --help needs no torch
+
+    commit, _, dirty = source_commit().partition("+")
+    return {
+        "commit": commit,
+        "dirty": bool(dirty),
+        "code": code_sha256(),
+        "lock": hashlib.sha256(LOCK.read_bytes()).hexdigest() if LOCK.is_file() else None,
+        "machine": machine(),
+        "versions": versions(),
+        "command": [valid_text(word) for word in sys.argv],
+    }
+
+
+def versions() -> dict[str, str | None]:
+    """Installed versions of Python and PACKAGES; None for one that is not installed."""
+    found: dict[str, str | None] = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = None
+    return found
+
+
+def now() -> str:
+    """The time in UTC as ISO 8601 text, which sorts like time."""
+    return datetime.now(UTC).isoformat(timespec="microseconds")

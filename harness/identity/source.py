@@ -1,0 +1,154 @@
+"""The code that runs: the hash of all of it, which records carry, the hash of what a method's images depend on, which
+is part of keys, and a copy for jobs that start later and elsewhere."""
+
+import ast
+import hashlib
+import importlib.util
+import secrets
+import shutil
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+from harness import registry
+from harness.errors import ArbenchError
+from harness.hashing import digest
+
+
+def packages() -> dict[str, Path]:
+    """Top-level name -> folder (or file, for a module of one file) of ``harness`` and of all that hold methods."""
+    found = {}
+    for name in sorted({"harness", *(point.module.split(".")[0] for point in registry.points())}):
+        spec = importlib.util.find_spec(name)
+        if spec is None:
+            raise ArbenchError(f"package {name!r}, which holds methods, cannot be found")
+        places = spec.submodule_search_locations
+        found[name] = Path(next(iter(places))) if places else Path(str(spec.origin))
+    return found
+
+
+@cache
+def code_sha256() -> str:
+    """The sha256 of every Python file of ``packages()``, names included."""
+    return digest({name: sha256 for name, sha256 in _hashes().items() if name.endswith(".py")})
+
+
+def keep(folder: Path) -> Path:
+    """Copy ``packages()`` into a folder of their own in ``folder``, named by a hash of all their files, unless it is
+    there; returns it: what PYTHONPATH has to name. ArbenchError if it cannot be written, or if files have changed since
+    this process first looked: what it runs itself is no longer there to be copied."""
+    place = folder / digest(_hashes())[:16]
+    if place.is_dir():
+        return place
+    partial = folder / f".{place.name}.{secrets.token_hex(4)}.tmp"
+    try:
+        partial.mkdir(parents=True, exist_ok=True)
+        for name, path in _files():
+            (partial / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, partial / name)
+            if hashlib.sha256((partial / name).read_bytes()).hexdigest() != _hashes().get(name):
+                raise ArbenchError(f"{path} has changed since the run began; start it again")
+        try:
+            partial.rename(place)
+        except OSError:
+            if not place.is_dir():  # another driver was faster
+                raise
+    except OSError as error:
+        raise ArbenchError(f"cannot keep a copy of the code in {folder}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return place
+
+
+@cache
+def _hashes() -> dict[str, str]:
+    return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in _files()}
+
+
+def _files() -> Iterator[tuple[str, Path]]:
+    """Every file of ``packages()`` but caches, under its name below the folder that holds the packages."""
+    for folder in packages().values():
+        for path in [folder] if folder.is_file() else sorted(folder.rglob("*")):
+            name = path.relative_to(folder.parent)
+            if path.is_file() and "__pycache__" not in name.parts and not path.name.startswith("."):
+                yield name.as_posix(), path
+
+
+DRAWING = ("harness.sampling", "harness.noise")
+"""The parts of the harness that decide which token is drawn; its other parts carry version numbers of their own."""
+
+
+@cache
+def source_sha256(owner: type) -> str:
+    """The sha256 of the code that a method's images depend on: the module of ``owner``, all that it imports from
+    packages that hold methods, and DRAWING. Comments, docstrings and layout do not count, nor where in the harness a
+    module stands: imports of the harness are left out; nor ``Method.same_as``, which makes no image."""
+    packages = {point.module.split(".")[0] for point in registry.points()}
+    packages |= {base.__module__.split(".")[0] for base in owner.__mro__} - {"harness", "torch", "builtins", "abc"}
+    waiting, seen = [owner.__module__, *DRAWING], dict[str, str]()
+    while waiting:
+        module = waiting.pop()
+        if module in seen or (module not in DRAWING and module.split(".")[0] not in packages):
+            continue
+        tree = _parsed(module)
+        if tree is None:
+            continue
+        waiting += _imported(tree, module)
+        seen[module] = ast.unparse(_without_harness(_without_docstrings(tree)))
+    return digest(seen)
+
+
+def _parsed(module: str) -> ast.Module | None:
+    """The syntax tree of a module; None if there is no such module (``from a import b`` may name a thing in ``a``)."""
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        return None
+    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+        return None
+    return ast.parse(Path(spec.origin).read_bytes())
+
+
+def _imported(tree: ast.AST, module: str) -> Iterator[str]:
+    """Dotted names that a module may be importing, relative ones made absolute."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            parents = module.split(".")[: -node.level] if node.level else []
+            base = ".".join([*parents, *([node.module] if node.module else [])])
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def _without_docstrings(tree: ast.Module) -> ast.Module:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            node.body = [part for part in node.body if not _is_text(part) and not _says_same(part)] or [ast.Pass()]
+    return tree
+
+
+def _without_harness(tree: ast.Module) -> ast.Module:
+    """The same without its imports of the harness, which carries version numbers of its own: a module of the harness
+    that moves then changes no key. Imports inside functions and ``if`` are left out as well."""
+    for node in ast.walk(tree):
+        for name in ("body", "orelse", "finalbody"):
+            part = getattr(node, name, None)
+            if isinstance(part, list) and any(_is_import_of_harness(one) for one in part):
+                kept = [one for one in part if not _is_import_of_harness(one)]
+                setattr(node, name, kept or ([ast.Pass()] if name == "body" else []))
+    return tree
+
+
+def _is_import_of_harness(node: ast.stmt) -> bool:
+    if isinstance(node, ast.ImportFrom):
+        return not node.level and (node.module or "").split(".")[0] == "harness"
+    return isinstance(node, ast.Import) and all(alias.name.split(".")[0] == "harness" for alias in node.names)
+
+
+def _says_same(node: ast.stmt) -> bool:
+    return isinstance(node, ast.FunctionDef) and node.name == "same_as"
+
+
+def _is_text(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)

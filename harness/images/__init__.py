@@ -1,0 +1,10 @@
+"""Images that are read: the bundled data, and the files that people bring.
+
+bundled   Fashion-MNIST, of which the test images lie beside it (fmnist/)
+pictures  one image file, of whatever kind and mode, as 8 bits a channel
+listing   the image files under a folder
+arrays    .npz and .npy files of others, read without trusting them
+reading   what a set of images is, and how it may be read: cropped, the first N
+samples   opens a set of images of any kind
+tars      WebDataset archives
+"""

@@ -1,0 +1,191 @@
+"""One image file, of whatever kind and mode, as 8 bits a channel: what scoring and training both read images with.
+
+What the field does is done here too (guided-diffusion's evaluator, torch-fidelity and clean-fid all take Pillow's
+``convert("RGB")``): colour profiles and the rotation that EXIF asks for are ignored, an alpha channel is dropped, CMYK
+becomes RGB by the plain formula. Of 16 bits the upper 8 are taken, as Pillow itself does for colour. A mode that has no
+such reading is refused by its name.
+"""
+
+import io
+import logging
+import warnings
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from harness.errors import ArbenchError
+from harness.file_kinds import READ, kind_of
+
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # what it finds in a damaged TIFF it would print beside ours
+
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "JPEG2000", "AVIF")
+"""Pillow's names of the formats that are read; others could start a program (EPS) or are no pictures."""
+SUFFIXES = frozenset((
+    ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif", ".ppm", ".pgm",
+    ".pbm", ".pnm", ".jp2", ".j2k", ".avif",
+))  # fmt: skip
+"""How the names of such files end."""
+DIRECT = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV")
+"""Modes that Pillow converts to RGB and grey as they are."""
+PREMULTIPLIED = {"RGBa": "RGBA", "La": "LA"}
+"""Modes with colours multiplied by alpha -> the mode with the colours themselves."""
+REFUSED = {
+    "F": "floating point, whose white is not defined",
+    "I": "32-bit integers, whose white is not defined",
+    "LAB": "CIE L*a*b*",
+}
+"""Modes that are read by nobody alike, in words."""
+ORIENTATION = 0x0112
+"""EXIF's number of it."""
+ALPHA, ROTATED = "alpha", "rotated"
+REMARKS = {
+    ALPHA: "have transparent pixels: alpha was dropped, the colours below it count, as in guided-diffusion, "
+    "torch-fidelity and clean-fid",
+    ROTATED: "carry an EXIF rotation, which is ignored, as in guided-diffusion, torch-fidelity and clean-fid",
+}
+"""What may be remarked of an image -> in words, after "12 of 50 images"."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image that was read."""
+
+    image: Image.Image  # of mode RGB or L
+    remarks: tuple[str, ...] = ()  # of REMARKS
+
+    def cropped(self, side: int) -> "Picture":
+        """``centre_crop`` of it."""
+        return Picture(centre_crop(self.image, side), self.remarks)
+
+    def pixels(self) -> NDArray[np.uint8]:
+        """uint8 [H, W, 1 or 3]."""
+        array = np.array(self.image)
+        return array if array.ndim == 3 else array[:, :, None]
+
+
+def read_picture(file: Path, mode: str = "RGB") -> Picture:
+    """The image in a file. mode: RGB, or L for grey. ArbenchError for what is no image, damaged, an animation, larger
+    than Pillow takes, or of a mode in REFUSED."""
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise ArbenchError(f"cannot read {file}: {error.strerror or error}") from error
+    return decode_picture(content, str(file), mode)
+
+
+def decode_picture(content: bytes, name: str, mode: str = "RGB") -> Picture:
+    """The same of a file's bytes; ``name`` is what errors call it."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what Pillow finds odd, such as EXIF data cut short
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            return _decoded(content, mode)
+    except ArbenchError as error:
+        raise ArbenchError(f"cannot read {name}: {error}") from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        most = Image.MAX_IMAGE_PIXELS or 0
+        raise ArbenchError(f"cannot read {name}: it claims to have over {most:,} pixels") from error
+    except UnidentifiedImageError as error:
+        kind = kind_of(content[:READ], len(content))
+        what = (
+            f"{kind} that is damaged, or of a kind that is not read" if kind.endswith("image") else f"{kind}, no image"
+        )
+        raise ArbenchError(f"cannot read {name}: it is {what}") from error
+    except Exception as error:  # a damaged image raises any of a dozen kinds
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ArbenchError(f"cannot read {name}: it is damaged or cut short ({reason})") from error
+
+
+def _decoded(content: bytes, mode: str) -> Picture:
+    with _opened(content) as image:
+        if image.format == "PNG":
+            image.verify()  # checksums, which loading does not look at; it spoils the image
+    with _opened(content) as image:
+        frames = getattr(image, "n_frames", 1)
+        if frames > 1 and image.format != "MPO":  # MPO: a photo, and beside it its preview
+            raise ArbenchError(f"it has {frames} frames (valid: one image a file)")
+        image.load()
+        remarks = []
+        if _transparent(image):
+            remarks.append(ALPHA)
+        if _rotated(image):
+            remarks.append(ROTATED)
+        return Picture(eight_bits(image, mode), tuple(remarks))
+
+
+def _opened(content: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(content), formats=_formats())
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    """Those of FORMATS that this Pillow was built with."""
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
+def _rotated(image: Image.Image) -> bool:
+    """Whether EXIF asks for a rotation. A TIFF's own orientation is another matter, which Pillow heeds."""
+    if "exif" not in image.info or image.format == "TIFF":
+        return False
+    try:
+        return image.getexif().get(ORIENTATION, 1) not in (0, 1)
+    except Exception:  # damaged: of any of half a dozen kinds; the pixels are none the worse
+        return False
+
+
+def _transparent(image: Image.Image) -> bool:
+    """Whether some pixel is not opaque."""
+    if image.mode.startswith("I"):
+        return "transparency" in image.info
+    if image.mode not in ("LA", "PA", "RGBA", *PREMULTIPLIED) and "transparency" not in image.info:
+        return False
+    lowest, _ = image.convert(PREMULTIPLIED.get(image.mode, "RGBA")).getchannel("A").getextrema()
+    return bool(lowest < 255)  # type: ignore[operator]  # Pillow's stub knows of pairs of pairs
+
+
+def eight_bits(image: Image.Image, mode: str = "RGB") -> Image.Image:
+    """An image of any mode as RGB or L. ArbenchError for one of REFUSED, or unknown, by name."""
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
+        _must_be_16_bits(image)
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    elif image.mode in PREMULTIPLIED:
+        image = image.convert(PREMULTIPLIED[image.mode])
+    if image.mode not in DIRECT:
+        words = REFUSED.get(image.mode, "which is not known")
+        raise ArbenchError(f"its mode is {image.mode}: {words} (valid: 8 or 16 bits of grey, RGB, CMYK or a palette)")
+    return image if image.mode == mode else image.convert(mode)
+
+
+def _must_be_16_bits(image: Image.Image) -> None:
+    """ArbenchError for a TIFF whose white is another than 65535."""
+    tags = getattr(image, "tag_v2", {})
+    if tags and (tuple(tags.get(258, (16,))) != (16,) or tags.get(262) == 0):
+        raise ArbenchError(
+            f"its mode is {image.mode} with {tags.get(258)} bits, photometric interpretation {tags.get(262)} "
+            "(valid: 16 bits, 0 is black)"
+        )
+
+
+def centre_crop(image: Image.Image, side: int) -> Image.Image:
+    """guided-diffusion's: the shorter edge is brought to ``side`` (by halving, then bicubic), the middle is cut out."""
+    while min(image.size) >= 2 * side:
+        image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
+    factor = side / min(image.size)
+    wide, high = max(side, round(image.width * factor)), max(side, round(image.height * factor))
+    image = image.resize((wide, high), Image.Resampling.BICUBIC)
+    left, top = (wide - side) // 2, (high - side) // 2
+    return image.crop((left, top, left + side, top + side))
+
+
+def read_image(path: Path, side: int, channels: int) -> Tensor:
+    """uint8 [channels, side, side], 1 or 3 channels: an image file, cropped in the middle."""
+    pixels = read_picture(path, "RGB" if channels == 3 else "L").cropped(side).pixels()
+    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()

@@ -1,0 +1,92 @@
+"""What is scored: a set of images that are read in batches. harness.images.samples opens one."""
+
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from harness.errors import ArbenchError, one_line
+from harness.images.pictures import REMARKS, Picture
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How images are read."""
+
+    resize: int | None = None  # side in pixels that each is cropped to in the middle, as guided-diffusion does
+    images: int | None = None  # only the first so many
+    key: str | None = None  # name of the array in an .npz, or WebDataset's ending in a .tar
+
+
+AS_THEY_ARE = Reading()
+
+
+class Samples(ABC):
+    """A set of images of one size."""
+
+    count: int  # how many there are
+
+    def __init__(self, path: Path, reading: Reading = AS_THEY_ARE) -> None:
+        self.path, self.reading = path, reading
+        self.title = one_line(str(path))  # in what is printed
+        self.remarks: Counter[str] = Counter()  # of pictures.REMARKS, of the images that were read so far
+
+    @abstractmethod
+    def batches(self, size: int) -> Iterator[Tensor]:
+        """All images in order, uint8 [up to size, 1 or 3, H, W]. Raises ArbenchError where the file is damaged."""
+
+    def limit(self, count: int) -> None:
+        """Leave out all but the first so many. ArbenchError if there are fewer."""
+        if count > self.count:
+            raise ArbenchError(f"{self.path} holds {self.count} images, {count} were asked for (--images)")
+        self.count = count
+
+    def listing_notes(self) -> Iterator[str]:
+        """What was left out when the images were looked up, in words."""
+        return iter(())
+
+    def notes(self) -> list[str]:
+        """What is to be said of the images that were read, in words."""
+        remarked = [f"{count} of {self.count} images {REMARKS[kind]}" for kind, count in sorted(self.remarks.items())]
+        return [*self.listing_notes(), *remarked]
+
+
+class PictureSamples(Samples):
+    """Images that lie in a file each."""
+
+    @abstractmethod
+    def read(self, index: int) -> Picture:
+        """An image in RGB."""
+
+    @abstractmethod
+    def name(self, index: int) -> str:
+        """What a message calls it."""
+
+    def batches(self, size: int) -> Iterator[Tensor]:
+        first: tuple[int, ...] = ()
+        for start in range(0, self.count, size):
+            batch = []
+            for index in range(start, min(start + size, self.count)):
+                picture = self.read(index)
+                self.remarks.update(picture.remarks)
+                if self.reading.resize is not None:
+                    picture = picture.cropped(self.reading.resize)
+                batch.append(picture.pixels())
+                first = first or batch[-1].shape
+                if batch[-1].shape != first:
+                    raise ArbenchError(
+                        f"{self.name(index)} is {batch[-1].shape[:2]}, {self.name(0)} is {first[:2]}: not one size "
+                        "(--resize SIDE crops all to one)"
+                    )
+            yield channels_first(np.stack(batch))
+
+
+def channels_first(images: NDArray[np.uint8]) -> Tensor:
+    """uint8 [N, H, W, C] -> [N, C, H, W]."""
+    return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()

@@ -1,0 +1,73 @@
+"""The record of a trial, put together from what its stages have left."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from harness import files, traces
+from harness.jobs.plan import Instrument, TrialPlan
+from harness.records.store import REPLICATES
+from harness.stages.generate.shards import UNKNOWN_CODE
+
+
+def assemble(
+    planned: TrialPlan, instrument: Instrument, about: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The record and its arrays, from the files of all its stages; on random weights there are no arrays, and
+    ``generate`` and ``quality`` are None. ``timing`` is None while it is not there. ``about``: its provenance."""
+    paths = {stage: path for stage, path in planned.stages.items() if path.suffix == ".json"}
+    found = {stage: files.read_json(path) for stage, path in paths.items() if stage != "timing" or path.exists()}
+    quality = found.get("quality", {})
+    code = {"generate": quality["generate"].pop("code", UNKNOWN_CODE)} if quality else {}
+    code |= {stage: found[stage].pop("code", UNKNOWN_CODE) for stage in found}
+    if quality and (others := sorted({one for part in code.values() for one in part.split("+")} - {about["code"]})):
+        stages = ", ".join(stage for stage, made_by in code.items() if made_by != about["code"])
+        quality["quality"]["flags"].append(f"{stages}: made by other code ({', '.join(others)[:60]})")
+    record = {
+        **heading(planned, "done"),
+        "generate": quality.get("generate"),
+        "quality": quality.get("quality"),
+        "flops": found["flops"]["flops"],
+        "timing": found.get("timing"),
+        "parameters": found["flops"]["parameters"],
+        "provenance": {**origin(planned, instrument, about), "stage_code": code},
+    }
+    if "generate" not in planned.stages:
+        return record, {}
+    arrays = files.read_arrays(planned.stages["generate"])
+    replicates = files.read_arrays(planned.stages["quality"].with_suffix(".npz"))
+    names = ("thumbnails", "labels", "steps", "fingerprints")
+    kept: dict[str, Any] = {name: arrays[name] for name in names if name in arrays}
+    return record, {
+        **kept,
+        **traces.kept(arrays),
+        **{f"{REPLICATES}{name}": values for name, values in replicates.items()},
+    }
+
+
+def heading(planned: TrialPlan, status: str) -> dict[str, Any]:
+    """The part that every record has, failed ones too."""
+    return {
+        "name": planned.name,
+        "key": planned.key,
+        "identity": dict(planned.identity),
+        "status": status,
+        "failure": None,
+        "trial": planned.trial.settings(),
+        "data": planned.data,
+        "method": {name: getattr(planned.trial.owner, name) for name in ("title", "family", "paper", "differences")},
+    }
+
+
+def origin(planned: TrialPlan, instrument: Instrument, about: Mapping[str, Any]) -> dict[str, Any]:
+    """Where a record came from: what all of a run share, and the hashes that are this trial's own."""
+    references = instrument.references[planned.data] if "quality" in planned.stages else ()
+    own = planned.checkpoint
+    return {
+        **about,
+        **({"checkpoint": {"file": str(own), "sha256": planned.weights[own.name]}} if own else {}),
+        **({"images_of": {"name": planned.twin.name, "key": planned.twin.key}} if planned.twin else {}),
+        "weights": dict(planned.weights),
+        "data": references[0].facts["data"] if references else None,
+        "reference": references[0].key if references else None,
+        "extractors": {one.extractor: one.facts["weights"] for one in references},
+    }

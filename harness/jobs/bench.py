@@ -1,0 +1,199 @@
+"""The bench at which one process does jobs, one after another; what it has loaded stays for the next job."""
+
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness import files
+from harness.errors import ArbenchError
+from harness.extractors import by_name
+from harness.extractors.base import Extractor
+from harness.identity.source import code_sha256
+from harness.images.bundled import reference_images
+from harness.jobs.plan import Instrument, Job, TrialPlan
+from harness.machine import hardware
+from harness.method import Method
+from harness.stages.flops import stage as flops
+from harness.stages.generate import shards
+from harness.stages.generate import stage as generate
+from harness.stages.quality import stage as quality
+from harness.stages.quality.reference import Reference, reference_for
+from harness.stages.quality.reference_files import reference_of
+from harness.stages.timing.compilation import NONE
+from harness.stages.timing.protocol import Protocol
+from harness.stages.timing.stage import interleaved
+
+LOG_LINES = 30
+"""How many of a log's last lines a failed record keeps."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a trial failed: in which stage, one line of reason, the last lines of its log."""
+
+    stage: str
+    reason: str
+    log: str
+
+
+class Bench:
+    """Does jobs. It travels to a worker empty and loads what it needs there: extractors, references, one method at a
+    time (trials of one method follow each other).
+
+
+    timing: the whole timing protocol; folder: where references are kept; reference: of data that do not ship with us;
+    device: torch's name of it.
+    """
+
+    def __init__(
+        self,
+        extractors: Sequence[tuple[str, Path | None]],
+        folder: Path,
+        timing: Mapping[str, Any] | None = None,
+        reference: Path | None = None,
+        device: str = "cpu",
+    ) -> None:
+        self._named, self._folder, self._timing = tuple(extractors), folder, dict(timing or {})
+        self._reference, self.device = reference, device
+        self._loaded: dict[str, Any] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_loaded": {}}
+
+    def at(self, device: str) -> "Bench":
+        """The same, empty, on another device."""
+        return Bench(self._named, self._folder, self._timing, self._reference, device)
+
+    def do(self, job: Job) -> None:
+        """Do a job and leave its file. Raises whatever goes wrong."""
+        {"generate": self._generate, "flops": self._flops, "quality": self._quality}[job.stage](job)
+
+    def attempt(self, job: Job) -> Failure | None:
+        """Do a job; what went wrong, if anything did. Interrupts pass."""
+        try:
+            self.do(job)
+        except Exception as error:  # whatever a method raises concerns its trial alone
+            reason = str(error) if isinstance(error, ArbenchError) else f"{type(error).__name__}: {error}"
+            return Failure(job.stage, " ".join(reason.split()), last_lines(traceback.format_exc()))
+        return None
+
+    def session(self, jobs: Sequence[Job], tell: Callable[[str], None]) -> Iterator[tuple[Job, Failure | None]]:
+        """Do the timing jobs of several trials in one session, interleaved, and leave their files. Nothing else should
+        run on the machine. ``tell`` is given lines of progress."""
+        first = {job.plan.kind: job.plan for job in reversed(jobs)}
+        protocol = Protocol(**self._timing)
+        load = _packed if protocol.compile == NONE else TrialPlan.load_method
+        loaders = {kind: partial(load, planned, self.device) for kind, planned in first.items()}
+        cases = [
+            (one.name, loaders[one.kind], one.trial.knobs, one.trial.sampling) for one in (job.plan for job in jobs)
+        ]
+        results = interleaved(cases, protocol, tell)
+        about = {"machine": hardware.machine(), "code": code_sha256()}
+        for job, found in zip(jobs, results, strict=True):
+            if "failure" in found:
+                yield job, Failure("timing", found["failure"], last_lines(found["log"]))
+            else:
+                files.write_json(job.plan.stages["timing"], {**found, **about})
+                yield job, None
+
+    def _generate(self, job: Job) -> None:
+        path = job.plan.shards.path(job.indices)
+        if not path.exists() and not job.plan.done("generate"):  # another runner may have been here
+            shard = generate.shard(self._method(job.plan), self.extractors(), job.plan.trial, job.indices)
+            with _unless_done(job.plan):
+                files.write_arrays(path, {**shard, "code": np.array(code_sha256())})
+
+    def _quality(self, job: Job) -> None:
+        arrays = self.generated(job.plan)
+        reference, *others = self.references(job.plan.data)
+        beside = [(generate.seen_by(arrays, other.extractor), other) for other in others]
+        drawn = job.plan.trial.setup.labels == "random"
+        found = quality.measure(generate.seen_by(arrays), arrays["labels"], reference, beside, drawn)
+        path = job.plan.stages["quality"]
+        files.write_arrays(path.with_suffix(".npz"), found.replicates)
+        made = {"generate": generate.summary(arrays), "quality": found.figures, "code": code_sha256()}
+        files.write_json(path, made)
+
+    def generated(self, plan: TrialPlan) -> shards.Arrays:
+        """The merged shards of a trial, which they are replaced by. ArbenchError if some are missing."""
+        path = plan.stages["generate"]
+        if not path.exists():
+            with _unless_done(plan):
+                files.write_arrays(path, plan.shards.merge())
+        plan.shards.remove()
+        return files.read_arrays(path)
+
+    def _flops(self, job: Job) -> None:
+        method, trial = self._method(job.plan), job.plan.trial
+        counted = flops.count(method, trial.knobs, trial.sampling, trial.seed, trial.setup.labels)
+        whole, tokenizer = (sum(p.numel() for p in part.parameters()) for part in (method, method.tokenizer))
+        sizes = {"network": whole - tokenizer, "tokenizer": tokenizer}
+        made = {"flops": counted, "parameters": sizes, "code": code_sha256()}
+        files.write_json(job.plan.stages["flops"], made)
+
+    def _method(self, plan: TrialPlan) -> Method:
+        name = f"method {plan.trial.method} {plan.trial.preset} {plan.trial.setup}"
+        if name not in self._loaded:
+            for other in [key for key in self._loaded if key.startswith("method ")]:
+                del self._loaded[other]
+        return self._once(name, lambda: _packed(plan, self.device))
+
+    def extractors(self) -> list[Extractor]:
+        """The extractors, loaded. ArbenchError for an unknown name or unreadable weights."""
+
+        def load() -> list[Extractor]:
+            loaded: list[Extractor] = [by_name.load(name, weights) for name, weights in self._named]
+            for one in loaded:
+                one.network.to(self.device)
+            return loaded
+
+        return self._once("extractors", load)
+
+    def references(self, data: str) -> list[Reference]:
+        """What each extractor sees in the reference of a data set; computed once a store. ArbenchError if the data do
+        not ship with us and no reference was given."""
+
+        def load() -> list[Reference]:
+            if self._reference is not None:
+                return [reference_of(self._reference, extractor, self._folder) for extractor in self.extractors()]
+            images = reference_images(data)
+            return [reference_for(images, extractor, self._folder) for extractor in self.extractors()]
+
+        return self._once(f"references {data}", load)
+
+    def instrument(self, plan: TrialPlan) -> Instrument:
+        """What a trial is measured with; one on random weights, without a reference."""
+        references = {plan.data: self.references(plan.data)} if "quality" in plan.stages else {}
+        return Instrument(self._named, references, self._timing)
+
+    def _once(self, name: str, load: Callable[[], Any]) -> Any:
+        if name not in self._loaded:
+            self._loaded[name] = load()
+        return self._loaded[name]
+
+
+def _packed(plan: TrialPlan, device: str) -> Method:
+    method = plan.load_method(device)
+    method.pack()
+    return method
+
+
+@contextmanager
+def _unless_done(plan: TrialPlan) -> Iterator[None]:
+    """Let faults of shards pass if another runner has meanwhile merged them all, and so removed their folder."""
+    try:
+        yield
+    except (ArbenchError, OSError):
+        if not plan.done("generate"):
+            raise
+
+
+def last_lines(text: str) -> str:
+    """The end of a log, as a failed record keeps it."""
+    return "\n".join(text.rstrip().splitlines()[-LOG_LINES:])

@@ -1,0 +1,206 @@
+"""Who does the jobs: this process, or local worker processes of one thread each. The third executor is a cluster's.
+
+All take a queue that the caller may add to and remove from while they run, and yield each job with what went wrong.
+"""
+
+import contextlib
+import faulthandler
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+from typing import Protocol
+
+from harness.errors import ArbenchError
+from harness.jobs.bench import Bench, Failure, last_lines
+from harness.jobs.plan import Job
+from harness.machine import devices
+from harness.machine.cores import THREADS
+from harness.machine.heap import keep_heap
+
+Outcome = tuple[Job, Failure | None]
+Queue = deque[Job]
+DEATHS = 3
+"""A job at which so many workers have died is given up; so is the run if so many die before their first job."""
+
+
+class Executor(Protocol):
+    """What a driver asks of whoever does the jobs."""
+
+    def run(self, queue: Queue) -> Iterator[Outcome]:
+        """Do jobs until the queue is empty and none is at hand."""
+
+
+class Here:
+    """Does the jobs in this process, one after another; those that take time, together in one session."""
+
+    def __init__(self, bench: Bench, tell: Callable[[str], None] = lambda line: None) -> None:
+        self._bench, self._tell = bench, tell
+
+    def run(self, queue: Queue) -> Iterator[Outcome]:
+        """Do jobs until the queue is empty."""
+        while queue:
+            job = queue.popleft()
+            if job.stage == "timing":
+                session = [job, *(other for other in queue if other.stage == "timing")]
+                queue.clear()
+                yield from self._bench.session(session, self._tell)
+            else:
+                yield job, self._bench.attempt(job)
+
+
+@dataclass
+class _Worker:
+    process: SpawnProcess
+    pipe: Connection
+    log: Path
+    device: str
+    ready: bool = False
+    job: Job | None = None
+
+
+class Workers:
+    """Does the jobs in ``count`` processes. A worker that dies is replaced, and its job done again by another."""
+
+    def __init__(self, bench: Bench, count: int, logs: Path) -> None:
+        self._bench, self._count, self._logs = bench, count, logs
+        self._made = 0
+        self._deaths: Counter[str] = Counter()
+
+    def run(self, queue: Queue) -> Iterator[Outcome]:
+        """Do jobs until the queue is empty and no worker is busy. However it is left, no worker stays behind."""
+        workers: list[_Worker] = []
+        try:
+            while queue or any(worker.job for worker in workers):
+                while queue and len(workers) < min(self._count, len(queue) + sum(bool(w.job) for w in workers)):
+                    workers.append(self._start(devices.spread(self._bench.device, [one.device for one in workers])))
+                for worker in workers:
+                    if worker.ready and worker.job is None and queue:
+                        _hand(worker, queue.popleft())
+                heard = wait([worker.pipe for worker in workers])
+                for worker in [worker for worker in workers if worker.pipe in heard]:
+                    try:
+                        message = worker.pipe.recv()
+                    except (EOFError, OSError):
+                        workers.remove(worker)
+                        yield from self._bury(worker, queue)
+                        continue
+                    if worker.job is None:
+                        worker.ready = True
+                        continue
+                    job, worker.job = worker.job, None
+                    yield job, message
+        finally:
+            _stop(workers)
+
+    def _start(self, device: str) -> _Worker:
+        self._made += 1
+        self._logs.mkdir(parents=True, exist_ok=True)
+        log = self._logs / f"worker-{os.getpid()}-{self._made}.log"
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_work, args=(theirs, self._bench.at(device), log), daemon=True)
+        with _one_thread():
+            process.start()
+        theirs.close()
+        return _Worker(process, ours, log, device)
+
+    def _bury(self, worker: _Worker, queue: Queue) -> Iterator[Outcome]:
+        """What follows from a worker's death: its job goes back to the queue, or is given up."""
+        worker.process.join()
+        end = _ending(worker.process.exitcode)
+        log = _log_of(worker)
+        job = worker.job
+        place = "start" if job is None else job.id
+        self._deaths[place] += 1
+        given_up = self._deaths[place] >= DEATHS
+        if job is None:
+            if given_up:
+                raise ArbenchError(f"{DEATHS} workers {end} before their first job; the last lines are in {worker.log}")
+        elif given_up:
+            yield job, Failure(job.stage, f"{DEATHS} workers {end} at this job", log)
+        else:
+            queue.appendleft(job)
+
+
+def _hand(worker: _Worker, job: Job) -> None:
+    worker.job = job
+    with contextlib.suppress(OSError):  # it has died: its pipe will tell
+        worker.pipe.send(job)
+
+
+def _stop(workers: list[_Worker]) -> None:
+    """End all workers: an idle one leaves when its pipe closes, others are told to."""
+    for worker in workers:
+        worker.pipe.close()
+        if worker.job is not None or not worker.ready:
+            worker.process.terminate()
+    for worker in workers:
+        worker.process.join(5)
+        if worker.process.is_alive():
+            worker.process.kill()
+            worker.process.join()
+        with contextlib.suppress(OSError):
+            if not worker.log.stat().st_size:
+                worker.log.unlink()
+
+
+def _ending(code: int | None) -> str:
+    if code is not None and code < 0:
+        return f"were killed by signal {-code} ({signal.Signals(-code).name})"
+    return f"ended with exit code {code}"
+
+
+def _log_of(worker: _Worker) -> str:
+    try:
+        return last_lines(worker.log.read_text(encoding="utf-8", errors="replace"))
+    except OSError:
+        return ""
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Children started inside use one thread each; libraries read these variables when they are loaded."""
+    before = {name: os.environ.get(name) for name in THREADS}
+    os.environ.update(dict.fromkeys(THREADS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _work(pipe: Connection, bench: Bench, log: Path) -> None:
+    """A worker's life: jobs from the pipe until it is closed, or the driver is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of a terminal's processes: the driver decides
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))  # leaves as one should, not in mid-air
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    faulthandler.enable()
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    import torch  # late: the thread above watches while this loads
+
+    torch.set_num_threads(1)
+    keep_heap()
+    with contextlib.suppress(EOFError, OSError):
+        pipe.send(None)
+        while True:
+            pipe.send(bench.attempt(pipe.recv()))
+
+
+def _die_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

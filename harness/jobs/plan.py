@@ -1,0 +1,236 @@
+"""What is to be done for a trial, and where: its key, the files its stages leave, the jobs still open."""
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from harness.checkpoints.published import must_be_there
+from harness.errors import ArbenchError
+from harness.hashing import digest, weights_sha256
+from harness.identity.source import source_sha256
+from harness.method import Method
+from harness.records.store import Store
+from harness.setup import Setup, in_precision
+from harness.stages import VERSIONS
+from harness.stages.generate.shards import Shards
+from harness.stages.quality.reference import Reference
+from harness.trial import Trial
+
+UNTIMED = ("generate", "quality", "flops")
+"""The stages that do not depend on the machine's quiet."""
+
+
+@dataclass(frozen=True)
+class Instrument:
+    """What trials are measured with. extractors: names, and weights where they are not bundled, the one that scores are
+    named after first; references: data set -> what each of them sees in its reference images; timing: the whole
+    protocol."""
+
+    extractors: tuple[tuple[str, Path | None], ...]
+    references: Mapping[str, Sequence[Reference]]
+    timing: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class TrialPlan:
+    """A trial, planned: its key, and where its files go."""
+
+    trial: Trial
+    name: str
+    key: str
+    folder: Path  # the trial's work folder
+    stages: Mapping[str, Path]  # the file that each stage leaves, of those that the trial goes through
+    data: str  # name of the data set whose images are the reference
+    weights: Mapping[str, str]  # sha256 by file name
+    identity: Mapping[str, Any] = field(default_factory=dict)  # the values whose digest is ``key``
+    checkpoint: Path | None = None  # a file of the user's own, in place of the network's weights
+    twin: "TrialPlan | None" = None  # the trial of another method that has the same images, which are made once, by it
+
+    @property
+    def maker(self) -> "TrialPlan":
+        """The plan whose jobs make the images and judge their quality: the twin's, if there is one."""
+        return self.twin or self
+
+    @property
+    def shards(self) -> Shards:
+        """The shards of its images."""
+        return Shards(self.folder / "shards", self.trial.images)
+
+    @property
+    def short(self) -> str:
+        """How ids of its jobs begin."""
+        return self.key[:16]
+
+    @property
+    def kind(self) -> tuple[str, str, Setup]:
+        """Trials of one kind share a loaded method."""
+        return self.trial.method, self.trial.preset, self.trial.setup
+
+    def done(self, stage: str) -> bool:
+        """Whether a stage has left its file, or is none of the trial's."""
+        return stage not in self.stages or self.stages[stage].exists()
+
+    @property
+    def measured(self) -> bool:
+        """Whether all is there but perhaps the timing."""
+        return all(self.done(stage) for stage in UNTIMED)
+
+    def forgive(self) -> None:
+        """Forget what went wrong (harness/cluster/faults.py): it is all tried again."""
+        for folder in {self.folder, self.maker.folder}:
+            shutil.rmtree(folder / "faults", ignore_errors=True)
+
+    def load_method(self, device: str = "cpu") -> Method:
+        """The method, with the weights that the key was made of, in the trial's precision, on a device.
+
+        Raises ArbenchError if they cannot be read, or are others than ``weight_files`` names or than they were.
+        """
+        method = self._random() if self.trial.setup.weights == "random" else self._trained()
+        in_precision(method, self.trial.setup.precision)
+        return method.eval().to(device)
+
+    def _trained(self) -> Method:
+        owner = self.trial.owner
+        method = owner.load(self.trial.preset, self.checkpoint) if self.checkpoint else owner.load(self.trial.preset)
+        for name, sha256 in method.provenance.weights.items():
+            if Path(name).name not in self.weights:
+                if self.checkpoint is not None:
+                    raise ArbenchError(f"method {owner.name!r} does not load the checkpoint {self.checkpoint}")
+                raise ArbenchError(f"method {owner.name!r} loads {name}, which its weight_files() does not name")
+            if self.weights[Path(name).name] != sha256:
+                raise ArbenchError(f"weights {name} of {owner.name!r} have changed since the run began")
+        return method
+
+    def _random(self) -> Method:
+        """Random weights, the same ones every time."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            return self.trial.owner.build(self.trial.preset)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A piece of work that one worker does at a stretch. indices: the shard, for stage ``generate``."""
+
+    plan: TrialPlan
+    stage: str
+    indices: range = range(0)
+
+    @property
+    def id(self) -> str:
+        """Tells jobs apart, those of other runs too."""
+        return f"{self.plan.short}:{self.part}"
+
+    @property
+    def part(self) -> str:
+        """What it does for its trial: the stage, and the shard if it has one. Good as a file's name."""
+        return f"{self.stage}-{self.indices.start}-{self.indices.stop}" if self.indices else self.stage
+
+    @property
+    def done(self) -> bool:
+        """Whether what it was to leave is there, whoever left it."""
+        if self.stage != "generate":
+            return self.plan.done(self.stage)
+        return self.plan.shards.covers(self.indices) or self.plan.done("generate")
+
+
+def plan(trial: Trial, instrument: Instrument, store: Store, checkpoint: Path | None = None) -> TrialPlan:
+    """The plan of a trial. A stage's file is named after all that its content depends on, so that what is still valid
+    is found again when something else has changed. checkpoint: a file of the user's own in place of the network's
+    weights. Raises ArbenchError if weights cannot be read."""
+    made = _alone(trial, instrument, store, checkpoint)
+    twin = _twin(made, instrument, store)
+    if twin is None:
+        return made
+    stages = {**made.stages, "generate": twin.stages["generate"], "quality": twin.stages["quality"]}
+    return replace(made, stages=stages, twin=twin)
+
+
+def _twin(made: TrialPlan, instrument: Instrument, store: Store) -> TrialPlan | None:
+    """The plan of the trial that a method declares to have the same images (``Method.same_as``), if it has the same
+    weights here."""
+    trial = made.trial
+    same = trial.owner.same_as(trial.knobs, trial.preset) if trial.setup.weights == "trained" else None
+    if same is None:
+        return None
+    method, knobs = same
+    other = Trial.of(method, trial.preset, knobs, asdict(trial.sampling), trial.seed, trial.images, asdict(trial.setup))
+    twin = _alone(other, instrument, store)
+    return twin if twin.data == made.data and twin.weights.items() <= made.weights.items() else None
+
+
+def _alone(trial: Trial, instrument: Instrument, store: Store, checkpoint: Path | None = None) -> TrialPlan:
+    """The plan of a trial that shares nothing."""
+    owner = trial.owner
+    preset = owner.preset_named(trial.preset)
+    weights: dict[str, str] = {}
+    references: Sequence[Reference] = ()
+    if trial.setup.own and checkpoint is None:
+        raise ArbenchError(f"{trial.name} is on weights of one's own: --checkpoint {trial.method}=FILE names them")
+    if trial.setup.weights != "random":
+        references = instrument.references[preset.data]
+        paths, sources = owner.weight_files(trial.preset), owner.weight_sources(trial.preset)
+        if checkpoint is not None:
+            if checkpoint.name in {path.name for path in paths[1:]}:
+                raise ArbenchError(f"checkpoint {checkpoint} is called as another file of {owner.name}: rename it")
+            paths = (checkpoint, *paths[1:])
+        must_be_there([path for path in paths if path.name in sources], f"{owner.name}/{trial.preset}", sources)
+        weights = weights_sha256(paths)
+    made = {
+        **trial.settings(),
+        "classes": preset.classes,
+        "weights": weights,
+        "source": source_sha256(owner),
+        "extractors": {one.extractor: one.facts["weights"] for one in references},
+        "version": VERSIONS["generate"],
+    }
+    identity = {
+        "generate": made,
+        "quality": {"version": VERSIONS["quality"], "references": [one.key for one in references]},
+        "flops": {"version": VERSIONS["flops"]},
+        "timing": {"version": VERSIONS["timing"], "protocol": dict(instrument.timing)},
+    }
+    folder = store.work(digest(made))
+    stages = {
+        stage: folder / f"{stage}-{digest(identity[stage])[:16]}.json" for stage in ("quality", "flops", "timing")
+    }
+    stages = {"generate": folder / "generated.npz", **stages}
+    if trial.setup.weights == "random":
+        stages = {stage: stages[stage] for stage in ("flops", "timing")}
+    return TrialPlan(
+        trial=trial,
+        name=trial.name,
+        key=digest(identity),
+        folder=folder,
+        stages=stages,
+        data=preset.data,
+        weights=weights,
+        identity=identity,
+        checkpoint=checkpoint,
+    )
+
+
+def listed(planned: TrialPlan) -> dict[str, Any]:
+    """A plan as ``Store.announce`` takes it. folder: where its shards are, relative to the store's; stages: the files,
+    relative to that."""
+    home = planned.maker.folder
+    stages = {
+        stage: path.name if path.parent == home else f"../{path.parent.name}/{path.name}"
+        for stage, path in planned.stages.items()
+    }
+    folder = f"{home.parent.name}/{home.name}"
+    images = planned.trial.images
+    return {"name": planned.name, "key": planned.key, "images": images, "folder": folder, "stages": stages}
+
+
+def jobs(planned: TrialPlan, batch: int) -> Iterator[Job]:
+    """The jobs that are open and can start at once; ``quality`` follows when the shards are there. Those of trials that
+    share images are the same."""
+    if not planned.done("generate"):
+        yield from (Job(planned.maker, "generate", indices) for indices in planned.maker.shards.missing(batch))
+    if not planned.done("flops"):
+        yield Job(planned, "flops")

@@ -1,0 +1,101 @@
+"""How many cores this process may use: those it may run on, and what a container's quota lets it have of them."""
+
+import os
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+ROOT = Path("/")
+"""Where /proc and /sys are; another folder in tests."""
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+"""Variables that say how many threads a process computes with; libraries read them when they are loaded."""
+heeded: list[str] = []
+"""Those of THREADS that ``heed_quota`` has set in this process."""
+
+
+def cores(root: Path = ROOT) -> int:
+    """Cores this process may use, at least 1. Of a quota of 1.5 cores that is 1: with two threads, both would be
+    stopped for a part of each tenth of a second."""
+    share = quota(root)
+    return allowed() if share is None else max(1, min(allowed(), int(share)))
+
+
+def allowed() -> int:
+    """Cores this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def quota(root: Path = ROOT) -> float | None:
+    """Cores' worth of time that the control groups of this process let it have, the least of all nested ones; None
+    without a limit."""
+    found = [share for group in groups(root) if (share := _share(group)) is not None]
+    return min(found, default=None)
+
+
+def heed_quota(root: Path = ROOT) -> None:
+    """Have numpy and torch compute with as many threads as a quota lets run. Without a quota they count the cores
+    themselves; what the user has set holds."""
+    if quota(root) is None or THREADS[0] in os.environ:
+        return
+    for name in THREADS:
+        if name not in os.environ:
+            os.environ[name] = str(cores(root))
+            heeded.append(name)
+    if (torch := sys.modules.get("torch")) is not None:  # loaded before: it does not read them any more
+        torch.set_num_threads(min(torch.get_num_threads(), cores(root)))
+
+
+def groups(root: Path) -> Iterator[Path]:
+    """The folders of the control groups that this process is in and that may limit its time, innermost first."""
+    mounts = list(_mounts(root))
+    for line in _lines(root / "proc/self/cgroup"):
+        _, controllers, path = (line.split(":", 2) + ["", ""])[:3]
+        unified = controllers == ""
+        if not unified and "cpu" not in controllers.split(","):
+            continue
+        for kind, options, top, place in mounts:
+            if kind == ("cgroup2" if unified else "cgroup") and (unified or "cpu" in options.split(",")):
+                own = _below(path, top)
+                yield from (root / place.lstrip("/") / part for part in (own, *own.parents))
+
+
+def _below(path: str, top: str) -> PurePosixPath:
+    """The part of a group's path below the one that is mounted: a container sees its own groups only, and may be told
+    their names as they are outside."""
+    group = PurePosixPath(path)
+    inside = group.relative_to(top) if group.is_relative_to(top) else PurePosixPath()
+    return PurePosixPath() if ".." in inside.parts else inside
+
+
+def _mounts(root: Path) -> Iterator[tuple[str, str, str, str]]:
+    """The mounted trees of control groups: kind, options, the group that is mounted, where."""
+    for line in _lines(root / "proc/self/mountinfo"):
+        left, _, right = line.partition(" - ")
+        about, kinds = left.split(), right.split()
+        if len(about) > 4 and len(kinds) > 2 and kinds[0].startswith("cgroup"):
+            yield kinds[0], kinds[2], _plain(about[3]), _plain(about[4])
+
+
+def _plain(escaped: str) -> str:
+    """A path of mountinfo, in which a space is \\040."""
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), escaped)
+
+
+def _share(group: Path) -> float | None:
+    """The quota of one control group, of version 2 or 1; None if it has none."""
+    words = " ".join(_lines(group / "cpu.max")).split()
+    if not words:
+        words = [*_lines(group / "cpu.cfs_quota_us"), *_lines(group / "cpu.cfs_period_us")]
+    try:
+        limit, period = (int(word) for word in words)
+    except ValueError:  # "max", or no such files
+        return None
+    return limit / period if limit > 0 and period > 0 else None
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []

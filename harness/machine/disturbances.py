@@ -1,0 +1,158 @@
+"""What disturbed a measurement, as far as the system counts it: other work, steal, waiting for a core, a container's
+CPU limit. Nothing is left out for it: every sample stays, and counts."""
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from harness.machine.cores import cores, groups
+
+SYSTEM = Path("/")
+LOOK_S = 0.5
+"""Seconds for which it is looked how many cores other processes keep busy."""
+DISTURBED = 0.02
+"""A sample counts as disturbed if steal, waiting and throttling took more than this share of it."""
+
+
+@dataclass(frozen=True)
+class Counters:
+    """What the system has counted so far; all in seconds, None where it does not count."""
+
+    own: float  # CPU time of this process
+    busy: float | None  # CPU time of everything on the cores that this process may use
+    steal: float | None  # time that the hypervisor gave those cores to other machines
+    waited: float | None  # time that threads of this process were ready to run but had no core
+    throttled: float | None  # time that the CPU limit of this container stopped it
+    switches: int  # how often a thread of this process had to leave its core (involuntary context switches)
+
+
+def counters(system: Path = SYSTEM) -> Counters:
+    """The counters now."""
+    busy, steal = _cores(_text(system / "proc/stat"))
+    return Counters(
+        time.process_time(), busy, steal, _waited(system / "proc/self/task"), _throttled(system), _switches()
+    )
+
+
+def between(before: Counters, after: Counters) -> dict[str, float | None]:
+    """What happened from one reading to the next: seconds of ``others`` (CPU time of other work on the same cores),
+    ``steal``, ``waited``, ``throttled``; the number of ``switches``."""
+    busy = _less(after.busy, before.busy)
+    # May be negative: the system counts in ticks of 10 ms, this process's own time is exact.
+    others = None if busy is None else round(busy - (after.own - before.own), 3)
+    return {
+        "others": others,
+        "steal": _less(after.steal, before.steal),
+        "waited": _less(after.waited, before.waited),
+        "throttled": _less(after.throttled, before.throttled),
+        "switches": after.switches - before.switches,
+    }
+
+
+def quiet_cores(seconds: float = LOOK_S) -> int:
+    """Of the cores that this process may use, how many others leave free, at least 1; looked at for some seconds."""
+    before = counters()
+    time.sleep(seconds)
+    others = between(before, counters())["others"] or 0.0
+    return max(1, cores() - round(others / seconds))
+
+
+def by_kind(found: Sequence[Mapping[str, float | None]]) -> dict[str, list[float] | None]:
+    """What ``between`` gave for each sample, by kind; None for a kind that the system does not count."""
+    names = found[0] if found else ()
+    columns = {name: [one[name] for one in found] for name in names}
+    return {name: None if None in values else [v for v in values if v is not None] for name, values in columns.items()}
+
+
+def disturbed(samples: Sequence[float], found: Mapping[str, Sequence[float] | None]) -> list[bool]:
+    """Which of the samples (seconds) were disturbed."""
+    lost = [0.0] * len(samples)
+    for name in ("steal", "waited", "throttled"):
+        for place, seconds in enumerate((found.get(name) or ())[: len(lost)]):
+            lost[place] += seconds
+    return [part > DISTURBED * whole for part, whole in zip(lost, samples, strict=True)]
+
+
+def in_words(samples: Sequence[float], found: Mapping[str, Sequence[float] | None], cores: int, threads: int) -> str:
+    """What disturbed a case's samples, as in ``4 % steal, other processes used 0.7 of 2 cores``. threads: with which it
+    computes."""
+    whole = sum(samples)
+
+    def share(name: str) -> float:
+        return sum(found.get(name) or ()) / whole
+
+    words = [
+        f"{share('steal') / cores:.0%} steal" if share("steal") / cores >= 0.005 else "",
+        f"other processes used {share('others'):.1f} of {cores} cores" if share("others") >= 0.05 else "",
+        f"threads waited for a core {share('waited') / threads:.0%} of the time" if share("waited") >= 0.01 else "",
+        f"the container's CPU limit stopped it {share('throttled'):.0%} of the time" if share("throttled") > 0 else "",
+    ]
+    if not any(words):
+        return "no cause that the system counts"
+    count = f"{sum(disturbed(samples, found))} of {len(samples)} samples disturbed"
+    return ", ".join(filter(None, [*words, count])).replace("%", " %")
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):
+        return None
+
+
+def _cores(stat: str | None) -> tuple[float | None, float | None]:
+    """Busy and stolen seconds of the cores that this process may use, from /proc/stat: ``cpu0 user nice system idle
+    iowait irq softirq steal ...``."""
+    if stat is None:
+        return None, None
+    ours = {f"cpu{core}" for core in os.sched_getaffinity(0)}
+    lines = (line.split() for line in stat.splitlines() if line.startswith("cpu"))
+    ticks = [[int(value) for value in values] for name, *values in lines if name in ours and _digits(values)]
+    if not ticks:
+        return None, None
+    tick = os.sysconf("SC_CLK_TCK")
+    busy = sum(user + nice + system + irq + soft for user, nice, system, _, _, irq, soft, *_ in ticks)
+    return busy / tick, sum(one[7] for one in ticks) / tick
+
+
+def _digits(values: Sequence[str]) -> bool:
+    return len(values) >= 8 and all(value.isdecimal() for value in values)
+
+
+def _waited(tasks: Path) -> float | None:
+    """Seconds that the threads of a process waited for a core: the second number of each one's schedstat, in ns."""
+    texts = (_text(task / "schedstat") for task in tasks.glob("*"))
+    found = [int(parts[1]) for text in texts if text and len(parts := text.split()) == 3 and parts[1].isdecimal()]
+    return sum(found) / 1e9 if found else None
+
+
+def _throttled(system: Path) -> float | None:
+    """Seconds for which the CPU limits of this process's control groups stopped it; a group may lie in another."""
+    found = []
+    for path in _limits(system):
+        counted = dict(line.split() for line in (_text(path) or "").splitlines() if len(line.split()) == 2)
+        for name, unit in (("throttled_usec", 1e6), ("throttled_time", 1e9)):  # versions 2 and 1
+            if counted.get(name, "").isdecimal():
+                found.append(int(counted[name]) / unit)
+    return sum(found) if found else None
+
+
+@cache
+def _limits(system: Path) -> list[Path]:
+    """The files in which control groups count how often their limit stopped them."""
+    return [path for group in groups(system) if (path := group / "cpu.stat").is_file()]
+
+
+def _switches() -> int:
+    try:
+        import resource
+    except ImportError:  # not a POSIX system
+        return 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+
+
+def _less(after: float | None, before: float | None) -> float | None:
+    return None if after is None or before is None else round(max(0.0, after - before), 6)

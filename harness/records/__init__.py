@@ -1,0 +1,10 @@
+"""What was measured: kept, compared, exchanged. The records that come with arbench are in bundled/.
+
+store        a folder of records with their arrays; no server, no locks
+schema       what kind of thing each part of a record is
+comparison   two records: which figures differ by more than chance
+foreign      rows of images that another program made
+packs        records and arrays in one file, read as if an enemy had written it
+admission    whether a record from elsewhere may be admitted
+submissions  rows for others, and rows from others
+"""

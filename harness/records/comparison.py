@@ -1,0 +1,158 @@
+"""Two records against each other: which figures differ by more than chance.
+
+Scores are compared by their replicates. Where both trials have the same labels they were resampled alike, so that what
+their images share (the noise, if the seeds agree too) cancels: the comparison is paired. Times are compared round by
+round if they were taken in one session, and otherwise only told apart where they differ by more than sessions do.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import expm1, hypot, log
+from statistics import NormalDist
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.records.store import REPLICATES, Record, Store
+from harness.stages.quality.figures import flat
+from harness.stages.timing.figures import ratio
+
+BETTER: Mapping[str, Literal["low", "high"]] = {
+    "fid": "low", "sfid": "low", "kid": "low", "is": "high", "precision": "high", "recall": "high", "density": "high",
+    "coverage": "high", "label_accuracy": "high", "macs": "low", "latency": "low", "throughput": "low",
+}  # fmt: skip
+"""Which end of a figure is the good one; ``throughput`` is the seconds of a batch. Others are not compared."""
+SESSIONS = 0.10
+"""Relative difference of times that two sessions on one machine may have for no reason."""
+EXACT = 1e-3
+"""Relative difference of multiply-adds that counting a few images may have."""
+CONFIDENCE = 0.95
+Arrays = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A figure of two records: ``other - one`` lies between ``low`` and ``high``; paired: whether what both share was
+    taken out. Times are compared by logarithm, so that low and high are relative."""
+
+    figure: str
+    one: float
+    other: float
+    low: float
+    high: float
+    paired: bool
+
+    @property
+    def moved(self) -> bool:
+        """Whether chance does not explain the difference."""
+        return not self.low <= 0 <= self.high
+
+    @property
+    def better(self) -> Literal["one", "other", ""]:
+        """Which is better, if it is not undecided."""
+        if not self.moved:
+            return ""
+        return "other" if (self.high < 0) == (BETTER[self.figure.partition(".")[0]] == "low") else "one"
+
+
+def differences(
+    one: tuple[Record, Arrays], other: tuple[Record, Arrays], confidence: float = CONFIDENCE
+) -> list[Difference]:
+    """Each figure that both finished records have, with the interval of its difference at ``confidence``."""
+    return [*_scores(one, other, confidence), *_costs(one[0], other[0], confidence)]
+
+
+def _scores(one: tuple[Record, Arrays], other: tuple[Record, Arrays], confidence: float) -> Iterator[Difference]:
+    (record, arrays), (record_2, arrays_2) = one, other
+    values, values_2 = flat(record["quality"] or {}), flat(record_2["quality"] or {})
+    paired = _alike(arrays, arrays_2) and record["trial"]["seed"] == record_2["trial"]["seed"]
+    wide = NormalDist().inv_cdf((1 + confidence) / 2)
+    for key in arrays:
+        name = key.removeprefix(REPLICATES)
+        if name == key or key not in arrays_2 or name.partition(".")[0] not in BETTER:
+            continue
+        ours, theirs = (found[key].astype(np.float64) for found in (arrays, arrays_2))
+        spread = float((theirs - ours).std() if paired else np.hypot(ours.std(), theirs.std()))
+        apart = values_2[name] - values[name]
+        # float32 replicates of equal figures differ by nothing, those of nearly equal ones by their rounding
+        spread += 1e-7 * abs(values[name]) if apart else 0.0
+        yield Difference(name, values[name], values_2[name], apart - wide * spread, apart + wide * spread, paired)
+
+
+def _alike(arrays: Arrays, arrays_2: Arrays) -> bool:
+    return "labels" in arrays and "labels" in arrays_2 and np.array_equal(arrays["labels"], arrays_2["labels"])
+
+
+def _costs(record: Record, other: Record, confidence: float) -> Iterator[Difference]:
+    if not all(found.get(part) for found in (record, other) for part in ("flops", "timing")):
+        return  # foreign samples have no cost
+    macs, macs_2 = (float(found["flops"]["macs"]) for found in (record, other))
+    slack = EXACT * abs(macs)
+    yield Difference("macs", macs, macs_2, macs_2 - macs - slack, macs_2 - macs + slack, False)
+    timings: list[dict[str, Any]] = [found.get("timing") or {} for found in (record, other)]
+    for kind in ("latency", "throughput"):
+        if not all(timing.get(kind) for timing in timings):
+            continue
+        times = [timing[kind] for timing in timings]
+        paired = timings[0]["session"] == timings[1]["session"]
+        if paired:
+            _, low, high = (log(end) for end in ratio(timings[1], timings[0], kind))
+        else:
+            apart = log(times[1]["total_s"] / times[0]["total_s"])
+            margin = SESSIONS + NormalDist().inv_cdf((1 + confidence) / 2) * hypot(_spread(times[0]), _spread(times[1]))
+            low, high = apart - margin, apart + margin
+        yield Difference(kind, times[0]["total_s"], times[1]["total_s"], low, high, paired)
+
+
+def _spread(timed: Mapping[str, Any]) -> float:
+    """Standard error of the logarithm of a median, from its interval."""
+    low, high = timed["interval"]
+    return log(high / low) / (2 * NormalDist().inv_cdf((1 + CONFIDENCE) / 2))
+
+
+@dataclass(frozen=True)
+class Moved:
+    """What differs between two stores. compared: pairs of records; figures: (trial's name, difference) beyond chance,
+    all of them together at 95 %; only: names that one store alone has finished, with which."""
+
+    compared: int
+    figures: list[tuple[str, Difference]]
+    only: list[tuple[str, str]]
+
+
+def moved(one: Store, other: Store) -> Moved:
+    """Which figures of the trials that two stores share moved. The interval of each is widened for their number
+    (Bonferroni): where nothing has changed, one run in twenty names a figure."""
+    mine, theirs = _finished(one), _finished(other)
+    pairs = [
+        ((mine[place], one.arrays(mine[place])), (theirs[place], other.arrays(theirs[place])))
+        for place in sorted(mine.keys() & theirs.keys())
+    ]
+    count = sum(len(differences(*pair)) for pair in pairs)
+    found = [
+        (pair[0][0]["name"], difference)
+        for pair in pairs
+        for difference in differences(*pair, 1 - (1 - CONFIDENCE) / max(count, 1))
+        if difference.moved
+    ]
+    only = [(place[0], str(one.folder)) for place in sorted(mine.keys() - theirs.keys())]
+    only += [(place[0], str(other.folder)) for place in sorted(theirs.keys() - mine.keys())]
+    return Moved(len(pairs), found, only)
+
+
+def _finished(store: Store) -> dict[tuple[str, int], Record]:
+    records = (found for found in store.records() if found["status"] == "done")
+    return {(found["name"], found["trial"]["images"]): found for found in records}
+
+
+def in_words(difference: Difference, one: str, other: str) -> str:
+    """A line for a terminal: figure, both values, interval of the difference, and who is better if anybody."""
+    verdict = {"one": f"{one} is better", "other": f"{other} is better", "": "undecided"}[difference.better]
+    relative = difference.figure in ("latency", "throughput")
+    low, high = (
+        f"{100 * expm1(end):+.2g} %" if relative else f"{end:+.4g}" for end in (difference.low, difference.high)
+    )
+    how = "paired" if difference.paired else "not paired"
+    name = f"{difference.figure} (s)" if relative else difference.figure
+    return f"{name:<22}{difference.one:>12.5g}{difference.other:>12.5g}   {low} to {high} ({how}): {verdict}"

@@ -1,0 +1,229 @@
+"""The store: a folder of records, one JSON file each, arrays beside them, a work folder a trial. No server, no locks.
+
+    records/NAME-KEY.json, .npz     finished and failed trials
+    work/KEY/                       what the stages of a trial leave for each other
+    sweeps/NAME.json                the trials of the sweeps that were run, for `arbench status`
+    cluster/                        what was submitted to a cluster (harness/cluster/submitted.py)
+    reference.json                  facts about the reference and the tokenizers
+
+Every file is written under a temporary name and renamed, so two runners, or a killed one, leave no half file. Where two
+runners finish the same trial, both write the same record and the last one stays.
+"""
+
+import contextlib
+import hashlib
+import re
+import shutil
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness import files
+from harness.errors import ArbenchError, one_line
+from harness.machine.garbage import no_collection
+from harness.records import schema
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+
+Record = dict[str, Any]
+REPLICATES = "replicates "
+"""How the names of replicates begin among a record's arrays; the figure's dotted name follows (``fid.fmnist-cnn``)."""
+KEY_SHOWN = 12
+"""How many hex digits of a key file names carry."""
+
+
+class Store:
+    """A folder of records. Opening it writes nothing; reading an absent folder finds nothing."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.records_folder = folder / "records"
+        self.damaged: set[str] = set()  # names of records and their arrays that were left out, as they cannot be read
+
+    def prepare(self) -> None:
+        """Make the folder and make sure that it can be written. ArbenchError naming it and the reason if not."""
+        try:
+            self.records_folder.mkdir(parents=True, exist_ok=True)
+            files.remove_stale(self.records_folder)
+            files.remove_stale(self.folder)
+            probe = self.folder / "probe"
+            files.write(probe, lambda file: None)
+            probe.unlink(missing_ok=True)
+        except (OSError, ArbenchError) as error:
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            raise ArbenchError(f"store {self.folder} cannot be written: {reason}") from error
+
+    def withdraw(self) -> None:
+        """Remove the folder again if nothing was begun: it holds no more than ``prepare`` makes, and references."""
+        with contextlib.suppress(OSError):
+            names = {path.name for path in self.folder.iterdir()}
+            if names <= {"records", "references"} and not any(self.records_folder.iterdir()):
+                shutil.rmtree(self.folder)
+
+    def must_exist(self) -> "Store":
+        """The store itself; ArbenchError if its folder holds no records."""
+        if not self.records_folder.is_dir():
+            raise ArbenchError(f"{self.folder} is no store: it has no folder 'records' (arbench run makes one)")
+        return self
+
+    def announce(self, sweep: str, trials: Sequence[Record], batch: int) -> None:
+        """Write down which trials a sweep has. batch: images a shard."""
+        keys = hashlib.sha256("".join(trial["key"] for trial in trials).encode()).hexdigest()
+        name = f"{_for_file(sweep)}-{keys[:KEY_SHOWN]}.json"
+        files.write_json(self.folder / "sweeps" / name, {"sweep": sweep, "batch": batch, "trials": list(trials)})
+
+    def work(self, key: str) -> Path:
+        """The folder in which the stages of a trial keep their files."""
+        return self.folder / "work" / key[:32]
+
+    def path(self, name: str, key: str) -> Path:
+        """The file of a record."""
+        return self.records_folder / f"{_for_file(name)}-{key[:KEY_SHOWN]}.json"
+
+    def read(self, name: str, key: str) -> Record | None:
+        """The record of a trial, or None. One that was submitted and not verified does not count: the trial is still to
+        be measured here, and takes its place."""
+        found = self._record(self.path(name, key))
+        return found if found is not None and found["key"] == key and trusted(found) else None
+
+    def write(self, record: Record, arrays: "Mapping[str, np.ndarray[Any, Any]] | None" = None) -> None:
+        """Write a record, its arrays first: whoever sees the record sees them too."""
+        if arrays:
+            files.write_arrays(self._arrays_path(record), arrays)
+        files.write_json(self.path(record["name"], record["key"]), record)
+
+    def arrays(
+        self, record: Record, wanted: Callable[[str], bool] = lambda name: True
+    ) -> "dict[str, np.ndarray[Any, Any]]":
+        """The arrays of a record, or those whose names are ``wanted``: ``thumbnails`` uint8 [n, C, H, W] of images 0 to
+        n-1; ``steps`` and ``labels`` int64 [N] and ``fingerprints`` uint64 [N] (of tokens) of all images;
+        ``replicates NAME`` float32 of a figure; ``trace NAME`` of the first images (harness.traces). Empty for a failed
+        trial."""
+        path = self._arrays_path(record)
+        try:
+            return files.read_arrays(path, wanted) if path.exists() else {}
+        except ArbenchError as error:
+            self._leave_out(path, error)
+            return {}
+
+    def _arrays_path(self, record: Record) -> Path:
+        return self.path(record["name"], record["key"]).with_suffix(".npz")
+
+    def all_records(self) -> Iterator[Record]:
+        """Every record, by file name: also those that a newer record of the same trial supersedes. A damaged one is
+        left out, which is told once on standard error, and in ``damaged``."""
+        for name in sorted(path.name for path in self.records_folder.glob("*.json")):
+            if not name.startswith("."):
+                found = self._record(self.records_folder / name)
+                if found is not None:
+                    yield found
+
+    def _record(self, path: Path) -> Record | None:
+        try:
+            return read_record(path)
+        except ArbenchError as error:
+            self._leave_out(path, error)
+            return None
+
+    def _leave_out(self, path: Path, error: ArbenchError) -> None:
+        if path.name not in self.damaged:
+            self.damaged.add(path.name)
+            named = str(error) if str(path) in str(error) else f"{path}: {error}"
+            print(f"arbench: left out: {one_line(named)}", file=sys.stderr)
+
+    def facts(self) -> dict[str, Any]:
+        """Facts about the reference and the tokenizers (harness/run/limits.py); empty if there are none, or damaged."""
+        path = self.folder / "reference.json"
+        try:
+            found: dict[str, Any] = files.read_json(path) or {}
+            schema.check_facts(found)
+        except ArbenchError as error:
+            self._leave_out(path, error)
+            return {}
+        return found
+
+    def records(self) -> list[Record]:
+        """The records in force, by name and number of images: of several records of one trial (made by other code,
+        weights or metrics, hence under other keys) the one finished last; what others submitted stands behind what was
+        measured here, unless it has been verified."""
+        newest: dict[tuple[str, int], Record] = {}
+        with no_collection():
+            for record in self.all_records():
+                place = (record["name"], record["trial"]["images"])
+                if place not in newest or _rank(record) >= _rank(newest[place]):
+                    newest[place] = record
+        return [newest[place] for place in sorted(newest)]
+
+    def table(self) -> "pd.DataFrame":
+        """The records in force as one table: a row a record, nested values under dotted names (``quality.is``)."""
+        import pandas as pd  # late: reading one record needs no table
+
+        with no_collection():
+            records = self.records()
+            columns = _Columns(len(records))
+            for place, record in enumerate(records):
+                told = {name: part for name, part in record.items() if name != "identity"}  # which repeats the others
+                columns.fill(told, place)
+            return pd.DataFrame(dict(columns.named()))
+
+
+class _Columns:
+    """Columns of a table of nested dicts, filled row by row. A frame of dicts would take ten times as long, and joining
+    names for each row twice."""
+
+    def __init__(self, rows: int) -> None:
+        self._values: defaultdict[str, list[Any]] = defaultdict(lambda: [None] * rows)
+        self._inner: defaultdict[str, _Columns] = defaultdict(lambda: _Columns(rows))
+
+    def fill(self, record: Mapping[str, Any], place: int) -> None:
+        """Put a dict into a row; what it lacks stays None."""
+        inner, values = self._inner, self._values
+        for name, value in record.items():
+            if type(value) is dict:  # as JSON gives it; isinstance takes longer to ask
+                inner[name].fill(value, place)
+            else:
+                values[name][place] = value
+
+    def named(self, prefix: str = "") -> Iterator[tuple[str, list[Any]]]:
+        """All columns under dotted names."""
+        for name, column in self._values.items():
+            yield prefix + name, column
+        for name, inner in self._inner.items():
+            yield from inner.named(f"{prefix}{name}.")
+
+
+def read_record(path: Path) -> Record | None:
+    """A record from its file; None if there is none. ArbenchError if it is damaged, or no record."""
+    found: Record | None = files.read_json(path)
+    if found is not None:
+        try:
+            schema.check(found)
+        except ArbenchError as error:
+            raise ArbenchError(f"{path} is no record: {error}") from error
+    return found
+
+
+def trusted(record: Record) -> bool:
+    """Whether a record was measured here, or submitted (harness/records/submissions.py) and verified since."""
+    submission = record.get("submission")
+    return submission is None or bool(submission["verified"])
+
+
+def timed(record: Record) -> bool:
+    """Whether nothing is missing of a record: it is finished, and has its timing. One may be without: after ``run
+    --no-timing``, and while a run has still to take it."""
+    return record["status"] == "done" and record.get("timing") is not None
+
+
+def _rank(record: Record) -> tuple[bool, str]:
+    return trusted(record), str(record.get("provenance", {}).get("finished", ""))
+
+
+def _for_file(name: str) -> str:
+    """A trial's name as the stem of a file that any file system takes: not hidden, well under 255 bytes."""
+    return re.sub(r"[^\w.=,+\[\]-]", "_", name, flags=re.ASCII).lstrip(".")[:180]

@@ -1,0 +1,93 @@
+"""Rows from others: records of a store into one file, and such a file into a store.
+
+What is imported is marked (``submission`` of a record: who, when, of which file) and stands behind every record
+measured here; ``verify`` runs its trial again and, where it comes out, says so in the mark.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.errors import ArbenchError
+from harness.identity import provenance
+from harness.records import admission, packs
+from harness.records.store import REPLICATES, Record, Store, read_record
+
+
+def submit(store: Store, out: Path, by: str, names: Sequence[str] = ()) -> int:
+    """Pack the finished records of a store that were measured here, or those of these names; how many. The machine's
+    name and folders of the command line are left out.
+
+    Raises ArbenchError for a name that there is not, for a record that could not be imported, or if nothing is left.
+    """
+    done = [one for one in store.records() if one["status"] == "done" and "submission" not in one]
+    records = [one for one in done if "foreign" not in one]  # which nobody could verify
+    if unknown := set(names) - {one["name"] for one in records}:
+        raise ArbenchError(f"no finished record of {store.folder} is called {min(unknown)!r}")
+    chosen = [one for one in records if not names or one["name"] in names]
+    if not chosen:
+        raise ArbenchError(f"{store.folder} has no finished record to submit")
+    if not by.strip() or not packs.plain_text(by, 200):
+        raise ArbenchError("--by: who submits, in up to 200 plain characters")
+    packed = [(_without_names(one), _travelling(store.arrays(one))) for one in chosen]
+    for record, arrays in packed:
+        try:
+            admission.check(record, arrays)
+        except ArbenchError as error:
+            raise ArbenchError(f"{record['name']} would be refused: {error}") from error
+    packs.write(out, by, provenance.now(), packed)
+    return len(packed)
+
+
+def _travelling(arrays: packs.Arrays) -> packs.Arrays:
+    return {name: one for name, one in arrays.items() if name in admission.ARRAYS or name.startswith(REPLICATES)}
+
+
+def _without_names(record: Record) -> Record:
+    """The record without what it tells of a person: host name, folders."""
+    about = record["provenance"]
+    command = [Path(part).name or part for part in about["command"]]
+    timing = record["timing"]
+    if timing is not None:  # without one it is refused, as every import would
+        timing = {**timing, "machine": {**timing.get("machine", {}), "host": ""}}
+    private = {**about, "command": command, "machine": {**about["machine"], "host": ""}}
+    return {**record, "provenance": private, "timing": timing}
+
+
+def admit(path: Path, store: Store) -> tuple[int, int]:
+    """Import a file: (records added, records there already). All of it is checked before anything is written.
+
+    Raises ArbenchError naming the file, the record and the reason it is refused for.
+    """
+    pack = packs.read(path)
+    new: list[tuple[Record, packs.Arrays]] = []
+    places: set[Path] = set()
+    for place, (record, arrays) in enumerate(pack.records):
+        try:
+            admission.check(record, arrays)
+            file = store.path(record["name"], record["key"])
+            if file in places:
+                raise ArbenchError("there are two records of this trial")
+            places.add(file)
+            if not _known(store, record):
+                new.append((record, arrays))
+        except ArbenchError as error:
+            raise ArbenchError(f"{path} is refused: record {place}: {error}") from error
+    mark = {"by": pack.by, "made": pack.made, "file": pack.sha256, "imported": provenance.now(), "verified": None}
+    if new:
+        store.prepare()
+    for record, arrays in new:
+        store.write({**record, "submission": mark}, arrays)
+    return len(new), len(pack.records) - len(new)
+
+
+def _known(store: Store, record: Record) -> bool:
+    """Whether the store has this very record; ArbenchError if it has another one of its key or file."""
+    there = read_record(store.path(record["name"], record["key"]))
+    if there is None:
+        return False
+    if {name: there.get(name) for name in _MEASURED} != {name: record[name] for name in _MEASURED}:
+        raise ArbenchError(f"the store has a record of key {record['key'][:12]} already, with other figures")
+    return True
+
+
+_MEASURED = ("key", "name", "trial", "generate", "quality", "flops")

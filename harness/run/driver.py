@@ -1,0 +1,356 @@
+"""The driver: takes the trials of a sweep through their stages and writes their records.
+
+All that does not depend on the machine's quiet (generate, quality, flops) runs first, in worker processes; then timing,
+in this process, alone. Every stage leaves a file in the store, so a run that was killed goes on where it stopped.
+"""
+
+import sys
+import time
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from harness import files
+from harness.errors import ArbenchError
+from harness.extractors import by_name
+from harness.extractors.base import INCEPTION
+from harness.identity import provenance
+from harness.jobs.assembly import assemble, heading, origin
+from harness.jobs.bench import Bench, Failure
+from harness.jobs.executors import Executor, Here, Queue, Workers
+from harness.jobs.plan import Instrument, Job, TrialPlan, jobs, listed, plan
+from harness.machine import devices
+from harness.machine.heap import keep_heap
+from harness.progress import Progress, counted, throttled
+from harness.records.store import Record, Store, timed
+from harness.run.limits import reference_facts
+from harness.run.live import LiveReport
+from harness.run.selection import Checkpoints, checkpoint_of, on_own_weights
+from harness.stages.timing import compilation
+from harness.stages.timing.protocol import protocol
+from harness.sweep import Sweep
+
+if TYPE_CHECKING:
+    from harness.cluster.executor import Cluster, Settings
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of a run. Only ``inception``, ``reference`` and ``checkpoints`` influence records."""
+
+    workers: int = 1  # processes; 0: this one alone
+    batch: int = 250  # images a shard
+    retry_failed: bool = False
+    inception: Path | None = None  # Inception weights: its FID is reported beside that of the sweep's extractor
+    reference: Path | None = None  # of data that do not ship with arbench
+    device: str = "cpu"  # torch's name of it; ``cuda``: all GPUs in turn
+    cluster: "Settings | None" = None  # how a cluster is used, in place of processes
+    wait: bool = True  # False: leave it to the cluster once all is submitted
+    timing: bool = True  # False: records without timing, which a later run adds
+    checkpoints: Checkpoints = field(default_factory=dict)  # weights of the user's own
+    report: Path | None = None  # folder of the report that is written while the run goes on
+
+
+@dataclass(frozen=True)
+class Tally:
+    """How a run ended: numbers of trials. failed: also those that an earlier run had recorded as failed; left: those
+    that a cluster goes on with."""
+
+    recorded: int
+    skipped: int
+    failed: int
+    left: int = 0
+
+    def __str__(self) -> str:
+        total = counted(self.recorded + self.skipped + self.failed + self.left, "trial")
+        said = f"{total}: {self.recorded} measured, {self.skipped} already recorded, {self.failed} failed"
+        return f"{said}, {self.left} left to the cluster" if self.left else said
+
+
+def run(sweep: Sweep, store: Store, options: Options, stream: TextIO | None = None) -> Tally:
+    """Run a sweep; records go to ``store``, progress to ``stream`` (stderr by default).
+
+    Raises ArbenchError, before anything is computed, for a store that cannot be written, weights that cannot be loaded
+    and a wrong timing protocol. A trial that fails is recorded as failed, and the others go on.
+    """
+    keep_heap()
+    fresh = not store.folder.exists()
+    try:
+        return prepared(sweep, store, options, stream).all()
+    except ArbenchError:
+        if fresh and options.reference is None:  # what is seen in a reference of the user's own may have taken an hour
+            store.withdraw()
+        raise
+
+
+def prepared(sweep: Sweep, store: Store, options: Options, stream: TextIO | None = None) -> "Run":
+    """A run that is ready to begin. Raises as ``run`` does."""
+    timing = protocol(sweep.timing, sweep.name)
+    settings = options.cluster
+    sweep = replace(sweep, trials=on_own_weights(sweep.trials, options.checkpoints))
+    if not (options.timing or options.wait):
+        raise ArbenchError("--no-timing with --no-wait: jobs of Slurm write a record when they have timed its trial")
+    if settings is None:
+        compilation.checked(timing["compile"], devices.checked(options.device))
+    else:
+        devices.named(options.device)  # the jobs have it; this machine need not
+        sites = [settings.site.over(head).over(block) for head, block in sweep.cluster]
+        from harness.cluster.site import check  # late: laptops need no cluster
+
+        check(list({str(site): site for site in sites}.values()))
+    store.prepare()
+    trained = [trial for trial in sweep.trials if trial.setup.weights != "random"]
+    data = list(dict.fromkeys(trial.owner.preset_named(trial.preset).data for trial in trained))
+    named = _extractors(sweep, data, options.inception)
+    here = options.device if settings is None else "cpu"
+    bench = Bench(named, store.folder.absolute() / "references", timing, options.reference, here)
+    instrument = Instrument(named, {name: bench.references(name) for name in data}, timing)
+    plans = [plan(trial, instrument, store, checkpoint_of(trial, options.checkpoints)) for trial in sweep.trials]
+    if settings is not None:
+        keyed = {planned.maker.key: site for planned, site in zip(plans, sites, strict=True)}
+        keyed |= {planned.key: site for planned, site in zip(plans, sites, strict=True)}
+        options = replace(options, cluster=replace(settings, sites=keyed))
+    return Run(sweep.name, plans, instrument, store, bench, options, stream or sys.stderr)
+
+
+def _extractors(sweep: Sweep, data: Sequence[str], inception: Path | None) -> tuple[tuple[str, Path | None], ...]:
+    """The sweep's extractor, or the usual one of its data; and Inception beside it, if its weights are given."""
+    if not data:
+        return ()
+    if len(data) > 1:
+        raise ArbenchError(f"{sweep.name}: data {', '.join(data)} have references of their own: make a sweep of each")
+    first = sweep.extractor or by_name.usual(data[0])
+    if first == INCEPTION:
+        return ((INCEPTION, inception),)
+    return ((first, None), *([(INCEPTION, inception)] if inception else []))
+
+
+class Run:
+    """One run of a driver over planned trials."""
+
+    def __init__(
+        self,
+        name: str,
+        plans: Sequence[TrialPlan],
+        instrument: Instrument,
+        store: Store,
+        bench: Bench,
+        options: Options,
+        stream: TextIO,
+    ) -> None:
+        self._name, self._plans = name, plans
+        self._instrument, self._store, self._bench = instrument, store, bench
+        self._options, self._stream = options, stream
+        before = {planned.key: store.read(planned.name, planned.key) for planned in plans}
+        complete = {planned.key for planned in plans if self._complete(before[planned.key])}
+        bad = {planned.key for planned in plans if _status(before[planned.key]) == "failed"}
+        self._skipped, self._known_failures = len(complete), 0 if options.retry_failed else len(bad)
+        known = complete if options.retry_failed else complete | bad
+        self._open = _one_of_each_first([planned for planned in plans if planned.key not in known])
+        self._again = [planned for planned in self._open if planned.key in bad]
+        self._by_key: dict[str, list[TrialPlan]] = defaultdict(list)  # of a trial, or of the one that makes its images
+        for planned in self._open:
+            for key in {planned.key, planned.maker.key}:
+                self._by_key[key].append(planned)
+        self._failed: set[str] = set()
+        self._about: dict[str, Any] = {}
+        self._live = None if options.report is None else LiveReport(store.folder, options.report)
+
+    def all(self) -> Tally:
+        """Take every open trial to its record, or to the cluster."""
+        left = 0
+        if self._open:
+            self._about = {**provenance.gather(), "device": self._options.device, "started": provenance.now()}
+            self._preflight()
+            if self._instrument.references:
+                facts = reference_facts(self._instrument.references)
+                files.write_json(self._store.folder / "reference.json", facts)
+            self._store.announce(self._name, [listed(planned) for planned in self._plans], self._options.batch)
+            for planned in self._again:
+                planned.forgive()
+            if self._options.wait:
+                try:
+                    self._measure()
+                    if self._options.timing:
+                        self._time()
+                    self._record(self._alive())
+                finally:
+                    if self._live is not None:
+                        self._live.stop()
+            else:
+                left = self._leave()
+        if self._live is not None:
+            self._live.write(self._standing("nothing of it runs here now.") if left else "")
+        failed = len(self._failed)
+        return Tally(len(self._open) - failed - left, self._skipped, failed + self._known_failures, left)
+
+    def outlook(self) -> str:
+        """What is to be done on the cluster, in lines; nothing is submitted."""
+        from harness.cluster.outlook import outlook  # late: laptops need no submitit
+
+        return outlook(self._cluster(lambda line: None), self._waves(), len(self._plans))
+
+    def _complete(self, record: Record | None) -> bool:
+        """Whether a record has all that this run is to find out."""
+        return record is not None and (timed(record) or (not self._options.timing and record["status"] == "done"))
+
+    def _record(self, measured: Sequence[TrialPlan]) -> None:
+        """Write the records of trials that have gone through their stages, but perhaps for the timing: they are whole
+        without it, and it is added when it is there."""
+        for planned in measured:
+            there = self._store.read(planned.name, planned.key)
+            if _status(there) != "done" or (planned.done("timing") and not self._complete(there)):
+                record, arrays = assemble(planned, self._instrument, {**self._about, "finished": provenance.now()})
+                self._store.write(record, arrays)  # unless another driver has been here
+
+    def _standing(self, then: str) -> str:
+        """How far the run is, for the first lines of a report that is not the last."""
+        records = [self._store.read(planned.name, planned.key) for planned in self._plans]
+        done = sum(_status(record) == "done" for record in records)
+        text = f"As of {time.strftime('%H:%M')}: {done} of {counted(len(records), 'trial')} measured"
+        untimed = self._options.timing and not all(record and record.get("timing") for record in records)
+        return f"{text}{'; timing is still to come' if untimed else ''}; {then}"
+
+    def _leave(self) -> int:
+        """Submit all that is to be done; how many trials that leaves to the cluster."""
+        measured = [planned for planned in self._open if planned.measured and planned.done("timing")]
+        self._record(measured)  # an earlier driver has been here
+        progress = Progress(0, "trials", self._stream)
+        cluster = self._cluster(progress.say)
+        for job, failure in cluster.given_up([job for wave in self._waves() for job in wave]):
+            self._fail_all(job, failure, progress)
+        cluster.leave(self._waves(), self._about)
+        return len(self._alive()) - len(measured)
+
+    def _waves(self) -> list[list[Job]]:
+        """All open jobs: those that can begin at once, those that need them, the timing."""
+        alive = self._alive()
+        first = _distinct(job for planned in alive for job in jobs(planned, self._options.batch))
+        unmerged = [planned for planned in alive if not (planned.done("generate") and planned.done("quality"))]
+        untimed = [planned for planned in alive if not planned.done("timing")] if self._options.timing else []
+        return [
+            first,
+            _distinct(Job(planned.maker, "quality") for planned in unmerged),
+            [Job(planned, "timing") for planned in untimed],
+        ]
+
+    def _alive(self) -> list[TrialPlan]:
+        return [planned for planned in self._open if planned.key not in self._failed]
+
+    def _preflight(self) -> None:
+        """Load every method once: damaged weights are told before hours have gone into the others."""
+        for planned in _one_each(self._open):
+            planned.load_method()
+
+    def _measure(self) -> None:
+        """Stages generate, quality and flops of all open trials."""
+        found: list[Job] = []
+        for planned in self._open:
+            several = list(jobs(planned, self._options.batch))
+            found += several
+            sampling = any(job.stage == "generate" for job in several)
+            if not sampling and not (planned.done("generate") and planned.done("quality")):
+                found.append(Job(planned.maker, "quality"))
+        queue: Queue = deque(_distinct(found))
+        missing = Counter(job.plan.key for job in queue if job.stage == "generate")
+        progress = Progress(sum(len(job.indices) for job in queue), "images", self._stream)
+        for job in self._finished(queue, progress, lambda job: len(job.indices)):
+            if job.stage == "generate":
+                missing[job.plan.key] -= 1
+                if not missing[job.plan.key]:
+                    queue.appendleft(Job(job.plan, "quality"))
+            else:
+                self._record([planned for planned in self._users(job) if planned.measured])
+            self._look()
+
+    def _look(self) -> None:
+        """Have the report written anew, if it is time."""
+        if self._live is not None and self._live.due():
+            self._live.start(self._standing("this page is written anew as trials finish."))
+
+    def _time(self) -> None:
+        """The timing stage of all trials that lack it, in one session: nothing else of ours runs now."""
+        queue = deque(Job(planned, "timing") for planned in self._alive() if not planned.done("timing"))
+        if self._live is not None and queue:  # now rather than while time is taken
+            self._live.write(self._standing("this page is written anew when it is taken."))
+        for _ in self._finished(queue, Progress(len(queue), "trials", self._stream), lambda job: 1):
+            pass
+
+    def _finished(self, queue: Queue, progress: Progress, weight: Callable[[Job], int]) -> Iterator[Job]:
+        """Have a queue's jobs done; yields those that succeed. A job that fails takes its trial's others with it."""
+        try:
+            for job, failure in self._executor(queue, progress).run(queue) if queue else ():
+                if not self._users(job):
+                    continue
+                if failure is None:
+                    progress.advance(weight(job), job.plan.name)
+                    yield job
+                else:
+                    gone = [job, *_withdraw(queue, [job.plan, *self._users(job)])]
+                    progress.reduce(sum(weight(one) for one in gone))
+                    self._fail_all(job, failure, progress)
+        finally:
+            progress.close()
+
+    def _executor(self, queue: Queue, progress: Progress) -> Executor:
+        if self._options.cluster is not None:
+            return self._cluster(progress.say)
+        if not self._options.workers or queue[0].stage == "timing":
+            return Here(self._bench, throttled(progress.say))
+        return Workers(self._bench, min(self._options.workers, len(queue)), self._store.folder / "logs")
+
+    def _cluster(self, tell: Callable[[str], None]) -> "Cluster":
+        from harness.cluster.executor import Cluster, Settings  # late: laptops need no submitit
+
+        bench = self._bench.at(self._options.device)
+        return Cluster(bench, self._store, self._options.cluster or Settings(), tell)
+
+    def _users(self, job: Job) -> list[TrialPlan]:
+        """The trials, not failed, that a job is done for: several, if they share images."""
+        return [planned for planned in self._by_key[job.plan.key] if planned.key not in self._failed]
+
+    def _fail_all(self, job: Job, failure: Failure, progress: Progress) -> None:
+        for planned in self._users(job):
+            self._fail(planned, failure, progress)
+
+    def _fail(self, planned: TrialPlan, failure: Failure, progress: Progress) -> None:
+        """Record a trial as failed, unless another runner has finished it meanwhile."""
+        self._failed.add(planned.key)
+        if self._complete(self._store.read(planned.name, planned.key)):
+            return
+        progress.say(f"failed: {planned.name}: {failure.stage}: {failure.reason}")
+        about = origin(planned, self._instrument, {**self._about, "finished": provenance.now()})
+        self._store.write({**heading(planned, "failed"), "failure": asdict(failure), "provenance": about})
+
+
+def _status(record: Record | None) -> str | None:
+    return None if record is None else record["status"]
+
+
+def _one_each(plans: Sequence[TrialPlan]) -> list[TrialPlan]:
+    """The first plan of each kind."""
+    return list({planned.kind: planned for planned in reversed(plans)}.values())[::-1]
+
+
+def _one_of_each_first(plans: Sequence[TrialPlan]) -> list[TrialPlan]:
+    """The first plan of each kind, then the others: so that a first look at the figures shows all methods."""
+    first = _one_each(plans)
+    keys = {planned.key for planned in first}
+    return [*first, *(planned for planned in plans if planned.key not in keys)]
+
+
+def _distinct(several: Iterable[Job]) -> list[Job]:
+    """The jobs, each once."""
+    return list({job.id: job for job in several}.values())
+
+
+def _withdraw(queue: Queue, plans: Sequence[TrialPlan]) -> list[Job]:
+    """Take some trials' jobs out of the queue; returns them."""
+    keys = {planned.key for planned in plans}
+    gone = [job for job in queue if job.plan.key in keys]
+    kept = [job for job in queue if job.plan.key not in keys]
+    queue.clear()
+    queue.extend(kept)
+    return gone

@@ -1,0 +1,9 @@
+"""The stage flops: multiply-adds of an image, counted on what ran.
+
+stage      the figures of a trial
+counter    counts the operators that run, by part of the network
+operators  which operators cost what, and which are light
+by_trace   a second, independent count: fvcore on a trace
+agreement  ``arbench counters``: all counts of all methods, side by side
+costs      ``arbench flops``: what a preset costs, from its architecture alone
+"""

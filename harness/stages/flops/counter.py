@@ -1,0 +1,189 @@
+"""Counts multiply-adds of the operators that really run, and tells which part of the network ran them.
+
+Convention: 1 MAC = one multiply and one add, and FLOPs = 2 x MACs. Matrix products, convolutions and attention over all
+keys handed to it are counted; element-wise work, norms, resizing, look-ups, gathers and scatters are not.
+"""
+
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from harness.errors import ArbenchError, unknown
+from harness.inputs import inputs
+from harness.method import PARTS, KnobValue, Method
+from harness.sampling import Sampling
+from harness.stages.flops.operators import RULES, is_light
+
+CONVENTION = (
+    "1 MAC = one multiply and one add; FLOPs = 2 x MACs; matrix products, convolutions and attention over every slot "
+    "given to it (a mask does not lower it), of both branches where there is guidance; element-wise work, norms, "
+    "resizing, look-ups, gathers and scatters count nothing"
+)
+
+
+WITHIN_STEP = ("attention", "ffn", "router")
+"""Parts that start another step where they follow a head; the others may come between two steps."""
+COUNTER = (
+    "operators executed on the trial's own labels and noise, by the rules of torch.utils.flop_counter and of arbench"
+)
+
+
+@dataclass
+class Count:
+    """What ran. by_part and by_operator: MACs; by_step: MACs of each network evaluation, which ends with its head (what
+    comes before the first belongs to it, what comes after the last too); uncounted: calls of light operators, which add
+    nothing."""
+
+    by_part: Counter[str] = field(default_factory=Counter)
+    by_operator: Counter[str] = field(default_factory=Counter)
+    uncounted: Counter[str] = field(default_factory=Counter)
+    by_step: list[int] = field(default_factory=lambda: [0])
+    _in_head: bool = False
+
+    def add(self, part: str, operator: str, macs: int) -> None:
+        """Count an operator."""
+        self.by_part[part] += macs
+        self.by_operator[operator] += macs
+        if self._in_head and part in WITHIN_STEP:
+            self.by_step.append(0)
+        self._in_head = part == "head" or (self._in_head and part not in WITHIN_STEP)
+        self.by_step[-1] += macs
+
+    @property
+    def macs(self) -> int:
+        """All MACs."""
+        return sum(self.by_part.values())
+
+    @property
+    def flops(self) -> int:
+        """2 x MACs."""
+        return 2 * self.macs
+
+
+class ExecutedCounter(TorchDispatchMode):
+    """Counts what runs while it is entered (``with ExecutedCounter(method) as counter: ...``; then ``counter.count``).
+
+    An operator belongs to the part of the innermost module of ``root`` on the call stack; a module without a part of
+    its own has its owner's, or if its owners disagree its caller's. Work outside every part goes to ``otherwise``; if
+    that is None it is an error, and so is an operator without a rule that is not known to be light: ArbenchError names
+    it.
+    """
+
+    supports_higher_order_operators = True
+
+    def __init__(self, root: nn.Module, otherwise: str | None = None) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.count = Count()
+        self._otherwise = otherwise
+        self._parts: dict[int, set[str | None]] = {}
+        self._claim(root, None)
+
+    def _claim(self, module: nn.Module, inherited: str | None) -> None:
+        part = part_of(module) or inherited
+        self._parts.setdefault(id(module), set()).add(part)
+        for child in module.children():
+            self._claim(child, part)
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        kind, name, rule = _classified(func)
+        if kind == "counted":
+            out = func(*args, **kwargs)
+            self._add(name, rule(*args, **kwargs, out_val=out))
+            return out
+        if kind == "composite":
+            with self:
+                return func.decompose(*args, **kwargs)
+        if kind == "heavy":
+            raise ArbenchError(
+                f"FLOPs: operator {func} has no counting rule and is not known to be light ({self._where()})"
+            )
+        self.count.uncounted[name] += 1
+        return func(*args, **kwargs)
+
+    def _add(self, operator: str, flops: int) -> None:
+        part = self._part()
+        if part is None:
+            raise ArbenchError(
+                f"FLOPs: operator {operator} belongs to no part ({self._where()}; valid: {', '.join(PARTS)})"
+            )
+        self.count.add(part, operator, flops // 2)
+
+    def _part(self) -> str | None:
+        for module in _modules_on_stack():
+            owned = self._parts.get(id(module), {part_of(module)})
+            if len(owned) == 1 and (part := next(iter(owned))) is not None:
+                return part
+        return self._otherwise
+
+    def _where(self) -> str:
+        module = next(_modules_on_stack(), None)
+        return "outside any module" if module is None else f"in {type(module).__name__}"
+
+
+@cache
+def _classified(func: Any) -> tuple[str, str, Any]:
+    """(what is done with an operator, its name, its rule). Cached, since asking torch costs more than a small operator.
+
+    ``composite`` operators arrive whole in inference mode: they are taken apart until something with a rule appears.
+    """
+    packet = getattr(func, "_overloadpacket", None)
+    if packet is None:  # a higher-order operator
+        return "heavy", str(func), None
+    if packet in RULES:
+        return "counted", str(packet), RULES[packet]
+    if is_light(packet):
+        return "light", str(packet), None
+    return "composite" if func._can_decompose() else "heavy", str(packet), None
+
+
+def part_of(module: nn.Module) -> str | None:
+    """The part that a module itself declares; ArbenchError if it is none of PARTS."""
+    part = getattr(module, "part", None)
+    if part is not None and part not in PARTS:
+        raise unknown(f"part of {type(module).__name__}", str(part), PARTS)
+    return part
+
+
+def _modules_on_stack() -> Iterator[nn.Module]:
+    """Modules whose methods are running, innermost first. The stack also sees methods other than ``forward``, which
+    hooks do not."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if "self" in frame.f_code.co_varnames or "self" in frame.f_code.co_freevars:
+            owner = frame.f_locals.get("self")
+            if isinstance(owner, nn.Module):
+                yield owner
+        frame = frame.f_back
+
+
+def count_image(
+    method: Method, knobs: Mapping[str, KnobValue], sampling: Sampling, seed: int, index: int, policy: str = "balanced"
+) -> tuple[Count, Count]:
+    """What sampling and what decoding ran for one image alone, with the label that ``policy`` gives it."""
+    labels, noise = inputs(method, seed, [index], policy)
+    sampled, decoded = ExecutedCounter(method), ExecutedCounter(method.tokenizer, otherwise="tokenizer")
+    with torch.no_grad():
+        with sampled:
+            tokens = method.sample(labels, noise, knobs, sampling).tokens
+        with decoded:
+            method.decode(tokens)
+    return sampled.count, decoded.count
+
+
+def closed_form(method: Method, knobs: Mapping[str, KnobValue], sampling: Sampling) -> dict[str, float] | None:
+    """The method's own figure, MACs by part; None where it has none because cost depends on content."""
+    try:
+        return method.closed_form(knobs, sampling)
+    except ArbenchError:
+        return None

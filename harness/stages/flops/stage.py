@@ -1,0 +1,74 @@
+"""The FLOPs stage of a trial: MACs and FLOPs an image, by part, counted on what ran."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import zip_longest
+from statistics import fmean, pstdev
+from typing import Any
+
+from harness.errors import ArbenchError
+from harness.method import KnobValue, Method
+from harness.sampling import Sampling
+from harness.stages.flops.counter import CONVENTION, COUNTER, Count, closed_form, count_image
+
+IMAGES = 8
+"""Images counted where cost depends on content."""
+FIXED = 2
+"""Images counted where it does not: the second checks the first."""
+
+
+def count(
+    method: Method,
+    knobs: Mapping[str, KnobValue],
+    sampling: Sampling,
+    seed: int,
+    policy: str = "balanced",
+    images: int = IMAGES,
+) -> dict[str, Any]:
+    """The ``flops`` part of a record. Every image is sampled alone, so that none pays for another's steps.
+
+    knobs: complete. policy: the trial's ``Setup.labels``: the images that are counted are the first of the trial. Where
+    the method's closed form exists and the first two images cost the same, cost does not depend on content and two
+    images are enough; otherwise ``images`` are counted. Keys, all per image:
+
+    - ``macs``, ``flops`` (2 x MACs): sampling and decoding together; ``tokens_macs`` and ``decoder_macs``: either alone
+    - ``macs_std``: spread over the images (population); 0 where cost does not depend on content
+    - ``by_part``: MACs by part; their sum is ``macs``
+    - ``by_step``: MACs of each network evaluation; their sum is ``tokens_macs``, so that a late step that few images
+      take is small
+    - ``data_dependent``, ``images_counted``, ``counter`` and ``convention``: how it was counted, in words
+
+    Raises ArbenchError if an operator has no counting rule, or belongs to no part.
+    """
+    if images < 1:
+        raise ArbenchError(f"FLOPs: images = {images} is out of range (valid: 1 or more)")
+    fixed = closed_form(method, knobs, sampling) is not None
+    runs = [count_image(method, knobs, sampling, seed, index, policy) for index in range(min(images, FIXED))]
+    if not fixed or len({_macs(run) for run in runs}) > 1:
+        runs += [count_image(method, knobs, sampling, seed, index, policy) for index in range(len(runs), images)]
+    macs = [float(_macs(run)) for run in runs]
+    by_part: Counter[str] = Counter()
+    for sampled, decoded in runs:
+        by_part += sampled.by_part + decoded.by_part
+    return {
+        "macs": fmean(macs),
+        "flops": 2 * fmean(macs),
+        "macs_std": pstdev(macs),
+        "by_part": {part: total / len(runs) for part, total in sorted(by_part.items())},
+        "by_step": _by_step([sampled.by_step for sampled, _ in runs]),
+        "tokens_macs": fmean(sampled.macs for sampled, _ in runs),
+        "decoder_macs": fmean(decoded.macs for _, decoded in runs),
+        "data_dependent": not fixed or len(set(macs)) > 1,
+        "images_counted": len(runs),
+        "counter": COUNTER,
+        "convention": CONVENTION,
+    }
+
+
+def _by_step(runs: Sequence[Sequence[int]]) -> list[float]:
+    """Mean over images, of which some may take fewer steps."""
+    return [sum(step) / len(runs) for step in zip_longest(*runs, fillvalue=0)]
+
+
+def _macs(run: tuple[Count, Count]) -> int:
+    return run[0].macs + run[1].macs

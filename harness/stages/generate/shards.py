@@ -1,0 +1,91 @@
+"""The shards of a trial: files of a range of image indices each, which ones are missing, and how they become one."""
+
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness import files, traces
+from harness.errors import ArbenchError
+
+THUMBNAILS = 40
+"""Images 0 to 39 are kept as they are: with 10 classes, four of each."""
+UNKNOWN_CODE = "unknown"
+"""In the place of a code's hash, for files that were written before files carried one."""
+Arrays = dict[str, np.ndarray[Any, Any]]
+
+
+@dataclass(frozen=True)
+class Shards:
+    """The shards of one trial: a folder of START-STOP.npz files, STOP excluded."""
+
+    folder: Path
+    images: int
+
+    def missing(self, batch: int) -> list[range]:
+        """Ranges of at most ``batch`` images that no finished shard covers, in order."""
+        return list(_cut(self.images, self._present(), batch))
+
+    def covers(self, indices: range) -> bool:
+        """Whether finished shards, however cut, hold all of these images."""
+        return not any(gap.start < indices.stop and indices.start < gap.stop for gap in self.missing(self.images))
+
+    def _present(self) -> list[tuple[int, int, Path]]:
+        found = []
+        for path in self.folder.glob("[0-9]*.npz"):
+            start, _, stop = path.stem.partition("-")
+            found.append((int(start), int(stop), path))
+        return sorted(found)
+
+    def path(self, indices: range) -> Path:
+        """The file of a shard."""
+        return self.folder / f"{indices.start:07d}-{indices.stop:07d}.npz"
+
+    def remove(self) -> None:
+        """Remove all shards, once they are merged."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def merge(self) -> Arrays:
+        """All shards as one, rows by image index, as ``shard`` gives them (what some of them lack, as older ones may,
+        is left out); ``thumbnails`` [n, C, H, W] of images 0 to n-1; ``seconds`` [] is their sum; ``code`` [] names the
+        hashes of all code that made them, joined by +.
+
+        Raises ArbenchError if images are missing.
+        """
+        if self.missing(1):
+            raise ArbenchError(f"{self.folder} lacks {len(self.missing(1))} of {self.images} images")
+        whole: Arrays = {}
+        traced: Arrays = {}
+        seconds, code = 0.0, set()
+        held = Counter[str]()
+        for start, stop, path in self._present():
+            part = files.read_arrays(path)
+            seconds += float(part.pop("seconds"))
+            code.add(str(part.pop("code", UNKNOWN_CODE)))
+            thumbnails = part.pop("thumbnails")
+            traced |= traces.kept(part)
+            part = {name: rows for name, rows in part.items() if name not in traced}
+            held.update(part.keys())
+            for name, rows in part.items():
+                whole.setdefault(name, np.empty((self.images, *rows.shape[1:]), rows.dtype))[start:stop] = rows
+            kept = whole.setdefault(
+                "thumbnails", np.empty((min(self.images, THUMBNAILS), *thumbnails.shape[1:]), np.uint8)
+            )
+            kept[start : start + len(thumbnails)] = thumbnails
+        for name in [name for name, count in held.items() if count < max(held.values())]:
+            del whole[name]
+        return {**whole, **traced, "seconds": np.array(seconds), "code": np.array("+".join(sorted(code)))}
+
+
+def _cut(images: int, present: Iterable[tuple[int, int, Path]], batch: int) -> Iterator[range]:
+    reached = 0
+    for start, stop in [*((start, stop) for start, stop, _ in present), (images, images)]:
+        while reached < start:
+            end = min(reached + batch, start)
+            yield range(reached, end)
+            reached = end
+        reached = max(reached, stop)

@@ -1,0 +1,91 @@
+"""The stage generate: images of a trial, in shards. It keeps features, logits, steps and some thumbnails, no images.
+
+A shard is a range of image indices and one .npz. Image i has a label and noise keyed by (seed, i), so it does not
+matter how a trial is cut, or who computes what.
+"""
+
+import time
+from collections.abc import Sequence
+from contextlib import nullcontext
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from harness import traces
+from harness.extractors.base import Extractor
+from harness.inputs import inputs
+from harness.method import Method
+from harness.setup import to_uint8
+from harness.stages.generate.shards import THUMBNAILS, UNKNOWN_CODE, Arrays
+from harness.trial import Trial
+
+FEWEST = 16
+"""Images that are computed together at the least: with fewer rows a CPU's matrix products are summed up in another
+order, and one image in two hundred came out as another, by a draw next to a border."""
+
+
+def padded(images: int) -> torch.Tensor:
+    """Which of so many images to compute, int64: all, then the last again until there are FEWEST."""
+    return torch.arange(max(images, FEWEST)).clamp(max=images - 1)
+
+
+def shard(method: Method, extractors: Sequence[Extractor], trial: Trial, indices: range) -> Arrays:
+    """Sample, decode and look at the images of a range of indices.
+
+    Returns what the first extractor sees (``features`` float32 [n, D], ``logits`` float32 [n, classes], ``spatial``
+    float32 [n, S] if it has that), of each other ``features NAME`` and so on, ``steps`` and ``labels`` int64 [n],
+    ``fingerprints`` uint64 [n] of the tokens, ``thumbnails`` uint8 [up to n, C, H, W] (images below THUMBNAILS),
+    ``seconds`` of sampling and decoding; of the shard that begins with image 0 the arrays of its trace
+    (harness.traces), if there is one.
+    """
+    started = time.perf_counter()
+    labels, noise = inputs(method, trial.seed, indices, trial.setup.labels)
+    traced = min(len(indices), traces.IMAGES) if indices.start == 0 else 0
+    heard = traces.listening(traced) if traced else nullcontext()
+    with torch.inference_mode(), heard as trace:
+        rows, count = padded(len(indices)), len(indices)
+        generated = method.sample(labels[rows], noise[rows], trial.knobs, trial.sampling)
+        images = to_uint8(method.decode(generated.tokens), trial.setup.uint8)
+        seconds = time.perf_counter() - started
+        seen = {
+            f"{name} {one.name}" if place else name: values.numpy()[:count]
+            for place, one in enumerate(extractors)
+            for name, values in one.features(images).items()
+        }
+    return {
+        **seen,
+        **(trace.arrays(method, trial.knobs) if trace else {}),
+        "steps": generated.steps[:count].cpu().numpy().astype(np.int64),
+        "labels": labels.cpu().numpy(),
+        "fingerprints": fingerprints(generated.tokens[:count]),
+        "thumbnails": images[: min(count, max(0, THUMBNAILS - indices.start))].cpu().numpy(),
+        "seconds": np.array(seconds),
+    }
+
+
+def fingerprints(tokens: torch.Tensor) -> NDArray[np.uint64]:
+    """A hash of each image's tokens, int64 [n, positions] -> uint64 [n]: whether two runs drew the same image can then
+    be told without keeping either."""
+    rows = tokens.cpu().numpy().astype("<i8")
+    return np.frombuffer(b"".join(blake2b(row, digest_size=8).digest() for row in rows), "<u8").astype(np.uint64)
+
+
+def seen_by(arrays: Arrays, extractor: str = "") -> Arrays:
+    """What an extractor saw in the images of ``Shards.merge``: the first one, or one of the others by its name."""
+    names = {name: f"{name} {extractor}".strip() for name in ("features", "logits", "spatial")}
+    return {name: arrays[kept] for name, kept in names.items() if kept in arrays}
+
+
+def summary(arrays: Arrays) -> dict[str, Any]:
+    """The ``generate`` part of a record: images, mean and spread of the steps really taken, seconds, and ``code``."""
+    steps = arrays["steps"].astype(np.float64)
+    return {
+        "images": len(steps),
+        "steps_mean": float(steps.mean()),
+        "steps_std": float(steps.std()),
+        "seconds": float(arrays["seconds"]),
+        "code": str(arrays.get("code", UNKNOWN_CODE)),
+    }

@@ -1,0 +1,169 @@
+"""Metrics that compare distributions: Fréchet distance and inception score, as pure functions of feature arrays
+(``pairs`` has those that compare image with image). Nothing depends on the order of the rows, but by rounding."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Self
+
+import numpy as np
+
+from harness.errors import ArbenchError
+from harness.stages.quality.features import _BLOCK, Array, blocks, checked, same_width
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """Mean [D] and covariance [D, D] (over n - 1), float64. ``n``: images behind it, None where a file does not say."""
+
+    mean: Array
+    covariance: Array
+    n: int | None = None
+
+    @classmethod
+    def stored(cls, mean: object, covariance: object, source: str, n: int | None = None) -> Self:
+        """Statistics that a file holds (ADM's ``mu`` and ``sigma``), float32 or float64, held to be of one shape,
+        symmetric and finite. Raises ArbenchError naming ``source``."""
+        mean, covariance = np.asarray(mean), np.asarray(covariance)
+        size = mean.size
+        if mean.ndim != 1 or covariance.shape != (size, size):
+            raise ArbenchError(f"{source}: mean {mean.shape} and covariance {covariance.shape} (valid: [D] and [D, D])")
+        if any(array.dtype not in (np.float32, np.float64) for array in (mean, covariance)):
+            raise ArbenchError(f"{source}: types {mean.dtype}, {covariance.dtype} (valid: float32, float64)")
+        mean, covariance = mean.astype(np.float64), covariance.astype(np.float64)
+        if not (np.isfinite(mean).all() and np.isfinite(covariance).all()):
+            raise ArbenchError(f"{source}: the statistics hold values that are not finite")
+        if not np.allclose(covariance, covariance.T, rtol=1e-3, atol=1e-6 * float(np.abs(covariance).max())):
+            raise ArbenchError(f"{source}: the covariance is not symmetric")
+        return cls(mean, (covariance + covariance.T) / 2, n)
+
+    @property
+    def dimensions(self) -> int:
+        """D."""
+        return self.mean.size
+
+    @cached_property
+    def root(self) -> Array:
+        """A matrix R with R^T R = covariance. Cholesky's where it exists, as it is the cheapest."""
+        try:
+            return np.asarray(np.linalg.cholesky(self.covariance).T, np.float64)
+        except np.linalg.LinAlgError:
+            values, vectors = np.linalg.eigh(self.covariance)
+            return np.asarray(np.sqrt(values.clip(min=0))[:, None] * vectors.T, np.float64)
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Count, mean [D] and scatter [D, D] (the sum of outer products of deviations from the mean), float64.
+
+    Moments of shards merge exactly, whatever their order (to about 1e-12, relatively). Deviations and not raw sums, so
+    that a mean far from zero costs no digits.
+    """
+
+    n: int
+    mean: Array
+    scatter: Array
+
+    @classmethod
+    def of(cls, features: object) -> Self:
+        """The moments of features [N, D]. Raises ArbenchError as ``checked`` does."""
+        array = checked(features)
+        mean = array.mean(axis=0, dtype=np.float64)
+        scatter = np.zeros((mean.size, mean.size))
+        for rows in blocks(len(array), _BLOCK):
+            deviation = array[rows].astype(np.float64) - mean
+            scatter += deviation.T @ deviation
+        return cls(len(array), mean, scatter)
+
+    def merge(self, other: "Moments") -> "Moments":
+        """The moments of both sets together."""
+        same_width(other.mean.size, self.mean.size, "moments")
+        n = self.n + other.n
+        apart = other.mean - self.mean
+        return Moments(
+            n,
+            (self.n * self.mean + other.n * other.mean) / n,
+            self.scatter + other.scatter + np.outer(apart, apart) * (self.n * other.n / n),
+        )
+
+    def gaussian(self) -> Gaussian:
+        """Mean and covariance. Raises ArbenchError for a single image, which has no covariance."""
+        if self.n < 2:
+            raise ArbenchError("a covariance takes 2 images or more, there is 1")
+        return Gaussian(self.mean, self.scatter / (self.n - 1), self.n)
+
+
+def frechet(one: Gaussian, other: Gaussian) -> float:
+    """Squared Fréchet distance between two Gaussians: |m1 - m2|^2 + Tr(S1 + S2 - 2 (S1 S2)^(1/2)), 0 or more.
+
+    The eigenvalues of S1 S2 are those of R S1 R^T with R^T R = S2, which is symmetric: real by construction, and
+    faster. ``other.root`` is kept, so the reference belongs there. Raises ArbenchError where dimensions differ.
+    """
+    same_width(one.dimensions, other.dimensions, "FID")
+    apart = one.mean - other.mean
+    squares = np.linalg.eigvalsh(other.root @ one.covariance @ other.root.T).clip(min=0)
+    traces = np.trace(one.covariance) + np.trace(other.covariance)
+    return max(float(apart @ apart + traces - 2 * np.sqrt(squares).sum()), 0.0)
+
+
+def too_small(one: Gaussian) -> str | None:
+    """Why a FID on so few images says little, or None: with N <= D the covariance is singular."""
+    if one.n is not None and one.n <= one.dimensions:
+        return f"{one.n} images for {one.dimensions} dimensions: the covariance is singular, FID is far too high"
+    return None
+
+
+def fid(sample: Gaussian, reference: Gaussian) -> float:
+    """``frechet``, but an ArbenchError where either side has too few images for its dimension."""
+    for side, gaussian in (("samples", sample), ("reference", reference)):
+        if fault := too_small(gaussian):
+            raise ArbenchError(f"FID: {side}: {fault}")
+    return frechet(sample, reference)
+
+
+@dataclass(frozen=True)
+class Posteriors:
+    """Sums over images of the class posterior p [C] and of sum_c p log p, float64: all that the inception score needs.
+    They merge as moments do."""
+
+    n: int
+    total: Array
+    negentropy: float
+
+    @classmethod
+    def of(cls, logits: object) -> Self:
+        """From logits [N, C]; p is their softmax, taken in float64. Raises ArbenchError as ``checked`` does."""
+        array = checked(logits, "logits")
+        total, negentropy = np.zeros(array.shape[1]), 0.0
+        for rows in blocks(len(array), _BLOCK):
+            block = array[rows].astype(np.float64)
+            block -= block.max(axis=1, keepdims=True)
+            log_p = block - np.log(np.exp(block).sum(axis=1, keepdims=True))
+            p = np.exp(log_p)
+            total += p.sum(axis=0)
+            negentropy += float((p * log_p).sum())
+        return cls(len(array), total, negentropy)
+
+    def merge(self, other: "Posteriors") -> "Posteriors":
+        """The sums over both sets."""
+        same_width(other.total.size, self.total.size, "logits")
+        return Posteriors(self.n + other.n, self.total + other.total, self.negentropy + other.negentropy)
+
+    def score(self) -> float:
+        """exp of the mean KL divergence from p to its mean, from 1 to C.
+
+        One split over all images, so that file order does not matter (torch-fidelity's ``isc_splits=1``); ten splits,
+        as often printed, give a little less.
+        """
+        return float(inception_scores(self.total, np.asarray(self.negentropy), self.n))
+
+
+def inception_scores(total: Array, negentropy: Array, n: int) -> Array:
+    """Scores [...] of ``Posteriors``' sums, total [..., C] and negentropy [...]."""
+    mean = total / n
+    entropy = np.where(mean > 0, mean * np.log(np.where(mean > 0, mean, 1)), 0)  # a class that no image has adds 0
+    return np.exp(negentropy / n - entropy.sum(axis=-1))
+
+
+def inception_score(logits: object) -> float:
+    """The inception score of logits [N, C], one split; see ``Posteriors.score``."""
+    return Posteriors.of(logits).score()

@@ -1,0 +1,116 @@
+"""Figures of a set of images, with intervals and replicates: what the quality stage and ``arbench score`` share."""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.stages.quality.distributions import Gaussian, Moments, frechet, inception_score, too_small
+from harness.stages.quality.features import Array, Tell, silent
+from harness.stages.quality.pairs import FAR, Within, compare
+from harness.stages.quality.resampling import CONFIDENCE, REPLICATES, SEED, Resampling, frechet_replicates, interval
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+Features = NDArray[np.floating[Any]]
+Narrate = Callable[[str], Tell]
+"""Given what is about to be computed, returns who is told how far it has come."""
+STATISTICS_ALONE = "the reference holds statistics alone: no KID, precision, recall, density or coverage"
+
+
+class Fidelity:
+    """Figures as they are found, by dotted name: ``fid.inception``, ``is``.
+
+    values; intervals: [low, high], 95 %; replicates: float64 [REPLICATES]; flags: in words, what weakens a figure.
+    """
+
+    def __init__(self, draws: Resampling, narrate: Narrate = lambda what: silent) -> None:
+        self.draws, self._narrate = draws, narrate
+        self.values: dict[str, float | None] = {}
+        self.intervals: dict[str, list[float]] = {}
+        self.replicates: dict[str, Array] = {}
+        self.flags: list[str] = []
+
+    def add(self, name: str, value: float, replicates: Array) -> None:
+        """A figure with its replicates."""
+        self.values[name], self.replicates[name] = value, replicates
+        self.intervals[name] = interval(value, replicates)
+
+    def frechet(self, extractor: str, features: Features, against: Gaussian) -> None:
+        """FID and FID-infinity on features [N, D]; ``extractor`` names them."""
+        infinite, plain = f"fid_infinity.{extractor}", f"fid.{extractor}"
+        self.values[infinite] = found = self._frechet(plain, f"FID ({extractor})", features, against)
+        if found is not None:
+            self.intervals[infinite] = interval(found, self.replicates[plain])
+
+    def spatial_frechet(self, extractor: str, features: Features, against: Gaussian) -> None:
+        """sFID: the same distance on features that still have places (Nash et al., arXiv 2103.03841)."""
+        self._frechet(f"sfid.{extractor}", f"sFID ({extractor})", features, against)
+
+    def _frechet(self, name: str, title: str, features: Features, against: Gaussian) -> float | None:
+        gaussian = Moments.of(features).gaussian()
+        faults = [(side, too_small(one)) for side, one in (("samples", gaussian), ("reference", against))]
+        self.flags += [f"{title}: {side}: {fault}" for side, fault in faults if fault]
+        replicated = frechet_replicates(features, against, self.draws, self._narrate(title))
+        if replicated is None:
+            self.values[name] = frechet(gaussian, against)
+            return None
+        self.add(name, replicated.value, replicated.replicates)
+        if replicated.infinite is None:
+            self.flags.append(f"{title}: {len(features)} images are too few to extrapolate, the interval is too wide")
+        return replicated.infinite
+
+    def inception_score(self, logits: Features) -> None:
+        """The inception score of logits [N, C]."""
+        self.add("is", inception_score(logits), self.draws.inception_score(logits))
+
+    def pairs(self, features: Features, reference: Within) -> None:
+        """KID, precision, recall, density and coverage."""
+        sample = Within.of(features, "samples", self._narrate("samples among themselves"))
+        found = compare(sample, reference, self.draws.group, self._narrate("samples against the reference"))
+        figures, references = found.figures, len(reference.features)
+        self.add("kid", found.kid, found.kid + self.draws.means(found.kid_influence))
+        self.add("precision", figures["precision"], self.draws.means(found.precise))
+        self.add("recall", figures["recall"], self.draws.shares(found.recalled_by, figures["recall"], references))
+        self.add("density", figures["density"], self.draws.means(found.around) / FAR)
+        self.add("coverage", figures["coverage"], self.draws.shares(found.covered_by, figures["coverage"], references))
+
+    def figures(self) -> dict[str, Any]:
+        """Plain values: the figures, ``intervals`` under the same names, ``resampling`` (how) and ``flags``."""
+        how = {"replicates": REPLICATES, "groups": self.draws.groups, "seed": SEED, "confidence": CONFIDENCE}
+        return {
+            **_nested(self.values),
+            "intervals": _nested(self.intervals),
+            "resampling": how,
+            "flags": self.flags,
+        }
+
+
+def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """``{"fid.inception": x}`` as ``{"fid": {"inception": x}}``."""
+    whole: dict[str, Any] = {}
+    for name, value in flat.items():
+        first, dot, rest = name.partition(".")
+        if dot:
+            whole.setdefault(first, {})[rest] = value
+        else:
+            whole[first] = value
+    return whole
+
+
+def flat(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested dicts as one, names joined by dots; lists are kept as values."""
+    row: dict[str, Any] = {}
+
+    def add(values: Mapping[str, Any], prefix: str) -> None:
+        for name, value in values.items():
+            if isinstance(value, dict):  # not Mapping, which takes longer to ask than all the rest
+                add(value, f"{prefix}{name}.")
+            else:
+                row[prefix + name] = value
+
+    add(record, "")
+    return row

@@ -1,0 +1,191 @@
+"""Metrics that compare every image with every other: KID, precision and recall, density and coverage.
+
+All of them need the same products of features, so they are taken in one walk over tiles of bounded memory. Radii are to
+the 3rd nearest neighbour for precision and recall (Kynkäänniemi et al. 2019), to the 5th of the reference for density
+and coverage (Naeem et al. 2020), as their authors have it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from harness.errors import ArbenchError
+from harness.stages.quality.features import Array, Floats, Tell, blocks, checked, same_width, silent
+
+NEAR, FAR = 3, 5
+"""Whose distance is the radius: of precision and recall, and of density and coverage."""
+_ROWS, _COLUMNS = 256, 1024  # a tile of distances, 2 MB: stays in the cache, which is worth a quarter of the time
+_TIE = 1e-10  # distances this much beyond a radius, relatively, count as on it: rounding must not decide a tie
+
+
+@dataclass(frozen=True)
+class Within:
+    """A set of images among themselves. features [N, D]; radii: float64 [N, 2], squared distance to the NEAR-th and to
+    the FAR-th nearest other image; kernel: float64 [N], sum of KID's kernel with all the others."""
+
+    features: Floats
+    radii: Array
+    kernel: Array
+
+    def __post_init__(self) -> None:
+        count = len(self.features)
+        if self.radii.shape != (count, 2) or self.kernel.shape != (count,):
+            raise ArbenchError(f"{count} images, but radii {self.radii.shape} and kernel {self.kernel.shape}")
+
+    @classmethod
+    def of(cls, features: object, what: str = "features", tell: Tell = silent) -> "Within":
+        """In blocks of bounded memory. Raises ArbenchError as ``checked`` does, and for FAR images or fewer."""
+        array = checked(features, what)
+        if len(array) <= FAR:
+            raise ArbenchError(f"{what}: neighbours take more than {FAR} images a side, there are {len(array)}")
+        rows = _Rows(array, array.mean(axis=0, dtype=np.float64))
+        nearest = torch.full((len(array), FAR + 1), torch.inf, dtype=torch.float64)  # one more, as each meets itself
+        kernel = torch.zeros(len(array), dtype=torch.float64)
+        for at, against, distances, kernels in _tiles(rows, rows, tell):
+            found = torch.cat([nearest[at], distances.topk(min(FAR + 1, distances.shape[1]), largest=False).values], 1)
+            nearest[at] = found.topk(FAR + 1, largest=False, sorted=True).values
+            kernel[at] += kernels.sum(1)
+            if at.start < against.stop and against.start < at.stop:
+                own = torch.arange(max(at.start, against.start), min(at.stop, against.stop))
+                kernel[own] -= kernels[own - at.start, own - against.start]
+        return cls(array, nearest[:, [NEAR, FAR]].numpy(), kernel.numpy())
+
+    @property
+    def kernel_mean(self) -> float:
+        """KID's kernel, mean over all pairs of two different images."""
+        return float(self.kernel.sum() / (len(self.kernel) * (len(self.kernel) - 1)))
+
+
+@dataclass(frozen=True)
+class Between:
+    """N samples against M references.
+
+    kid: kernel distance (cubic kernel, unbiased, over all pairs; may be a little below 0), whose mean over random
+    subsets is torch-fidelity's figure; kid_influence: float64 [N], how each sample moves it, their mean 0. precise:
+    bool [N], samples inside the reference's manifold; around: int64 [N], how many wide reference balls hold the sample.
+    recalled, covered: bool [M], references inside the samples' manifold, and with a sample in their wide ball;
+    recalled_by, covered_by: int64 [G], how many of those each group of samples has to itself.
+    """
+
+    kid: float
+    kid_influence: Array = field(repr=False)
+    precise: NDArray[np.bool_] = field(repr=False)
+    around: NDArray[np.int64] = field(repr=False)
+    recalled: NDArray[np.bool_] = field(repr=False)
+    covered: NDArray[np.bool_] = field(repr=False)
+    recalled_by: NDArray[np.int64] = field(repr=False)
+    covered_by: NDArray[np.int64] = field(repr=False)
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """``kid``; ``precision``, ``recall`` and ``coverage``, shares from 0 to 1; ``density``, 0 or more."""
+        return {
+            "kid": self.kid,
+            "precision": float(self.precise.mean()),
+            "recall": float(self.recalled.mean()),
+            "density": float(self.around.mean() / FAR),
+            "coverage": float(self.covered.mean()),
+        }
+
+
+def compare(sample: Within, reference: Within, group: NDArray[np.int64] | None = None, tell: Tell = silent) -> Between:
+    """``sample`` against ``reference``; group: int [N], which group of images each sample is in (one if not given).
+
+    Raises ArbenchError for sides that do not fit each other.
+    """
+    same_width(sample.features.shape[1], reference.features.shape[1], "samples")
+    ours, theirs = len(sample.features), len(reference.features)
+    centre = reference.features.mean(axis=0, dtype=np.float64)
+    rows, columns = _Rows(sample.features, centre), _Rows(reference.features, centre)
+    slack = _TIE * 1e-2 * float(columns.squares.mean())
+    balls = torch.from_numpy(sample.radii[:, 0]) * (1 + _TIE) + slack
+    near, far = torch.from_numpy(reference.radii.T) * (1 + _TIE) + slack
+    kernel = torch.zeros(ours, dtype=torch.float64)
+    precise = torch.zeros(ours, dtype=torch.bool)
+    around = torch.zeros(ours, dtype=torch.int64)
+    group = np.zeros(ours, np.int64) if group is None else group
+    recalled, covered = _Holders(group, theirs), _Holders(group, theirs)
+    for at, against, distances, kernels in _tiles(rows, columns, tell):
+        kernel[at] += kernels.sum(1)
+        precise[at] |= (distances <= near[against]).any(1)
+        wide = distances <= far[against]
+        around[at] += wide.sum(1)
+        covered.add(at, against, wide)
+        recalled.add(at, against, distances <= balls[at, None])
+    cross = kernel.numpy() / (ours * theirs)
+    inside = sample.kernel / (ours * (ours - 1))
+    influence = 2 * ours * (inside - cross)
+    return Between(
+        kid=sample.kernel_mean + reference.kernel_mean - 2 * float(cross.sum()),
+        kid_influence=influence - influence.mean(),
+        precise=precise.numpy(),
+        around=around.numpy(),
+        recalled=recalled.held,
+        covered=covered.held,
+        recalled_by=recalled.alone,
+        covered_by=covered.alone,
+    )
+
+
+class _Rows:
+    """Features as the tiles take them: centred, so that little cancels in a distance. squares [N]: of their lengths.
+    kernel_part [N]: what a row adds to x y / D of uncentred rows, besides half their squared distance."""
+
+    def __init__(self, features: Floats, centre: Array) -> None:
+        self.features, self.centre = torch.from_numpy(features), torch.from_numpy(centre)
+        self.squares, along = torch.empty(2, len(features), dtype=torch.float64)
+        for rows in blocks(len(features), _COLUMNS):  # one at a time: all of them in float64 are twice the features
+            part = self.block(rows)
+            self.squares[rows], along[rows] = part.square().sum(1), part @ self.centre
+        self.kernel_part = (self.squares / 2 + along) / features.shape[1]
+
+    def block(self, rows: slice) -> Tensor:
+        """float64 [rows, D]."""
+        return self.features[rows] - self.centre
+
+
+def _tiles(one: _Rows, other: _Rows, tell: Tell) -> Iterator[tuple[slice, slice, Tensor, Tensor]]:
+    """(rows, columns, squared distances, kernels (x y / D + 1)^3), float64, tile by tile."""
+    width = one.features.shape[1]
+    constant = 1 + float(one.centre @ one.centre) / width
+    for columns in blocks(len(other.squares), _COLUMNS):
+        theirs = other.block(columns)
+        for rows in blocks(len(one.squares), _ROWS):
+            distances = torch.addmm(other.squares[columns], one.block(rows), theirs.T, alpha=-2)
+            distances += one.squares[rows, None]
+            base = torch.add(other.kernel_part[columns] + constant, distances, alpha=-0.5 / width)
+            base += one.kernel_part[rows, None]
+            yield rows, columns, distances, base.square().mul_(base)
+        tell(columns.stop / len(other.squares))
+
+
+class _Holders:
+    """Which references a sample's ball holds, or whose ball holds a sample, and which of them by one group alone."""
+
+    def __init__(self, group: NDArray[np.int64], count: int) -> None:
+        self._groups = int(group.max()) + 1
+        # From the middle, so that sums of squares over a tile stay whole numbers that float32 holds exactly.
+        number = torch.from_numpy(group - self._groups // 2).float()
+        self._powers = torch.stack([torch.ones_like(number), number, number.square()])
+        self._sums = torch.zeros(3, count, dtype=torch.float64)
+
+    def add(self, rows: slice, columns: slice, holds: Tensor) -> None:
+        """holds: bool [rows, columns]."""
+        self._sums[:, columns] += self._powers[:, rows] @ holds.float()
+
+    @property
+    def held(self) -> NDArray[Any]:
+        """bool [M]."""
+        return (self._sums[0] > 0).numpy()
+
+    @property
+    def alone(self) -> NDArray[np.int64]:
+        """int64 [G]: where the holders' group numbers do not vary, they are of one group."""
+        count, total, squares = self._sums
+        single = (count > 0) & (count * squares == total.square())
+        return np.bincount((total[single] / count[single]).long().numpy() + self._groups // 2, minlength=self._groups)

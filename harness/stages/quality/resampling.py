@@ -1,0 +1,145 @@
+"""Replicates of a figure: what it would have been with other images, by a bootstrap over groups of images.
+
+Images are dealt into groups that hold every class alike where the classes of a trial are given, and at random where
+they were drawn like the images. Whole groups are drawn with replacement; under independent images their means vary as
+images would, at a fraction of the work. The draws depend on the number of images and their labels alone: two trials
+that share labels (and so, image by image, their noise) are resampled alike, and the replicates of their difference are
+the differences of their replicates.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from harness.stages.quality.distributions import Gaussian, Moments, Posteriors, frechet, inception_scores
+from harness.stages.quality.features import Array, Tell, blocks, checked, same_width, silent
+
+REPLICATES, GROUPS, SEED = 1000, 250, 2606
+FEWEST_GROUPS = 50
+"""Groups there are at least, even if they cannot hold every class: intervals are then a little too wide."""
+CONFIDENCE = 0.95
+FEWEST, SETTLED = 2, 10
+"""Images a dimension that FID's replicates take, and that FID-infinity takes: with fewer, the covariance is too
+unsettled to be expanded about. Between the two the interval is too wide rather than too narrow."""
+_NULL = 1e-10  # eigenvalues this much below the largest are directions in which no image differs
+_ROWS = 2048  # images taken at a time
+_TILE = 2**23  # numbers held at a time while groups are compared: 32 MB
+
+
+class Resampling:
+    """The draws for ``labels`` int [N], the classes asked for; zeros where classes were drawn like the images, as then
+    no class has a share that is given.
+
+    group, place: int [N], which group an image is in, and where; groups: how many, G; sizes: int [G]; weights: float64
+    [REPLICATES, G], how often a group was drawn, scaled so that the images drawn are N.
+    """
+
+    def __init__(self, labels: NDArray[np.integer[Any]]) -> None:
+        count = len(labels)
+        fitting = min(GROUPS, count // len(np.unique(labels)))  # so many hold every class
+        self.groups = max(fitting, min(FEWEST_GROUPS, count))
+        rng = np.random.default_rng(SEED)
+        mixed = rng.permutation(count)
+        by_class = mixed[np.argsort(labels[mixed], kind="stable")]
+        self.group, self.place = np.empty((2, count), np.int64)
+        self.place[by_class], self.group[by_class] = np.divmod(np.arange(count), self.groups)
+        self.sizes = np.bincount(self.group, minlength=self.groups)
+        drawn = rng.multinomial(self.groups, np.full(self.groups, 1 / self.groups), REPLICATES).astype(np.float64)
+        self.weights: Array = drawn * (count / (drawn @ self.sizes))[:, None]
+
+    def sums(self, values: NDArray[Any]) -> Array:
+        """Sums over the groups' images: [N] -> float64 [G]."""
+        return np.asarray(np.bincount(self.group, values.astype(np.float64), self.groups), np.float64)
+
+    def means(self, values: NDArray[Any]) -> Array:
+        """Replicates [REPLICATES] of the mean of values [N]."""
+        return self.weights @ self.sums(values) / len(self.group)
+
+    def shares(self, alone: NDArray[np.integer[Any]], value: float, count: int) -> Array:
+        """Replicates of a share of ``count`` things that groups have in common. alone: [G], how many of them each has
+        to itself: what the share would lose without it (a jackknife, as the bootstrap loses more than chance does)."""
+        return value + (self.weights - 1) @ alone / count
+
+    def inception_score(self, logits: object) -> Array:
+        """Replicates of the inception score of logits [N, C]."""
+        array = checked(logits, "logits")
+        parts = [Posteriors.of(array[self.group == group]) for group in range(self.groups)]
+        totals = self.weights @ np.stack([part.total for part in parts])
+        return inception_scores(totals, self.weights @ [part.negentropy for part in parts], len(array))
+
+
+@dataclass(frozen=True)
+class FrechetReplicates:
+    """What other images would have made of a FID. value: the FID itself; replicates [REPLICATES]; bias: what it is too
+    high by for N being finite, None with under SETTLED images a dimension."""
+
+    value: float
+    replicates: Array
+    bias: float | None
+
+    @property
+    def infinite(self) -> float | None:
+        """FID extrapolated to infinitely many images (FID-infinity: Chong and Forsyth 2020 draw a line through FIDs of
+        subsets, which estimates the same bias with more noise)."""
+        return None if self.bias is None else self.value - self.bias
+
+
+def frechet_replicates(
+    features: object,
+    reference: Gaussian,
+    draws: Resampling,
+    tell: Tell = silent,
+) -> FrechetReplicates | None:
+    """FID of features [N, D] against a reference, expanded in the weights of its images.
+
+    Exact replicates would take a D^3 each. With M the covariance in the reference's whitened space and s the square
+    roots of its eigenvalues, Tr (M + E)^(1/2) = Tr M^(1/2) + sum E_kk / (2 s_k) - sum E_kl^2 / (4 s_k s_l (s_k + s_l))
+    to second order. The first-order terms are each image's influence, and give the replicates; the mean of the
+    second-order terms is the bias. None where there are under FEWEST images a dimension; ``tell``: told the share done.
+    """
+    array = checked(features)
+    same_width(array.shape[1], reference.dimensions, "FID")
+    count, root = len(array), reference.root
+    if count < FEWEST * reference.dimensions:
+        return None
+    sample = Moments.of(array).gaussian()
+    values, vectors = np.linalg.eigh(root @ sample.covariance @ root.T)
+    kept = values > _NULL * values[-1]
+    s = np.sqrt(values[kept])
+    along = root.T @ vectors[:, kept]
+    influence = np.empty(count)
+    grouped = np.zeros((draws.groups, int(draws.sizes.max()), len(s)), np.float32)  # shorter groups end with zeros
+    for rows in blocks(count, _ROWS):
+        away = array[rows] - sample.mean
+        seen = away @ along
+        influence[rows] = 2 * away @ (sample.mean - reference.mean)
+        influence[rows] += np.square(away).sum(1) - (np.square(seen) / s).sum(1)
+        grouped[draws.group[rows], draws.place[rows]] = seen
+    value = frechet(sample, reference)
+    replicates = value + draws.means(influence - influence.mean())
+    bias = _bias(grouped, s, draws, tell) if count >= SETTLED * reference.dimensions else None
+    return FrechetReplicates(value, replicates, bias)
+
+
+def _bias(grouped: NDArray[np.float32], s: Array, draws: Resampling, tell: Tell) -> float:
+    """Mean of the second-order terms: grouped [G, S, D] are the images along the eigenvectors, s [D] the roots."""
+    count, groups = len(draws.group), draws.groups
+    total = float((np.square(grouped.sum(1, dtype=np.float64) / count) / s).sum())
+    tensor, mean = torch.from_numpy(grouped), torch.from_numpy(np.outer(draws.sizes / count, s**2)).float()
+    for rows in blocks(len(s), max(1, _TILE // (groups * len(s)))):
+        apart = torch.bmm(tensor[:, :, rows].mT, tensor) / count
+        places = torch.arange(rows.stop - rows.start)
+        apart[:, places, rows.start + places] -= mean[:, rows]
+        terms = torch.from_numpy(0.5 / (np.outer(s[rows], s) * np.add.outer(s[rows], s))).float()
+        total += float((apart.square_().sum(0) * terms).sum(dtype=torch.float64))
+        tell(rows.stop / len(s))
+    return total * groups / max(groups - 1, 1)
+
+
+def interval(value: float, replicates: Array, confidence: float = CONFIDENCE) -> list[float]:
+    """[low, high]: the figure, give or take what its replicates differ from their mean by."""
+    tails = np.quantile(replicates - replicates.mean(), [(1 - confidence) / 2, (1 + confidence) / 2])
+    return [float(value - tails[1]), float(value - tails[0])]

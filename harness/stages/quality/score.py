@@ -1,0 +1,65 @@
+"""``arbench score``: the figures of images that a method outside the registry made, against a reference.
+
+Inception features throughout, figures and intervals as everywhere here. No figure depends on the order of the images.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.extractors.base import INCEPTION
+from harness.stages.quality.features import silent
+from harness.stages.quality.figures import STATISTICS_ALONE, Fidelity, Narrate, flat
+from harness.stages.quality.pairs import Within
+from harness.stages.quality.resampling import Resampling
+from harness.stages.quality.seen import Seen
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The score of a set of images."""
+
+    figures: dict[str, Any]  # plain values with their intervals; "flags" says in words what weakens a figure
+    replicates: Mapping[str, NDArray[np.float64]]  # of the figures that have some, by dotted name
+
+
+def scored(samples: Seen, against: Seen, narrate: Narrate = lambda what: silent) -> Scored:
+    """All figures; those that the reference has no images for are left out. The classes of the images are not known:
+    all are drawn alike."""
+    found = Fidelity(Resampling(np.zeros(samples.about["images"], np.int64)), narrate)
+    found.frechet(INCEPTION, samples.arrays["features"], against.gaussian)
+    if against.spatial is not None:
+        found.spatial_frechet(INCEPTION, samples.arrays["spatial"], against.spatial)
+    found.inception_score(samples.arrays["logits"])
+    if against.arrays:
+        told = narrate("reference among itself")
+        found.pairs(
+            samples.arrays["features"], against.within or Within.of(against.arrays["features"], "reference", told)
+        )
+    else:
+        found.flags.append(STATISTICS_ALONE)
+    for side, seen in (("samples", samples), ("reference", against)):
+        found.flags += [f"{side}: {note}" for note in seen.about.get("notes") or ()]
+    sides = {"samples": dict(samples.about), "reference": dict(against.about)}
+    return Scored({**found.figures(), **sides}, found.replicates)
+
+
+def score(samples: Seen, against: Seen, narrate: Narrate = lambda what: silent) -> dict[str, Any]:
+    """The figures of ``scored`` alone."""
+    return scored(samples, against, narrate).figures
+
+
+def in_words(found: Mapping[str, Any]) -> str:
+    """The same for a terminal."""
+    values, intervals = flat(found), flat(found["intervals"])
+    titles = {"fid": "FID", "fid_infinity": "FID-infinity", "sfid": "sFID", "is": "IS", "kid": "KID"}
+    lines = [f"{found['samples']['images']} images of {found['samples']['path']} against {found['reference']['path']}"]
+    for name in (*titles, "precision", "recall", "density", "coverage"):
+        key = name if name in values else f"{name}.{INCEPTION}"
+        value, between = values.get(key), intervals.get(key)
+        said = f"  95 %: {between[0]:.5g} to {between[1]:.5g}" if between else ""
+        lines.append(f"{titles.get(name, name):<14}{'-' if value is None else format(value, '.5g'):>10}{said}")
+    return "\n".join([*lines, *(f"note: {flag}" for flag in found["flags"])])

@@ -1,0 +1,78 @@
+"""Stage 2: how close a trial's images are to the reference. Needs features only, no image and no device."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.errors import ArbenchError
+from harness.stages import VERSIONS
+from harness.stages.quality.figures import STATISTICS_ALONE, Fidelity
+from harness.stages.quality.pairs import FAR
+from harness.stages.quality.reference import Reference
+from harness.stages.quality.resampling import Resampling
+
+Seen = Mapping[str, NDArray[np.floating[Any]]]
+"""What an extractor sees in a trial's images, float32 or float64: ``features`` [N, D], ``logits`` [N, classes],
+``spatial`` [N, S] if it has such."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """figures: the ``quality`` part of a record; replicates: float32 [REPLICATES] each, by the figure's dotted name."""
+
+    figures: dict[str, Any]
+    replicates: dict[str, NDArray[np.float32]]
+
+
+def measure(
+    seen: Seen,
+    labels: NDArray[np.integer[Any]],
+    reference: Reference,
+    others: Sequence[tuple[Seen, Reference]] = (),
+    drawn: bool = False,
+) -> Measured:
+    """The figures of a trial, as plain values, and their replicates.
+
+    labels: integers [N], the classes asked for; others: what other extractors see in the same images, for their FID
+    beside; drawn: whether the classes were drawn like the images (``random`` labels), so that intervals hold the chance
+    of how many there are of each; if not, every replicate has them as they were given. FID (``fid``), FID-infinity and
+    sFID are by extractor. ``intervals`` has the 95 % interval of each figure that has one, under the figure's name:
+    what other images of this method would have given; the reference is taken as it is. ``flags`` says in words what
+    weakens a figure, such as too few images. ``label_accuracy`` is None where the extractor has other classes than the
+    labels.
+
+    Raises ArbenchError for fewer than 6 images, and for features that are not finite or not this extractor's.
+    """
+    if any(len(rows) != len(labels) for rows in seen.values()):
+        counts = ", ".join(f"{len(rows)} {name}" for name, rows in seen.items())
+        raise ArbenchError(f"{counts}, {len(labels)} labels: not one set")
+    if len(labels) <= FAR:
+        raise ArbenchError(f"quality takes {FAR + 1} images or more, there are {len(labels)}")
+    found = Fidelity(Resampling(np.zeros_like(labels) if drawn else labels))
+    for one, against in ((seen, reference), *others):
+        if len(one["features"]) != len(labels):
+            raise ArbenchError(
+                f"{len(one['features'])} rows of features ({against.extractor}) for {len(labels)} images"
+            )
+        found.frechet(against.extractor, one["features"], against.gaussian)
+        if against.spatial is not None:
+            found.spatial_frechet(against.extractor, one["spatial"], against.spatial)
+    found.inception_score(seen["logits"])
+    if len(reference.features):
+        found.pairs(seen["features"], reference.within)
+    else:
+        found.flags.append(STATISTICS_ALONE)
+    if reference.label_accuracy is not None:
+        right = seen["logits"].argmax(axis=1) == labels
+        found.add("label_accuracy", float(right.mean()), found.draws.means(right))
+    figures = {
+        "label_accuracy": None,
+        **found.figures(),
+        "extractor": reference.extractor,
+        "reference": reference.about(),
+        "version": VERSIONS["quality"],
+    }
+    return Measured(figures, {name: values.astype(np.float32) for name, values in found.replicates.items()})

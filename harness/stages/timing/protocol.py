@@ -1,0 +1,83 @@
+"""How time is taken, and the ``[timing]`` table of a sweep that says so."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from harness.errors import ArbenchError, shown, unknown
+from harness.numbers import as_number, is_number
+from harness.stages.timing.compilation import MODES, NONE
+
+LARGEST = 10**9
+"""Of a number of the timing protocol."""
+
+
+def protocol(timing: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """The whole timing protocol, from a sweep's ``[timing]`` table. ArbenchError naming an unknown or wrong setting."""
+    default = asdict(Protocol())
+    given: dict[str, Any] = {}
+    for name, value in timing.items():
+        if name not in default:
+            raise ArbenchError(f"{source}: [timing]: {unknown('key', name, default)}")
+        kind = type(default[name])
+        if kind is str:
+            right, words = isinstance(value, str), "a string"
+        else:
+            right = is_number(value) and 0 <= value <= LARGEST and not (kind is int and isinstance(value, float))
+            words = f"a {'whole ' if kind is int else ''}number from 0 to {LARGEST}"
+        if not right:
+            raise ArbenchError(f"{source}: [timing]: key {name!r} must be {words}, got {shown(value)}")
+        given[name] = value if kind is str else as_number(value, kind is int)
+    try:
+        return asdict(Protocol(**given))
+    except ArbenchError as error:
+        raise ArbenchError(f"{source}: [timing]: {error}") from error
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How time is taken; stated in every record.
+
+    Latency is the time of one batch of ``latency_batch`` images, throughput comes from batches of ``throughput_batch``.
+    Each case first runs ``warmup`` times unmeasured, and then once in each of ``min_rounds`` rounds. After these:
+
+    - Where there are more than FEW cases, those whose row would be marked noisy go on in further rounds, and are asked
+      again every LOOK rounds; the others have ended, so that the time goes to what is unsettled. Samples are brought to
+      the session's usual pace by those of other cases right before and after (harness.stages.timing.pace).
+    - Where there are few, all go on until each is settled: the 95 % interval of its time against the others' of the
+      same round is no wider than ``settled`` of it. This is also asked every LOOK rounds.
+
+    Rounds end at the latest when the budget is spent, and after ``max_rounds``. On a machine so slow or busy that twice
+    the budget is gone before ``min_rounds``, three rounds are enough; such rows say so and are marked noisy.
+
+    Sampling and decoding are timed apart, with the device synchronised on both sides of each; weights are loaded, and
+    labels and noise drawn, before the clock starts. Images differ from round to round and are the same for all cases.
+    """
+
+    latency_batch: int = 1
+    throughput_batch: int = 64
+    warmup: int = 1
+    # Their interval of a median leaves out the two lowest and the two highest, so that two disturbed rounds do not
+    # widen it, and risk is left for a second look; with six rounds the interval is the whole range.
+    min_rounds: int = 13
+    max_rounds: int = 300
+    latency_seconds: float = 1.6  # budget, an average a case, warm-up included
+    throughput_seconds: float = 5.5
+    least_seconds: float = 60.0  # where cases are few: budget of all together (throughput: twice that)
+    settled: float = 0.03
+    seed: int = 0
+    # A mode of ``compilation`` beside this, for all cases alike; compiling comes before the clock and the budget start.
+    compile: str = NONE
+
+    def __post_init__(self) -> None:
+        if self.compile not in MODES:
+            raise unknown("value of compile", self.compile, MODES)
+        for name, low in (("latency_batch", 1), ("throughput_batch", 1), ("warmup", 1), ("min_rounds", 1)):
+            if getattr(self, name) < low:
+                raise ArbenchError(
+                    f"timing protocol: {name} = {getattr(self, name)} is too small (valid: {low} or more)"
+                )
+        if self.max_rounds < self.min_rounds:
+            raise ArbenchError(
+                f"timing protocol: max_rounds = {self.max_rounds} is below min_rounds = {self.min_rounds}"
+            )

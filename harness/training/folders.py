@@ -1,0 +1,96 @@
+"""Training images in a folder, one sub-folder a class, as ImageNet is unpacked: listed and cut into chunks."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from harness.errors import ArbenchError
+from harness.hashing import digest
+from harness.images.listing import Listing, class_folders, is_hidden, pictures_under
+from harness.images.pictures import SUFFIXES
+from harness.training.recipe import Context
+
+if TYPE_CHECKING:
+    from harness.training.processes import Processes  # it imports accelerate, which takes seconds
+
+
+CHUNK = 4096
+"""Images whose tokens are kept in one file; processes share out the chunks."""
+
+
+@dataclass(frozen=True)
+class FolderContext(Context):
+    """Images of ``data``, a folder of class folders, in the order of names; class i is the i-th folder."""
+
+    processes: "Processes | None" = None
+
+    @property
+    def device(self) -> torch.device:
+        return self.processes.device if self.processes else super().device
+
+    @cached_property
+    def classes(self) -> list[Path]:
+        """The class folders. Hidden ones are none; links to folders are."""
+        assert self.data is not None
+        if not self.data.is_dir():
+            raise ArbenchError(f"{self.data} is no folder")
+        return class_folders(self.data)[0]
+
+    @cached_property
+    def listings(self) -> list[Listing]:
+        """What lies under each class folder."""
+        return [pictures_under(folder) for folder in self.classes]
+
+    @cached_property
+    def files(self) -> list[tuple[Path, int]]:
+        """(image, class) pairs."""
+        found = [(path, label) for label, listing in enumerate(self.listings) for path in listing.files]
+        if not found:
+            valid = ", ".join(sorted(SUFFIXES))
+            raise ArbenchError(f"{self.data} holds no class folders with images ({valid})")
+        return found
+
+    def must_have(self, classes: int, preset: str) -> None:
+        """ArbenchError unless there are as many class folders as a preset has classes: with more or fewer, labels would
+        be those of other classes."""
+        assert self.data is not None
+        if len(self.classes) != classes:
+            raise ArbenchError(
+                f"{self.data} holds {len(self.classes)} class folders, preset {preset} has {classes} classes"
+            )
+
+    def notes(self) -> Iterator[str]:
+        """What was left out, in words."""
+        assert self.data is not None
+        beside = class_folders(self.data)[1]
+        hidden = tuple(name for name in beside if is_hidden(name))
+        loose = [name for name in beside if not is_hidden(name)]
+        hidden += tuple(f"{one.folder.name}/{name}" for one in self.listings for name in one.hidden)
+        others = tuple(suffix for one in self.listings for suffix in one.others)
+        twice = tuple(f"{one.folder.name}/{name}" for one in self.listings for name in one.twice)
+        yield from Listing(self.data, (), hidden, others, twice).notes()
+        if loose:
+            yield f"{self.data}: {len(loose)} files beside the class folders have no class and were left out"
+        if empty := [one.folder.name for one in self.listings if not one.files]:
+            yield f"{self.data}: {len(empty)} class folders hold no images ({', '.join(empty[:3])})"
+
+    @cached_property
+    def data_sha256(self) -> str:
+        """Of names and sizes: reading every byte of ImageNet would take longer than it is worth."""
+        assert self.data is not None
+        return digest([[str(path.relative_to(self.data)), path.stat().st_size] for path, _ in self.files])
+
+    def chunks(self) -> Iterator[tuple[int, list[Path]]]:
+        """The images in chunks, numbered from 0: those of this process, if there are several."""
+        count, index = (self.processes.count, self.processes.index) if self.processes else (1, 0)
+        for number in range(index, -(-len(self.files) // CHUNK), count):
+            yield number, [path for path, _ in self.files[number * CHUNK : (number + 1) * CHUNK]]
+
+    def labels(self) -> Tensor:
+        """int64 [N]."""
+        return torch.tensor([label for _, label in self.files])

@@ -1,0 +1,239 @@
+"""One training loop for everything that is trained: bf16, AdamW, warm-up and cosine, averaged weights, resumable.
+
+A run that is killed at any moment and started again gives the same weights as one left alone: batches and random
+numbers depend on (seed, step) only, torch's own generator (dropout) is saved with the rest of the state, and that is
+saved every minute under a temporary name, then renamed.
+
+Who computes a step's gradients is a ``Crew``: this process (``Alone``), or several (``harness.training.processes``).
+"""
+
+import json
+import math
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from harness import files
+from harness.errors import ArbenchError
+
+SAVE_EVERY_S = 60.0
+LOG_EVERY_STEPS = 50
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and how fast. ``lr`` falls to ``final_lr`` times itself by a cosine after ``warmup`` steps; ``ema`` is
+    the decay of the averaged weights, which are the ones kept."""
+
+    epochs: int
+    batch: int
+    lr: float
+    seed: int = 0
+    warmup: int = 100
+    final_lr: float = 0.02
+    weight_decay: float = 0.05
+    betas: tuple[float, float] = (0.9, 0.95)
+    clip: float = 1.0
+    ema: float = 0.999
+
+    def steps(self, rows: int) -> int:
+        """Steps in all, on so many rows of data: whole batches only."""
+        return self.epochs * (rows // self.batch)
+
+    def rate(self, step: int, steps: int) -> float:
+        """The learning rate at a step."""
+        if step < self.warmup:
+            return self.lr * (step + 1) / self.warmup
+        done = (step - self.warmup) / max(steps - self.warmup, 1)
+        return self.lr * (self.final_lr + (1 - self.final_lr) * 0.5 * (1 + math.cos(math.pi * done)))
+
+
+class Draws(torch.Generator):
+    """The random numbers of one step. Where a batch is cut into parts, each is given the same numbers in the same
+    order, so that what is drawn once for a step is the same in all; ``row_uniforms`` gives each part its own rows'.
+    """
+
+    def __new__(cls, seed: int, part: slice, whole: int) -> "Draws":
+        return super().__new__(cls)
+
+    def __init__(self, seed: int, part: slice, whole: int) -> None:
+        super().__init__()
+        self.manual_seed(seed)
+        self.part, self.whole = part, whole
+
+
+def row_uniforms(rows: int, generator: torch.Generator) -> Tensor:
+    """Uniforms in [0, 1), one for each of a batch's (or its part's) rows."""
+    if not isinstance(generator, Draws):
+        return torch.rand(rows, generator=generator)
+    return torch.rand(generator.whole, generator=generator)[generator.part]
+
+
+class Trainee(nn.Module, ABC):
+    """What can be trained: a module with a loss."""
+
+    @abstractmethod
+    def loss(self, batch: Sequence[Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+        """Figures of one batch; ``loss`` is the one minimised."""
+
+    def after_step(self, generator: torch.Generator) -> None:  # noqa: B027 - most have nothing to do
+        """Called after the optimiser's step."""
+
+
+Figures = dict[str, Tensor]
+
+
+class Crew(ABC):
+    """Who computes gradients. device: where; first: whether this process writes and speaks for all."""
+
+    device = torch.device("cpu")
+    first = True
+
+    @property
+    def save_every_s(self) -> float:
+        """Seconds between saved states."""
+        return SAVE_EVERY_S
+
+    @abstractmethod
+    def backward(self, trainee: Trainee, batch: Sequence[Tensor], seed: int) -> tuple[Figures, Draws]:
+        """Leave the gradients of the whole batch's mean loss in the trainee's parameters; its figures, and the step's
+        random numbers as ``loss`` left them."""
+
+
+class Alone(Crew):
+    """This process, on the CPU, in bf16 by torch's autocast."""
+
+    def backward(self, trainee: Trainee, batch: Sequence[Tensor], seed: int) -> tuple[Figures, Draws]:
+        draws = Draws(seed, slice(None), len(batch[0]))
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            figures = trainee.loss(batch, draws)
+        figures["loss"].backward()
+        return {name: value.detach() for name, value in figures.items()}, draws
+
+
+def fit(
+    trainee: Trainee, data: Sequence[Tensor], plan: Plan, folder: Path, crew: Crew | None = None
+) -> list[dict[str, float]]:
+    """Train on ``data`` (tensors of one length, cut into batches together; whole numbers of 16 bits are given to the
+    trainee in 64); leaves the averaged weights in ``trainee``.
+
+    ``folder`` holds ``state.pt`` (to resume) and ``log.jsonl`` (a line every 50 steps). Returns the log.
+    Raises ArbenchError if the folder holds a run with another plan or cannot be written, or if the gradient is not
+    finite.
+    """
+    loop = _Loop(trainee, data, plan, folder, crew or Alone())
+    loop.resume()
+    loop.run()
+    return loop.log
+
+
+class _Loop:
+    def __init__(self, trainee: Trainee, data: Sequence[Tensor], plan: Plan, folder: Path, crew: Crew) -> None:
+        self.trainee, self.data, self.plan, self.folder, self.crew = trainee.to(crew.device), data, plan, folder, crew
+        self.per_epoch = len(data[0]) // plan.batch
+        self.steps = plan.steps(len(data[0]))
+        self.step = 0
+        self.log: list[dict[str, float]] = []
+        self.seconds = 0.0
+        self.trained = {name: p for name, p in trainee.named_parameters() if p.requires_grad}
+        self.average = {name: p.detach().clone() for name, p in self.trained.items()}
+        decayed = [p for p in self.trained.values() if p.ndim >= 2]
+        plain = [p for p in self.trained.values() if p.ndim < 2]
+        groups: list[dict[str, Any]] = [{"params": decayed}, {"params": plain, "weight_decay": 0.0}]
+        self.optimiser = torch.optim.AdamW(groups, lr=plan.lr, betas=plan.betas, weight_decay=plan.weight_decay)
+
+    def resume(self) -> None:
+        path = self.folder / "state.pt"
+        if path.exists():
+            self._restore(path)
+        lines = "".join(json.dumps(line) + "\n" for line in self.log)  # without what a killed run logged after saving
+        if self.crew.first:
+            files.write(self.folder / "log.jsonl", lambda file: None if file.write(lines.encode()) else None)
+
+    def _restore(self, path: Path) -> None:
+        state = torch.load(path, weights_only=True, map_location="cpu")
+        if state["plan"] != json.dumps(asdict(self.plan)):
+            raise ArbenchError(f"{path} belongs to a run with another plan ({state['plan']}): remove it, or restore it")
+        self.trainee.load_state_dict(state["trainee"])
+        self.average = {name: tensor.to(self.crew.device) for name, tensor in state["average"].items()}
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.step, self.log, self.seconds = state["step"], state["log"], state["seconds"]
+        torch.set_rng_state(state["random"])
+        if self.crew.first:
+            print(f"resumed at step {self.step} of {self.steps}", flush=True)
+
+    def save(self) -> None:
+        if not self.crew.first:
+            return
+        state = {
+            "plan": json.dumps(asdict(self.plan)),
+            "trainee": self.trainee.state_dict(),
+            "average": self.average,
+            "optimiser": self.optimiser.state_dict(),
+            "step": self.step,
+            "log": self.log,
+            "seconds": self.seconds,
+            "random": torch.get_rng_state(),
+        }
+        files.write(self.folder / "state.pt", lambda file: torch.save(state, file))
+
+    def run(self) -> None:
+        self.trainee.train()
+        started = saved = time.monotonic()
+        before = self.seconds
+        while self.step < self.steps:
+            figures = self._one()
+            self.seconds = before + time.monotonic() - started
+            if self.step % LOG_EVERY_STEPS == 0 or self.step == self.steps:
+                self._note(figures)
+            if time.monotonic() - saved > self.crew.save_every_s:
+                self.save()
+                saved = time.monotonic()
+        self.save()
+        with torch.no_grad():
+            for name, parameter in self.trained.items():
+                parameter.copy_(self.average[name])
+        self.trainee.eval()
+
+    def _one(self) -> Figures:
+        rate = self.plan.rate(self.step, self.steps)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        self.optimiser.zero_grad(set_to_none=True)
+        figures, draws = self.crew.backward(self.trainee, self._batch(), self.plan.seed * 1_000_003 + self.step)
+        norm = nn.utils.clip_grad_norm_(self.trained.values(), self.plan.clip)
+        if not torch.isfinite(norm):
+            raise ArbenchError(f"training diverged: the gradient at step {self.step} is {norm.item()}")
+        self.optimiser.step()
+        self.trainee.after_step(draws)
+        self.step += 1
+        decay = min(self.plan.ema, (1 + self.step) / (10 + self.step))
+        torch._foreach_lerp_(list(self.average.values()), [p.detach() for p in self.trained.values()], 1 - decay)
+        return figures
+
+    def _batch(self) -> list[Tensor]:
+        epoch, place = divmod(self.step, self.per_epoch)
+        if place == 0 or not hasattr(self, "order"):
+            shuffle = torch.Generator().manual_seed(self.plan.seed * 1_000_003 + 999_983 * (epoch + 1))
+            self.order = torch.randperm(len(self.data[0]), generator=shuffle)
+        chosen = self.order[place * self.plan.batch : (place + 1) * self.plan.batch]
+        rows = (column[chosen] for column in self.data)
+        return [column.long() if column.dtype == torch.int16 else column for column in rows]
+
+    def _note(self, figures: Figures) -> None:
+        line = {"step": self.step, "seconds": round(self.seconds, 1)}
+        line |= {name: round(float(value), 5) for name, value in figures.items()}
+        self.log.append(line)
+        if not self.crew.first:
+            return
+        with (self.folder / "log.jsonl").open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        left = (self.steps - self.step) * self.seconds / self.step
+        shown = " ".join(f"{name} {float(value):.4f}" for name, value in figures.items())
+        print(f"step {self.step}/{self.steps} {shown} | {self.seconds:.0f} s, {left:.0f} s left", flush=True)

@@ -1,0 +1,1 @@
+"""What tests build on: fake methods, a small benchmark, small pictures and weights."""

@@ -1,0 +1,114 @@
+"""``nox -s overhead``: what the harness adds to a bare sampling loop of the same method.
+
+Shard by shard, in an order that changes, the same images are made twice: by a loop that only samples, decodes and
+rounds to bytes, and by the harness, from its queue to the shard's file. Looking at the images (the extractor) is no
+overhead but a measurement, and is taken out; merging the shards at the end is added.
+"""
+
+import argparse
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from harness.extractors import by_name
+from harness.inputs import labels
+from harness.jobs.bench import Bench
+from harness.jobs.executors import Here
+from harness.jobs.plan import Instrument, Job, TrialPlan, plan
+from harness.noise import uniforms
+from harness.records.store import Store
+from harness.setup import to_uint8
+from harness.stages.timing.intervals import centre_interval
+from harness.stages.timing.protocol import protocol
+from harness.trial import Trial
+
+
+@dataclass
+class Overhead:
+    """Seconds, one a shard: of the bare loop, of the harness without the extractor, of the extractor; of merging."""
+
+    bare: list[float] = field(default_factory=list)
+    harness: list[float] = field(default_factory=list)
+    extractor: list[float] = field(default_factory=list)
+    merging: float = 0.0
+
+    @property
+    def share(self) -> tuple[float, float, float]:
+        """Overhead as a share of generation, and its 95 % interval."""
+        found = centre_interval([ours / bare - 1 for ours, bare in zip(self.harness, self.bare, strict=True)])
+        middle, low, high = (end + self.merging / sum(self.bare) for end in found)
+        return middle, low, high
+
+
+def measured(trial: Trial, batch: int, folder: Path, tell: Callable[[str], None] = print) -> Overhead:
+    """Make a trial's images twice, ``batch`` at a time; the harness's files go to ``folder``."""
+    store, data = Store(folder), trial.owner.preset_named(trial.preset).data
+    store.prepare()
+    named = ((by_name.usual(data), None),)
+    bench = Bench(named, folder / "references")
+    instrument = Instrument(named, {data: bench.references(data)}, protocol({}, "overhead"))
+    planned = plan(trial, instrument, store)
+    warm = plan(Trial.of(**{**trial.settings(), "seed": trial.seed + 1}), instrument, store)
+    method, (extractor,) = planned.load_method(), bench.extractors()
+    found = Overhead()
+
+    def bare(indices: range) -> torch.Tensor:
+        with torch.inference_mode():
+            asked = labels(trial.setup.labels, trial.seed, indices, method.preset.classes)
+            noise = uniforms(trial.seed, indices, method.positions)
+            tokens = method.sample(asked, noise, trial.knobs, trial.sampling).tokens
+            return to_uint8(method.decode(tokens), trial.setup.uint8)
+
+    def by_harness(indices: range, into: TrialPlan = planned) -> None:
+        for _, failure in Here(bench).run(deque([Job(into, "generate", indices)])):
+            assert failure is None, failure
+
+    shards = list(planned.shards.missing(batch))
+    by_harness(shards[0], warm)
+    images = bare(shards[0])
+    extractor.features(images)
+    for turn, indices in enumerate(shards):
+        both: list[Callable[[range], object]] = [bare, by_harness]
+        spent = {make: _seconds(partial(make, indices)) for make in (both if turn % 2 else reversed(both))}
+        alone, whole = (spent[make] for make in both)
+        looking = _seconds(partial(extractor.features, images[: len(indices)]))
+        found.bare.append(alone)
+        found.harness.append(whole - looking)
+        found.extractor.append(looking)
+        tell(f"{indices.stop} images: bare {alone:.3f} s, harness {whole:.3f} s, {looking:.3f} s of it looking")
+    found.merging = _seconds(lambda: bench.generated(planned))
+    return found
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="nox -s overhead --")
+    parser.add_argument("method", nargs="?", default="var", metavar="METHOD")
+    parser.add_argument("--preset", default="fmnist", metavar="P")
+    parser.add_argument("--images", type=int, default=10_000, metavar="N", help="(default: %(default)s)")
+    parser.add_argument("--batch", type=int, default=250, metavar="N", help="images a shard (default: %(default)s)")
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="arbench-overhead-") as folder:
+        found = measured(Trial.of(asked.method, asked.preset, images=asked.images), asked.batch, Path(folder))
+    middle, low, high = found.share
+    looking = sum(found.extractor) / sum(found.bare)
+    print(
+        f"{asked.images} images of {asked.method}: bare loop {sum(found.bare):.1f} s; the harness adds {middle:+.2%} "
+        f"({low:+.2%} to {high:+.2%}), merging {found.merging:.2f} s included; looking at the images: {looking:.2%}"
+    )
+
+
+if __name__ == "__main__":
+    main()

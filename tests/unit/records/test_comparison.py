@@ -1,0 +1,117 @@
+"""Comparisons: what two trials share cancels, chance is not taken for a difference, a difference is found."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness import cli
+from harness.records.comparison import differences, moved
+from harness.records.store import REPLICATES, Store
+from tests.helpers import fakes_store
+
+NOISE = np.random.default_rng(0).standard_normal((3, 1000))
+FID = "fid.fmnist-cnn"
+
+
+def trial(fid: float, spread: float, shared: float = 0.0, place: int = 0, **changes: Any) -> tuple[Any, Any]:
+    """A record whose FID has ``spread``; ``shared``: of what all trials with these images have in common."""
+    record = copy.deepcopy(fakes_store.records()[0])
+    record["quality"]["fid"]["fmnist-cnn"] = fid
+    record["trial"] |= changes
+    own = fid + spread * NOISE[place] + shared * NOISE[2]
+    return record, {"labels": np.arange(5000) % 10, REPLICATES + FID: own.astype(np.float32)}
+
+
+def of(found: Any, figure: str) -> Any:
+    return next(one for one in found if one.figure == figure)
+
+
+def test_what_two_trials_share_does_not_blur_their_difference() -> None:
+    one, other = trial(10.0, 0.05, shared=1.0), trial(10.3, 0.05, shared=1.0, place=1)
+    found = of(differences(one, other), FID)
+    assert found.paired
+    assert (found.low, found.high) == pytest.approx((0.3 - 1.96 * 0.07, 0.3 + 1.96 * 0.07), abs=0.01)
+    assert found.better == "one"
+    alone = of(differences(one, trial(10.3, 0.05, shared=1.0, place=1, seed=1)), FID)
+    assert not alone.paired
+    assert alone.low < 0 < alone.high
+    assert alone.better == ""
+
+
+def test_a_higher_precision_is_better_and_a_higher_fid_is_not() -> None:
+    one, other = trial(10.0, 0.01), trial(12.0, 0.01, place=1)
+    for (record, arrays), value in ((one, 0.5), (other, 0.6)):
+        record["quality"]["precision"] = value
+        arrays[REPLICATES + "precision"] = np.full(1000, value, np.float32)
+    found = differences(one, other)
+    assert (of(found, FID).better, of(found, "precision").better) == ("one", "other")
+
+
+def test_times_of_one_session_are_compared_round_by_round_and_of_two_with_caution() -> None:
+    one, other = trial(10.0, 0.1), trial(10.0, 0.1)
+    wobble = np.exp(0.3 * NOISE[0][:30])
+    for (record, _), seconds in ((one, 0.1), (other, 0.104)):
+        timed = record["timing"]["latency"]
+        timed |= {"samples": list(seconds * wobble), "total_s": seconds, "interval": [0.95 * seconds, 1.05 * seconds]}
+    found = of(differences(one, other), "latency")
+    assert found.paired
+    assert found.low == pytest.approx(np.log(1.04), abs=1e-6)
+    assert found.better == "one"
+    other[0]["timing"]["session"] = "another day"
+    assert of(differences(one, other), "latency").better == ""
+    other[0]["timing"]["latency"] |= {"total_s": 0.14, "interval": [0.137, 0.143]}
+    assert of(differences(one, other), "latency").better == "one"
+
+
+def written(folder: Path, records: list[Any]) -> Store:
+    return Store(fakes_store.write(folder, records))
+
+
+def test_a_store_does_not_differ_from_its_copy(tmp_path: Path) -> None:
+    one, other = (written(tmp_path / name, fakes_store.records()) for name in "ab")
+    found = moved(one, other)
+    assert (found.compared, found.figures, found.only) == (68, [], [])
+
+
+def test_a_figure_that_moved_is_named_with_its_trial(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    records = fakes_store.records()[:10]
+    written(tmp_path / "a", records)
+    name = records[4]["name"]
+    records[4] = copy.deepcopy(records[4])
+    records[4]["quality"]["fid"]["fmnist-cnn"] *= 1.2
+    records[5] = copy.deepcopy(records[5])
+    records[5]["flops"]["macs"] *= 0.9
+    written(tmp_path / "b", records[1:])
+    assert cli.main(["diff", str(tmp_path / "a"), str(tmp_path / "b")]) == 1
+    said = capsys.readouterr().out
+    assert f"{name}\n  {FID} " in said
+    assert f"{records[5]['name']}\n  macs " in said
+    assert f"only in {tmp_path / 'a'}: {records[0]['name']}" in said
+    assert said.endswith("9 trials compared, 2 figures moved\n")
+    assert cli.main(["diff", str(tmp_path / "a"), str(tmp_path / "a")]) == 0
+
+
+def test_the_command_says_what_disturbed_noisy_times(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    records = fakes_store.records()[:2]
+    records[0]["timing"]["throughput"] |= {"noisy": True, "why": "4 % steal, 5 of 12 samples disturbed"}
+    records[1]["timing"]["latency"]["noisy"] = True  # a record from before this was counted
+    written(tmp_path, records)
+    assert cli.main(["compare", records[0]["name"], records[1]["name"], "--store", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert "A was timed on a noisy machine, batch 64: 4 % steal, 5 of 12 samples disturbed\n" in said
+    assert "B was timed on a noisy machine, batch 1: the cause was not recorded\n" in said
+
+
+def test_the_command_compares_trials_by_name_or_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    records = fakes_store.records()[:4]
+    written(tmp_path, records)
+    assert cli.main(["compare", records[0]["name"], records[3]["key"][:12], "--store", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert f"A  {records[0]['name']}\nB  {records[3]['name']}\n" in said
+    assert FID in said and "is better" in said
+    assert "noisy" not in said
+    assert cli.main(["compare", "nobody", records[0]["name"], "--store", str(tmp_path)]) == 2
+    assert "no finished record is called 'nobody'" in capsys.readouterr().err
