@@ -41,6 +41,6 @@ def write(name: str, folder: Path) -> list[Path]:
     for template, place in LAYOUT.items():
         text = Template((resources("baselines") / "skeleton" / template).read_text("utf-8")).substitute(words)
         path = folder / place.format(module=module)
-        files.write(path, lambda file, text=text: None if file.write(text.encode()) else None)  # type: ignore[misc]
+        files.write_text(path, text)
         written.append(path)
     return written

@@ -42,13 +42,22 @@ def write(path: Path, fill: Callable[[IO[bytes]], None]) -> None:
         raise ArbenchError(f"cannot write {path}: {error.strerror or error}") from error
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write text in UTF-8, at once or not at all."""
+
+    def fill(file: IO[bytes]) -> None:
+        file.write(text.encode())
+
+    write(path, fill)
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write plain values as JSON that any reader takes: text that has no UTF-8 is escaped (``valid_text``), and
     not-a-number is refused with ValueError."""
     text = json.dumps(value, indent=1, allow_nan=False) + "\n"
     if _SURROGATE.search(text):
         text = json.dumps(valid(value), indent=1, allow_nan=False) + "\n"
-    write(path, lambda file: None if file.write(text.encode()) else None)
+    write_text(path, text)
 
 
 def read_json(path: Path) -> Any:

@@ -13,6 +13,9 @@ from harness.numbers import as_number, is_number
 from harness.sampling import SAMPLING_FIELDS, Sampling
 from harness.setup import SETUP_FIELDS, Setup
 
+ASKED = ("method", "preset", "knobs", "sampling", "seed", "images", "setup")
+"""What a trial is asked for by: the arguments of ``Trial.of``, and the keys of a record's ``trial``."""
+
 RESERVED = ("preset", *SAMPLING_FIELDS, *SETUP_FIELDS, "seed")
 """Names that a knob cannot have: a trial's name would be ambiguous."""
 

@@ -10,11 +10,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from harness.records.store import REPLICATES, Record, Store
+from harness.stages import CONFIDENCE
 from reports.frontier import Better, frontier
 from reports.table import Measure, dicts
 
 ON, UNDECIDED, OFF = "on", "undecided", "off"
-CONFIDENCE = 0.95
 SCORES = {"fid": "fid.{}", "is": "is"}
 """Report's scores -> names of their replicates; {} is the extractor."""
 TIMES = {"latency": "latency", "throughput": "throughput"}

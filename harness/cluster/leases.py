@@ -58,7 +58,7 @@ class Lease:
         except OSError as error:
             self.path.unlink(missing_ok=True)  # an empty one would keep all off
             raise ArbenchError(f"cannot write {self.path}: {error.strerror or error}") from error
-        files.write(self.path, lambda file: None if file.write(content.encode()) else None)
+        files.write_text(self.path, content)
         return self.holder() == task
 
     def touch(self) -> None:

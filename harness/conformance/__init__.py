@@ -1,4 +1,10 @@
-"""What every method must do that is registered, a stranger's too: one suite, run by ``arbench check PACKAGE``.
+"""The conformance suite: what every method passes. ``arbench check PACKAGE`` runs it on a package's methods.
+
+    subjects      the methods under test, and images of theirs
+    test_methods  shapes, ranges, the same image at any batch size, costs
+    test_knobs    every knob moves what it says
+    test_steps    methods that decode in steps
+    check         ``arbench check``
 
 It ships with arbench, so that a package which adds methods needs no checkout. ``tests/conformance`` runs it on ours.
 """

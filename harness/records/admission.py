@@ -25,7 +25,7 @@ from harness.sampling import SAMPLING_FIELDS
 from harness.setup import SETUP_FIELDS
 from harness.stages.quality.figures import flat
 from harness.stages.quality.resampling import interval
-from harness.trial import Trial
+from harness.trial import ASKED, Trial
 
 PARTS_OF_A_RECORD = frozenset((
     "name", "key", "identity", "status", "failure", "trial", "data", "method", "generate", "quality", "flops", "timing",
@@ -33,7 +33,6 @@ PARTS_OF_A_RECORD = frozenset((
 ))  # fmt: skip
 
 
-TRIAL = frozenset(("method", "preset", "knobs", "sampling", "seed", "images", "setup"))
 ABOUT = ("title", "family", "paper", "differences")
 RANGES: Mapping[str, tuple[float, float]] = {
     "fid": (0, 1e6), "fid_infinity": (-1e3, 1e6), "sfid": (0, 1e6), "is": (1, 1e4), "kid": (-10, 1e6),
@@ -88,7 +87,7 @@ def _whole(record: Record, arrays: Arrays) -> None:
 def _trial(record: Record) -> None:
     trial = record["trial"]
     if (
-        set(trial) != TRIAL
+        set(trial) != set(ASKED)
         or set(trial["sampling"]) != set(SAMPLING_FIELDS)
         or set(trial["setup"]) != set(SETUP_FIELDS)
     ):
@@ -126,7 +125,7 @@ def _identity(record: Record) -> None:
     if digest(identity) != key:
         _refuse("key: it is not the digest of what the record says it was made of")
     made, provenance = identity["generate"], record["provenance"]
-    if any(made[name] != record["trial"][name] for name in TRIAL):
+    if any(made[name] != record["trial"][name] for name in ASKED):
         _refuse("key: it was made of other settings than the trial's")
     if made["weights"] != provenance["weights"] or made["extractors"] != provenance["extractors"]:
         _refuse("key: it was made of other weights than the provenance names")

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.records.store import REPLICATES, Record, Store
+from harness.stages import CONFIDENCE
 from harness.stages.quality.figures import flat
 from harness.stages.timing.figures import ratio
 
@@ -26,8 +27,8 @@ BETTER: Mapping[str, Literal["low", "high"]] = {
 SESSIONS = 0.10
 """Relative difference of times that two sessions on one machine may have for no reason."""
 EXACT = 1e-3
-"""Relative difference of multiply-adds that counting a few images may have."""
-CONFIDENCE = 0.95
+"""Relative difference of multiply-adds and steps that is none: they are counted on few images, and on another machine a
+token in a thousand may differ."""
 Arrays = Mapping[str, NDArray[Any]]
 
 

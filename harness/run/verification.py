@@ -10,16 +10,15 @@ from harness import files
 from harness.errors import ArbenchError, shown
 from harness.identity import provenance
 from harness.records import schema
+from harness.records.comparison import EXACT
 from harness.records.store import Record, Store
 from harness.run.driver import Options, run
 from harness.run.selection import on_own_weights, only
 from harness.stages.quality.figures import flat
 from harness.sweep import Sweep
-from harness.trial import Trial
+from harness.trial import ASKED, Trial
 
 BUNDLED = Path(__file__).parents[1] / "records" / "bundled"
-EXACT = 1e-3
-"""Relative difference of FLOPs and steps that is no difference: on other machines a token in a thousand may differ."""
 
 
 def read(path: Path) -> Record:
@@ -44,7 +43,7 @@ def made_elsewhere(record: Record, device: str) -> str:
 def again(records: list[Record], options: Options, stream: TextIO | None = None) -> list[list[str]]:
     """Run the trials of records again, in a folder that is removed; what was not reproduced of each, in words."""
     asked = [
-        Trial.of(**{name: record["trial"][name] for name in _ASKED if name in record["trial"]}) for record in records
+        Trial.of(**{name: record["trial"][name] for name in ASKED if name in record["trial"]}) for record in records
     ]
     trials = on_own_weights(asked, options.checkpoints)
     options = replace(options, timing=False)  # time is not verified, as it is the machine's
@@ -67,15 +66,12 @@ def _whole(record: Record, path: Path) -> Record:
     """The record, if all is there that is to be compared. ArbenchError if not, or if it is another trial's name."""
     try:
         schema.check_finished(record)
-        name = Trial.of(**{name: record["trial"][name] for name in _ASKED if name in record["trial"]}).name
+        name = Trial.of(**{name: record["trial"][name] for name in ASKED if name in record["trial"]}).name
         if name != record["name"]:
             raise ArbenchError(f"its trial is {name}, its name {shown(record['name'])}")
     except ArbenchError as error:
         raise ArbenchError(f"{path} is no record of a finished trial with scores: {error}") from error
     return record
-
-
-_ASKED = ("method", "preset", "knobs", "sampling", "seed", "images", "setup")
 
 
 def _faults(record: Record, made: Record) -> list[str]:

@@ -6,6 +6,9 @@ flops     multiply-adds of an image, counted
 timing    latency, throughput, memory
 """
 
+CONFIDENCE = 0.95
+"""Of every interval that a stage gives."""
+
 VERSIONS = {"generate": 2, "quality": 3, "flops": 3, "timing": 3}
 """Part of every key. A stage's number is raised when it gives another result for the same trial; what old code has
 measured is then measured anew, that stage alone (and those that build on it)."""

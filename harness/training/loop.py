@@ -154,7 +154,7 @@ class _Loop:
             self._restore(path)
         lines = "".join(json.dumps(line) + "\n" for line in self.log)  # without what a killed run logged after saving
         if self.crew.first:
-            files.write(self.folder / "log.jsonl", lambda file: None if file.write(lines.encode()) else None)
+            files.write_text(self.folder / "log.jsonl", lines)
 
     def _restore(self, path: Path) -> None:
         state = torch.load(path, weights_only=True, map_location="cpu")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from harness.errors import ArbenchError
-from reports.certainty import CONFIDENCE
+from harness.stages import CONFIDENCE
 from reports.claims.claim import SCALES, Claim
 from reports.claims.evidence import Evidence, Found
 from reports.claims.expression import Values

@@ -21,7 +21,7 @@ from harness.method import Provenance
 from harness.records import submissions
 from harness.records.store import Record, Store
 from harness.run import driver, verification
-from harness.stages.quality import score
+from harness.stages.quality import seen
 from tests.corpus import arrays, images, networks
 from tests.corpus.cases import Valid
 from tests.helpers import sweeping
@@ -83,7 +83,7 @@ def in_place(folder: Path) -> Iterator[Valid]:
         extractor = InceptionExtractor("inception", Sees(), folder / "inception.pth")
         patch.setattr(inception, "load_inception", lambda *given: extractor)
         for name, width in (("FEATURES", FEATURES), ("SPATIAL", SPATIAL)):
-            patch.setattr(score, name, width)
+            patch.setattr(seen, name, width)
             patch.setattr(inception, name, width)
         _offer_commands(patch)
         valid = _valid(folder)

@@ -1,7 +1,7 @@
 """A whole benchmark in small, to run sweeps with: a fake method with weights, a data set of 4x4 images, an extractor.
 
-``python -m tests.helpers.sweeping run ...`` is the arbench command with these in place. Worker processes import the main
-module again, so the replacements below hold in them too. Environment variables make the method misbehave.
+``python -m tests.helpers.sweeping run ...`` is the arbench command with these in place. Worker processes import the
+main module again, so the replacements below hold in them too. Environment variables make the method misbehave.
 """
 
 import ctypes
@@ -21,8 +21,9 @@ from torch import Tensor, nn
 
 from harness import cli, registry
 from harness.checkpoints.tensors import read_weights, write_weights
+from harness.cli import command
 from harness.errors import ArbenchError, unknown
-from harness.extractors import fmnist_cnn
+from harness.extractors import by_name
 from harness.extractors.base import Extractor
 from harness.hashing import weights_sha256
 from harness.identity import provenance, source
@@ -184,10 +185,10 @@ def in_place() -> Iterator[pytest.MonkeyPatch]:
 def install(patch: pytest.MonkeyPatch) -> None:
     """Put the small benchmark in the place of the real one."""
     patch.setattr(registry, "_points", lambda: {"fake": Point()})
-    patch.setattr(cli, "entry_points", lambda group: ())
+    patch.setattr(command, "entry_points", lambda group: ())
     patch.setattr(store_limits, "recipes", dict)
     patch.setattr(bench, "reference_images", tiny_images)
-    patch.setattr(fmnist_cnn, "load", load_extractor)
+    patch.setattr(by_name, "load", load_extractor)
     _forget_methods()
 
 

@@ -99,10 +99,15 @@ def test_the_readme_gives_the_two_commands_on_its_first_screen() -> None:
         assert any(re.match(rf"    {re.escape(command)}( +#.*)?$", line) for line in first_screen), command
 
 
-def test_what_the_readme_names_exists() -> None:
-    named = re.findall(r"\b(?:baselines|methods|harness)/[\w./]+\.(?:py|toml)\b", (ROOT / "README.md").read_text())
-    assert named
-    assert [name for name in named if not (ROOT / name).exists()] == []
+def test_what_the_readme_and_the_pages_name_exists() -> None:
+    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        text = page.read_text()
+        files = re.findall(
+            r"(?<![\w/.])(?:baselines|methods|harness|reports|tests)/[\w./]+\.(?:py|toml|sh|csv)\b", text
+        )
+        linked = [place for place in re.findall(r"\]\(([^)#:]+)\)", text) if place]
+        assert [name for name in files if not (ROOT / name).exists()] == [], page.name
+        assert [place for place in linked if not (page.parent / place).exists()] == [], page.name
 
 
 def test_the_lock_pins_every_direct_dependency_within_its_range() -> None:

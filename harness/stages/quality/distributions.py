@@ -74,17 +74,6 @@ class Moments:
             scatter += deviation.T @ deviation
         return cls(len(array), mean, scatter)
 
-    def merge(self, other: "Moments") -> "Moments":
-        """The moments of both sets together."""
-        same_width(other.mean.size, self.mean.size, "moments")
-        n = self.n + other.n
-        apart = other.mean - self.mean
-        return Moments(
-            n,
-            (self.n * self.mean + other.n * other.mean) / n,
-            self.scatter + other.scatter + np.outer(apart, apart) * (self.n * other.n / n),
-        )
-
     def gaussian(self) -> Gaussian:
         """Mean and covariance. Raises ArbenchError for a single image, which has no covariance."""
         if self.n < 2:
@@ -142,11 +131,6 @@ class Posteriors:
             total += p.sum(axis=0)
             negentropy += float((p * log_p).sum())
         return cls(len(array), total, negentropy)
-
-    def merge(self, other: "Posteriors") -> "Posteriors":
-        """The sums over both sets."""
-        same_width(other.total.size, self.total.size, "logits")
-        return Posteriors(self.n + other.n, self.total + other.total, self.negentropy + other.negentropy)
 
     def score(self) -> float:
         """exp of the mean KL divergence from p to its mean, from 1 to C.

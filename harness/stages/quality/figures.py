@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.stages import CONFIDENCE
 from harness.stages.quality.distributions import Gaussian, Moments, frechet, inception_score, too_small
 from harness.stages.quality.features import Array, Tell, silent
 from harness.stages.quality.pairs import FAR, Within, compare
-from harness.stages.quality.resampling import CONFIDENCE, REPLICATES, SEED, Resampling, frechet_replicates, interval
+from harness.stages.quality.resampling import REPLICATES, SEED, Resampling, frechet_replicates, interval
 
 if TYPE_CHECKING:
     import numpy as np

@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from harness.stages import CONFIDENCE
 from harness.stages.quality.distributions import Gaussian, Moments, Posteriors, frechet, inception_scores
 from harness.stages.quality.features import Array, Tell, blocks, checked, same_width, silent
 
 REPLICATES, GROUPS, SEED = 1000, 250, 2606
 FEWEST_GROUPS = 50
 """Groups there are at least, even if they cannot hold every class: intervals are then a little too wide."""
-CONFIDENCE = 0.95
 FEWEST, SETTLED = 2, 10
 """Images a dimension that FID's replicates take, and that FID-infinity takes: with fewer, the covariance is too
 unsettled to be expanded about. Between the two the interval is too wide rather than too narrow."""

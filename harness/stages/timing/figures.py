@@ -7,7 +7,8 @@ from statistics import median
 from typing import Any
 
 from harness.errors import ArbenchError
-from harness.stages.timing.intervals import CONFIDENCE, centre_interval, median_interval, sequential_interval
+from harness.stages import CONFIDENCE
+from harness.stages.timing.intervals import centre_interval, median_interval, sequential_interval
 
 NOISY = 0.10
 """A row is marked noisy if the 95 % interval of its median is wider than this share of it, or not to be had."""

@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import ArbenchError
-
-CONFIDENCE = 0.95
+from harness.stages import CONFIDENCE
 
 SPENT = 0.02
 """Of the 5 % that an interval may miss, ``5 % - SPENT / k^2`` are spent by its look number k: three at the first."""

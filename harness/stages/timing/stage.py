@@ -30,9 +30,10 @@ from harness.machine.garbage import no_collection
 from harness.machine.memory import peak_memory
 from harness.method import KnobValue, Method
 from harness.sampling import Sampling
+from harness.stages import CONFIDENCE
 from harness.stages.timing.compilation import NONE, Decode, Sample, checked, compiled
 from harness.stages.timing.figures import LOOK, noisy, summary
-from harness.stages.timing.intervals import CONFIDENCE, centre_interval
+from harness.stages.timing.intervals import centre_interval
 from harness.stages.timing.pace import factors
 from harness.stages.timing.protocol import Protocol
 

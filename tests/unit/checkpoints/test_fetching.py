@@ -129,7 +129,7 @@ def test_a_killed_download_goes_on_where_it_stopped(hub: type[Hub]) -> None:
     hub.stalls_after = chunk + (4 << 20)
     path = weights.place("EAR-adaLN-B.pt")
     begun = path.with_name(".EAR-adaLN-B.pt.partial")
-    command = [sys.executable, "-m", "harness.cli", "weights", "fetch", "ear/imagenet256-b"]
+    command = [sys.executable, "-m", "arbench", "weights", "fetch", "ear/imagenet256-b"]
     killed = subprocess.Popen(command, env=os.environ.copy(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     end = time.monotonic() + 60
     while not (begun.exists() and begun.stat().st_size >= chunk) and time.monotonic() < end:

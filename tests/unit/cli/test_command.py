@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from harness import cli, progress, registry
+from harness.cli import command
 from harness.errors import ArbenchError
 from harness.progress import Progress
 from harness.records.store import Store
@@ -114,7 +115,7 @@ class _Command:
 
 
 def test_another_package_adds_a_command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "entry_points", lambda group: [_Command()])
+    monkeypatch.setattr(command, "entry_points", lambda group: [_Command()])
     assert cli.main(["greet"]) == 0
     assert capsys.readouterr().out == "hello\n"
 
@@ -122,7 +123,7 @@ def test_another_package_adds_a_command(capsys: pytest.CaptureFixture[str], monk
 def test_a_broken_package_does_not_take_the_command_down(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cli, "entry_points", lambda group: [_Command(ImportError("no stranger"))])
+    monkeypatch.setattr(command, "entry_points", lambda group: [_Command(ImportError("no stranger"))])
     assert cli.main(["list"]) == 0
     assert "sub-command 'greet' (stranger:add) is left out: no stranger" in capsys.readouterr().err
 

@@ -247,9 +247,9 @@ def test_a_shard_is_done_however_others_have_cut_it(small: Path) -> None:
 
 
 def test_code_that_has_changed_since_the_run_began_is_not_copied(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    known = {**source._hashes(), "harness/cli.py": "0" * 64}
+    known = {**source._hashes(), "harness/cli/command.py": "0" * 64}
     monkeypatch.setattr(source, "_hashes", lambda: known)
-    with pytest.raises(ArbenchError, match=r"harness/cli.py has changed since the run began; start it again"):
+    with pytest.raises(ArbenchError, match=r"harness/cli/command.py has changed since the run began; start it again"):
         source.keep(small / "code")
     assert not list((small / "code").iterdir())
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from harness import cli
-from harness.extractors import by_name, fmnist_cnn
+from harness.extractors import by_name
 from harness.extractors import inception as inception_extractor
 from harness.images import bundled
 from harness.inputs import labels
@@ -53,7 +53,7 @@ def small(tmp_path: Path, weights: Path) -> Iterator[Path]:
     """A folder with a sweep on data called imagenet-tiny, and eight pictures for a reference."""
     with sweeping.in_place() as patch:
         patch.setenv(sweeping.WEIGHTS, str(sweeping.make_weights(tmp_path / "fake.safetensors")))
-        patch.setattr(fmnist_cnn, "load", REAL_LOAD)
+        patch.setattr(by_name, "load", REAL_LOAD)
         patch.setattr(bench, "reference_images", bundled.reference_images)
         patch.setattr(inception_extractor, "KNOWN_SHA256", sha256(weights))
         preset = sweeping.SweepMethod.presets["tiny"]

@@ -5,16 +5,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch_fidelity.metric_fid import fid_featuresdict_to_statistics, fid_statistics_to_metric
 from torch_fidelity.metric_isc import isc_featuresdict_to_metric
 
 from harness.errors import ArbenchError
 from harness.stages.quality import distributions
-from harness.stages.quality import features as _features
-from harness.stages.quality.distributions import Gaussian, Moments, Posteriors
+from harness.stages.quality import features as arrays
+from harness.stages.quality.distributions import Gaussian, Moments
 from harness.stages.quality.pairs import Within, compare
 
 Matrix = NDArray[np.float32]
@@ -97,7 +95,7 @@ def test_a_reference_of_another_width_is_refused() -> None:
 )
 def test_arrays_that_are_no_features_are_refused(bad: object, complaint: str) -> None:
     with pytest.raises(ArbenchError, match=complaint):
-        _features.checked(bad)
+        arrays.checked(bad)
 
 
 def test_features_may_come_as_tensors() -> None:
@@ -116,21 +114,6 @@ def test_stored_statistics_are_checked_before_use() -> None:
         Gaussian.stored(mean, covariance * np.nan, "x.npz")
 
 
-@settings(max_examples=30, deadline=None)
-@given(st.lists(st.integers(1, 400), max_size=8), st.randoms(use_true_random=False))
-def test_moments_of_shards_merge_exactly_in_any_order(cuts: list[int], random: Any) -> None:
-    whole = features(0, 401, shift=1000.0)  # a mean far from zero
-    parts = [part for part in np.split(whole, sorted(set(cuts))) if len(part)]
-    random.shuffle(parts)
-    merged = Moments.of(parts[0])
-    for part in parts[1:]:
-        merged = merged.merge(Moments.of(part))
-    once = Moments.of(whole)
-    assert merged.n == once.n
-    np.testing.assert_allclose(merged.mean, once.mean, rtol=1e-10)
-    np.testing.assert_allclose(merged.scatter, once.scatter, rtol=0, atol=1e-10 * np.abs(once.scatter).max())
-
-
 def test_one_image_has_no_covariance() -> None:
     with pytest.raises(ArbenchError, match="2 images or more"):
         Moments.of(features(0, 1)).gaussian()
@@ -146,12 +129,6 @@ def test_inception_score_runs_from_one_to_the_number_of_classes() -> None:
     assert distributions.inception_score(np.zeros((50, 10))) == pytest.approx(1)
     assert distributions.inception_score(np.tile(np.eye(10) * 1e4, (5, 1))) == pytest.approx(10)  # saturated: 0 log 0
     assert distributions.inception_score(np.tile(np.eye(10)[:1] * 1e4, (5, 1))) == pytest.approx(1)
-
-
-def test_posteriors_of_shards_merge() -> None:
-    logits = features(0, 100, 10)
-    parts = Posteriors.of(logits[70:]).merge(Posteriors.of(logits[:70]))
-    assert parts.score() == pytest.approx(distributions.inception_score(logits), rel=1e-12)
 
 
 def every_figure(sample: Matrix, logits: Matrix, reference: Matrix) -> list[float]:
