@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from harness.records.store import REPLICATES, Record, Store
 from harness.stages import CONFIDENCE
+from harness.stages.figures import Figure
 from reports.frontier import Better, frontier
-from reports.table import Measure, dicts
+from reports.table import dicts
 
 ON, UNDECIDED, OFF = "on", "undecided", "off"
 SCORES = {"fid": "fid.{}", "is": "is"}
@@ -70,7 +71,7 @@ class Certainty:
         """Take the arrays of a record from who has read them anyway."""
         self._arrays[key] = {name: arrays[name] for name in self.wanted if name in arrays}
 
-    def standing(self, rows: pd.DataFrame, cost: Measure, score: Measure) -> list[str]:
+    def standing(self, rows: pd.DataFrame, cost: Figure, score: Figure) -> list[str]:
         """``standings`` of the settings in ``rows``, as ``over_seeds`` gives them, on the frontier of both."""
         if rows.empty:
             return []

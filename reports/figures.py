@@ -11,14 +11,15 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure as Drawing
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
+from harness.stages.figures import Figure
 from reports.certainty import ON, UNDECIDED
 from reports.frontier import frontier, staircase
 from reports.names import safe
-from reports.table import HIGH, LOW, SPARSITY, Measure, figure, rank
+from reports.table import HIGH, LOW, SPARSITY, figure, rank
 
 INK, PALE, GRID, FLOOR = "#1b1f24", "#8b949e", "#e6e8eb", "#6e7781"
 WIDTH, HEIGHT = 5.4, 4.3  # inches: text stays readable where a phone shrinks it to 370 pixels
@@ -103,7 +104,7 @@ def styles(methods: Iterable[str]) -> dict[str, Style]:
 
 
 def tradeoff(
-    settings: pd.DataFrame, x: Measure, y: Measure, looks: Mapping[str, Style], lines: Mapping[str, float], folder: Path
+    settings: pd.DataFrame, x: Figure, y: Figure, looks: Mapping[str, Style], lines: Mapping[str, float], folder: Path
 ) -> Drawn | None:
     """Draw y against x, one point a row of ``settings``, and the frontier. None if no row has both.
 
@@ -134,11 +135,13 @@ def tradeoff(
     _label(ax, x, y)
     _legend(fig, [looks[name] for name in present(looks, rows)], frontier_line=True)
     caption = f"On the frontier at 95 %: {_counted(rows, ON, looks)}. Undecided: {_counted(rows, UNDECIDED, looks)}."
-    return _save(fig, folder, f"{y.name}-{x.name}", f"{y.title} against {x.title}", f"{len(rows)} settings. {caption}")
+    return _save(
+        fig, folder, f"{y.name}-{x.name}", f"{y.heading} against {x.heading}", f"{len(rows)} settings. {caption}"
+    )
 
 
 def sparsity(
-    settings: pd.DataFrame, knob: str, y: Measure, looks: Mapping[str, Style], lines: Mapping[str, float], folder: Path
+    settings: pd.DataFrame, knob: str, y: Figure, looks: Mapping[str, Style], lines: Mapping[str, float], folder: Path
 ) -> Drawn | None:
     """Draw y against one sparsity knob, the other at zero (curves) or not (small marks). None if nothing has it."""
     column, other = f"knob:{knob}", f"knob:{SPARSITY[1 - SPARSITY.index(knob)]}"
@@ -163,14 +166,14 @@ def sparsity(
     _scale(ax, "y", pd.concat([rows[y.name], pd.Series(list(lines.values()), dtype=float)]))
     ax.xaxis.set_major_locator(FixedLocator(sorted(rows[column].unique())))
     ax.set_xlabel(f"{knob} (fraction not computed)")
-    ax.set_ylabel(f"{y.title}{_hint(y)}")
+    ax.set_ylabel(f"{y.heading}{_hint(y)}")
     _legend(fig, [looks[name] for name in present(looks, rows)], frontier_line=True)
     caption = f"Curves: the other sparsity at zero. Small marks: both at work. {len(rows)} settings."
-    return _save(fig, folder, f"{y.name}-{knob}", f"{y.title} against {knob}", caption)
+    return _save(fig, folder, f"{y.name}-{knob}", f"{y.heading} against {knob}", caption)
 
 
 def guidance(
-    settings: pd.DataFrame, board: pd.DataFrame, y: Measure, looks: Mapping[str, Style], folder: Path
+    settings: pd.DataFrame, board: pd.DataFrame, y: Figure, looks: Mapping[str, Style], folder: Path
 ) -> Drawn | None:
     """Draw y against guidance, each method at the knobs of its row in ``board``. None if none has two."""
     chosen = settings.merge(board[["method", "preset", "knobs"]], on=["method", "preset", "knobs"])
@@ -185,13 +188,13 @@ def guidance(
         _marks(ax, best, "cfg", y.name, look, size=6.5, alpha=1.0)
     _scale(ax, "y", rows[y.name])
     ax.set_xlabel("cfg (1 is no guidance)")
-    ax.set_ylabel(f"{y.title}{_hint(y)}")
+    ax.set_ylabel(f"{y.heading}{_hint(y)}")
     _legend(fig, [looks[name] for name in present(looks, rows)], frontier_line=False)
     caption = "Each method at its knobs of the leaderboard: where its guidance comes from."
-    return _save(fig, folder, f"{y.name}-cfg", f"{y.title} against guidance", caption)
+    return _save(fig, folder, f"{y.name}-cfg", f"{y.heading} against guidance", caption)
 
 
-def same_cost(settings: pd.DataFrame, x: Measure, y: Measure, looks: Mapping[str, Style], folder: Path) -> Drawn | None:
+def same_cost(settings: pd.DataFrame, x: Figure, y: Figure, looks: Mapping[str, Style], folder: Path) -> Drawn | None:
     """Draw the sparse methods alone, y against x, each with its own frontier, the dense network beside them and, over
     FLOPs, a line where ActVAR's paper puts its saving. None if nothing sparse was measured."""
     columns = [f"knob:{name}" for name in SPARSITY if f"knob:{name}" in settings]
@@ -223,7 +226,7 @@ def same_cost(settings: pd.DataFrame, x: Measure, y: Measure, looks: Mapping[str
     _scale(ax, "y", rows[y.name])
     _label(ax, x, y)
     _legend(fig, [looks[name] for name in present(looks, rows)], frontier_line=False)
-    return _save(fig, folder, f"{y.name}-{x.name}-sparse", f"{y.title} against {x.title}, sparse methods", caption)
+    return _save(fig, folder, f"{y.name}-{x.name}-sparse", f"{y.heading} against {x.heading}, sparse methods", caption)
 
 
 def key_file(name: str) -> str:
@@ -234,7 +237,7 @@ def key_file(name: str) -> str:
 def key(look: Style, folder: Path, name: str) -> str:
     """Write a method's mark as a small SVG for tables; returns its file name."""
     with mpl.rc_context(RC):
-        fig = Figure(figsize=(0.25, 0.25))
+        fig = Drawing(figsize=(0.25, 0.25))
         ax = fig.add_axes((0, 0, 1, 1))
         ax.axis("off")
         ax.plot([0], [0], look.mark, color=look.colour, ms=9, mec="white", mew=0.6)
@@ -256,9 +259,9 @@ def _bars(ax: Axes, rows: pd.DataFrame, x: str, y: str, looks: Mapping[str, Styl
             ax.vlines(own[x], own[y + LOW], own[y + HIGH], color=looks[str(name)].colour, lw=0.8, alpha=0.6, zorder=3)
 
 
-def _axes() -> tuple[Figure, Axes]:
+def _axes() -> tuple[Drawing, Axes]:
     with mpl.rc_context(RC):
-        fig = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
+        fig = Drawing(figsize=(WIDTH, HEIGHT), layout="constrained")
         FigureCanvasAgg(fig)
         return fig, fig.add_subplot()
 
@@ -322,16 +325,16 @@ def _whole_ticks(ax: Axes, steps: pd.Series) -> None:
     ax.xaxis.set_minor_locator(NullLocator())
 
 
-def _hint(measure: Measure) -> str:
+def _hint(measure: Figure) -> str:
     return {"low": " (lower is better)", "high": " (higher is better)", None: ""}[measure.better]
 
 
-def _label(ax: Axes, x: Measure, y: Measure) -> None:
-    ax.set_xlabel(f"{x.title}{_hint(x)}")
-    ax.set_ylabel(f"{y.title}{_hint(y)}")
+def _label(ax: Axes, x: Figure, y: Figure) -> None:
+    ax.set_xlabel(f"{x.heading}{_hint(x)}")
+    ax.set_ylabel(f"{y.heading}{_hint(y)}")
 
 
-def _legend(fig: Figure, looks: Iterable[Style], *, frontier_line: bool) -> None:
+def _legend(fig: Drawing, looks: Iterable[Style], *, frontier_line: bool) -> None:
     handles = [
         Line2D([], [], color=look.colour, marker=look.mark, mec="white", mew=0.6, ms=6.5, lw=1.6, label=look.label)
         for look in looks
@@ -343,7 +346,7 @@ def _legend(fig: Figure, looks: Iterable[Style], *, frontier_line: bool) -> None
         fig.legend(handles=handles, loc="outside lower center", ncols=3, handlelength=1.8, columnspacing=1.0)
 
 
-def _save(fig: Figure, folder: Path, name: str, title: str, caption: str) -> Drawn:
+def _save(fig: Drawing, folder: Path, name: str, title: str, caption: str) -> Drawn:
     with mpl.rc_context(RC):
         fig.draw_without_rendering()
         fig.set_layout_engine("none")  # the layout is found: to find it again for each file would take as long again

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.records.store import Record
+from harness.stages.figures import FIGURES, Figure
 from reports import figures, papers, table
 from reports.names import safe
 from reports.protocol import machine_words
@@ -26,10 +27,10 @@ def sheets(site: Site, out: Path) -> Iterator[Sheet]:
     for name, look in site.looks.items():
         figures.key(look, out / "figures", name)
     rows = [*_settings(site), *_apart(site), *map(_published, listed())]
-    names = [shown.name for shown in table.MEASURES]
+    names = [shown.name for shown in FIGURES]
     late = [name for name in names if name not in DEFAULT]
     about = {
-        "measures": [measure(shown) for shown in table.MEASURES],
+        "measures": [measure(shown) for shown in FIGURES],
         "methods": methods(site),
         "costs": [[cost, _COST_WORDS[cost]] for cost in COSTS],
         "sets": _sets(rows),
@@ -194,9 +195,9 @@ def _limits(site: Site) -> Iterator[dict[str, Any]]:
         yield {"title": "Ceiling: test images", "settings": "as they are", "figures": found}
 
 
-def measure(one: table.Measure) -> dict[str, Any]:
+def measure(one: Figure) -> dict[str, Any]:
     """What scripts are told of a measure."""
-    known = {"name": one.name, "title": one.title, "about": one.about, "better": one.better}
+    known = {"name": one.name, "title": one.heading, "about": one.about, "better": one.better}
     return {**known, "digits": one.digits, "places": one.places, "shown": one.name in DEFAULT}
 
 

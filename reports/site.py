@@ -13,12 +13,12 @@ from harness.errors import ArbenchError
 from harness.files import valid_text
 from harness.progress import counted
 from harness.records.store import KEY_SHOWN, Record, Store
+from harness.stages.figures import Figure
 from reports import figures, speedup, table
 from reports.certainty import Certainty
 from reports.figures import Style
 from reports.names import safe
 from reports.protocol import machine_words
-from reports.table import Measure
 
 COSTS = ("steps", "gflops", "latency", "throughput")
 """Measures that have a frontier with FID on the leaderboard."""
@@ -50,7 +50,7 @@ class Site:
         return Certainty(self.store, self.records, self.fid)
 
     @property
-    def measures(self) -> dict[str, Measure]:
+    def measures(self) -> dict[str, Figure]:
         """By name, FID named after its extractor."""
         return {measure.name: measure for measure in table.named(self.fid)}
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 import pandas as pd
 
 from harness.errors import ArbenchError
-from harness.stages.timing.figures import ratio
+from harness.stages.timing.summary import ratio
 from reports.table import HIGH, LOW, Record, dicts
 
 BASES = {"next-scale": "var", "sparsity control": "var"}

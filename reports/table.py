@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any
 
 import pandas as pd
 
-from harness.stages.timing.figures import why_noisy
+from harness.stages.figures import FIGURES, Figure
+from harness.stages.timing.summary import why_noisy
 
 Record = Mapping[str, Any]
 """As harness.records.store reads it; nothing here changes one."""
@@ -26,52 +27,13 @@ UNUSUAL = {
 """Setup that a row's settings tell: what is not fp32, balanced labels, rounding, trained weights, timed as it is."""
 
 
-@dataclass(frozen=True)
-class Measure:
-    """A measured column. name: of the pandas column; title: with its unit, as printed; better: which end is good, if
-    either is; digits: significant digits printed; places: decimals printed, instead; about: one line."""
-
-    name: str
-    title: str
-    about: str
-    better: Literal["low", "high"] | None = None
-    digits: int = 3
-    places: int | None = None
-
-
-MEASURES = (
-    Measure("steps", "Steps", "sequential network evaluations really taken, mean over images", digits=3),
-    Measure("params", "Params (M)", "parameters of the network, without the tokenizer", places=2),
-    Measure("fid", "FID", "Fréchet distance to the reference images", "low"),
-    Measure("fid_infinity", "FID∞", "FID extrapolated to infinitely many images, same features", "low"),
-    Measure("sfid", "sFID", "Fréchet distance on features that still have places", "low"),
-    Measure("is", "IS", "Inception Score with the same extractor", "high", places=2),
-    Measure("kid", "KID ×10³", "kernel distance to the reference images", "low"),
-    Measure("precision", "Precision", "share of generated images near the reference", "high", places=3),
-    Measure("recall", "Recall", "share of reference images near the generated", "high", places=3),
-    Measure("density", "Density", "how many reference balls hold a generated image, of 5 expected", "high", places=3),
-    Measure("coverage", "Coverage", "share of reference images with a generated one in their ball", "high", places=3),
-    Measure("label_accuracy", "Label acc. (%)", "images that the extractor puts in the asked class", "high", places=1),
-    Measure("gmacs", "GMACs / image", "multiply-adds an image, decoder included", "low"),
-    Measure("gflops", "GFLOPs / image", "2 × GMACs, which stand below in small", "low"),
-    Measure("latency", "Latency b1 (ms)", "one image at batch 1: tokens and decoder", "low"),
-    Measure("latency_tokens", "of it tokens", "part of the latency that makes tokens"),
-    Measure("latency_decoder", "of it decoder", "part of the latency that decodes them"),
-    Measure("throughput", "Images / s b64", "images a second at batch 64: tokens and decoder", "high"),
-    Measure("flops_saved", "FLOPs saved (%)", "of the family's dense method at its best setting", "high", places=0),
-    Measure("saved_b1", "Time saved b1 (%)", "what that became in time, at batch 1, round by round", "high", places=0),
-    Measure("saved_b64", "Time saved b64 (%)", "the same at batch 64", "high", places=0),
-    Measure("memory", "Peak memory (MB)", "of the process", "low", places=0),
-)
-
-
 LOW, HIGH = ":low", ":high"
-"""After a measure's name: the columns of its 95 % interval."""
+"""After a figure's name: the columns of its 95 % interval."""
 
 
-def named(extractor: str) -> tuple[Measure, ...]:
-    """The measures, with FID and its kin named after the extractor that they were taken with."""
-    return tuple(replace(m, title=f"FID ({extractor})") if m.name == "fid" else m for m in MEASURES)
+def named(extractor: str) -> tuple[Figure, ...]:
+    """The figures, FID named after the extractor that it was taken with."""
+    return tuple(replace(one, title=f"FID ({extractor})") if one.name == "fid" else one for one in FIGURES)
 
 
 def figure(value: Any, digits: int = 3, places: int | None = None) -> str:
@@ -104,7 +66,7 @@ def tidy(records: Iterable[Record], fid: str) -> pd.DataFrame:
         raise ValueError("no records")
     if rows["preset"].nunique() > 1:
         rows["settings"] = rows["preset"] + ", " + rows["settings"]
-    for name in (m.name + end for m in MEASURES for end in ("", LOW, HIGH)):
+    for name in (one.name + end for one in FIGURES for end in ("", LOW, HIGH)):
         rows[name] = pd.to_numeric(rows.get(name, pd.Series(index=rows.index)), errors="coerce").astype(float)
     knobs = sorted(name for name in rows.columns if name.startswith("knob:"))
     order = [rows["method"].map(rank), *(rows[name].map(_sortable) for name in knobs), rows["cfg"], rows["seed"]]
@@ -158,10 +120,8 @@ def _row(record: Record, fid: str) -> dict[str, Any]:
     trial, method = record["trial"], record.get("method") or {}
     quality, flops = record.get("quality") or {}, record.get("flops") or {}
     timing, failure = record.get("timing") or {}, record.get("failure") or {}
-    latency, throughput = timing.get("latency") or {}, timing.get("throughput") or {}
     generate, provenance = record.get("generate") or {}, record.get("provenance") or {}
     scores = quality.get("fid") or {}
-    intervals = quality.get("intervals") or {}
     knobs, sampling = knob_words(trial["knobs"]), sampling_words(trial["sampling"])
     setup, submitted = trial.get("setup") or {}, submission_words(record)
     setup = {**setup, "compile": (timing.get("protocol") or {}).get("compile", "none")}
@@ -187,26 +147,7 @@ def _row(record: Record, fid: str) -> dict[str, Any]:
         "extractor": quality.get("extractor", ""),
         "reference": str(provenance.get("reference", "")),
         "steps_std": generate.get("steps_std"),
-        "steps": generate.get("steps_mean"),
-        "params": _times((record.get("parameters") or {}).get("network"), 1e-6),
-        "fid": scores.get(fid),
-        "fid_infinity": (quality.get("fid_infinity") or {}).get(fid),
-        "sfid": (quality.get("sfid") or {}).get(fid),
-        "is": quality.get("is"),
-        "kid": _times(quality.get("kid"), SCALES["kid"]),
-        "precision": quality.get("precision"),
-        "recall": quality.get("recall"),
-        "density": quality.get("density"),
-        "coverage": quality.get("coverage"),
-        "label_accuracy": _times(quality.get("label_accuracy"), SCALES["label_accuracy"]),
-        "gmacs": _times(flops.get("macs"), 1e-9),
-        "gmacs_tokens": _times(flops.get("tokens_macs"), 1e-9),
-        "gflops": _times(flops.get("flops"), 1e-9),
-        "latency": _times(latency.get("total_s"), 1e3),
-        "latency_tokens": _times(latency.get("tokens_s"), 1e3),
-        "latency_decoder": _times(latency.get("decoder_s"), 1e3),
-        "throughput": throughput.get("images_per_s"),
-        "memory": timing.get("peak_memory_mb"),
+        "gmacs_tokens": flops["tokens_macs"] * 1e-9 if "tokens_macs" in flops else None,
         "noisy": bool(timing.get("noisy")),
         "why_noisy": "; ".join(why_noisy(timing)),
         "flags": tuple(flags(record)),
@@ -215,9 +156,9 @@ def _row(record: Record, fid: str) -> dict[str, Any]:
         "log": failure.get("log") or "",
     }
     row |= {f"knob:{name}": value for name, value in trial["knobs"].items()}
-    row |= _ends("latency", latency.get("interval"), 1e3) | _ends("throughput", throughput.get("images_per_s_interval"))
-    for name, found in intervals.items():
-        row |= _ends(name, found.get(fid) if isinstance(found, Mapping) else found, SCALES.get(name, 1.0))
+    for one in FIGURES:
+        row[one.name] = one.value(record, fid)
+        row |= _ends(one.name, one.ends(record, fid))
     return row | {f"FID ({name})": value for name, value in scores.items() if name != fid}
 
 
@@ -229,9 +170,9 @@ def by_own_extractor(row: Mapping[str, Any], record: Record, fid: str) -> Mappin
     if own == fid:
         return row
     found: dict[str, Any] = {}
-    for name in ("fid", "fid_infinity", "sfid"):
-        ends = ((quality.get("intervals") or {}).get(name) or {}).get(own)
-        found |= {name: (quality.get(name) or {}).get(own), **_ends(name, ends)}
+    for one in FIGURES:
+        if one.by_extractor:
+            found |= {one.name: one.value(record, own), **_ends(one.name, one.ends(record, own))}
     return {**row, **found}
 
 
@@ -242,16 +183,8 @@ def flags(record: Record) -> list[str]:
     return [*((record.get("quality") or {}).get("flags") or ()), *other]
 
 
-SCALES = {"kid": 1e3, "label_accuracy": 100.0}
-"""From a record's figure to the report's unit."""
-
-
-def _ends(name: str, interval: Any, scale: float = 1.0) -> dict[str, float]:
-    return dict(zip((name + LOW, name + HIGH), (scale * end for end in interval), strict=True)) if interval else {}
-
-
-def _times(value: Any, factor: float) -> float | None:
-    return value * factor if isinstance(value, int | float) else None
+def _ends(name: str, ends: tuple[float, float] | None) -> dict[str, float]:
+    return {name + LOW: ends[0], name + HIGH: ends[1]} if ends else {}
 
 
 COMPARABLE = ["data", "images", "extractor", "reference"]
@@ -288,7 +221,7 @@ def over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
     rows = rows.sort_values("seed", kind="stable")
     groups = rows.groupby(by, sort=False)
     first = rows.drop_duplicates(by).copy()  # in the order of the groups
-    names, sizes = [m.name for m in MEASURES], groups.size().to_numpy()[:, None]
+    names, sizes = [one.name for one in FIGURES], groups.size().to_numpy()[:, None]
     means = groups[[*names, "steps_std"]].mean().to_numpy()
     for end, sign in ((LOW, -1), (HIGH, 1)):  # seeds are independent: their mean is as sure as the root of their number
         ends = [name + end for name in names]

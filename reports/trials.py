@@ -12,6 +12,7 @@ from typing import Any
 
 from harness.errors import ArbenchError
 from harness.machine.disturbances import disturbed
+from harness.stages.figures import FIGURES
 from reports import images, leaderboard, table
 from reports.images import Strips
 from reports.sheets import Sheet, write_data
@@ -36,7 +37,7 @@ def sheets(site: Site, out: Path) -> Iterator[Sheet]:
         write_data(out, f"trial-{short(row['key'])}", {**share(one), "images": site.images[row["key"]]})
     about = {
         "values": shared,
-        "measures": [leaderboard.measure(one) for one in table.MEASURES],
+        "measures": [leaderboard.measure(one) for one in FIGURES],
         "methods": leaderboard.methods(site),
         "classes": images.labels(str(site.rows["preset"].iloc[0])),
         "real": _real(site, out),
@@ -65,7 +66,7 @@ def _trial(site: Site, row: Mapping[str, Any]) -> dict[str, Any]:
         "failure": failure and {**failure, "log": str(failure.get("log") or "")[-LOG_SHOWN:]},
         "flags": table.flags(record),
         "fid": f"FID ({(record.get('quality') or {}).get('extractor', site.fid)})",
-        "figures": {measure.name: ends for measure in table.MEASURES if (ends := _figure(row, measure.name))},
+        "figures": {measure.name: ends for measure in FIGURES if (ends := _figure(row, measure.name))},
         "flops": _short_numbers(record.get("flops")),
         "timing": _timing(record),
         "generate": _short_numbers(record.get("generate")),

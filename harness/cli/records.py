@@ -76,7 +76,7 @@ def _export(asked: argparse.Namespace) -> None:
 
 def _compare(asked: argparse.Namespace) -> None:
     from harness.records.comparison import differences, in_words
-    from harness.stages.timing.figures import why_noisy
+    from harness.stages.timing.summary import why_noisy
 
     store = Store(asked.store).must_exist()
     one, other = _named(store, asked.one), _named(store, asked.other)

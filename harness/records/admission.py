@@ -23,7 +23,7 @@ from harness.records.packs import Arrays
 from harness.records.store import REPLICATES, Record
 from harness.sampling import SAMPLING_FIELDS
 from harness.setup import SETUP_FIELDS
-from harness.stages.quality.figures import flat
+from harness.stages.figures import flat, scores
 from harness.stages.quality.resampling import interval
 from harness.trial import ASKED, Trial
 
@@ -34,11 +34,6 @@ PARTS_OF_A_RECORD = frozenset((
 
 
 ABOUT = ("title", "family", "paper", "differences")
-RANGES: Mapping[str, tuple[float, float]] = {
-    "fid": (0, 1e6), "fid_infinity": (-1e3, 1e6), "sfid": (0, 1e6), "is": (1, 1e4), "kid": (-10, 1e6),
-    "precision": (0, 1), "recall": (0, 1), "density": (0, 1e3), "coverage": (0, 1), "label_accuracy": (0, 1),
-}  # fmt: skip
-"""Scores, and what they can be."""
 ARRAYS = ("labels", "steps", "thumbnails")
 """A record's arrays beside its replicates; others (traces) do not travel."""
 MOST_IMAGES, MOST_THUMBNAILS, LARGEST_SIDE, LONGEST_WHY = 10**7, 64, 512, 500
@@ -154,11 +149,11 @@ def _scores(quality: Mapping[str, Any], arrays: Arrays) -> None:
         _refuse("quality: extractor has no name")
     if quality["extractor"] not in quality["fid"]:
         _refuse("quality: no FID of its own extractor")
-    for name, (low, high) in RANGES.items():
-        found = quality.get(name)
+    for figure in scores():
+        found, (low, high) = quality.get(figure.name), figure.valid or (-1e18, 1e18)
         for value in found.values() if isinstance(found, dict) else (found,):
             if value is not None and not _number(value, low, high):
-                _refuse(f"quality: {name} = {str(value)[:40]} (possible: {low:g} to {high:g})")
+                _refuse(f"quality: {figure.name} = {str(value)[:40]} (possible: {low:g} to {high:g})")
     values, ends = flat(quality), flat(quality["intervals"])
     for name, pair in ends.items():
         if len(pair) != 2 or not all(_number(end, -1e6, 1e6) for end in pair) or pair[0] > pair[1]:

@@ -16,14 +16,9 @@ from numpy.typing import NDArray
 
 from harness.records.store import REPLICATES, Record, Store
 from harness.stages import CONFIDENCE
-from harness.stages.quality.figures import flat
-from harness.stages.timing.figures import ratio
+from harness.stages.figures import flat, scores
+from harness.stages.timing.summary import ratio
 
-BETTER: Mapping[str, Literal["low", "high"]] = {
-    "fid": "low", "sfid": "low", "kid": "low", "is": "high", "precision": "high", "recall": "high", "density": "high",
-    "coverage": "high", "label_accuracy": "high", "macs": "low", "latency": "low", "throughput": "low",
-}  # fmt: skip
-"""Which end of a figure is the good one; ``throughput`` is the seconds of a batch. Others are not compared."""
 SESSIONS = 0.10
 """Relative difference of times that two sessions on one machine may have for no reason."""
 EXACT = 1e-3
@@ -54,7 +49,7 @@ class Difference:
         """Which is better, if it is not undecided."""
         if not self.moved:
             return ""
-        return "other" if (self.high < 0) == (BETTER[self.figure.partition(".")[0]] == "low") else "one"
+        return "other" if (self.high < 0) == (self.figure.partition(".")[0] not in _high()) else "one"
 
 
 def differences(
@@ -69,9 +64,10 @@ def _scores(one: tuple[Record, Arrays], other: tuple[Record, Arrays], confidence
     values, values_2 = flat(record["quality"] or {}), flat(record_2["quality"] or {})
     paired = _alike(arrays, arrays_2) and record["trial"]["seed"] == record_2["trial"]["seed"]
     wide = NormalDist().inv_cdf((1 + confidence) / 2)
+    known = {figure.name for figure in scores()}
     for key in arrays:
         name = key.removeprefix(REPLICATES)
-        if name == key or key not in arrays_2 or name.partition(".")[0] not in BETTER:
+        if name == key or key not in arrays_2 or name.partition(".")[0] not in known:
             continue
         ours, theirs = (found[key].astype(np.float64) for found in (arrays, arrays_2))
         spread = float((theirs - ours).std() if paired else np.hypot(ours.std(), theirs.std()))
@@ -79,6 +75,11 @@ def _scores(one: tuple[Record, Arrays], other: tuple[Record, Arrays], confidence
         # float32 replicates of equal figures differ by nothing, those of nearly equal ones by their rounding
         spread += 1e-7 * abs(values[name]) if apart else 0.0
         yield Difference(name, values[name], values_2[name], apart - wide * spread, apart + wide * spread, paired)
+
+
+def _high() -> set[str]:
+    """Figures of which more is better. Costs are compared in seconds and multiply-adds: of them, less."""
+    return {figure.name for figure in scores() if figure.better == "high"}
 
 
 def _alike(arrays: Arrays, arrays_2: Arrays) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from harness.errors import ArbenchError
+from harness.stages.figures import scores
 
 KINDS: Mapping[str, str] = {
     "": "name:text key:text identity:object status:text failure:object trial:object data:text method:object "
@@ -12,9 +13,8 @@ KINDS: Mapping[str, str] = {
     "trial": "method:text preset:text knobs:settings sampling:settings seed:whole images:whole setup:settings",
     "method": "title:text family:text paper:text differences:text",
     "generate": "images:number steps_mean:number steps_std:number seconds:number",
-    "quality": "fid:numbered fid_infinity:numbered sfid:numbered is:number kid:number precision:number recall:number "
-    "density:number coverage:number label_accuracy:number intervals:pairs resampling:object flags:texts "
-    "extractor:text reference:object version:number",
+    "quality": "intervals:pairs resampling:object flags:texts extractor:text reference:object version:number "
+    + " ".join(f"{figure.name}:{'numbered' if figure.by_extractor else 'number'}" for figure in scores()),
     "flops": "macs:number flops:number macs_std:number by_part:numbered by_step:numbers tokens_macs:number "
     "decoder_macs:number data_dependent:flag images_counted:number counter:text convention:text",
     "timing": "latency:object throughput:object peak_memory_mb:number peak_memory_rise_mb:number "

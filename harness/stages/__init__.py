@@ -4,6 +4,8 @@ generate  images, of which features are kept
 quality   how close they are to the reference
 flops     multiply-adds of an image, counted
 timing    latency, throughput, memory
+
+figures   the table of all figures: names, units, which end is good, where a record has them
 """
 
 CONFIDENCE = 0.95

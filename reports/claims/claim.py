@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import ArbenchError, unknown
+from harness.stages.figures import FIGURES, scores
 from reports.claims.expression import Expression, parse
-from reports.table import MEASURES
 
 FOLDER = Path(__file__).parent
 
 SCALES = {"paper": "at the paper's scale", "fmnist": "scaled down to preset fmnist"}
 OPERANDS = {
-    "trials": (*(measure.name for measure in MEASURES), "gmacs_tokens"),
+    "trials": (*(figure.name for figure in FIGURES), "gmacs_tokens"),
     "models": ("params", "gmacs", "gmacs_tokens", "steps"),
     "published": ("params", "steps", "gflops", "fid", "is", "precision", "recall", "time"),
 }
@@ -26,8 +26,6 @@ SELECTS = {
     "models": ("method", "preset", "knobs", "sampling"),
     "published": ("model", "steps", "image_size", "provenance"),
 }
-SCORES = ("fid", "fid_infinity", "sfid", "is", "kid", "precision", "recall", "density", "coverage", "label_accuracy")
-"""Figures that need trained weights and comparable references."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,7 @@ class Claim:
     @property
     def scored(self) -> bool:
         """Whether it takes scores, which trials on random weights have not."""
-        return any(figure in SCORES for _, figure in self.expression.names)
+        return any(figure in {score.name for score in scores()} for _, figure in self.expression.names)
 
 
 KEYS: Mapping[str, type | tuple[type, ...]] = {

@@ -15,7 +15,7 @@ from torch_fidelity.metric_fid import fid_statistics_to_metric
 from harness.machine.memory import peak_memory
 from harness.progress import narrated
 from harness.stages.quality.distributions import Gaussian, Moments, frechet
-from harness.stages.quality.figures import Fidelity
+from harness.stages.quality.fidelity import Fidelity
 from harness.stages.quality.pairs import Within
 from harness.stages.quality.resampling import Resampling, frechet_replicates
 

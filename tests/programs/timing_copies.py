@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 from harness import registry
 from harness.method import Generated, KnobValue, Method
 from harness.sampling import Sampling
-from harness.stages.timing.figures import ratio
 from harness.stages.timing.protocol import Protocol
 from harness.stages.timing.stage import Case, interleaved
+from harness.stages.timing.summary import ratio
 
 if TYPE_CHECKING:
     from torch import Tensor  # harness has to be there before torch, which reads how its threads are to wait

@@ -3,7 +3,7 @@
 stage            the figures of a trial
 score            the figures of images that another program made
 seen             a set of images as Inception sees it
-figures          figures with intervals and replicates, which both share
+fidelity         figures with intervals and replicates, which both share
 features         arrays of features: checked, and gone through in blocks
 distributions    Frechet distance and inception score
 pairs            KID, precision, recall, density, coverage: image against image

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.extractors.base import INCEPTION
+from harness.stages.figures import flat, scores
 from harness.stages.quality.features import silent
-from harness.stages.quality.figures import STATISTICS_ALONE, Fidelity, Narrate, flat
+from harness.stages.quality.fidelity import STATISTICS_ALONE, Fidelity, Narrate
 from harness.stages.quality.pairs import Within
 from harness.stages.quality.resampling import Resampling
 from harness.stages.quality.seen import Seen
@@ -55,11 +56,12 @@ def score(samples: Seen, against: Seen, narrate: Narrate = lambda what: silent) 
 def in_words(found: Mapping[str, Any]) -> str:
     """The same for a terminal."""
     values, intervals = flat(found), flat(found["intervals"])
-    titles = {"fid": "FID", "fid_infinity": "FID-infinity", "sfid": "sFID", "is": "IS", "kid": "KID"}
     lines = [f"{found['samples']['images']} images of {found['samples']['path']} against {found['reference']['path']}"]
-    for name in (*titles, "precision", "recall", "density", "coverage"):
-        key = name if name in values else f"{name}.{INCEPTION}"
-        value, between = values.get(key), intervals.get(key)
+    for figure in scores():
+        key = figure.name if figure.name in values else f"{figure.name}.{INCEPTION}"
+        if key not in values:  # a reference without images, or samples without labels
+            continue
+        value, between = values[key], intervals.get(key)
         said = f"  95 %: {between[0]:.5g} to {between[1]:.5g}" if between else ""
-        lines.append(f"{titles.get(name, name):<14}{'-' if value is None else format(value, '.5g'):>10}{said}")
+        lines.append(f"{figure.title:<14}{'-' if value is None else format(value, '.5g'):>10}{said}")
     return "\n".join([*lines, *(f"note: {flag}" for flag in found["flags"])])

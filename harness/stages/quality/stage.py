@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from harness.errors import ArbenchError
 from harness.stages import VERSIONS
-from harness.stages.quality.figures import STATISTICS_ALONE, Fidelity
+from harness.stages.quality.fidelity import STATISTICS_ALONE, Fidelity
 from harness.stages.quality.pairs import FAR
 from harness.stages.quality.reference import Reference
 from harness.stages.quality.resampling import Resampling

@@ -1,7 +1,7 @@
 """The timing stage: latency, throughput and memory by one stated protocol, methods interleaved round by round.
 
 Every case is run once a round, in an order shuffled anew each round, so that whatever drifts (clock, heat, other load)
-hits all alike, and two cases can be compared round by round. ``figures`` beside it makes the figures of the samples.
+hits all alike, and two cases can be compared round by round. ``summary`` beside it makes the figures of the samples.
 """
 
 import gc
@@ -32,10 +32,10 @@ from harness.method import KnobValue, Method
 from harness.sampling import Sampling
 from harness.stages import CONFIDENCE
 from harness.stages.timing.compilation import NONE, Decode, Sample, checked, compiled
-from harness.stages.timing.figures import LOOK, noisy, summary
 from harness.stages.timing.intervals import centre_interval
 from harness.stages.timing.pace import factors
 from harness.stages.timing.protocol import Protocol
+from harness.stages.timing.summary import LOOK, noisy, summary
 
 Case = tuple[str, Method | Callable[[], Method], Mapping[str, KnobValue], Sampling]
 """Name, method (or what loads it: one loader shared by many cases is called once), complete knobs, sampling."""

@@ -114,6 +114,13 @@ class _Command:
         return lambda commands: commands.add_parser("greet").set_defaults(run=lambda asked: print("hello"))
 
 
+def test_the_command_heeds_a_containers_quota(monkeypatch: pytest.MonkeyPatch) -> None:
+    heeded: list[bool] = []
+    monkeypatch.setattr(command, "heed_quota", lambda: heeded.append(True))
+    assert cli.main(["list"]) == 0
+    assert heeded == [True]
+
+
 def test_another_package_adds_a_command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "entry_points", lambda group: [_Command()])
     assert cli.main(["greet"]) == 0

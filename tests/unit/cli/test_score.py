@@ -202,6 +202,33 @@ def test_exact_duplicates_are_noted(files: Path, capsys: pytest.CaptureFixture[s
     assert not any("copies" in flag for flag in scored(files, capsys, "samples.npz", "images.npz")["flags"])
 
 
+def mixed(folder: Path) -> Path:
+    """A folder of images, one of them partly transparent, with a hidden file and one that is no picture beside them."""
+    folder.mkdir()
+    for place, image in enumerate(pictures(1)):
+        Image.fromarray(image).save(folder / f"{place}.png")
+    Image.fromarray(np.dstack([pictures(1)[0], np.full((16, 16), 7, np.uint8)])).save(folder / "0.png")
+    (folder / "._1.png").write_bytes(b"what macOS leaves")
+    (folder / "readme.txt").write_text("about them")
+    return folder
+
+
+def test_what_was_left_out_and_what_was_done_to_images_is_said_wherever_they_are_read(
+    files: Path, network: Counting, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mixed(files / "mixed")
+    flags = scored(files, capsys, "mixed", "images.npz")["flags"]
+    said = [flag for flag in flags if flag.startswith("samples: ")]
+    assert any("hidden" in flag for flag in said), flags
+    assert any("transparent" in flag for flag in said), flags
+    assert scored(files, capsys, "samples.npz", "mixed")["flags"].count("reference: " + said[0][9:]) == 1
+    assert main(["reference", "build", str(files / "mixed"), "--out", str(files / "kept.npz")]) == 0
+    printed = capsys.readouterr().out
+    assert all(f"note: {flag[9:]}" in printed for flag in said)
+    found = reference_files.reference_of(files / "kept.npz", network, files)
+    assert found.facts["notes"] == [flag[9:] for flag in said]
+
+
 def added(folder: Path, name: str, *more: str, store: str = "store") -> int:
     asked = ["score", str(folder / "samples.npz"), "--reference", str(folder / "images.npz")]
     return main([*asked, "--store", str(folder / store), "--name", name, *more])

@@ -12,7 +12,7 @@ import pytest
 from harness import files
 from harness.errors import ArbenchError
 from harness.records.store import Store
-from harness.stages.quality.figures import flat
+from harness.stages.figures import flat
 
 
 def record(name: str = "fake[seed=0]", key: str = "a" * 64, finished: str = "1", **more: Any) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from harness.records.store import Store
 from harness.setup import Setup, to_uint8
 from harness.stages.quality import score
 from harness.stages.quality import seen as looked
-from harness.stages.quality.figures import STATISTICS_ALONE
+from harness.stages.quality.fidelity import STATISTICS_ALONE
 from tests.helpers import inception, sweeping
 from tests.helpers.fakes import CLASSES
 

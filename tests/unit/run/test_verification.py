@@ -5,12 +5,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from harness import cli
 from harness.checkpoints.tensors import write_weights
 from harness.records.store import Store
+from harness.run import verification
 from tests.helpers import sweeping
 
 
@@ -85,3 +87,10 @@ def test_the_environment_is_printed_for_a_bug_report(records: list[Path], capsys
     assert found["versions"]["torch"]
     assert found["machine"]["cores"] >= 1
     assert found["methods"] == ["fake"]
+
+
+def test_a_figure_whose_interval_has_no_width_is_reproduced_but_for_rounding() -> None:
+    before = {"recall": 0.05, "intervals": {"recall": [0.05, 0.05]}}
+    assert verification._scores(before, {"recall": 0.05 + 7e-18}) == []
+    assert verification._scores(before, {"recall": np.nextafter(0.05, 1)}) == []
+    assert len(verification._scores(before, {"recall": 0.0501})) == 1

@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from harness.stages.quality.distributions import Moments, Posteriors, frechet
-from harness.stages.quality.figures import Fidelity
+from harness.stages.quality.fidelity import Fidelity
 from harness.stages.quality.pairs import Within
 from harness.stages.quality.resampling import REPLICATES, Resampling, frechet_replicates, interval
 from tests.unit.stages.quality.test_distributions import features

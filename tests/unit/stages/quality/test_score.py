@@ -21,7 +21,7 @@ from harness.errors import ArbenchError
 from harness.extractors.inception import InceptionExtractor, load_inception
 from harness.images.reading import Samples
 from harness.images.samples import open_samples
-from harness.stages.quality.figures import flat
+from harness.stages.figures import flat
 from harness.stages.quality.score import in_words, score
 from harness.stages.quality.seen import Seen, open_reference, see, watched, write_reference
 from tests.helpers import inception

@@ -8,20 +8,20 @@ import numpy as np
 import pytest
 
 from harness.errors import ArbenchError
-from harness.stages.timing import figures
-from harness.stages.timing.figures import LOOK, ratio
+from harness.stages.timing import summary
 from harness.stages.timing.intervals import centre_interval, median_interval, sequential_interval
+from harness.stages.timing.summary import LOOK, ratio
 
 
 @pytest.mark.parametrize("disturbed_rounds", [1, 2])
 def test_one_or_two_disturbed_rounds_of_thirteen_do_not_widen_an_interval(disturbed_rounds: int) -> None:
     samples = list(np.random.default_rng(0).normal(1, 0.01, 13))
-    low, high, coverage = figures.interval(samples)
+    low, high, coverage = summary.interval(samples)
     samples[:disturbed_rounds] = [40.0] * disturbed_rounds  # 6.8 to 261 images/s, as it was
-    worse_low, worse_high, _ = figures.interval(samples)
+    worse_low, worse_high, _ = summary.interval(samples)
     assert coverage >= 0.95
     assert worse_high - worse_low < 0.05
-    assert not figures.noisy(samples, 13)
+    assert not summary.noisy(samples, 13)
 
 
 def test_one_disturbed_round_of_twelve_does_not_widen_the_interval_of_a_ratio() -> None:
@@ -45,8 +45,8 @@ def test_an_interval_that_decided_how_long_to_go_on_covers_as_often_as_it_says()
     for name, draw in draws.items():
         truth, hits, lengths = float(np.median(draw((1_000_000,)))), 0, set()
         for samples in draw((600, 39)).tolist():
-            count = next((n for n in (13, 26) if not figures.noisy(samples[:n], 13)), 39)
-            low, high, _ = figures.interval(samples[:count])
+            count = next((n for n in (13, 26) if not summary.noisy(samples[:n], 13)), 39)
+            low, high, _ = summary.interval(samples[:count])
             hits += low <= truth <= high
             lengths.add(count)
         assert lengths == {13, 26, 39}, name

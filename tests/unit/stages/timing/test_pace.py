@@ -4,6 +4,9 @@ import numpy as np
 import pytest
 
 from harness.stages.timing.pace import factors
+from harness.stages.timing.stage import interleaved
+from harness.stages.timing.summary import noisy, ratio
+from tests.unit.stages.timing.test_timing import QUICK, Clock, case, slow, timed
 
 COSTS = np.array([1.0, 1.3, 2.0, 5.0])
 
@@ -40,3 +43,36 @@ def test_noise_that_neighbours_do_not_share_is_left() -> None:
 
 def test_of_two_cases_neither_tells_the_pace_of_the_other() -> None:
     assert factors([0, 1, 1, 0], [1.0, 1.0, 3.0, 3.0]) == [1.0] * 4
+
+
+class Shared(Clock):
+    """A machine whose cores slow down by half for spells that nothing counts, as beside another virtual machine."""
+
+    def wait(self, seconds: float) -> None:
+        pace = 1.6 if int(self.now / 0.7) % 2 else 1.0
+        self.now += seconds * pace * self.random.lognormvariate(0, 0.03)
+
+
+def test_a_pace_that_changes_unseen_is_taken_out_by_the_cases_beside_and_recorded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = Shared()
+    clock.install(monkeypatch)
+    costs = [0.04 + 0.002 * place for place in range(12)]
+    found = interleaved([case(slow(clock.wait, seconds)) for seconds in costs])
+    for one, seconds in zip(found, costs, strict=True):
+        latency = one["latency"]
+        assert not latency["noisy"]
+        assert seconds * 0.97 < latency["total_s"] < seconds * 1.63
+        by_the_clock = [sample * pace for sample, pace in zip(latency["samples"], latency["pace"], strict=True)]
+        assert noisy(by_the_clock, 13)
+        assert max(by_the_clock) / min(by_the_clock) > 1.4
+    middle, low, high = ratio(found[10], found[0])
+    assert low < 1.5 < high
+
+
+def test_where_few_are_timed_samples_stay_as_the_clock_gave_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Shared()
+    clock.install(monkeypatch)
+    found = interleaved([case(slow(clock.wait, 0.05)) for _ in range(3)], QUICK)
+    assert {pace for one in timed(found) for pace in one["pace"]} == {1.0}

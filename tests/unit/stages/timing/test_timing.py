@@ -17,9 +17,9 @@ from harness.machine.disturbances import Counters
 from harness.method import Generated, KnobValue
 from harness.sampling import Sampling
 from harness.stages.timing import stage as timing
-from harness.stages.timing.figures import LOOK, noisy, ratio
 from harness.stages.timing.protocol import Protocol
 from harness.stages.timing.stage import Case, interleaved
+from harness.stages.timing.summary import LOOK, ratio
 from tests.helpers.fakes import FakeMethod
 
 QUICK = Protocol(throughput_batch=2, min_rounds=6, max_rounds=6)
@@ -215,6 +215,23 @@ def test_a_noisy_row_says_what_disturbed_it(monkeypatch: pytest.MonkeyPatch) -> 
     assert len(found["latency"]["disturbances"]["steal"]) == len(found["latency"]["samples"]) == 6
 
 
+def test_time_is_taken_with_as_many_threads_as_cores_are_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(drift=0)
+    clock.install(monkeypatch)
+    lines: list[str] = []
+    usual = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        monkeypatch.setattr(timing, "quiet_cores", lambda: 1)
+        (busy,) = interleaved([case(slow(clock.wait, 0.05))], QUICK, lines.append)
+        monkeypatch.setattr(timing, "quiet_cores", lambda: 8)
+        (calm,) = interleaved([case(slow(clock.wait, 0.05))], QUICK)
+        assert (busy["threads"], calm["threads"], torch.get_num_threads()) == (1, 2, 2)
+    finally:
+        torch.set_num_threads(usual)
+    assert lines[0] == "timing with 1 of 2 threads: other processes keep 1 of the cores busy"
+
+
 def test_a_slow_method_gets_the_fewest_rounds_and_a_fast_one_the_most(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(drift=0)
     clock.install(monkeypatch)
@@ -351,36 +368,3 @@ def test_records_of_two_sessions_are_not_compared_round_by_round() -> None:
 def test_a_wrong_setting_of_the_protocol_is_one_clear_line(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ArbenchError, match=message):
         Protocol(**settings)
-
-
-class Shared(Clock):
-    """A machine whose cores slow down by half for spells that nothing counts, as beside another virtual machine."""
-
-    def wait(self, seconds: float) -> None:
-        pace = 1.6 if int(self.now / 0.7) % 2 else 1.0
-        self.now += seconds * pace * self.random.lognormvariate(0, 0.03)
-
-
-def test_a_pace_that_changes_unseen_is_taken_out_by_the_cases_beside_and_recorded(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    clock = Shared()
-    clock.install(monkeypatch)
-    costs = [0.04 + 0.002 * place for place in range(12)]
-    found = interleaved([case(slow(clock.wait, seconds)) for seconds in costs])
-    for one, seconds in zip(found, costs, strict=True):
-        latency = one["latency"]
-        assert not latency["noisy"]
-        assert seconds * 0.97 < latency["total_s"] < seconds * 1.63
-        by_the_clock = [sample * pace for sample, pace in zip(latency["samples"], latency["pace"], strict=True)]
-        assert noisy(by_the_clock, 13)
-        assert max(by_the_clock) / min(by_the_clock) > 1.4
-    middle, low, high = ratio(found[10], found[0])
-    assert low < 1.5 < high
-
-
-def test_where_few_are_timed_samples_stay_as_the_clock_gave_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Shared()
-    clock.install(monkeypatch)
-    found = interleaved([case(slow(clock.wait, 0.05)) for _ in range(3)], QUICK)
-    assert {pace for one in timed(found) for pace in one["pace"]} == {1.0}

@@ -100,18 +100,3 @@ def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
         else:
             whole[first] = value
     return whole
-
-
-def flat(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested dicts as one, names joined by dots; lists are kept as values."""
-    row: dict[str, Any] = {}
-
-    def add(values: Mapping[str, Any], prefix: str) -> None:
-        for name, value in values.items():
-            if isinstance(value, dict):  # not Mapping, which takes longer to ask than all the rest
-                add(value, f"{prefix}{name}.")
-            else:
-                row[prefix + name] = value
-
-    add(record, "")
-    return row

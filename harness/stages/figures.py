@@ -1,0 +1,123 @@
+"""The table of figures: all that is measured of a trial, each declared once.
+
+Whatever reads figures reads them here: the check of records from elsewhere, `compare`, `diff`, `score`, the pages,
+claims and exports. A figure more is a line of FIGURES and the code that computes it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class Figure:
+    """What is known of a figure beside its values."""
+
+    name: str  # in claims, in columns, in scripts
+    title: str  # in words, for people
+    about: str  # what it is, in a line
+    better: Literal["low", "high"] | None = None  # which end is the good one, if either is
+    unit: str = ""  # what stands behind the title on pages
+    path: str = ""  # where a record has it, in dots; empty: reports compute it from other figures
+    interval: str = ""  # where a record has its 95 % interval, if it has one
+    by_extractor: bool = False  # whether each extractor has a value of its own
+    scale: float = 1.0  # from the record's unit to that of pages
+    digits: int = 3  # significant digits printed
+    places: int | None = None  # decimals printed, in their place
+    valid: tuple[float, float] | None = None  # lowest and highest possible value, in the record's unit
+
+    @property
+    def heading(self) -> str:
+        """Title and unit, as a column has them."""
+        return f"{self.title} {self.unit}".strip()
+
+    @property
+    def of_quality(self) -> bool:
+        """Whether it is a score: it needs trained weights, and a reference to be compared with."""
+        return self.path.startswith("quality.")
+
+    def value(self, record: Mapping[str, Any], extractor: str) -> float | None:
+        """Its value in a record, in the unit of pages; None if the record lacks it. extractor: whose value, where
+        there is one for each."""
+        found = _at(record, self.path, extractor)
+        return self.scale * found if isinstance(found, int | float) else None
+
+    def ends(self, record: Mapping[str, Any], extractor: str) -> tuple[float, float] | None:
+        """Its interval in a record, in the unit of pages; None if the record lacks it."""
+        found = _at(record, self.interval, extractor)
+        return (self.scale * found[0], self.scale * found[1]) if found else None
+
+
+def _score(name: str, title: str, about: str, better: Literal["low", "high"], **more: Any) -> Figure:
+    """A figure of the stage quality."""
+    return Figure(name, title, about, better, path=f"quality.{name}", interval=f"quality.intervals.{name}", **more)
+
+
+SHARE = (0.0, 1.0)
+FIGURES = (
+    Figure("steps", "Steps", "sequential network evaluations really taken, mean over images", None, "",
+           "generate.steps_mean"),
+    Figure("params", "Params", "parameters of the network, without the tokenizer", None, "(M)",
+           "parameters.network", scale=1e-6, places=2),
+    _score("fid", "FID", "Fréchet distance to the reference images", "low", by_extractor=True,
+           valid=(0, 1e6)),
+    _score("fid_infinity", "FID∞", "FID extrapolated to infinitely many images, same features", "low",
+           by_extractor=True, valid=(-1e3, 1e6)),
+    _score("sfid", "sFID", "Fréchet distance on features that still have places", "low", by_extractor=True,
+           valid=(0, 1e6)),
+    _score("is", "IS", "Inception Score with the same extractor", "high", places=2, valid=(1, 1e4)),
+    _score("kid", "KID", "kernel distance to the reference images", "low", unit="×10³", scale=1e3, valid=(-10, 1e6)),
+    _score("precision", "Precision", "share of generated images near the reference", "high", places=3, valid=SHARE),
+    _score("recall", "Recall", "share of reference images near the generated", "high", places=3, valid=SHARE),
+    _score("density", "Density", "how many reference balls hold a generated image, of 5 expected", "high", places=3,
+           valid=(0, 1e3)),
+    _score("coverage", "Coverage", "share of reference images with a generated one in their ball", "high", places=3,
+           valid=SHARE),
+    _score("label_accuracy", "Label acc.", "images that the extractor puts in the asked class", "high", unit="(%)",
+           scale=100.0, places=1, valid=SHARE),
+    Figure("gmacs", "GMACs / image", "multiply-adds an image, decoder included", "low", "", "flops.macs", scale=1e-9),
+    Figure("gflops", "GFLOPs / image", "2 × GMACs, which stand below in small", "low", "", "flops.flops", scale=1e-9),
+    Figure("latency", "Latency b1", "one image at batch 1: tokens and decoder", "low", "(ms)",
+           "timing.latency.total_s", "timing.latency.interval", scale=1e3),
+    Figure("latency_tokens", "of it tokens", "part of the latency that makes tokens", None, "",
+           "timing.latency.tokens_s", scale=1e3),
+    Figure("latency_decoder", "of it decoder", "part of the latency that decodes them", None, "",
+           "timing.latency.decoder_s", scale=1e3),
+    Figure("throughput", "Images / s b64", "images a second at batch 64: tokens and decoder", "high", "",
+           "timing.throughput.images_per_s", "timing.throughput.images_per_s_interval"),
+    Figure("flops_saved", "FLOPs saved", "of the family's dense method at its best setting", "high", "(%)", places=0),
+    Figure("saved_b1", "Time saved b1", "what that became in time, at batch 1, round by round", "high", "(%)",
+           places=0),
+    Figure("saved_b64", "Time saved b64", "the same at batch 64", "high", "(%)", places=0),
+    Figure("memory", "Peak memory", "of the process", "low", "(MB)", "timing.peak_memory_mb", places=0),
+)  # fmt: skip
+
+
+def scores() -> tuple[Figure, ...]:
+    """The figures of quality."""
+    return tuple(figure for figure in FIGURES if figure.of_quality)
+
+
+def flat(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested dicts as one, names joined by dots; lists are kept as values."""
+    row: dict[str, Any] = {}
+
+    def add(values: Mapping[str, Any], prefix: str) -> None:
+        for name, value in values.items():
+            if isinstance(value, dict):  # not Mapping, which takes longer to ask than all the rest
+                add(value, f"{prefix}{name}.")
+            else:
+                row[prefix + name] = value
+
+    add(record, "")
+    return row
+
+
+def _at(record: Mapping[str, Any], path: str, extractor: str) -> Any:
+    """What stands at a path of a record, and there under the extractor's name if each has its own; None if nothing."""
+    found: Any = record if path else None
+    for part in path.split("."):
+        if not isinstance(found, dict):
+            return None
+        found = found.get(part)
+    return found.get(extractor) if isinstance(found, dict) else found
