@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from harness import registry
 from harness.errors import ArbenchError
@@ -74,6 +75,8 @@ def _files() -> Iterator[tuple[str, Path]]:
                 yield name.as_posix(), path
 
 
+UNSAID = ("ctx", "kind", "type_comment")
+"""Fields of a syntax tree that say nothing of what is done."""
 DRAWING = ("harness.sampling", "harness.noise")
 """The parts of the harness that decide which token is drawn; its other parts carry version numbers of their own."""
 
@@ -94,8 +97,21 @@ def source_sha256(owner: type) -> str:
         if tree is None:
             continue
         waiting += _imported(tree, module)
-        seen[module] = ast.unparse(_without_harness(_without_docstrings(tree)))
+        seen[module] = digest(_plain(_without_harness(_without_docstrings(tree))))
     return digest(seen)
+
+
+def _plain(node: Any) -> Any:
+    """A syntax tree as plain values, the same under every Python: what ast.unparse and ast.dump write of one tree
+    differs from version to version, and a store would be measured anew under the next one."""
+    if isinstance(node, ast.JoinedStr):  # 3.12 leaves empty texts in some f-strings
+        return ["JoinedStr", [_plain(part) for part in node.values if getattr(part, "value", None) != ""]]
+    if isinstance(node, ast.AST):
+        fields = {name: _plain(value) for name, value in ast.iter_fields(node) if name not in UNSAID}
+        return [type(node).__name__, {name: value for name, value in fields.items() if value not in (None, [])}]
+    if isinstance(node, list):
+        return [_plain(one) for one in node]
+    return node if node is None else [type(node).__name__, node if isinstance(node, str) else repr(node)]
 
 
 def _parsed(module: str) -> ast.Module | None:
