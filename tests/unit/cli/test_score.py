@@ -229,6 +229,23 @@ def test_what_was_left_out_and_what_was_done_to_images_is_said_wherever_they_are
     assert found.facts["notes"] == [flag[9:] for flag in said]
 
 
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid x\n", "a Git LFS pointer"),
+        (b"<!DOCTYPE html>", "an HTML page"),
+    ],
+)
+def test_a_reference_that_was_not_fetched_is_told(
+    files: Path, capsys: pytest.CaptureFixture[str], content: bytes, what: str
+) -> None:
+    (files / "VIRTUAL_imagenet256_labeled.npz").write_bytes(content)
+    asked = ["score", str(files / "samples.npz"), "--reference", str(files / "VIRTUAL_imagenet256_labeled.npz")]
+    assert main(asked) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "VIRTUAL_imagenet256_labeled.npz" in line and what in line
+
+
 def added(folder: Path, name: str, *more: str, store: str = "store") -> int:
     asked = ["score", str(folder / "samples.npz"), "--reference", str(folder / "images.npz")]
     return main([*asked, "--store", str(folder / store), "--name", name, *more])

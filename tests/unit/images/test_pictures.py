@@ -222,3 +222,23 @@ def test_the_crop_is_guided_diffusions() -> None:
     scaled = scaled.resize((round(48 * factor), round(75 * factor)), Image.Resampling.BICUBIC)
     expected = np.array(scaled)[9:41, 0:32]
     np.testing.assert_array_equal(np.array(centre_crop(image, 32)), expected)
+
+
+@pytest.mark.parametrize("mode", sorted({*Image.MODES, "La", "RGBa", "I;16", "I;16L", "I;16B", "I;16N"}))
+def test_every_mode_that_pillow_has_is_right_or_refused_by_name(mode: str) -> None:
+    """An image of one colour in each mode that this Pillow knows: one colour of 8 bits, or a line that names the mode."""
+    try:
+        found = np.asarray(eight_bits(Image.new(mode, (4, 4))))
+    except ArbenchError as error:
+        assert str(error).startswith(f"its mode is {mode}: ")
+    else:
+        assert found.dtype == np.uint8 and found.shape == (4, 4, 3)
+        assert len(np.unique(found.reshape(-1, 3), axis=0)) == 1
+
+
+def test_a_mode_that_nobody_knows_is_refused_by_name() -> None:
+    class Odd:
+        mode, format = "XYZ", "PNG"
+
+    with pytest.raises(ArbenchError, match="its mode is XYZ: which is not known .valid: "):
+        eight_bits(Odd())  # type: ignore[arg-type]

@@ -241,6 +241,28 @@ def test_a_record_of_a_gpu_is_verified_on_a_cpu_within_its_interval_and_says_so(
     assert capsys.readouterr().out == said
 
 
+@pytest.mark.parametrize(("share", "code", "said"), [(0.4, 0, "reproduced: "), (3.0, 1, "not reproduced: ")])
+def test_a_figure_that_moved_on_a_gpu_is_reproduced_within_its_interval_and_not_outside(
+    small: Path, capsys: pytest.CaptureFixture[str], share: float, code: int, said: str
+) -> None:
+    """The record's figure, with its interval, lies off what a CPU gives by a share of half the interval's width."""
+    assert run(small, "--only", "*steps=2,*", "--no-timing") == 0
+    path = next((small / "store" / "records").glob("*.json"))
+    made_on_a_gpu(path)
+    record = json.loads(path.read_text())
+    quality, (extractor,) = record["quality"], record["quality"]["fid"]
+    low, high = quality["intervals"]["fid"][extractor]
+    off = share * (high - low) / 2
+    quality["fid"][extractor] += off
+    quality["intervals"]["fid"][extractor] = [low + off, high + off]
+    path.write_text(json.dumps(record))
+    capsys.readouterr()
+    assert cli.main(["verify", str(path), "--workers", "0"]) == code
+    shown = capsys.readouterr().out
+    assert shown.startswith(said)
+    assert ("fid." in shown) == (code == 1)
+
+
 def test_verify_on_a_device_that_is_not_there_is_one_line(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(small, "--no-timing") == 0
     path = next((small / "store" / "records").glob("*.json"))
