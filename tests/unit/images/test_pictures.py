@@ -226,7 +226,7 @@ def test_the_crop_is_guided_diffusions() -> None:
 
 @pytest.mark.parametrize("mode", sorted({*Image.MODES, "La", "RGBa", "I;16", "I;16L", "I;16B", "I;16N"}))
 def test_every_mode_that_pillow_has_is_right_or_refused_by_name(mode: str) -> None:
-    """An image of one colour in each mode that this Pillow knows: one colour of 8 bits, or a line that names the mode."""
+    """An image of one colour in each mode that this Pillow has: one colour of 8 bits, or a line that names the mode."""
     try:
         found = np.asarray(eight_bits(Image.new(mode, (4, 4))))
     except ArbenchError as error:
