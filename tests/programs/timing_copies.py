@@ -5,15 +5,14 @@ are loaded anew for each run. With ``--busy`` another process keeps a core busy 
 more than a tenth of the runs, or, on a quiet machine, the slower one in more than a tenth.
 """
 
-from __future__ import annotations
-
 import argparse
 import multiprocessing
 import os
 import sys
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+
+from torch import Tensor
 
 from harness import registry
 from harness.method import Generated, KnobValue, Method
@@ -21,9 +20,6 @@ from harness.sampling import Sampling
 from harness.stages.timing.protocol import Protocol
 from harness.stages.timing.stage import Case, interleaved
 from harness.stages.timing.summary import ratio
-
-if TYPE_CHECKING:
-    from torch import Tensor  # harness has to be there before torch, which reads how its threads are to wait
 
 SLOWER = 0.05
 ENOUGH = 0.9
