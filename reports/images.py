@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from harness.errors import ArbenchError
-from harness.images.bundled import CLASSES, reference_images
+from harness.images.datasets import known, reference_images
 from reports.names import safe
 
 Thumbnails = NDArray[np.uint8]
@@ -38,9 +38,10 @@ RUNGS: tuple[tuple[int, Mapping[str, Any]], ...] = (
 """How many images, and how they are saved as WebP: from the best to the smallest."""
 
 
-def labels(preset: str) -> tuple[str, ...]:
-    """The class names over the columns: those of the preset's data; none where they are unknown or not COLUMNS many."""
-    names = CLASSES.get(preset, ())
+def labels(data: str) -> tuple[str, ...]:
+    """The class names over the columns: those of the data set; none where they are unknown or not COLUMNS many."""
+    declared = known(data)
+    names = declared.classes if declared else ()
     return names if len(names) == COLUMNS else ()
 
 
@@ -72,11 +73,12 @@ class Strips:
         return f"{safe(name)}.webp", min(count, len(thumbnails))
 
 
-def real(preset: str) -> Thumbnails | None:
-    """Real images [20, C, H, W], labels as in every strip; None where the preset's data do not ship with us."""
-    if not labels(preset):
+def real(data: str) -> Thumbnails | None:
+    """Real images [20, C, H, W], labels as in every strip; None where the data do not ship."""
+    declared = known(data)
+    if declared is None or declared.reference is None or not labels(data):
         return None
-    images, classes, _ = reference_images(preset)
+    images, classes, _ = reference_images(data)
     chosen = [int((classes == label).nonzero()[row, 0]) for row in range(ROWS) for label in range(COLUMNS)]
     found: Thumbnails = images[chosen].numpy()
     return found

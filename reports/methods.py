@@ -31,7 +31,7 @@ def sheets(site: Site, out: Path) -> Iterator[Sheet]:
         "tokenizers": site.facts.get("tokenizers") or {},
         "fid": site.fid,
         "figure": table.figure,
-        "classes": images.labels(str(site.rows["preset"].iloc[0])),
+        "classes": images.labels(str(site.rows["data"].iloc[0])),
         "real": (out / "images" / "real.webp").exists(),
     }
     yield Sheet("methods.html", "Methods", "methods.html", content, "Methods")

@@ -39,7 +39,7 @@ def sheets(site: Site, out: Path) -> Iterator[Sheet]:
         "values": shared,
         "measures": [leaderboard.measure(one) for one in FIGURES],
         "methods": leaderboard.methods(site),
-        "classes": images.labels(str(site.rows["preset"].iloc[0])),
+        "classes": images.labels(str(site.rows["data"].iloc[0])),
         "real": _real(site, out),
     }
     scripts = [write_data(out, "shared", about), "static/trial.js"]
@@ -122,7 +122,7 @@ def _images(site: Site, row: Mapping[str, Any], strips: Strips) -> dict[str, Any
 
 def _real(site: Site, out: Path) -> str:
     """The file of the strip of real images; "" if there are none."""
-    found = images.real(str(site.rows["preset"].iloc[0]))
+    found = images.real(str(site.rows["data"].iloc[0]))
     return "" if found is None else Strips(out / "images", 1).write("real", found, "real images")[0]
 
 

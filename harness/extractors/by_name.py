@@ -1,26 +1,42 @@
-"""The extractors by name, and which of them a data set is usually scored with."""
+"""The extractors, by name. They are found through the entry-point group ``arbench.extractors``, so that a stranger's
+package adds one as it adds a method:
 
+    [project.entry-points."arbench.extractors"]
+    stripes-mean = "my_package.looks:load"
+
+The entry is a callable: given a path of weights, or None for its own, it returns an ``Extractor``.
+"""
+
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
-from harness.errors import unknown
-from harness.extractors.base import FMNIST_CNN, INCEPTION, Extractor
-from harness.extractors.fmnist_cnn import load_fmnist_cnn
+from harness.errors import ArbenchError, unknown
+from harness.extractors.base import INCEPTION, Extractor
+from harness.images import datasets
+
+GROUP = "arbench.extractors"
 
 
-def _load_inception(weights: Path | None) -> Extractor:
-    from harness.extractors.inception import load_inception  # late: torch-fidelity takes seconds to import
-
-    return load_inception(weights)
+@cache
+def _points() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=GROUP)}
 
 
 def usual(data: str) -> str:
-    """The extractor that a data set is scored with if nothing else is said."""
-    return FMNIST_CNN if data == "fmnist" else INCEPTION
+    """The extractor that a data set is scored with if nothing else is said; Inception for data that nobody declares."""
+    declared = datasets.known(data)
+    return INCEPTION if declared is None else declared.extractor
 
 
 def load(name: str, weights: Path | None = None) -> Extractor:
-    """The extractor of that name, with the bundled weights or those given. ArbenchError names the valid ones."""
-    known = {FMNIST_CNN: load_fmnist_cnn, INCEPTION: _load_inception}
-    if name not in known:
-        raise unknown("extractor", name, known)
-    return known[name](weights)
+    """The extractor of that name, with its own weights or those given. ArbenchError for a name that none has, and if
+    its package cannot be imported."""
+    if name not in _points():
+        raise unknown("extractor", name, _points())
+    try:
+        found = _points()[name].load()
+    except Exception as error:
+        raise ArbenchError(f"extractor {name!r} ({_points()[name].value}) cannot be imported: {error}") from error
+    made: Extractor = found(weights)
+    return made

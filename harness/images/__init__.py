@@ -1,6 +1,8 @@
 """Images that are read: the bundled data, and the files that people bring.
 
+datasets  what a data set is; those that are installed, by name
 bundled   Fashion-MNIST, of which the test images lie beside it (fmnist/)
+imagenet  ImageNet at 256 and 512, whose images do not ship
 pictures  one image file, of whatever kind and mode, as 8 bits a channel
 listing   the image files under a folder
 arrays    .npz and .npy files of others, read without trusting them

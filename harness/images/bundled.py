@@ -1,4 +1,4 @@
-"""Image data by preset name. ``fmnist``: Fashion-MNIST (Xiao et al., arXiv 1708.07747), 28x28 grey, 10 classes.
+"""The data set ``fmnist``: Fashion-MNIST (Xiao et al., arXiv 1708.07747), 28x28 grey, 10 classes.
 
 The 10,000 test images ship with the project and are the reference of every score. The 60,000 training images are needed
 only to retrain; they are looked for where the user says, in Debian's package, and at torchvision's mirror.
@@ -8,13 +8,12 @@ import gzip
 import hashlib
 import zlib
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from harness.errors import ArbenchError, unknown
+from harness.errors import ArbenchError
+from harness.images.datasets import DataSet, Images
 
 BUNDLED = Path(__file__).parent
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
@@ -26,32 +25,14 @@ SHA256 = {  # of the content: Debian packs the same bytes into other .gz files t
 }
 
 
-CLASSES = {
-    "fmnist": ("T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
-}
+def _reference() -> Images:
+    return _read(BUNDLED / "fmnist", "t10k")
 
 
-class Images(NamedTuple):
-    """images: uint8 [N, C, H, W]; labels: int64 [N]; sha256: of the files that both came from."""
-
-    images: Tensor
-    labels: Tensor
-    sha256: str
-
-
-def reference_images(name: str) -> Images:
-    """The images that scores are measured against. Raises ArbenchError for an unknown name or a damaged file."""
-    _known(name)
-    return _read(BUNDLED / name, "t10k")
-
-
-def training_images(name: str, folder: Path | None = None, download_to: Path | None = None) -> Images:
-    """The training images: from ``folder`` (the four .gz files of Fashion-MNIST), else from Debian's
-    dataset-fashion-mnist, else downloaded by torchvision into ``download_to``.
-
-    Raises ArbenchError naming the three ways if none gives them, or naming the file whose hash is wrong.
-    """
-    _known(name)
+def _training(folder: Path | None, download_to: Path | None) -> Images:
+    """From ``folder`` (the four .gz files of Fashion-MNIST), else from Debian's dataset-fashion-mnist, else downloaded
+    by torchvision into ``download_to``. ArbenchError naming the three ways if none gives them, or the file whose hash
+    is wrong."""
     if folder is not None:
         return _read(folder, "train")
     if DEBIAN.is_dir():
@@ -79,21 +60,11 @@ def _three_ways(fault: str) -> str:
     )
 
 
-def _known(name: str) -> None:
-    if name.startswith("imagenet"):
-        raise ArbenchError(
-            f"data {name} do not ship with arbench: --reference FILE gives their reference, guided-diffusion's "
-            "VIRTUAL_imagenet256_labeled.npz (for 512: VIRTUAL_imagenet512.npz) or one of 'arbench reference build'"
-        )
-    if name not in CLASSES:
-        raise unknown("data set", name, CLASSES)
-
-
 def _read(folder: Path, split: str) -> Images:
     images, one = _idx(folder / f"{split}-images-idx3-ubyte.gz", 16)
     labels, two = _idx(folder / f"{split}-labels-idx1-ubyte.gz", 8)
     return Images(
-        torch.from_numpy(images.reshape(-1, 1, 28, 28).copy()),
+        torch.from_numpy(images.reshape(-1, *FMNIST.shape).copy()),
         torch.from_numpy(labels.astype(np.int64)),
         hashlib.sha256((one + two).encode()).hexdigest(),
     )
@@ -109,3 +80,17 @@ def _idx(path: Path, header: int) -> tuple["np.ndarray[tuple[int], np.dtype[np.u
     if digest != SHA256[path.name]:
         raise ArbenchError(f"{path} does not hold the published data: sha256 {digest}, expected {SHA256[path.name]}")
     return np.frombuffer(content, dtype=np.uint8, offset=header), digest
+
+
+FMNIST = DataSet(
+    name="fmnist",
+    shape=(1, 28, 28),
+    extractor="fmnist-cnn",
+    classes=(
+        "T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+    ),
+    reference=_reference,
+    training=_training,
+)  # fmt: skip
+CLASSES = {FMNIST.name: FMNIST.classes}
+"""The data sets whose images ship. Methods ask whether theirs is one, by this name, which counts in their keys."""

@@ -15,7 +15,7 @@ from harness.errors import ArbenchError
 from harness.extractors import by_name
 from harness.extractors.base import Extractor
 from harness.identity.source import code_sha256
-from harness.images.bundled import reference_images
+from harness.images.datasets import reference_images
 from harness.jobs.plan import Instrument, Job, TrialPlan
 from harness.machine import hardware
 from harness.method import Method

@@ -21,7 +21,7 @@ from harness.checkpoints.tensors import write_weights
 from harness.errors import ArbenchError, unknown
 from harness.hashing import sha256
 from harness.identity.provenance import source_commit
-from harness.images.bundled import Images, reference_images, training_images
+from harness.images.datasets import Images, reference_images, training_images
 from harness.machine.heap import keep_heap
 from harness.training.loop import Alone, Crew, Plan, Trainee, fit
 

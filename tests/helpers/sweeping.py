@@ -27,7 +27,7 @@ from harness.extractors import by_name
 from harness.extractors.base import Extractor
 from harness.hashing import weights_sha256
 from harness.identity import provenance, source
-from harness.images.bundled import Images
+from harness.images.datasets import Images
 from harness.jobs import bench
 from harness.method import Generated, Knob, KnobValue, Preset, Provenance
 from harness.run import limits as store_limits

@@ -18,7 +18,7 @@ from PIL import Image
 from baselines.raster import Raster
 from baselines.var import VAR
 from harness import cli
-from harness.images.bundled import reference_images
+from harness.images.datasets import reference_images
 from harness.training import loop
 from harness.training.processes import Processes
 from methods.actvar import ActVAR

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from harness.extractors import base, by_name
-from harness.images.bundled import Images, reference_images, training_images
+from harness.images.datasets import Images, reference_images, training_images
 from harness.stages.quality.distributions import Gaussian, Moments, frechet
 from harness.stages.quality.resampling import Resampling, frechet_replicates, interval
 

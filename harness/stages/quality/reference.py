@@ -21,7 +21,7 @@ from harness import files
 from harness.errors import ArbenchError
 from harness.extractors.base import Extractor
 from harness.hashing import digest
-from harness.images.bundled import Images
+from harness.images.datasets import Images
 from harness.stages.quality.distributions import Gaussian, Moments, inception_score
 from harness.stages.quality.features import checked
 from harness.stages.quality.pairs import FAR, NEAR, Within

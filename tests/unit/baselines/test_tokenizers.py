@@ -11,7 +11,7 @@ from torch import Tensor
 from baselines.tokenizers.recipes import BUILDERS, load_tokenizer, tokenizer_weights
 from baselines.tokenizers.vq import Codebook, MultiScaleQuantiser, Tokenizer, multi_scale, single_scale
 from harness.checkpoints.tensors import read_about
-from harness.images.bundled import reference_images
+from harness.images.datasets import reference_images
 from harness.stages.flops.counter import ExecutedCounter
 
 POSITIONS = {"vq-fmnist": 49, "msvq-fmnist": 104}

@@ -12,7 +12,7 @@ from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorIncepti
 
 from harness.errors import ArbenchError
 from harness.extractors.inception import InceptionExtractor, load_inception
-from harness.images.bundled import Images
+from harness.images.datasets import Images
 from harness.stages.quality.reference import reference_for
 from tests.helpers import inception
 

@@ -9,7 +9,7 @@ import torch
 
 from harness.errors import ArbenchError
 from harness.images import bundled
-from harness.images.bundled import reference_images, training_images
+from harness.images.datasets import reference_images, training_images
 
 BUNDLED = bundled.BUNDLED / "fmnist"
 

@@ -13,7 +13,7 @@ import torch
 from harness import cli
 from harness.extractors import by_name
 from harness.extractors import inception as inception_extractor
-from harness.images import bundled
+from harness.images import datasets
 from harness.inputs import labels
 from harness.jobs import bench
 from harness.noise import uniforms
@@ -50,15 +50,15 @@ def sha256(path: Path) -> str:
 
 @pytest.fixture
 def small(tmp_path: Path, weights: Path) -> Iterator[Path]:
-    """A folder with a sweep on data called imagenet-tiny, and eight pictures for a reference."""
+    """A folder with a sweep on data called imagenet256, and eight pictures for a reference."""
     with sweeping.in_place() as patch:
         patch.setenv(sweeping.WEIGHTS, str(sweeping.make_weights(tmp_path / "fake.safetensors")))
         patch.setattr(by_name, "load", REAL_LOAD)
-        patch.setattr(bench, "reference_images", bundled.reference_images)
+        patch.setattr(bench, "reference_images", datasets.reference_images)
         patch.setattr(inception_extractor, "KNOWN_SHA256", sha256(weights))
         preset = sweeping.SweepMethod.presets["tiny"]
         own = Setup(labels="random", uint8="truncate")
-        patch.setattr(sweeping.SweepMethod, "presets", {"tiny": replace(preset, data="imagenet-tiny", setup=own)})
+        patch.setattr(sweeping.SweepMethod, "presets", {"tiny": replace(preset, data="imagenet256", setup=own)})
         (tmp_path / "sweep.toml").write_text(SWEEP)
         pictures = np.random.default_rng(0).integers(0, 256, (PICTURES, 16, 16, 3), dtype=np.uint8)
         np.savez(tmp_path / "pictures.npz", arr_0=pictures)
@@ -152,7 +152,7 @@ def test_data_that_do_not_ship_ask_for_their_reference(
     small: Path, weights: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(small, "--inception", str(weights)) == 2
-    assert "data imagenet-tiny do not ship with arbench: --reference FILE" in capsys.readouterr().err
+    assert "data imagenet256 do not ship with arbench: --reference FILE" in capsys.readouterr().err
 
 
 def test_an_unknown_device_is_told_before_anything_runs(small: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -113,7 +113,7 @@ def test_sides_that_do_not_fit_are_refused() -> None:
 
 PEAK = """
 import resource, numpy as np
-from harness.pairs import Within, compare
+from harness.stages.quality.pairs import Within, compare
 rng = np.random.default_rng(0)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 made = [rng.standard_normal((10_000, 16), np.float32) for _ in range(2)]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from harness import files
 from harness.errors import ArbenchError
 from harness.extractors.base import Extractor
-from harness.images.bundled import Images
+from harness.images.datasets import Images
 from harness.stages.quality import stage as quality
 from harness.stages.quality.distributions import Moments, frechet, inception_score
 from harness.stages.quality.reference import Reference, reference_for

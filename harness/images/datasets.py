@@ -1,0 +1,84 @@
+"""The data sets, by name. They are found through the entry-point group ``arbench.datasets``, so that a stranger's
+package adds one as it adds a method:
+
+    [project.entry-points."arbench.datasets"]
+    stripes = "my_package.data:STRIPES"
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import NamedTuple
+
+from torch import Tensor
+
+from harness.errors import ArbenchError, unknown
+
+GROUP = "arbench.datasets"
+
+
+class Images(NamedTuple):
+    """Images with their labels."""
+
+    images: Tensor  # uint8 [N, C, H, W]
+    labels: Tensor  # int64 [N]
+    sha256: str  # of the files that both came from
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """Images of one kind: methods make such images, and scores are measured against them."""
+
+    name: str
+    shape: tuple[int, int, int]  # channels, height, width
+    extractor: str  # name of the extractor that the data set is scored with if nothing else is said
+    classes: tuple[str, ...] = ()  # their names, by label; empty if pages have no use for them
+    # The images that scores are measured against; None if they do not ship: people then give them by --reference.
+    reference: Callable[[], Images] | None = None
+    # The training images, from a folder of the user's, or downloaded into another; None if `arbench train` has none.
+    training: Callable[[Path | None, Path | None], Images] | None = None
+    instead: str = ""  # where people get the reference, if it does not ship
+
+
+@cache
+def _points() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=GROUP)}
+
+
+@cache
+def get(name: str) -> DataSet:
+    """The data set. ArbenchError if none has the name, or if its package cannot be imported."""
+    if name not in _points():
+        raise unknown("data set", name, _points())
+    try:
+        found: DataSet = _points()[name].load()
+    except Exception as error:
+        raise ArbenchError(f"data set {name!r} ({_points()[name].value}) cannot be imported: {error}") from error
+    if found.name != name:
+        raise ArbenchError(f"data set {name!r} ({_points()[name].value}) calls itself {found.name!r}")
+    return found
+
+
+def known(name: str) -> DataSet | None:
+    """The data set; None if none has the name, as where a record comes from somebody who has more packages."""
+    return get(name) if name in _points() else None
+
+
+def reference_images(name: str) -> Images:
+    """The images that scores are measured against. ArbenchError for an unknown name, a damaged file, and for images
+    that do not ship."""
+    data = get(name)
+    if data.reference is None:
+        raise ArbenchError(f"data {name} do not ship with arbench: {data.instead}")
+    return data.reference()
+
+
+def training_images(name: str, folder: Path | None = None, download_to: Path | None = None) -> Images:
+    """The training images, from ``folder`` or downloaded into ``download_to``; where else they are looked for, the data
+    set knows. ArbenchError if there are none."""
+    data = get(name)
+    if data.training is None:
+        raise ArbenchError(f"data {name} have no training images that arbench can read by themselves (valid: --data)")
+    return data.training(folder, download_to)

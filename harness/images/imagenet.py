@@ -1,0 +1,17 @@
+"""The data sets ``imagenet256`` and ``imagenet512``, whose images do not ship: people give their reference by path."""
+
+from harness.images.datasets import DataSet
+
+
+def _imagenet(side: int, published: str) -> DataSet:
+    return DataSet(
+        name=f"imagenet{side}",
+        shape=(3, side, side),
+        extractor="inception",
+        instead=f"--reference FILE gives their reference, guided-diffusion's {published} or one of 'arbench reference "
+        "build'",
+    )
+
+
+IMAGENET256 = _imagenet(256, "VIRTUAL_imagenet256_labeled.npz")
+IMAGENET512 = _imagenet(512, "VIRTUAL_imagenet512.npz")
