@@ -1,4 +1,4 @@
-"""The extractors by name, and which of them a data set is usually scored with."""
+"""The extractors by name, and the usual extractor of each data set."""
 
 from pathlib import Path
 
@@ -14,12 +14,15 @@ def _load_inception(weights: Path | None) -> Extractor:
 
 
 def usual(data: str) -> str:
-    """The extractor that a data set is scored with if nothing else is said."""
+    """Name of the extractor that a data set is scored with if none is named."""
     return FMNIST_CNN if data == "fmnist" else INCEPTION
 
 
 def load(name: str, weights: Path | None = None) -> Extractor:
-    """The extractor of that name, with the bundled weights or those given. ArbenchError names the valid ones."""
+    """The extractor of this name, with the given weights or its default ones.
+
+    Raises ArbenchError, which lists the valid names, if there is none.
+    """
     known = {FMNIST_CNN: load_fmnist_cnn, INCEPTION: _load_inception}
     if name not in known:
         raise unknown("extractor", name, known)
