@@ -27,16 +27,18 @@ nox.options.sessions = ["lint", "types", "tests"]
 
 SHARED = Environment(ROOT / ".nox" / "arbench")
 IN_ORDER = ("reproduce", "unit", "conformance")
-"""Fast ones first, but for the small `reproduce`: begun last it would run on when no other process has work left."""
+"""Test folders that run first: the fast ones, after the small `reproduce`. If `reproduce` began last, it would still
+run when no other process has work left."""
 BROWSER_LAST = ("browser",)
 SEVERAL = ("-n", "auto", "--maxprocesses", "4", "--dist", "worksteal")
-"""Processes of tests at a time."""
+"""pytest's options for several processes at a time."""
 ALONE = ("alone",)
-"""Tests that measure seconds, and so have the machine to themselves."""
+"""Tests that measure seconds. They run while no other tests use the machine."""
 APART = ("docs", "slurm")
-"""Minutes each, and slurm needs root: `nox -s long` runs them, so that `nox -s tests` stays within a quarter hour."""
+"""Test folders that take minutes each; slurm also needs root. `nox -s long` runs them, so that `nox -s tests` stays
+within a quarter of an hour."""
 ELSEWHERE = ("tests/unit", "tests/conformance")
-"""What is tested on each further Python."""
+"""Test folders that run on each further Python."""
 TEST_TOOLS = ("hypothesis", "nox", "packaging", "pytest-xdist", "setuptools>=77")
 CUDA = re.compile(r"(nvidia|cuda)-|triton$")
 LOCK_HEADER = """\
@@ -60,11 +62,11 @@ def reproduce(session: nox.Session) -> None:
     install(session)
     some_failed = False
     try:
-        # The run has the report written: first when a few trials are measured, last when all is timed.
+        # `arbench run` writes the report: first when a few trials are measured, last when all is timed.
         places = ["--store", asked.store, "--report", asked.out]
         run(session, "arbench", "run", f"harness/sweeps/{sweep}.toml", *places, "--batch", "500", *others)
     except CommandFailed as failure:
-        some_failed = failure.reason == "Returned code 1"  # trials, which the report shows; other codes end it here
+        some_failed = failure.reason == "Returned code 1"  # trials failed, as the report shows; other codes end it here
         if not some_failed:
             raise
     session.log(f"the report: {(ROOT / asked.out / 'index.html').as_uri()}")
@@ -132,7 +134,7 @@ def long(session: nox.Session) -> None:
     """pytest: pages of docs/ followed as they stand, then sweeps on Slurms that the tests start, as root."""
     install(session)
     for named in [given(session)] if given(session) else [[f"tests/{name}"] for name in APART]:
-        # Jobs on Slurm mostly wait: two files of tests at a time, each with a Slurm of its own.
+        # Jobs on Slurm mostly wait, so two test files run at a time, each with its own Slurm.
         apart = ["-n", "2", "--dist", "loadfile"] if "tests/slurm" in named else []
         run(session, "pytest", *apart, *named)
 
@@ -251,7 +253,7 @@ def lock(session: nox.Session) -> None:
     folder = Path(session.create_tmp())
     constraints, report = folder / "constraints.txt", folder / "report.json"
     constraints.write_text("\n".join(held))
-    # A resolution without an installation gives what pip freeze would, and spares the download of gigabytes.
+    # Resolving without installing gives what pip freeze would, and avoids the download of gigabytes.
     quiet = ["--quiet", "--dry-run", "--ignore-installed"]
     session.run("python", "-m", "pip", "install", *quiet, "-c", str(constraints), "--report", str(report), ".[dev]")
     found = [item["metadata"] for item in json.loads(report.read_text())["install"] if not _is_ours(item)]
@@ -262,22 +264,22 @@ def lock(session: nox.Session) -> None:
 
 
 def install(session: nox.Session) -> None:
-    """Bring the shared environment up to what the lock and pyproject.toml say; at once if it is there already."""
+    """Bring the shared environment up to what the lock and pyproject.toml say. Returns at once if it is up to date."""
     SHARED.install(session)
 
 
 def run(session: nox.Session, program: str, *arguments: str) -> None:
-    """Run a program of the shared environment; the session fails with it."""
+    """Run a program of the shared environment. The session fails if the program fails."""
     SHARED.run(session, program, *arguments)
 
 
 def given(session: nox.Session) -> list[str]:
-    """What was passed to a session, without what ``install`` heeds."""
+    """The arguments passed to a session, without --cuda and --cpu, which ``install`` reads."""
     return torch_build.split(session.posargs)[1]
 
 
 def _environment(version: str, python: str) -> Environment:
-    """That of an interpreter: the shared one, if it is the one that runs nox."""
+    """The environment of an interpreter: the shared one, if the interpreter is the one that runs nox."""
     same = environment.version(python) == environment.version(sys.executable)
     return SHARED if same else Environment(ROOT / ".nox" / f"arbench-{version}", python)
 

@@ -1,8 +1,9 @@
-"""Whether Python finds our own packages under their names, and what can be done if it does not.
+"""Checks whether Python finds our own packages under their names, and does what can be done if it does not.
 
-What comes first on sys.path counts, and ours come from behind the current folder, PYTHONPATH and, in an editable
-install, all else. A folder in front that has a module of such a name is moved behind ours, for this process and the
-worker processes that it starts (multiprocessing hands sys.path on). It is still searched for other names.
+Python takes the first match on sys.path. Our packages come after the current folder and PYTHONPATH and, in an editable
+install, after everything else. A folder in front that has a module of the same name is moved behind ours, for this
+process and the worker processes that it starts (multiprocessing hands sys.path on). The moved folder is still searched
+for other names.
 """
 
 import base64
@@ -19,7 +20,10 @@ HOME = Path(__file__).resolve().parents[1]
 
 
 def conflict() -> str | None:
-    """Put our packages first where others hide them; in one line, what hides or has overwritten one nevertheless."""
+    """Put our packages first where other modules hide them. Returns None if Python then finds all of them.
+
+    Otherwise returns one line that says which package is missing, or what still hides or has overwritten it.
+    """
     for name in OURS:
         found = location(name)
         if found is not None and found != _own(name):
@@ -33,7 +37,7 @@ def conflict() -> str | None:
 
 
 def location(name: str) -> Path | None:
-    """The file that `import name` would run, or the folder of a package without one; None if there is none."""
+    """The file that `import name` would run, or else the folder of the package; None if there is neither."""
     module = sys.modules.get(name)
     spec = importlib.util.find_spec(name) if module is None else module.__spec__
     if spec is None:
@@ -47,7 +51,7 @@ def _own(name: str) -> Path:
 
 
 def _move_behind_ours(found: Path) -> None:
-    """Take the entries of sys.path that ``found`` comes from out, and put them back behind the folder of ours."""
+    """Move the entries of sys.path that ``found`` comes from behind the folder of our packages."""
     folder = found.parent if found.name != "__init__.py" else found.parent.parent
     moved = [entry for entry in sys.path if Path(entry or ".").resolve() == folder]
     kept = [entry for entry in sys.path if entry not in moved]
@@ -69,7 +73,7 @@ def _remedy(found: Path) -> str:
 
 
 def _overwritten() -> str | None:
-    """Which other distribution's file stands where one of our packages' first files should."""
+    """One line on another distribution that has overwritten an ``__init__.py`` of our packages; None if none has."""
     try:
         files = metadata.distribution("arbench").files or []
     except metadata.PackageNotFoundError:  # a checkout on PYTHONPATH
@@ -87,7 +91,7 @@ def _overwritten() -> str | None:
 
 
 def _owner(path: Path) -> str | None:
-    """The other distribution that has installed a file, if one has."""
+    """Name of another distribution that has installed a file; None if none has."""
     end = Path(path.parent.name) / path.name
     for distribution in metadata.distributions():
         files = (file for file in distribution.files or [] if file.match(str(end)))

@@ -1,5 +1,7 @@
-"""``arbench train METHOD --preset imagenet256-...``: the recipes of presets whose data do not ship with us, on a folder
-of images, in any number of processes (``harness.training.processes``)."""
+"""``arbench train METHOD --preset imagenet256-...``: the recipes of presets whose data are not bundled.
+
+They train on a folder of images, in any number of processes (``harness.training.processes``).
+"""
 
 import argparse
 import sys
@@ -25,12 +27,14 @@ if TYPE_CHECKING:
     from harness.cluster.training import Launch
 
 OF_PLAN = ("epochs", "batch", "lr", "warmup", "seed")
-"""Options that take the place of what the recipe's plan says."""
+"""Options that replace values of the recipe's plan."""
 
 
 def recipe_of(method: str, preset: str, out: Path | None, plan: Mapping[str, Any]) -> Recipe:
-    """The method's own recipe for a preset: its plan, but for what ``plan`` gives; weights go to ``out``, or to where
-    the method looks for its own."""
+    """The method's own recipe for a preset, where the values of ``plan`` replace those of the recipe's plan.
+
+    Weights go to ``out`` or, if that is None, to where the method looks for its own.
+    """
     owner = registry.get(method)
     owner.preset_named(preset)
     if not issubclass(owner, Bundled):
@@ -44,8 +48,8 @@ def recipe_of(method: str, preset: str, out: Path | None, plan: Mapping[str, Any
 
 
 def run(asked: argparse.Namespace) -> int:
-    """Train. ArbenchError for what is missing: data, tokenizer, teacher, or a batch that cannot be cut."""
-    if asked.threads:  # a job of a cluster begins here
+    """Train. Raises ArbenchError if data, tokenizer or teacher are missing, or if the batch cannot be cut."""
+    if asked.threads:  # set here, since a job on a cluster starts with this function
         torch.set_num_threads(asked.threads)
     recipe = _recipe(asked)
     processes = Processes(asked.precision, asked.accumulate, 60.0 * asked.save_minutes)
@@ -60,7 +64,7 @@ def run(asked: argparse.Namespace) -> int:
 
 
 def launched(asked: argparse.Namespace, how: "Launch") -> int:
-    """Have a job on the cluster do what ``run`` does, in each of its processes."""
+    """Do what ``run`` does in each process of a job on the cluster."""
     from harness.cluster.training import train as launch  # late: laptops need no submitit
 
     work = partial(run, argparse.Namespace(**{**vars(asked), "run": None}))

@@ -6,10 +6,10 @@ from torch.nn import functional as F
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float) -> Tensor:
-    """softmax(q k' * scale + bias) v; q [B, h, n, d], k and v [B, h, m, d], bias broadcast to [B, h, n, m] -> [B, n, h
-    * d].
+    """softmax(q k' * scale + bias) v, as [B, n, h * d].
 
-    By explicit products or by torch's fused attention, whichever is the faster here.
+    q: [B, h, n, d]; k, v: [B, h, m, d]; bias: broadcast to [B, h, n, m]. Computed by explicit products or by torch's
+    fused attention, whichever is faster here.
     """
     if _fused(q, k):
         out = F.scaled_dot_product_attention(q, k, v, bias, scale=scale)
@@ -22,9 +22,10 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float) -
 
 
 def _fused(q: Tensor, k: Tensor) -> bool:
-    """On a CPU, fused attention's backward is slow, and its forward pays only where the scores of a batch no longer fit
-    the cache and the keys fill its blocks: 26 ms against 34 at [500, 4, 37, 104], but 13 against 10 at [500, 4, 13, 55]
-    (one thread). The batch has no say, or an image would depend on it in the last bits."""
+    """Whether fused attention is faster."""
     if q.device.type != "cpu":
         return True
+    # On a CPU the backward pass of fused attention is slow. Its forward pass pays only if the scores of a batch no
+    # longer fit the cache and the keys fill its blocks: 26 ms against 34 at [500, 4, 37, 104], but 13 against 10 at
+    # [500, 4, 13, 55] (one thread). The batch size does not count: an image would depend on it in the last bits.
     return not torch.is_grad_enabled() and q.shape[2] * k.shape[2] >= 2048

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add them to the commands of arbench."""
+    """Add both to the commands of arbench."""
     _add_new_method(subparsers)
     about = "train bundled weights from their seed; goes on where a killed run stopped"
     parser = subparsers.add_parser("train", help=about, description=f"{about[0].upper()}{about[1:]}.")
@@ -79,7 +79,10 @@ def _add_scale(parser: argparse.ArgumentParser) -> None:
 
 
 def run(asked: argparse.Namespace) -> int:
-    """Train what was asked for. ArbenchError if there is no such recipe, no data, or weights it needs are missing."""
+    """Train what was asked for.
+
+    Raises ArbenchError if there is no such recipe, or if its data or the weights that it needs are missing.
+    """
     import torch  # late: --help needs no torch
 
     from harness.training.recipe import Context, finished, train
@@ -102,8 +105,10 @@ def run(asked: argparse.Namespace) -> int:
 
 
 def _at_scale(asked: argparse.Namespace) -> bool:
-    """Whether a method's preset was named that has no recipe of its own: the data are the user's. ArbenchError for an
-    unknown preset."""
+    """Whether a method is named whose preset has no recipe of its own, so that the data are the user's.
+
+    Raises ArbenchError for an unknown preset.
+    """
     from harness import registry
     from harness.training.recipe import recipes
 

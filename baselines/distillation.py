@@ -1,15 +1,20 @@
 """How the sparse versions of VAR are distilled from the dense one, in stages (ActVAR, arXiv 2511.12893, trains in two).
 
-Stages, all ours beyond "two-stage distillation, routing and gating supervised":
- 1. routing: FFN sparsity drawn in [0.2, 0.8], no token sparsity (a control, with no routing to learn, starts with 2);
- 2. gating and reconstruction: token sparsity drawn in [0.2, 0.8], FFN dense;
- 3. joint polish: one, the other or both drawn; blocks of its own, if the student has them, are trained as well.
+Beyond "two-stage distillation, routing and gating supervised", the stages are ours:
+ 1. routing: FFN sparsity is drawn in [0.2, 0.8], token sparsity is zero (a control has no routing to learn and starts
+    with stage 2);
+ 2. gating and reconstruction: token sparsity is drawn in [0.2, 0.8], the FFN is dense;
+ 3. joint polish: FFN sparsity, token sparsity or both are drawn; the student's own blocks, if it has any, are trained
+    as well.
 
-Losses: KL of the student's to the teacher's *guided* distribution at every token of the sparse scales, the guidance
-drawn in [1, 6] (what is sampled from is guided, and guidance multiplies the branches' errors); the light path's squared
-distance to the update that it stands for; and what a learned selection adds (``auxiliary``). Gradients reach scores
-through straight-through masks. The backbone stays frozen, which keeps the student equal to its teacher at zero
-sparsity.
+The loss has three parts:
+ - the KL divergence between the student's and the teacher's *guided* distributions at every token of the sparse scales,
+   with guidance drawn in [1, 6]: sampling is guided, and guidance multiplies the errors of the branches;
+ - the squared distance between the light path and the update that it stands for;
+ - what a learned selection adds (``auxiliary``).
+
+Gradients reach scores through straight-through masks. The backbone stays frozen, which keeps the student equal to its
+teacher at zero sparsity.
 """
 
 from collections.abc import Sequence
@@ -28,16 +33,16 @@ from harness.sampling import Sampling, guide
 from harness.training.loop import Plan, Trainee
 
 DISTILLATION_PLAN = Plan(epochs=2, batch=64, lr=2e-3, warmup=20, ema=0.995, weight_decay=0.0)
-"""Batches of images; each is seen with and without its class."""
+"""``batch`` counts images; each image is seen with and without its class."""
 DISTILLATION_IMAGES = 58_000
-"""The training images but those that calibrate."""
+"""The training images, without those used for calibration."""
 STAGE_ENDS = (0.1, 0.2)
-"""Where, of all steps, the first two stages end."""
+"""Where the first two stages end, as shares of all steps."""
 AUXILIARY_WEIGHT = 0.1
 
 
 class DistillationTrainee(Trainee):
-    """A sparse student with its dense teacher, which is its own backbone."""
+    """A sparse student with its dense teacher, which is the student's own backbone."""
 
     done: Tensor
 
@@ -50,11 +55,11 @@ class DistillationTrainee(Trainee):
         self.done += 1
 
     def stage(self) -> int:
-        """0, 1 or 2."""
+        """The current stage: 0, 1 or 2."""
         return sum(int(self.done) >= end * self.steps for end in STAGE_ENDS)
 
     def draw_sparsity(self, generator: torch.Generator, branches: int = 2) -> Sparsity:
-        """The setting of one step, after its stage."""
+        """Draw the sparsity of one training step, as its stage asks for."""
         learned = any(own.requires_grad for one in self.student.selections for own in one.parameters())
         stage = max(self.stage(), 0 if learned else 1)
         kind = stage if stage < 2 else int(torch.randint(0, 3, (), generator=generator))
@@ -80,8 +85,10 @@ class DistillationTrainee(Trainee):
 
 
 def guided_kl(net: VARNetwork, student: Tensor, teacher: Tensor, sparsity: Sparsity, sampling: Sampling) -> Tensor:
-    """KL of the student's to the teacher's guided distribution, in nats, mean over the tokens of the sparse scales;
-    logits [2 B, L, V], all rows with class before all rows without."""
+    """KL(teacher || student) of the guided distributions, in nats: the mean over the tokens of the sparse scales.
+
+    student, teacher: logits [2 B, L, V], all rows with the class before all rows without it.
+    """
     total, count = student.new_zeros((), dtype=torch.float32), len(net.scales)
     for scale in range(count - sparsity.scales, count):
         span = net.span(scale)
@@ -93,19 +100,18 @@ def guided_kl(net: VARNetwork, student: Tensor, teacher: Tensor, sparsity: Spars
 
 @dataclass(frozen=True)
 class DensePass:
-    """What the dense network makes of whole sequences: embedded input [B, L, dim], class embeddings [B, dim],
-    modulations, every block's keys and values, logits [B, L, V]."""
+    """What the dense network computes for whole sequences."""
 
-    x: Tensor
-    condition: Tensor
-    modulations: list[list[Tensor]]
-    past: Cache
-    logits: Tensor
+    x: Tensor  # embedded input [B, L, dim]
+    condition: Tensor  # class embeddings [B, dim]
+    modulations: list[list[Tensor]]  # of every block
+    past: Cache  # keys and values of every block
+    logits: Tensor  # [B, L, V]
 
 
 @torch.no_grad()
 def dense_pass(net: VARNetwork, seen: Tensor, labels: Tensor) -> DensePass:
-    """seen [B, L - 1, channels], labels [B]: teacher-forced, all scales at once."""
+    """Run the dense network teacher-forced, all scales at once; seen: [B, L - 1, channels]; labels: [B]."""
     condition = net.class_emb(labels)
     length = net.lvl_1L.shape[1]
     x = net.embed(seen, condition, slice(0, length))
@@ -115,9 +121,11 @@ def dense_pass(net: VARNetwork, seen: Tensor, labels: Tensor) -> DensePass:
 
 
 def masked_logits(student: SparseVARNetwork, dense: DensePass, sparsity: Sparsity) -> tuple[Tensor, Tensor, Tensor]:
-    """The sparse scales in one pass, all of it computed and what would be skipped masked out; the scales before are the
-    dense network's. Logits [B, L, V], the light path's loss and the selection's. Equal to sampling's
-    gather-compute-scatter on the same inputs."""
+    """Run the sparse scales in one pass: everything is computed, and what sampling would skip is masked out.
+
+    The scales before them are the dense network's. Returns logits [B, L, V], the loss of the light path and the loss of
+    the selection. On the same inputs the result equals that of sampling, which gathers, computes and scatters.
+    """
     net = student.backbone[0]
     if sparsity.ffn == 0 and sparsity.token == 0:
         return dense.logits, dense.logits.new_zeros(()), dense.logits.new_zeros(())
@@ -152,8 +160,10 @@ def masked_logits(student: SparseVARNetwork, dense: DensePass, sparsity: Sparsit
 def _masks(
     selection: Selection, h: Tensor, h2: Tensor, spans: Sequence[slice], sparsity: Sparsity
 ) -> tuple[Tensor | None, Tensor | None]:
-    """Which tokens [B, n, 1] and which hidden units [B, n, hidden] of the sparse scales count; None for all. h, h2: the
-    modulated inputs of attention and FFN, of the sparse scales alone."""
+    """Which tokens [B, n, 1] and which hidden units [B, n, hidden] of the sparse scales count; None if all do.
+
+    h, h2: the modulated inputs of attention and of the FFN, for the sparse scales alone.
+    """
     start, tokens, units = spans[0].start, [], []
     for span, own in zip(spans, sparsity.over([span.stop - span.start for span in spans]), strict=True):
         here = slice(span.start - start, span.stop - start)
@@ -168,7 +178,7 @@ def _masks(
 
 
 def token_auxiliary(selection: Any, h: Tensor, places: Tensor, gain: Tensor) -> Tensor:
-    """A learned gate is taught each token's gain: how far the light path's update is from the full one."""
+    """The loss that teaches a learned gate each token's gain: how far the light path's update is from the full one."""
     if not hasattr(selection, "gate_loss"):
         return gain.new_zeros(())
     loss: Tensor = selection.gate_loss(h, places, gain / gain.mean())
@@ -176,7 +186,7 @@ def token_auxiliary(selection: Any, h: Tensor, places: Tensor, gain: Tensor) -> 
 
 
 def unit_auxiliary(selection: Any, h: Tensor, worth: Tensor) -> Tensor:
-    """A learned router is taught each expert's worth: the size of what it adds to the block's output."""
+    """The loss that teaches a learned router each expert's worth: the size of what it adds to the block's output."""
     if not hasattr(selection, "router_loss"):
         return worth.new_zeros(())
     loss: Tensor = selection.router_loss(h, worth)

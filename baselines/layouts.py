@@ -1,8 +1,9 @@
 """How published checkpoints name their tensors, and which files hold what.
 
-Our networks keep the published names where they can. Where ours differ (one attention product in place of three, levels
-in the order in which they run, a tokenizer's outer convolutions beside its encoder and decoder) a ``Layout`` says how.
-Facts from the files' keys and shapes; see facts/METHODS.md for the repositories.
+Our networks keep the published names where they can. A ``Layout`` describes the differences: ours have one attention
+product in place of three, levels in the order in which they run, and a tokenizer's outer convolutions inside its
+encoder and decoder, not beside them. Names and shapes were read from the files; facts/METHODS.md lists the
+repositories.
 """
 
 import re
@@ -19,26 +20,26 @@ from harness.checkpoints.tensors import fit_state, read_tensors
 from harness.errors import ArbenchError
 
 INSIDE = (("model",), ("module",), ("state_dict",))
-"""Where repositories put a state dict in what they save; files without any of these are state dicts themselves."""
+"""Paths of keys under which repositories save a state dict. A file with none of them is a state dict itself."""
 
 Rename = tuple[str, str | Callable[[re.Match[str]], str]]
 
 
 @dataclass(frozen=True)
 class Layout:
-    """renames: patterns and what they become, from our names to the published ones, applied in turn; split: a part of
-    a name, and the parts that stand for it in the file, whose tensors are ours cut along the first dimension; flat:
-    our names whose first dimension, 1, the file leaves out; ignored: names in the file that no network of ours has
-    (constant tables, counters, a frozen teacher); inside: see INSIDE."""
+    """How a published file names the tensors of one of our networks."""
 
+    # (pattern, replacement) pairs from our names to the published ones, applied in turn
     renames: tuple[Rename, ...] = ()
+    # a part of our name, and the parts that replace it in the file: its tensors are ours cut along the first dimension
     split: tuple[str, tuple[str, ...]] | None = None
-    flat: tuple[str, ...] = ()
+    flat: tuple[str, ...] = ()  # our names whose first dimension, of size 1, the file leaves out
+    # names in the file that no network of ours has (constant tables, counters, a frozen teacher)
     ignored: str = r"$^"
-    inside: tuple[tuple[str, ...], ...] = INSIDE
+    inside: tuple[tuple[str, ...], ...] = INSIDE  # see INSIDE
 
     def published(self, name: str) -> list[str]:
-        """The published names of one of our tensors: one, or several that are ours when put together."""
+        """The published names of one of our tensors: one name, or several whose tensors make up ours when joined."""
         for pattern, become in self.renames:
             name = re.sub(pattern, become, name)
         if self.split is None or self.split[0] not in name:
@@ -52,10 +53,10 @@ class Layout:
 
 
 def load_published(path: Path, module: nn.Module, layout: Layout) -> nn.Module:
-    """Load a file as it is published into ``module``, strictly; returns the module in eval mode.
+    """Load a published file into ``module``, strictly; returns the module in eval mode.
 
-    A file in our own names is taken as well. Raises ArbenchError that lists every missing, unexpected and mis-shaped
-    tensor by its name in the file.
+    A file with our own names is accepted as well. Raises ArbenchError, which lists every missing, unexpected and
+    mis-shaped tensor by its name in the file.
     """
     state = read_tensors(path, layout.inside)
     own = module.state_dict()
@@ -113,7 +114,7 @@ VQ16 = Layout(
 
 
 def var_vae(levels: int = 5) -> Layout:
-    """VAR's tokenizer, whose decoder counts its ``levels`` from the highest resolution."""
+    """The layout of VAR's tokenizer, whose files number the ``levels`` of the decoder from the highest resolution."""
     return Layout(
         renames=(
             *OUTER_CONVS,
@@ -151,8 +152,8 @@ class Published:
 
 
 REVISIONS = {"FoundationVision/var": "6d0ee6598a42f75079aa79e58b012b57b284c91b"}
-"""Commits of the hub that are known to us: others' code names this one, with var_d30, var_d36 and the tokenizer. For
-FoundationVision/LlamaGen, FoodBamboo/EAR and qiuk6/RobustTok we found none: they are taken from ``main``."""
+"""Commits of the hub that we know. Code of others names this one, with var_d30, var_d36 and the tokenizer. We found no
+commits of FoundationVision/LlamaGen, FoodBamboo/EAR and qiuk6/RobustTok; their files come from ``main``."""
 
 
 def _files() -> dict[str, Published]:

@@ -1,27 +1,28 @@
-"""The products with weights of the single-scale networks, whose steps have few rows and so wait for memory."""
+"""Linear layers of the single-scale networks, whose steps have few rows, so that memory limits their speed."""
 
 import torch
 from torch import Tensor, nn
 
 ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 LARGE = 2**19
-"""Weights from which packing pays: below, what oneDNN adds to a call is more than it saves."""
+"""Number of weights from which packing pays: below it, oneDNN adds more to a call than it saves."""
 FEW = 8
-"""Rows below which MKL, which torch uses for float32, is the faster."""
+"""Number of rows below which MKL, which torch uses for float32, is faster."""
 
 
 class Linear(nn.Linear):
-    """nn.Linear that can have its weights packed for a CPU.
+    """nn.Linear whose weights can be packed for a CPU."""
 
-    torch's own float32 product reads its weights several times where there are few rows, but not very few: 37 ms for
-    all of LlamaGen-B's at 8 rows, against 24 packed; in bf16 18 and 12 (two cores).
-    """
-
+    # If rows are few, but not very few, torch's own float32 product reads its weights several times. All products of
+    # LlamaGen-B take 37 ms at 8 rows, against 24 ms with packed weights; in bf16 18 and 12 ms (two cores).
     packed: Tensor | None = None
 
     def pack(self) -> None:
-        """Lay large weights out as oneDNN reads them, where it runs on this processor. In float32 they are kept twice,
-        for steps of fewer than FEW rows; in bf16 the others go, and neither training nor saving is possible then."""
+        """Lay large weights out as oneDNN reads them, if it runs on this processor.
+
+        In float32 the plain weights are kept too, for steps of fewer than FEW rows. In bf16 they are dropped; training
+        and saving are not possible after that.
+        """
         fast = self.weight.dtype == torch.float32 or torch.ops.mkldnn._is_mkldnn_bf16_supported()
         if ONEDNN and fast and self.weight.device.type == "cpu" and self.weight.numel() >= LARGE:
             self.packed = torch.ops.mkldnn._reorder_linear_weight(self.weight.detach())

@@ -24,10 +24,10 @@ class RMSNorm(nn.Module):
 
 
 def rope_table(grid: int, head_dim: int, base: float = 10000.0) -> Tensor:
-    """Rotations of 2-D RoPE, [1 + grid^2, head_dim / 2, 2] (cos, sin): first half of the pairs by row, second by
-    column.
+    """Rotations of 2-D RoPE, [1 + grid^2, head_dim / 2, 2] (cos, sin).
 
-    Entry 0, the class token's, is all zeros, as in LlamaGen's code: its query and key vanish, only its value counts.
+    The first half of the pairs is rotated by row, the second half by column. Entry 0, that of the class token, is all
+    zeros, as in LlamaGen's code: query and key of that token vanish, only its value counts.
     """
     quarter = head_dim // 4
     freqs = base ** (-torch.arange(quarter) / quarter)
@@ -39,24 +39,22 @@ def rope_table(grid: int, head_dim: int, base: float = 10000.0) -> Tensor:
 
 
 def rotate(x: Tensor, rope: Tensor) -> Tensor:
-    """x [B, heads, n, head_dim] turned by rope [B or 1, n, head_dim / 2, 2]; neighbouring values make a pair. Computed
-    in float32, given back in x's precision.
+    """Rotate x [B, heads, n, head_dim] by rope [B or 1, n, head_dim / 2, 2]; neighbouring values make a pair.
 
-    A pair is a complex number: one product instead of four on strided halves, which took a sixth of sampling.
+    The rotation is computed in float32 and returned in x's precision.
     """
+    # A pair is a complex number: one product instead of four on strided halves, which took a sixth of sampling.
     pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
     return torch.view_as_real(pairs * torch.view_as_complex(rope)[:, None]).flatten(-2).to(x.dtype)
 
 
 @dataclass
 class Slots:
-    """Where this step's n tokens live in the KV cache. reach: how many slots, from 0, are attended to; index: [B, n],
-    the slot each token writes, or None for the last n within reach; bias: [B or 1, 1, n, reach] added to the
-    scores, or None to see them all."""
+    """The slots of the KV cache that a step's n tokens write and attend to."""
 
-    reach: int
-    index: Tensor | None = None
-    bias: Tensor | None = None
+    reach: int  # how many slots, from 0, are attended to
+    index: Tensor | None = None  # [B, n], the slot that each token writes; None: the last n within reach
+    bias: Tensor | None = None  # [B or 1, 1, n, reach], added to the scores; None: all slots are seen
 
 
 @dataclass
@@ -72,7 +70,7 @@ class Cache:
         return cls([like.new_zeros(shape) for _ in range(layers)], [like.new_zeros(shape) for _ in range(layers)])
 
     def write(self, layer: int, slots: Slots, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Store k and v [B, heads, n, head_dim] in their slots; returns all that is within reach."""
+        """Store k and v [B, heads, n, head_dim] in their slots; returns all keys and values within reach."""
         for store, new in ((self.keys[layer], k), (self.values[layer], v)):
             if slots.index is None:
                 store[:, :, slots.reach - new.shape[2] : slots.reach] = new
@@ -81,13 +79,13 @@ class Cache:
         return self.keys[layer][:, :, : slots.reach], self.values[layer][:, :, : slots.reach]
 
     def keep(self, rows: Tensor) -> None:
-        """Keep some rows of the batch only."""
+        """Keep only some rows of the batch."""
         self.keys = [k[rows] for k in self.keys]
         self.values = [v[rows] for v in self.values]
 
 
 class Attention(nn.Module):
-    """Self-attention without biases; tokens see what ``bias`` lets them, or the cache's slots."""
+    """Self-attention without biases. Tokens see what ``bias`` allows; with a cache, they see its slots."""
 
     part = "attention"
 
@@ -163,10 +161,11 @@ class Block(nn.Module):
 
 
 class Trunk(nn.Module):
-    """Blocks, final norm and head over [class, places...]. Subclasses say what goes in.
+    """Blocks, final norm and head over [class, places...]. Subclasses define the input.
 
-    classes + 1 rows embed the class: the last is "no class", for guidance. Heads: dim / heads must be a multiple of 4.
-    multiple_of: SwiGLU's width is 8/3 dim, rounded up to a multiple of this (LlamaGen: 256).
+    classes: number of classes; the class embedding has one row more, "no class", for guidance
+    heads: dim / heads must be a multiple of 4
+    multiple_of: SwiGLU's width is 8/3 dim, rounded up to a multiple of this (LlamaGen: 256)
     """
 
     rope: Tensor
@@ -196,7 +195,7 @@ class Trunk(nn.Module):
                 nn.init.normal_(parameter, std=0.04)
 
     def modulations(self, condition: Tensor) -> list[list[Tensor] | None]:
-        """adaLN of every layer from class embeddings [B, dim]: once an image."""
+        """adaLN of every layer from class embeddings [B, dim]; computed once an image."""
         return [layer.ada_lin(condition) if layer.ada_lin else None for layer in self.layers]
 
     def run(
@@ -207,7 +206,7 @@ class Trunk(nn.Module):
         bias: Tensor | None = None,
         store: tuple[Cache, Slots] | None = None,
     ) -> Tensor:
-        """x [B, n, dim] through all layers and the final norm; with ``store`` keys and values go through the cache."""
+        """Run x [B, n, dim] through all layers and the final norm; ``store`` puts keys and values into the cache."""
         for place, (layer, modulation) in enumerate(zip(self.layers, modulations, strict=True)):
             x = layer(x, rope, bias, modulation, (store[0], place, store[1]) if store else None)
         normed: Tensor = self.norm(x)

@@ -1,4 +1,4 @@
-"""``arbench new-method NAME``: a package with a method that works, to be made into another."""
+"""``arbench new-method NAME``: writes a package with a working method, to be turned into a new one."""
 
 import importlib.util
 import keyword
@@ -22,9 +22,9 @@ LAYOUT = {
 
 
 def write(name: str, folder: Path) -> list[Path]:
-    """Write the package of a method called ``name`` into a new folder; the files written.
+    """Write the package of a method called ``name`` into a new folder; returns the files written.
 
-    Raises ArbenchError for a name that no method may have or one has, and for a folder that is there.
+    Raises ArbenchError if the name is not valid or is taken, and if the folder exists.
     """
     module = name.replace("-", "_")
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name) or len(name) > 40 or keyword.iskeyword(module):
@@ -32,7 +32,7 @@ def write(name: str, folder: Path) -> list[Path]:
     if name in registry.names():
         raise ArbenchError(f"there is a method {name!r} already (arbench list)")
     spec = importlib.util.find_spec(module)
-    if spec is not None and spec.origin is not None:  # a folder of that name is no module
+    if spec is not None and spec.origin is not None:  # a plain folder of that name is not a module
         raise ArbenchError(f"Python has a module {module!r} already ({spec.origin}): choose another name")
     if folder.exists():
         raise ArbenchError(f"{folder} is there already")

@@ -1,15 +1,17 @@
-"""Next-set prediction with two streams (EAR, arXiv 2511.15499; facts/METHODS.md), over any order of the places of a
-grid.
+"""Next-set prediction with two streams (EAR, arXiv 2511.15499; facts/METHODS.md), over any order of a grid's places.
 
 Training sequence: [class, real tokens in order, mask tokens in order]. Real tokens of part i see the class and the real
-tokens of parts <= i; mask tokens of part i see the class, the real tokens of parts < i and the mask tokens of part i,
-and predict their own places. A sampling step feeds the real tokens of the part before and the mask tokens of the next;
-a mask token's key and value lie in its place's slot of the cache until the real token overwrites them.
+tokens of parts <= i. Mask tokens of part i see the class, the real tokens of parts < i and the mask tokens of part i;
+each predicts the token at its own place. A sampling step feeds the real tokens of the previous part and the mask tokens
+of the next. The key and value of a mask token lie in the cache slot of its place until the real token overwrites them.
 
-Ours: the sequence has no second class token, which nothing would read; every training step draws another schedule, so
-that one set of weights serves every number of steps; places get the 2-D RoPE of where they lie, whatever the order. The
-published EAR weights were trained otherwise (``rope="index"``): there the i-th token *in order* is turned like the i-th
-place of the *raster*, so that a rotation does not tell where a token lies.
+Ours:
+ - The sequence has no second class token, because nothing would read it.
+ - Every training step draws another schedule, so that one set of weights serves every number of steps.
+ - A token gets the 2-D RoPE of its place, whatever the order.
+
+The published EAR weights were trained with another RoPE (``rope="index"``): the i-th token *in order* is rotated like
+the i-th place of the *raster*, so that the rotation does not show where the token lies.
 """
 
 from collections.abc import Mapping
@@ -51,8 +53,9 @@ ADAPTIVE = Knob(
 class NextSetNetwork(Trunk):
     """LlamaGen's trunk with one mask embedding and, unless ``adaln`` is off, adaLN.
 
-    order: name of the order of the places; rope: the i-th token in order is turned by its ``place`` or, as in the
-    published EAR weights, by its ``index`` i, as if that were a place.
+    order: name of the order of the places
+    rope: ``place`` rotates a token by its place; ``index`` rotates the i-th token in order as if it lay at place i, as
+        in the published EAR weights
     """
 
     order: Tensor
@@ -62,11 +65,13 @@ class NextSetNetwork(Trunk):
         self.mask_token = nn.Parameter(torch.randn(1, 1, self.dim) * 0.02)
         self.register_buffer("order", torch.tensor(ORDERS[order](self.grid)), persistent=False)
         places = self.rope[1:][self.order] if rope == "place" else self.rope[1:]
-        self.rope = torch.cat([self.rope[:1], places, torch.zeros_like(places[:1])])  # the last: a slot for padding
+        self.rope = torch.cat([self.rope[:1], places, torch.zeros_like(places[:1])])  # last, the slot for padding
 
     def logits(self, tokens: Tensor, labels: Tensor, sizes: list[int]) -> Tensor:
-        """Teacher-forced: tokens [B, T] in raster order, labels [B] (``classes`` is no class), part sizes -> [B, T, V]
-        in raster order."""
+        """Teacher-forced logits [B, T, V], in raster order.
+
+        tokens: [B, T], in raster order; labels: [B], where ``classes`` means no class; sizes: of the parts.
+        """
         total = tokens.shape[1]
         condition = self.cls_embedding(labels)
         real = self.tok_embeddings(tokens[:, self.order])
@@ -82,7 +87,7 @@ class NextSetNetwork(Trunk):
         return out[:, self.order.argsort()]
 
     def loss(self, tokens: Tensor, labels: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-        """Cross-entropy a token, in nats, on one random schedule."""
+        """Mean cross-entropy per token, in nats, on one random schedule."""
         seed = int(torch.randint(2**31, (), generator=generator))
         sizes = random_parts(tokens.shape[1], np.random.default_rng(seed))
         logits = self.logits(tokens, drop_class(labels, self.classes, generator), sizes)
@@ -91,20 +96,20 @@ class NextSetNetwork(Trunk):
 
 @dataclass
 class _Rows:
-    """Rows still being decoded. Slot 0 is the class, slot 1 + p the p-th place in order, the last slot takes padding.
+    """Rows still being decoded.
 
-    index: [A] which rows of the batch; known: [A, slots] tokens; fed, filled: [A], or [1] if alike in all rows: how
-    many slots hold final keys and values, and how many are decided; on the CPU, since the loop depends on them.
+    Slot 0 is the class, slot 1 + p the p-th place in order, the last slot takes padding.
     """
 
-    index: Tensor
-    known: Tensor
-    fed: Tensor
-    filled: Tensor
+    index: Tensor  # [A], which rows of the batch they are
+    known: Tensor  # [A, slots], tokens
+    # fed, filled: [A], or [1] if alike in all rows; on the CPU, since the loop depends on them
+    fed: Tensor  # how many slots hold final keys and values
+    filled: Tensor  # how many slots are decided
 
 
 class NextSet(SingleScale):
-    """What EAR and the order controls share."""
+    """Next-set prediction: the base class of EAR and the order controls."""
 
     knobs: ClassVar[tuple[Knob, ...]] = (STEPS, SCHEDULE)
     weights_folder: ClassVar[Path] = Path(__file__).parent / "weights"
@@ -151,7 +156,7 @@ class NextSet(SingleScale):
             rows.known.scatter_(1, slots.expand_as(drawn), drawn)
             if threshold:
                 ends = torch.minimum(ends, rows.filled + _prefix(logits, threshold).cpu())
-            if decided is not None:  # a place that is decided later is counted once more
+            if decided is not None:  # counts, for each place, the steps that leave it undecided
                 decided[rows.index] += (torch.arange(1, total + 1) >= ends[:, None]).to(decided)
             rows.fed, rows.filled = rows.filled, ends
             steps[rows.index] += 1
@@ -172,7 +177,7 @@ class NextSet(SingleScale):
     def _step(
         self, rows: _Rows, cache: Cache, modulations: list[list[Tensor] | None], condition: Tensor, ends: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """One network evaluation: logits [rows of all branches, masks, V] and the masks' slots [A or 1, masks]."""
+        """One network evaluation: logits [rows of all branches, masks, V] and slots of the masks [A or 1, masks]."""
         net, total = self.network, self.positions
         padding, branches = total + 1, len(condition) // len(rows.index)
         device = condition.device
@@ -192,12 +197,12 @@ class NextSet(SingleScale):
         hidden = torch.arange(reach, device="cpu") >= limit[..., None]
         bias = torch.zeros(hidden.shape, device="cpu").masked_fill(hidden, -torch.inf)[:, None]
         index, bias, masks = index.to(device), bias.to(x), masks.to(device)
-        slots = Slots(reach, None, bias)  # where all rows are alike, nothing is padded: the last slots within reach
+        slots = Slots(reach, None, bias)  # if all rows are alike, nothing is padded: the last slots within reach
         if len(index) > 1:
             index, bias = index.repeat(branches, 1), bias.repeat(branches, 1, 1, 1)
             slots = Slots(reach, index, bias)
         out = net.run(x, net.rope[index], modulations, store=(cache, slots))
-        heads = out[:, before.shape[1] :].contiguous()  # of a slice, torch would copy the head's weights for every row
+        heads = out[:, before.shape[1] :].contiguous()  # for a slice, torch would copy the head's weights for every row
         return net.output(heads), masks
 
     def steps(self, knobs: Mapping[str, KnobValue]) -> list[tuple[int, int, int]]:
@@ -211,13 +216,15 @@ class NextSet(SingleScale):
 
 
 def _ring_ends(filled: Tensor) -> Tensor:
-    """The slot after the ring in which the next place lies; filled: how many slots are decided, the class first."""
+    """The slot after the ring that holds the next place; filled: how many slots are decided, the class included."""
     return ((filled - 1).double().sqrt().floor().long() + 1) ** 2 + 1
 
 
 def _prefix(logits: Tensor, threshold: float) -> Tensor:
-    """How many tokens of the longest prefix have entropies that sum up to at most ``threshold`` nats (no more than that
-    is lost by drawing them independently), at least 1; logits [A, n, V]."""
+    """The length of the longest prefix whose entropies sum up to at most ``threshold`` nats, at least 1.
+
+    Drawing the tokens of the prefix independently loses no more than this sum. logits: [A, n, V].
+    """
     log_p = logits.log_softmax(-1)
     entropy = -(log_p.exp() * log_p).sum(-1)
     return (entropy.cumsum(1) <= threshold).sum(1).clamp(min=1)

@@ -1,6 +1,6 @@
 """The order controls: EAR's network, schedules and training on another order of the places.
 
-What they lose or gain against ``ear`` is due to the order alone; they tell whether the spiral is what helps.
+A loss or gain against ``ear`` is due to the order alone, so the controls show whether the spiral is what helps.
 """
 
 from collections.abc import Mapping

@@ -1,8 +1,9 @@
-"""The network whose features the tokenizers' perceptual loss compares: not the metric's, in layout, task or weights.
+"""The network whose features the tokenizers' perceptual loss compares.
 
-A choice of ours: three strided convolutions that learn on Fashion-MNIST's training images to tell both an image's class
-and by which multiple of 90 degrees it was turned. The loss is LPIPS-like (Zhang et al., arXiv 1801.03924) without
-learned weights: squared differences of channel-normalised features, averaged over places and summed over layers.
+It differs from the metric's network in layout, task and weights. It is a choice of ours: three convolutions, the last
+two strided, learn on Fashion-MNIST's training images to recognise both the class of an image and the multiple of 90
+degrees by which it was turned. The loss is LPIPS-like (Zhang et al., arXiv 1801.03924) without learned weights: squared
+differences of channel-normalised features, averaged over places and summed over layers.
 """
 
 from collections.abc import Sequence

@@ -24,7 +24,7 @@ class RasterNetwork(Trunk):
         super().__init__(adaln=False, **config)
 
     def logits(self, tokens: Tensor, labels: Tensor) -> Tensor:
-        """Teacher-forced: tokens [B, T], labels [B] (``classes`` is no class) -> [B, T, V]."""
+        """Teacher-forced: tokens [B, T], labels [B] (``classes`` means no class) -> logits [B, T, V]."""
         x = torch.cat([self.cls_embedding(labels)[:, None], self.tok_embeddings(tokens[:, :-1])], 1)
         length = x.shape[1]
         bias = torch.full((length, length), -torch.inf, device=x.device).triu(1)
@@ -32,7 +32,7 @@ class RasterNetwork(Trunk):
         return out
 
     def loss(self, tokens: Tensor, labels: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-        """Cross-entropy a token, in nats."""
+        """Mean cross-entropy per token, in nats."""
         logits = self.logits(tokens, drop_class(labels, self.classes, generator))
         return {"loss": F.cross_entropy(logits.float().flatten(0, 1), tokens.flatten())}
 
@@ -44,12 +44,15 @@ SIZES = {
     "xxl": (1536, 48, 24, 1.75),
     "3b": (3200, 24, 32, 1.65),
 }
-"""LlamaGen's sizes: width, layers, heads; and the guidance its authors use."""
+"""LlamaGen's models: width, layers, heads, and the guidance that the authors use."""
 
 
 def imagenet_preset(size: str, pixels: int) -> Preset:
-    """A published LlamaGen: 16x16 tokens, or 24x24 decoded at 384x384 and resized to 256x256 for evaluation.
-    Labels are drawn at random, as its authors do; their 127.5 x + 128, cut to a whole number, is our ``round``."""
+    """The preset of a published LlamaGen with 16x16 tokens, or with 24x24 tokens, decoded at 384x384.
+
+    Images of 384x384 are resized to 256x256 for evaluation. Labels are drawn at random, as the authors do. Their
+    127.5 x + 128, cut to a whole number, is our ``round``.
+    """
     dim, layers, heads, cfg = SIZES[size]
     file = f"c2i_{size.upper()}_{pixels}.pt"
     return Preset(

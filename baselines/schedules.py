@@ -47,14 +47,16 @@ def rings(places: int) -> list[int]:
 
 
 def half_rings(places: int) -> list[int]:
-    """Part sizes 1, 1, 2, 2, 3, 3, ...: cumulative k^2 and k (k + 1), one straight arm of the spiral a part."""
+    """Part sizes 1, 1, 2, 2, 3, 3, ...: cumulative k^2 and k (k + 1). Each part is one straight arm of the spiral."""
     side = _side(places)
     return [1] + [size for k in range(1, side) for size in (k, k + 1)]
 
 
 def growing(places: int, steps: int) -> list[int]:
-    """Part sizes that grow linearly, as nearly as whole numbers allow: cumulative places (i / steps)^2, every part at
-    least 1. With steps = sqrt(places) these are the rings."""
+    """Part sizes that grow linearly, as nearly as whole numbers allow: cumulative places * (i / steps)^2.
+
+    Every part has at least 1 place. With steps = sqrt(places) these are the rings.
+    """
     ends = [round(places * (i / steps) ** 2) for i in range(1, steps + 1)]
     return _strictly(ends, places, steps)
 
@@ -68,7 +70,7 @@ SCHEDULES = ("growing", "equal", "rings", "half-rings")
 
 
 def parts(schedule: str, places: int, steps: int) -> list[int]:
-    """Part sizes of a schedule. ``rings`` and ``half-rings`` have one number of steps: another is an ArbenchError."""
+    """Part sizes of a schedule. ``rings`` and ``half-rings`` allow one number of steps; others raise ArbenchError."""
     if schedule in ("growing", "equal"):
         return (growing if schedule == "growing" else equal)(places, steps)
     sizes = (rings if schedule == "rings" else half_rings)(places)
@@ -78,8 +80,11 @@ def parts(schedule: str, places: int, steps: int) -> list[int]:
 
 
 def random_parts(places: int, rng: np.random.Generator) -> list[int]:
-    """Part sizes for one training step: a quarter of the draws each are rings and half-rings, the rest grow, are equal
-    or are cut at random places, in any number of steps from 1 to ``places``."""
+    """Part sizes for one training step.
+
+    A quarter of the draws are rings and a quarter half-rings. The rest grow, are equal or are cut at random places, in
+    any number of steps from 1 to ``places``.
+    """
     kind = rng.integers(8)
     if kind < 2:
         return rings(places)
@@ -95,7 +100,7 @@ def random_parts(places: int, rng: np.random.Generator) -> list[int]:
 
 
 def _strictly(ends: list[int], places: int, steps: int) -> list[int]:
-    """The nearest increasing ends, from the front so that early parts stay small."""
+    """Part sizes for the nearest increasing ends, found from the front so that early parts stay small."""
     if not 1 <= steps <= places:
         raise ArbenchError(f"steps = {steps} is out of range (valid: 1 to {places})")
     low = list(accumulate(ends, lambda before, end: max(before + 1, end), initial=0))[1:]

@@ -25,13 +25,10 @@ from harness.training.loop import Trainee
 
 
 class Bundled(Method):
-    """A method whose weights are one file for the network and one for the tokenizer: bundled, or published elsewhere.
-
-    layout: how published files name the network's tensors.
-    """
+    """A method with one weight file for the network and one for the tokenizer: bundled, or published elsewhere."""
 
     weights_folder: ClassVar[Path]
-    layout: ClassVar[Layout]
+    layout: ClassVar[Layout]  # how published files name the network's tensors
     tokenizer: Tokenizer
 
     @classmethod
@@ -41,13 +38,16 @@ class Bundled(Method):
 
     @classmethod
     def trainee(cls, network: nn.Module, tokenizer: nn.Module) -> Trainee:
-        """What trains the network on the tokenizer's tokens."""
+        """The network with the loss that it is trained by, on the tokenizer's tokens."""
         return GeneratorTrainee(network)
 
     @classmethod
     def bundled_weights(cls, preset: str) -> Path:
-        """Where the network's own weights are: bundled where the data ship with us, else among the published ones,
-        where ``arbench train`` puts them."""
+        """Where the network's own weights are.
+
+        They are bundled if the data are. If not, they are among the published weights, where ``arbench train`` puts
+        them.
+        """
         file = f"{cls.name}-{preset}.safetensors"
         return cls.weights_folder / file if cls.preset_named(preset).data in CLASSES else weights.place(file)
 
@@ -96,7 +96,7 @@ class Bundled(Method):
         return self.tokenizer.decode(tokens)
 
     def branches(self, labels: Tensor, sampling: Sampling) -> Tensor:
-        """Labels [B], followed by "no class" for as many rows if guided."""
+        """Labels [B]; if guided, "no class" follows for as many rows: [2 B]."""
         return torch.cat([labels, torch.full_like(labels, self.preset.classes)]) if sampling.guided else labels
 
 
@@ -116,8 +116,7 @@ class SingleScale(Bundled):
 
     @abstractmethod
     def steps(self, knobs: Mapping[str, KnobValue]) -> list[tuple[int, int, int]]:
-        """What each step of sampling does: tokens fed, slots that each of them attends to, tokens put through the
-        head."""
+        """For each step of sampling: tokens fed, slots that each token attends to, tokens put through the head."""
 
     def closed_form(self, knobs: Mapping[str, KnobValue], sampling: Sampling) -> dict[str, float]:
         return self.macs(self.steps(knobs), sampling)
@@ -127,19 +126,21 @@ class SingleScale(Bundled):
         return [{part: form[part] for part in ("attention", "ffn", "head")} for form in whole]
 
     def published_form(self, knobs: Mapping[str, KnobValue], sampling: Sampling) -> dict[str, float]:
-        """LlamaGen and EAR attend to the class and all positions at every step; EAR also puts every token fed through
-        the head, and computes adaLN anew at every step."""
+        """MACs of the authors' code: LlamaGen and EAR attend to the class and all positions at every step.
+
+        EAR also puts every token that is fed through the head, and computes adaLN anew at every step.
+        """
         steps = [(fed, 1 + self.positions, fed) for fed, _, _ in self.steps(knobs)]
         return self.macs(steps, sampling, conditions=len(steps))
 
     def macs(self, steps: Sequence[tuple[int, int, int]], sampling: Sampling, conditions: int = 1) -> dict[str, float]:
-        """``network_macs``, and the decoder's."""
+        """``network_macs``, with the MACs of the decoder added."""
         return {**self.network_macs(steps, sampling, conditions), "tokenizer": self.tokenizer.decode_macs()}
 
     def network_macs(
         self, steps: Sequence[tuple[int, int, int]], sampling: Sampling, conditions: int
     ) -> dict[str, float]:
-        """MACs by part of such steps, with adaLN computed ``conditions`` times."""
+        """MACs by part of the given ``steps``, with adaLN computed ``conditions`` times."""
         net, branches = self.network, 1 + sampling.guided
         dim, layers, hidden = net.dim, len(net.layers), net.layers[0].feed_forward.w1.out_features
         fed = sum(tokens for tokens, _, _ in steps)

@@ -59,11 +59,11 @@ SPARSE = {"rank": 16, "experts": 12, "own_blocks": True}
 SPARSE_IMAGENET = {"rank": 64, "experts": 16, "own_blocks": False}
 IMAGENET_KNOBS = (replace(SPARSE_SCALES, default=3, high=10),)
 CALIBRATION_TOKENS = 2000 * 104
-"""2,000 images of ``fmnist``."""
+"""Tokens used for calibration: those of 2,000 images of ``fmnist``."""
 
 
 class SparseVAR(NextScale):
-    """A trained VAR of which part is not computed; ``layer`` holds selections and light paths."""
+    """A trained VAR of which part is not computed."""
 
     knobs: ClassVar[tuple[Knob, ...]] = (FFN_SPARSITY, TOKEN_SPARSITY, SPARSE_SCALES, FFN_TILT)
     presets: ClassVar[Mapping[str, Preset]] = {
@@ -72,12 +72,12 @@ class SparseVAR(NextScale):
         else replace(preset, network={**preset.network, **SPARSE_IMAGENET}, weights="", knobs=IMAGENET_KNOBS)
         for name, preset in VAR_PRESETS.items()
     }
-    layer: SparseVARNetwork
+    layer: SparseVARNetwork  # holds selections and light paths
 
     @classmethod
     @abstractmethod
     def selections(cls, preset: Preset) -> list[Selection]:
-        """A selection a block."""
+        """One selection for each block."""
 
     @classmethod
     @abstractmethod
@@ -86,11 +86,11 @@ class SparseVAR(NextScale):
 
     @classmethod
     def score_tokens(cls, backbone: VARNetwork, selections: list[Selection], inputs: tuple[Tensor, Tensor]) -> None:
-        """Set what a selection knows of tokens before training; most know nothing."""
+        """Set the token scores with which selections start training; by default nothing is set."""
 
     @classmethod
     def same_as(cls, knobs: Mapping[str, KnobValue], preset: str) -> tuple[str, dict[str, KnobValue]] | None:
-        """At zero sparsity, var: where the sparse scales have blocks of their own, var's are as they were trained."""
+        """At zero sparsity: var, if the sparse scales have blocks of their own, since var's then stay as trained."""
         dense = knobs[FFN_SPARSITY.name] == knobs[TOKEN_SPARSITY.name] == 0
         return (VAR.name, {}) if dense and cls.preset_named(preset).network["own_blocks"] else None
 
@@ -118,7 +118,7 @@ class SparseVAR(NextScale):
     ) -> None:
         super().__init__(preset, tokenizer, network, weights)
         self.layer = layer.eval()
-        if not layer.own:  # blocks of its own are kept as they were arranged
+        if not layer.own:  # a layer's own blocks are saved as they were arranged
             self.layer.arrange()
 
     @classmethod

@@ -1,16 +1,15 @@
-"""A trained VAR in which a share of the FFN and of the tokens is not computed: what ActVAR and its controls have in
-common.
+"""A trained VAR in which a share of the FFN and of the tokens is not computed: the base of ActVAR and its controls.
 
-Which FFN units and which tokens are computed is a ``Selection``'s choice: learned (ActVAR, arXiv 2511.12893), random,
-or fixed for good. The rest is alike for all: in the last ``scales`` scales, in every block,
- - a share ``token`` of the scale's tokens is not selected. They get neither queries, attention nor FFN; a light path, a
-   low-rank map of the modulated input, reconstructs their update, and they stay in the sequence: their keys and values
-   are computed and cached, so that later tokens and scales see the whole canvas;
- - of the selected tokens, a share ``ffn`` of the FFN is not computed.
+A ``Selection`` chooses which FFN units and which tokens are computed. It is learned (ActVAR, arXiv 2511.12893), random,
+or fixed for good. The rest is alike for all. In the last ``scales`` scales, in every block:
+ - A share ``token`` of the scale's tokens is not selected. These tokens get no queries, attention or FFN. A light path,
+   which is a low-rank map of the modulated input, reconstructs their update. They stay in the sequence: their keys and
+   values are computed and cached, so that later tokens and scales see the whole canvas.
+ - For the selected tokens, a share ``ffn`` of the FFN is not computed.
 
-The quotas are exact an image, so the cost of a setting does not depend on what is generated. At zero sparsity the code
-path is the dense network's. All of this is ours where the abstract leaves it open; ``methods.actvar`` lists the
-choices.
+The quotas are exact for each image, so the cost of a setting does not depend on what is generated. At zero sparsity the
+code path is the dense network's. Where the abstract leaves a point open, the choice is ours; ``methods.actvar`` lists
+the choices.
 """
 
 import copy
@@ -30,29 +29,27 @@ from harness.method import KnobValue
 
 @dataclass(frozen=True)
 class Sparsity:
-    """ffn, token: shares not computed, in [0, 1); scales: how many of the last scales are sparse; branches: how many
-    guidance branches the batch holds, all rows of one and then all rows of the other; tilt, from 0: how much more of
-    their FFNs larger scales keep (see ``over``)."""
+    """How much of the network is not computed, and in which scales."""
 
-    ffn: float
-    token: float
-    scales: int
-    branches: int = 1
-    tilt: float = 0.0
+    ffn: float  # share of the FFN that is not computed, in [0, 1)
+    token: float  # share of the tokens that are not computed, in [0, 1)
+    scales: int  # how many of the last scales are sparse
+    branches: int = 1  # guidance branches in the batch: all rows of one, then all rows of the other
+    tilt: float = 0.0  # from 0: how much more of their FFNs larger scales keep (see ``over``)
 
     @classmethod
     def of(cls, knobs: Mapping[str, KnobValue], branches: int = 1) -> "Sparsity":
-        """From a sparse method's knobs."""
+        """The sparsity that the knobs of a sparse method ask for."""
         ffn, token, scales, tilt = (
             knobs[name] for name in ("ffn_sparsity", "token_sparsity", "sparse_scales", "ffn_tilt")
         )
         return cls(float(ffn), float(token), int(scales), branches, float(tilt))
 
     def over(self, tokens: Sequence[int]) -> "list[Sparsity]":
-        """What each sparse scale is run at; tokens: how many each has.
+        """The sparsity of each sparse scale; tokens: the number of tokens of each.
 
-        A scale keeps a share of its FFN in proportion to tokens^tilt, and all of it at the most, such that ``ffn`` is
-        left out over all of them: at tilt 0 the same share in each.
+        A scale keeps a share of its FFN in proportion to tokens^tilt, at most all of it. Over all sparse scales, the
+        share that is left out is ``ffn``. At tilt 0 the share is the same in each.
         """
         if not self.tilt:
             return [self] * len(tokens)
@@ -70,8 +67,10 @@ class Sparsity:
         return [replace(self, ffn=1 - share) for share in keep]
 
     def agree(self, scores: Tensor) -> Tensor:
-        """Scores [B, ...] made the same in an image's branches: their mean. Guidance multiplies what differs between
-        the branches, so what one of them skips and the other does not would count cfg times over."""
+        """Replace scores [B, ...] by their mean over the branches of an image.
+
+        Guidance multiplies the difference between the branches, so what only one of them skips would count cfg times.
+        """
         if self.branches == 1:
             return scores
         return torch.cat([scores.unflatten(0, (self.branches, -1)).mean(0)] * self.branches)
@@ -81,17 +80,17 @@ class Sparsity:
         return _share(1 - self.token, tokens)
 
     def kept_units(self, units: int) -> int:
-        """How many of so many units (or pairs of token and expert) are computed, at least 1."""
+        """How many of these units (or pairs of token and expert) are computed, at least 1."""
         return _share(1 - self.ffn, units)
 
 
 def _share(share: float, count: int) -> int:
-    """A share of a count, at least 1. A size that torch traces is a tensor, hence int()."""
-    return max(1, round(share * int(count)))
+    """A share of a count, at least 1."""
+    return max(1, round(share * int(count)))  # int: a size that torch traces is a tensor
 
 
 class Light(nn.Module):
-    """The light path of a block: modulated input [B, n, dim] -> update [B, n, dim], rank ``rank``."""
+    """The light path of a block: modulated input [B, n, dim] -> update [B, n, dim], a map of rank ``rank``."""
 
     part = "router"
 
@@ -106,39 +105,47 @@ class Light(nn.Module):
 
 
 class Selection(nn.Module, ABC):
-    """One block's choice. ``places``: positions in the sequence, [n] or [B, n]."""
+    """Chooses the tokens and FFN units that one block computes.
+
+    In all methods, ``places`` are positions in the sequence, [n] or [B, n].
+    """
 
     part = "router"
 
     @abstractmethod
     def tokens(self, x: Tensor, places: Tensor) -> Tensor:
-        """Modulated input [B, n, dim] -> scores [B, n]: the highest are selected."""
+        """Modulated input [B, n, dim] -> scores [B, n]; the tokens with the highest scores are selected."""
 
     @abstractmethod
     def ffn(self, block: Block, x: Tensor, places: Tensor, sparsity: Sparsity) -> Tensor:
-        """The FFN's output [B, m, dim] with only part of it executed; x: its modulated input."""
+        """The output [B, m, dim] of an FFN of which only part is computed; x: its modulated input."""
 
     @abstractmethod
     def unit_mask(self, x: Tensor, places: Tensor, selected: Tensor, span: slice, sparsity: Sparsity) -> Tensor:
-        """While training: which hidden units of which token of a scale count, [B, n, hidden], 1 or 0 in value and with
-        a gradient if learned; selected: [B, n] bool."""
+        """In training: which hidden units count for each token of a scale, [B, n, hidden].
+
+        Values are 1 or 0; they have a gradient if the selection is learned. selected: bool [B, n].
+        """
 
     @abstractmethod
     def ffn_macs(self, dim: int, hidden: int, tokens: int, sparsity: Sparsity) -> dict[str, float]:
-        """Closed form of ``ffn`` for so many selected tokens, by part."""
+        """MACs of ``ffn`` by part, in closed form; tokens: the number of selected tokens."""
 
     def token_macs(self, dim: int, tokens: int) -> float:
-        """Closed form of ``tokens``."""
+        """MACs of the method ``tokens``, in closed form; tokens: the number of a scale's tokens."""
         return 0.0
 
 
 class SparseVARNetwork(nn.Module):
-    """A frozen ``backbone`` with a selection and a light path a block; and, if ``own_blocks``, with blocks of its own
-    for the sparse scales, which start as the backbone's and are polished. Only these are this module's weights."""
+    """A frozen ``backbone`` with a selection and a light path for each block.
+
+    If ``own_blocks``, the sparse scales have blocks of their own, which start as the backbone's and are polished. The
+    module's weights are those of selections, light paths and own blocks only.
+    """
 
     def __init__(self, backbone: VARNetwork, selections: list[Selection], rank: int, own_blocks: bool) -> None:
         super().__init__()
-        self.backbone = [backbone.requires_grad_(False)]  # in a list: its weights are var's, kept in var's file
+        self.backbone = [backbone.requires_grad_(False)]  # in a list: its weights are var's and stay in var's file
         self.selections: list[Selection] = nn.ModuleList(selections)  # type: ignore[assignment]
         light = nn.ModuleList(Light(backbone.dim, rank) for _ in backbone.blocks)
         self.light: list[Light] = light  # type: ignore[assignment]
@@ -153,15 +160,17 @@ class SparseVARNetwork(nn.Module):
         return list(self.own) or list(self.backbone[0].blocks)  # type: ignore[arg-type]
 
     def arrange(self) -> None:
-        """Put the FFN's hidden units of ``blocks`` in ``unit_order``, so that experts, or the units to keep, lie side
-        by side. The dense FFN computes the same as before."""
+        """Put the FFNs' hidden units of ``blocks`` in ``unit_order``.
+
+        The units of an expert, or the units to keep, then lie side by side. The dense FFN computes the same as before.
+        """
         for block, order in zip(self.blocks, self.unit_order, strict=True):
             block.ffn.fc1.weight.data = block.ffn.fc1.weight.data[order].contiguous()
             block.ffn.fc1.bias.data = block.ffn.fc1.bias.data[order].contiguous()
             block.ffn.fc2.weight.data = block.ffn.fc2.weight.data[:, order].contiguous()
 
     def sparse_scales(self, sparsity: Sparsity) -> dict[int, Sparsity]:
-        """The sparse scales, by their place among all, with what each is run at."""
+        """The sparsity of each sparse scale, by the scale's number among all scales."""
         sides = self.backbone[0].scales
         first = max(0, len(sides) - sparsity.scales)
         return dict(enumerate(sparsity.over([side * side for side in sides[first:]]), first))
@@ -169,7 +178,7 @@ class SparseVARNetwork(nn.Module):
     def run_scale(
         self, scale: int, x: Tensor, modulations: list[list[Tensor]], past: Past, sparsity: Sparsity
     ) -> Tensor:
-        """All blocks at one scale of sampling."""
+        """Run all blocks at one scale of sampling."""
         net = self.backbone[0]
         here = self.sparse_scales(sparsity).get(scale)
         if here is None or (sparsity.ffn == 0 and sparsity.token == 0):
@@ -214,7 +223,7 @@ class SparseVARNetwork(nn.Module):
         places: Tensor,
         sparsity: Sparsity,
     ) -> Tensor:
-        """The block's update of selected tokens alone."""
+        """The block's output for the selected tokens alone."""
         block = self.blocks[place]
         gamma1, gamma2, _, scale2, _, shift2 = modulation
         x = torch.addcmul(x, gamma1, block.attn.read(block.attn.queries(h), *memory, None))
@@ -223,7 +232,7 @@ class SparseVARNetwork(nn.Module):
         return torch.addcmul(x, gamma2, ffn)
 
     def macs(self, sparsity: Sparsity) -> dict[str, float]:
-        """Closed form of one branch's blocks over all scales, by part."""
+        """MACs of one branch's blocks over all scales, by part, in closed form."""
         net = self.backbone[0]
         dim, hidden, rank = net.dim, net.blocks[0].ffn.fc1.out_features, self.light[0].down.out_features
         total = dict.fromkeys(("attention", "ffn", "router"), 0.0)
@@ -244,8 +253,8 @@ class SparseVARNetwork(nn.Module):
 
 
 def _taken(x: Tensor, tokens: Tensor) -> Tensor:
-    """Some tokens: x [B, n, dim], tokens [B, m], numbered through all rows, -> [B, m, dim]; in a third of the time of
-    x[rows, tokens]."""
+    """Some tokens of x: x [B, n, dim], tokens [B, m], numbered through all rows, -> [B, m, dim]."""
+    # a third of the time of x[rows, tokens]
     return x.flatten(0, 1).index_select(0, tokens.flatten()).unflatten(0, tokens.shape)
 
 
@@ -257,18 +266,18 @@ def _copy(block: Block) -> Block:
 
 
 def top_mask(scores: Tensor, count: int) -> Tensor:
-    """bool mask of the ``count`` highest scores of each row; scores [B, n]."""
+    """Mask of the ``count`` highest scores of each row, bool [B, n]; scores: [B, n]."""
     highest = scores.topk(count, 1).indices
-    return torch.zeros_like(scores, dtype=torch.bool).scatter(1, highest, 1)  # 1: torch cannot trace True
+    return torch.zeros_like(scores, dtype=torch.bool).scatter(1, highest, 1)  # 1, as torch cannot trace True
 
 
 def straight_through(hard: Tensor, scores: Tensor) -> Tensor:
-    """The hard mask in value, the sigmoid of the scores in gradient."""
+    """A mask with the values of ``hard`` and the gradient of the sigmoid of the scores."""
     soft = scores.sigmoid()
     return hard.to(soft.dtype) + soft - soft.detach()
 
 
 def network_config(preset_network: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A sparse preset's network settings, as VARNetwork's and as the sparse layer's own."""
+    """The network settings of a sparse preset, split into VARNetwork's and those of the sparse layer."""
     own = {name: preset_network[name] for name in ("rank", "experts", "own_blocks") if name in preset_network}
     return {name: value for name, value in preset_network.items() if name not in own}, own

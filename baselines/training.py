@@ -18,21 +18,21 @@ from harness.training.recipe import Context
 
 CLASS_DROPOUT = 0.1
 EQUAL_PLAN = Plan(epochs=4, batch=125, lr=2.5e-3, warmup=200, ema=0.998, weight_decay=0.03)
-"""The same for every generator: images seen, batches, optimiser."""
+"""Every generator is trained by this plan: images seen, batches and optimiser are the same."""
 BATCH = 64
-"""Images that are turned into tokens at a time."""
+"""How many images are turned into tokens at a time."""
 IMAGE_OF = {"vq-fmnist": (1, 28), "msvq-fmnist": (1, 28)}
-"""(channels, side) of the images that a tokenizer takes; published ones take colour, 16 pixels a token."""
+"""(channels, side) of the images that a tokenizer takes. Published tokenizers take colour, 16 pixels a token."""
 
 
 def drop_class(labels: Tensor, classes: int, generator: torch.Generator) -> Tensor:
-    """A tenth of the labels becomes ``classes``, that is no class: for guidance."""
+    """Replace a tenth of the labels by ``classes``, which means no class and is needed for guidance."""
     dropped = row_uniforms(len(labels), generator) < CLASS_DROPOUT
     return labels.masked_fill(dropped.to(labels.device), classes)
 
 
 class GeneratorTrainee(Trainee):
-    """A network over a grid's tokens, with its own ``loss(tokens, labels, generator)``."""
+    """A network with its own ``loss(tokens, labels, generator)`` over the tokens of a grid."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class GeneratorTrainee(Trainee):
 
 
 class ScaleTrainee(Trainee):
-    """A network over the scales of a multi-scale tokenizer; its cross-entropy is a token's, in nats."""
+    """A network over the scales of a multi-scale tokenizer; its loss is the mean cross-entropy per token, in nats."""
 
     def __init__(self, network: nn.Module, tokenizer: nn.Module) -> None:
         super().__init__()
@@ -63,7 +63,10 @@ class ScaleTrainee(Trainee):
 
 @torch.inference_mode()
 def training_tokens(tokenizer: str, context: Context) -> tuple[Tensor, Tensor]:
-    """The training images as tokens [N, positions], with their labels; kept in ``context.runs`` by content."""
+    """The training images as tokens [N, positions], and their labels.
+
+    The tokens are kept in ``context.runs``, under the hashes of the tokenizer's weights and of the images.
+    """
     if isinstance(context, FolderContext):
         return folder_tokens(tokenizer, context)
     training = context.training
@@ -81,8 +84,11 @@ def training_tokens(tokenizer: str, context: Context) -> tuple[Tensor, Tensor]:
 
 @torch.inference_mode()
 def folder_tokens(tokenizer: str, context: FolderContext) -> tuple[Tensor, Tensor]:
-    """The same of a folder of images, in int16, chunk by chunk: processes share the chunks out, and one that was killed
-    goes on with those that are missing. Every image is cropped in the middle; none is mirrored."""
+    """The same for a folder of images, in int16 and chunk by chunk.
+
+    Processes share the chunks; a killed run goes on with the chunks that are missing. Every image is cropped in the
+    middle; none is mirrored.
+    """
     key = sha256(tokenizer_weights(tokenizer))[:12] + context.data_sha256[:12]
     folder = Path(context.runs) / f"tokens-{tokenizer}-{key}"
     module = load_tokenizer(tokenizer).to(context.device)

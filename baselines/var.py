@@ -25,11 +25,11 @@ from harness.sampling import Sampling, draw, guide
 from harness.training.loop import Trainee
 
 Past = tuple[Cache, Slots]
-"""Keys and values of the scales before, and how far they reach with this one's."""
+"""Keys and values of the scales before, and how far the cache reaches with those of this scale."""
 
 
 class SelfAttention(nn.Module):
-    """Attention over l2-normalised queries and keys with a learned temperature a head (VAR, section 4,
+    """Attention over l2-normalised queries and keys, with a learned temperature for each head (VAR, section 4,
     "attn_l2_norm")."""
 
     part = "attention"
@@ -66,17 +66,17 @@ class SelfAttention(nn.Module):
         return q, k, v
 
     def temperature(self) -> Tensor:
-        """What normalised queries are multiplied by, learned, at most 100: [heads, 1]."""
+        """The learned factor of normalised queries, at most 100: [heads, 1]."""
         return self.scale_mul_1H11[0, :, 0].clamp(max=log(100.0)).exp()
 
     def read(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
-        """Attend and project: [B, n, dim]."""
+        """Attend to k and v, and project: [B, n, dim]."""
         out: Tensor = self.proj(attend(q, k, v, bias, 1.0))
         return out
 
 
 class FFN(nn.Module):
-    """fc2(gelu(fc1 x)), tanh approximation."""
+    """fc2(gelu(fc1 x)), with GELU's tanh approximation."""
 
     part = "ffn"
 
@@ -88,21 +88,21 @@ class FFN(nn.Module):
         return by_rows(lambda rows: self.fc2(gelu(self.fc1(rows))), x)
 
     def some(self, x: Tensor, units: slice) -> Tensor:
-        """What these hidden units add, without fc2's bias: x [..., dim] -> [..., dim]."""
+        """The output of these hidden units alone, without fc2's bias: x [..., dim] -> [..., dim]."""
         up, bias, down = self.fc1.weight[units], self.fc1.bias[units], self.fc2.weight[:, units]
         return by_rows(lambda rows: F.linear(gelu(F.linear(rows, up, bias)), down), x)
 
     def experts(self, x: Tensor, chosen: Tensor) -> Tensor:
-        """Only the chosen experts: gather all (token, expert) pairs expert by expert, compute, add up.
+        """The FFN's output [B, n, dim] with the chosen experts alone; for sampling, without a gradient.
 
-        x: [B, n, dim]; chosen: bool [B, n, experts], expert e being the e-th run of hidden units -> [B, n, dim]. For
-        sampling: it has no gradient.
+        All (token, expert) pairs are gathered expert by expert, computed and added up. x: [B, n, dim]; chosen: bool
+        [B, n, experts], where expert e is the e-th run of hidden units.
         """
         flat, mask = x.flatten(0, 1), chosen.flatten(0, 1)
-        counts, tokens = mask.sum(0).tolist(), mask.t().nonzero()[:, 1]  # two synchronisations, whatever the experts
+        counts, tokens = mask.sum(0).tolist(), mask.t().nonzero()[:, 1]  # two synchronisations for all experts
         up, bias = (own.unflatten(0, (len(counts), -1)) for own in (self.fc1.weight, self.fc1.bias))
         down = self.fc2.weight.unflatten(1, (len(counts), -1)).transpose(0, 1)
-        # Products are written where they belong: to put them together afterwards took as long as they did.
+        # Products are written where they belong: putting them together afterwards took as long as the products.
         rows, hidden = flat.index_select(0, tokens), flat.new_empty(len(tokens), up.shape[1])
         for expert, (part, out) in enumerate(zip(rows.split(counts), hidden.split(counts), strict=True)):
             torch.addmm(bias[expert], part, up[expert].t(), out=out)
@@ -126,8 +126,10 @@ class Modulation(nn.Sequential):
 
 
 class Block(nn.Module):
-    """adaLN block: modulations in the order gamma1, gamma2, scale1, scale2, shift1, shift2; from its own ``ada_lin``
-    or, where one is shared by all blocks, that one's plus ``ada_gss``."""
+    """adaLN block: modulations in the order gamma1, gamma2, scale1, scale2, shift1, shift2.
+
+    They come from the block's own ``ada_lin``. If all blocks share one, its modulations plus ``ada_gss`` are used.
+    """
 
     def __init__(self, dim: int, heads: int, hidden: int, shared: bool = False) -> None:
         super().__init__()
@@ -139,8 +141,7 @@ class Block(nn.Module):
     def forward(
         self, x: Tensor, modulation: list[Tensor], bias: Tensor | None, past: Past | None, place: int
     ) -> Tensor:
-        """x [B, n, dim]; with ``past``, keys and values join those of its layer ``place``, and all of them are attended
-        to."""
+        """x [B, n, dim]; with ``past``, keys and values join those of layer ``place``, and all are attended to."""
         gamma1, gamma2, scale1, scale2, shift1, shift2 = modulation
         q, k, v = self.attn.all_three(modulated(x, scale1, shift1))
         if past is not None:
@@ -155,7 +156,7 @@ def modulated(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
 
 
 def unit(x: Tensor, scale: Tensor | float = 1.0) -> Tensor:
-    """x / |x| over the last dimension, as F.normalize, times ``scale``: one product with all of x."""
+    """x / |x| over the last dimension, as F.normalize, times ``scale``, in one product with all of x."""
     return x * (torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp(min=1e-12).reciprocal() * scale)
 
 
@@ -174,8 +175,10 @@ class Head(nn.Module):
 
 
 class VARNetwork(nn.Module):
-    """[class, canvases of the scales before] -> logits of every scale. ``classes`` is no class; ``shared``: one adaLN
-    for all blocks (VAR-d36)."""
+    """[class, canvases of the scales before] -> logits of every scale.
+
+    The label ``classes`` means no class. shared: one adaLN for all blocks (VAR-d36).
+    """
 
     def __init__(
         self,
@@ -211,12 +214,12 @@ class VARNetwork(nn.Module):
                 nn.init.normal_(parameter, std=0.04)
 
     def span(self, scale: int) -> slice:
-        """Where a scale's tokens are in the sequence."""
+        """The positions of a scale's tokens in the sequence."""
         start = sum(side * side for side in self.scales[:scale])
         return slice(start, start + self.scales[scale] ** 2)
 
     def modulations(self, condition: Tensor) -> list[list[Tensor]]:
-        """adaLN of every block: once an image."""
+        """adaLN of every block; computed once an image."""
         if self.shared_ada_lin is None:
             return [block.ada_lin(condition) for block in self.blocks if block.ada_lin is not None]
         shared = torch.stack(self.shared_ada_lin(condition), 2)
@@ -229,8 +232,8 @@ class VARNetwork(nn.Module):
         return Cache.empty(len(self.blocks), shape, condition)
 
     def embed(self, seen: Tensor | None, condition: Tensor, span: slice) -> Tensor:
-        """Inputs of a part of the sequence. seen [B, n, channels]: canvases, or None for the first scale alone;
-        condition [B, dim]: class embeddings, which start the sequence if ``span`` does."""
+        """Inputs of the part ``span`` of the sequence. seen: canvases [B, n, channels], None for the first scale alone;
+        condition: class embeddings [B, dim], which come first if ``span`` starts the sequence."""
         pieces = [condition[:, None] + self.pos_start] if span.start == 0 else []
         pieces += [self.word_embed(seen.to(self.word_embed.weight.dtype))] if seen is not None else []
         return torch.cat(pieces, 1) + (self.lvl_embed(self.lvl_1L[:, span]) + self.pos_1LC[:, span])
@@ -238,7 +241,7 @@ class VARNetwork(nn.Module):
     def run(
         self, x: Tensor, modulations: list[list[Tensor]], bias: Tensor | None = None, past: Past | None = None
     ) -> Tensor:
-        """All blocks."""
+        """Run all blocks."""
         for place, (block, modulation) in enumerate(zip(self.blocks, modulations, strict=True)):
             x = block(x, modulation, bias, past, place)
         return x
@@ -301,7 +304,7 @@ class NextScale(Bundled):
         knobs: Mapping[str, KnobValue],
         branches: int,
     ) -> Tensor:
-        """The blocks at one scale of sampling; sparse versions do less here."""
+        """Run the blocks at one scale of sampling; sparse versions do less here."""
         return self.network.run(x, modulations, past=past)
 
     @torch.inference_mode()
@@ -325,7 +328,7 @@ class NextScale(Bundled):
         return Generated(torch.cat(tokens, 1), torch.full((len(labels),), count, device=labels.device))
 
     def published_form(self, knobs: Mapping[str, KnobValue], sampling: Sampling) -> dict[str, float]:
-        """The authors' code computes every block's adaLN anew at every scale."""
+        """MACs of the authors' code, which computes every block's adaLN anew at every scale."""
         net, form = self.network, self.closed_form(knobs, sampling)
         again = (1 + sampling.guided) * self.conditions * 6 * net.dim**2 * (len(net.scales) - 1)
         return {**form, "condition": form["condition"] + again}
@@ -336,7 +339,7 @@ class NextScale(Bundled):
         return 1 if self.network.shared_ada_lin else len(self.network.blocks)
 
     def dense_macs(self, sampling: Sampling) -> dict[str, float]:
-        """Closed form of the dense network."""
+        """MACs of the dense network by part, in closed form."""
         steps = self.dense_steps(sampling)
         form: dict[str, float] = {part: sum(step[part] for step in steps) for part in steps[0]}
         form["condition"] += (1 + sampling.guided) * self.conditions * 6 * self.network.dim**2
@@ -344,7 +347,7 @@ class NextScale(Bundled):
         return form
 
     def dense_steps(self, sampling: Sampling) -> list[dict[str, float]]:
-        """Closed form of each scale, without what is done once an image."""
+        """MACs of each scale by part, in closed form, without the work that is done once an image."""
         net, branches, past = self.network, 1 + sampling.guided, 0
         dim, layers, phi = net.dim, len(net.blocks), self.quantiser.lookup_macs() // len(net.scales)
         steps: list[dict[str, float]] = []

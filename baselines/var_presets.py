@@ -7,8 +7,10 @@ from harness.setup import Setup
 
 
 def imagenet_preset(depth: int) -> Preset:
-    """A published VAR of this depth: at 256x256, or d36 at 512x512. Its authors' "cfg 1.5" is 2.5 here.
-    They sample 50 images a class, and cut 255 x to a whole number."""
+    """The preset of a published VAR of this depth: depth 36 at 512x512, the others at 256x256.
+
+    The authors' "cfg 1.5" is 2.5 here. They sample 50 images a class, and cut 255 x to a whole number.
+    """
     pixels, tokenizer, scales = (
         (512, "vae_ch160v4096z32-512", VAR_SCALES_512) if depth == 36 else (256, "vae_ch160v4096z32", VAR_SCALES)
     )

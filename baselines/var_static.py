@@ -1,8 +1,8 @@
-"""Static pruning of VAR: FFN units and tokens are removed for good, by importance. ActVAR's claim is to beat this.
+"""Static pruning of VAR: FFN units and tokens are removed for good, by importance. ActVAR claims to beat this.
 
-A unit's importance is the mean size of what it adds to the block's output over training images; a token's, the mean
-size of its update in the block. Removed tokens get the same light path as ActVAR's, distilled alike: without it nothing
-would be left of them, and the control would be a straw man. Ours.
+The importance of a unit is the mean size of what it adds to the block's output, over training images. The importance of
+a token is the mean size of its update in the block. Removed tokens get the same light path as ActVAR's, distilled in
+the same way: without it nothing would be left of them, and the control would be a straw man. This control is ours.
 """
 
 from pathlib import Path
@@ -19,7 +19,7 @@ from harness.method import Preset
 
 
 class StaticSelection(Selection):
-    """The first units, in order of importance, and the places of highest importance."""
+    """Selects the first units, which are in order of importance, and the places of highest importance."""
 
     token_scores: Tensor
 
@@ -74,7 +74,10 @@ class VARStatic(SparseVAR):
 
 @torch.inference_mode()
 def importances(net: VARNetwork, inputs: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    """Of units [layers, hidden] and of places [layers, positions]; inputs: (seen, labels) of training images."""
+    """Importance of units [layers, hidden] and of places [layers, positions].
+
+    inputs: (seen, labels) of training images.
+    """
     seen, labels = inputs
     condition = net.class_emb(labels)
     x, bias = net.embed(seen, condition, slice(0, net.lvl_1L.shape[1])), net.causal()

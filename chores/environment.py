@@ -1,9 +1,9 @@
-"""The environments that sessions run in, under .nox/: one that all share, and one for each further Python.
+"""The environments under .nox/ that sessions run in: one that all share, and one for each further Python.
 
-With the CUDA libraries that PyPI's Linux build of torch pulls an environment takes 6 GB, so one a session would cost
-many times the disk and the wait. Every session therefore has nox's backend "none" and runs the programs of the shared
-one. virtualenv makes it (nox brings it, and it works where Debian has left ensurepip out) and pip fills it: uv does not
-look where pip has been told to find wheels.
+PyPI's Linux build of torch requires CUDA libraries, with which an environment takes 6 GB. One environment per session
+would cost many times the disk space and the wait. Sessions therefore have nox's backend "none" and run the programs of
+the shared environment. virtualenv makes it: nox brings virtualenv, and it works where Debian has left ensurepip out.
+pip fills it: uv does not look where pip has been told to find wheels.
 """
 
 import fcntl
@@ -27,14 +27,14 @@ PROJECT = ROOT / "pyproject.toml"
 
 @dataclass(frozen=True)
 class Environment:
-    """A virtual environment with what requirements.lock pins, and this checkout as an editable install."""
+    """A virtual environment with the packages that requirements.lock pins, and this checkout as an editable install."""
 
     folder: Path
     python: str = sys.executable  # the interpreter that it is made from
 
     def install(self, session: nox.Session) -> None:
-        """Bring it up to what the lock, pyproject.toml and the session's --cpu or --cuda say; at once if it is there
-        already."""
+        """Bring the environment up to what the lock, pyproject.toml and the session's --cpu or --cuda say. Returns at
+        once if it is up to date."""
         asked, _ = torch_build.split(session.posargs)
         self.folder.parent.mkdir(exist_ok=True)
         with self.folder.with_name(f"{self.folder.name}.lock").open("w") as guard:
@@ -52,26 +52,28 @@ class Environment:
             stamp.write_text(f"{wanted} {build}")
 
     def run(self, session: nox.Session, program: str, *arguments: str) -> None:
-        """Run a program of the environment; the session fails with it."""
-        # A newcomer's own packages (PYTHONPATH, ~/.local) must not be seen by what was pinned here.
+        """Run a program of the environment. The session fails if the program fails."""
+        # The pinned packages must not see the user's own packages (PYTHONPATH, ~/.local).
         path = f"{self.folder / 'bin'}:{os.environ['PATH']}"
         env = {"PYTHONNOUSERSITE": "1", "PYTHONPATH": None, "PATH": path}
         session.run(str(self.folder / "bin" / program), *arguments, env=env, external=True)
 
     def _make(self, session: nox.Session, afresh: bool) -> None:
-        """Make the environment, anew if that is asked for or if what is there runs another Python, or none."""
+        """Make the environment. An existing one is cleared if ``afresh``, or if it runs another Python or none."""
         own = self.folder / "bin" / "python"
         clear = afresh or not own.exists() or version(str(own)) != version(self.python)
         options = ["--quiet", *(["--clear"] if clear else []), "--python", self.python]
         session.run(sys.executable, "-m", "virtualenv", *options, str(self.folder), external=True)
 
     def _fill(self, session: nox.Session, choice: Choice, insisted: bool) -> str:
-        """Install all pins and this checkout. The build of torch that it got: PyPI's, too, where the CPU build could
-        not be downloaded after all and nobody has insisted on it."""
-        # To compile all modules takes a minute; each is when it is first imported, and most never are.
+        """Install all pins and this checkout. Returns the build of torch that was installed.
+
+        If the CPU build cannot be downloaded after all, PyPI's build is installed, unless the user ``insisted``.
+        """
+        # Compiling all modules takes a minute. Python compiles a module at its first import; most are never imported.
         pip = ("python", "-m", "pip", "install", "--no-compile")
         if choice.build == torch_build.CPU:
-            # From torch's index come these two alone; all else is from where pip is told to look anyway.
+            # Only these two come from torch's index. All other packages come from where pip is told to look anyway.
             torches = [f"{name}=={pins()[name]}+cpu" for name in torch_build.PACKAGES if name in pins()]
             try:
                 self.run(session, *pip, "--no-deps", "--extra-index-url", torch_build.index(), *torches)
@@ -81,26 +83,26 @@ class Environment:
                 session.warn("the CPU build could not be downloaded: PyPI's it is")
                 choice = Choice(torch_build.PYPI, "the CPU build could not be downloaded")
         self.run(session, *pip, "-r", str(LOCK))
-        # The lock brings setuptools: no second copy is fetched to build our own package, which is editable, so that a
-        # change of the source needs no installation.
+        # The lock brings setuptools, so no second copy is fetched to build our own package. The package is editable:
+        # a change of the source needs no installation.
         self.run(session, *pip, "--no-deps", "--no-build-isolation", "-e", str(ROOT))
         return choice.build
 
 
 def pins() -> dict[str, str]:
-    """Version by package, of requirements.lock."""
+    """The versions in requirements.lock, by package."""
     lines = LOCK.read_text().splitlines()
     return dict(line.split("==") for line in lines if line and not line.startswith("#"))
 
 
 def version(python: str) -> str:
-    """What an interpreter says of itself; empty if it does not start."""
+    """``sys.version`` of an interpreter; empty if it does not start."""
     program = "import sys; print(sys.version)"
     return subprocess.run([python, "-c", program], capture_output=True, text=True, check=False).stdout.strip()
 
 
 def _choice(session: nox.Session, asked: str | None, build: str, python: str) -> Choice:
-    """The build of torch to install. One that is there stays unless the other is asked for: no index is asked twice."""
+    """The build of torch to install. An installed build stays unless another is asked for: no index is asked twice."""
     if asked is None and build:
         return Choice(build, "it is the one that was installed before")
     major, minor = version(python).split(".")[:2]
@@ -111,6 +113,7 @@ def _choice(session: nox.Session, asked: str | None, build: str, python: str) ->
 
 
 def _wanted(python: str) -> str:
-    """What an environment depends on: both files, the interpreter, and where the editable install points to."""
+    """Hash of what an environment depends on: requirements.lock, pyproject.toml, the interpreter's version, and the
+    folder that the editable install points to."""
     parts = (LOCK.read_bytes(), PROJECT.read_bytes(), version(python).encode(), str(ROOT).encode())
     return hashlib.sha256(b"\0".join(parts)).hexdigest()

@@ -23,7 +23,7 @@ def find(version: str) -> str | None:
 
 def _candidates(version: str) -> Iterator[str]:
     short = ".".join(version.split(".")[:2])
-    for entry in os.get_exec_path():  # all: pyenv's shims are there whether or not they lead to anything
+    for entry in os.get_exec_path():  # all entries: pyenv's shims exist even if they lead to no Python
         if found := shutil.which(f"python{short}", path=entry):
             yield found
     home = Path.home()

@@ -1,8 +1,7 @@
-"""Which of torch's builds is downloaded: PyPI's for Linux, with CUDA (3 GB), or the CPU build of torch's own index (200
-MB).
+"""Decides which build of torch is downloaded.
 
-Without an NVIDIA driver the CPU build does all that arbench can do here. ``--cuda`` and ``--cpu``, behind nox's ``--``,
-decide instead.
+There are two: PyPI's for Linux, with CUDA (3 GB), and the CPU build of torch's own index (200 MB). Without an NVIDIA
+driver the CPU build does all that arbench can do here. ``--cuda`` and ``--cpu``, behind nox's ``--``, decide instead.
 """
 
 import gzip
@@ -24,14 +23,14 @@ CPU, PYPI = "cpu", "pypi"
 OPTIONS = {"--cpu": CPU, "--cuda": PYPI}
 INDEX = "https://download.pytorch.org/whl/cpu"
 WITHIN_S = 2.0
-"""Seconds in which the index must have answered."""
+"""Seconds within which the index must answer."""
 DRIVER = (Path("/proc/driver/nvidia/version"), Path("/dev/nvidiactl"))
 """Files that a loaded NVIDIA driver makes."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A build, and why it is taken."""
+    """A build of torch, and why it is taken."""
 
     build: str  # CPU or PYPI
     why: str
@@ -47,13 +46,14 @@ class NotThereError(Exception):
 
 
 def split(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
-    """The build that a session's arguments ask for, and the arguments for others than us. The last one counts."""
+    """The build that a session's arguments ask for, and all other arguments. The last option for a build counts."""
     asked = [OPTIONS[argument] for argument in arguments if argument in OPTIONS]
     return (asked[-1] if asked else None), [argument for argument in arguments if argument not in OPTIONS]
 
 
 def choose(asked: str | None, pins: dict[str, str], python: tuple[int, int]) -> Choice:
-    """The build to take for that version of Python. Raises NotThereError if the CPU build was asked for in vain."""
+    """The build to take for this version of Python. Raises NotThereError if the CPU build was asked for and
+    cannot be had."""
     if asked == PYPI:
         return Choice(PYPI, "--cuda asks for it")
     if asked is None and (found := driver()):
@@ -69,23 +69,26 @@ def choose(asked: str | None, pins: dict[str, str], python: tuple[int, int]) -> 
 
 
 def index() -> str:
-    """Where the CPU build is looked for: torch's own index, or what ARBENCH_TORCH_INDEX names (a mirror of it)."""
+    """Address where the CPU build is looked for: torch's own index, or the mirror that ARBENCH_TORCH_INDEX names."""
     return os.environ.get("ARBENCH_TORCH_INDEX", INDEX).rstrip("/")
 
 
 def shown_index() -> str:
-    """The same for people to read: without a name and a password."""
+    """The address of the index for messages: without a user name and a password."""
     return re.sub(r"//[^/@]*@", "//", index())
 
 
 def driver() -> str | None:
-    """What shows that an NVIDIA driver is installed; None if nothing does."""
+    """Path of a file that shows that an NVIDIA driver is installed; None if there is none."""
     return next((str(path) for path in DRIVER if path.exists()), None) or shutil.which("nvidia-smi")
 
 
 def unavailable(pins: dict[str, str], python: tuple[int, int]) -> str | None:
-    """Why torch's index cannot give the pinned CPU builds; None if it can. Takes WITHIN_S at most: the index is asked
-    by a thread that is left to itself after that, since looking up a host's name cannot be given a limit."""
+    """Why torch's index cannot give the pinned CPU builds; None if it can.
+
+    Takes WITHIN_S at most. Looking up a host's name cannot be given a time limit. Threads therefore ask the index, and
+    a thread that takes longer is abandoned.
+    """
     names = [name for name in PACKAGES if name in pins]
     shown = shown_index()
     answers: dict[str, str | Exception] = {}
@@ -109,7 +112,7 @@ def unavailable(pins: dict[str, str], python: tuple[int, int]) -> str | None:
 
 
 def _ask(name: str, answers: dict[str, str | Exception]) -> None:
-    """Read the index's page of a package; pip's settings for certificates hold."""
+    """Read the index's page of a package, or the error, into ``answers``. pip's settings for certificates apply."""
     try:
         trusted = os.environ.get("PIP_CERT") or os.environ.get("REQUESTS_CA_BUNDLE")
         context = ssl.create_default_context(cafile=trusted)
@@ -118,6 +121,6 @@ def _ask(name: str, answers: dict[str, str | Exception]) -> None:
             content = response.read()
             packed = response.headers.get("Content-Encoding") == "gzip"
         answers[name] = (gzip.decompress(content) if packed else content).decode("utf-8", "replace")
-    except Exception as error:  # whatever it is, the other build can be had
-        reason = getattr(error, "reason", error)  # urllib's errors hold what happened
+    except Exception as error:  # whatever the error is, the other build is available
+        reason = getattr(error, "reason", error)  # urllib's errors hold their cause here
         answers[name] = reason if isinstance(reason, Exception) else error

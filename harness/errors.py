@@ -5,11 +5,11 @@ from collections.abc import Iterable
 from typing import Any
 
 LONGEST_SHOWN = 120
-"""Characters of a value that an error shows."""
+"""An error shows at most so many characters of a value."""
 
 
 class ArbenchError(Exception):
-    """Something the user can mend. The command prints its one line and exits with code 2."""
+    """An error that the user can put right. The command prints its one line and exits with code 2."""
 
 
 def unknown(kind: str, given: str, valid: Iterable[str]) -> ArbenchError:
@@ -21,8 +21,8 @@ def unknown(kind: str, given: str, valid: Iterable[str]) -> ArbenchError:
 
 
 def shown(value: Any) -> str:
-    """A value as an error shows it: as Python spells it, cut where it is long. Python does not spell integers of
-    thousands of digits at all."""
+    """A value as errors show it: its repr, cut if it is long. If Python refuses the repr, as it does for integers of
+    thousands of digits, only the type is named."""
     try:
         text = repr(value)
     except (ValueError, RecursionError):
@@ -31,7 +31,7 @@ def shown(value: Any) -> str:
 
 
 def one_line(text: str) -> str:
-    """A text as one line that a terminal takes for nothing but text: what is not printable is written as an escape."""
+    """A text as one line that a terminal only displays: unprintable characters are written as escapes."""
     words = " ".join(text.split())
     return (
         words

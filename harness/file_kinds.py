@@ -1,4 +1,4 @@
-"""What a file is, in words, from its first bytes: for messages that say what was given in place of what was expected
+"""Names the kind of a file from its first bytes, for messages that say what was given instead of what was expected
 (``f"cannot read weights {path}: it is {what_is(path)}, no safetensors file"``).
 """
 
@@ -6,7 +6,7 @@ import tarfile
 from pathlib import Path
 
 READ = 4096
-"""Bytes that are looked at: a safetensors header, a tar header and the head of any HTML page lie within them."""
+"""So many bytes are read. The start of a safetensors header, a tar header and the head of any HTML page fit in."""
 LFS = "a Git LFS pointer (the file itself was not fetched: git lfs pull)"
 SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (b"version https://git-lfs.github.com/spec/", LFS),
@@ -32,7 +32,7 @@ SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (b"%PDF-", "a PDF document"),
     (b"\x8a\n", "a protocol buffer (a TFRecord or TensorFlow checkpoint?)"),
 )
-"""How files of a kind begin, and what they are called."""
+"""The first bytes of each kind of file, and its name in messages."""
 EMPTY, TEXT, UNKNOWN = "an empty file", "a text file", "a file of an unknown kind"
 NPZ, TORCH, ZIP = "a NumPy archive (.npz)", "a file of torch.save", "a zip archive"
 PICKLE, SAFETENSORS, TAR = "a pickle (torch.save of before 2020, perhaps)", "a safetensors file", "a tar archive"
@@ -53,7 +53,11 @@ def what_is(path: Path) -> str:
 
 
 def kind_of(head: bytes, size: int | None = None) -> str:
-    """The same of a file's first bytes (READ of them, or all there are). size: of the whole file, where it is known."""
+    """The same as ``what_is``, from the file's bytes.
+
+    head: the first READ bytes, or all if there are fewer.
+    size: size of the whole file in bytes, if it is known.
+    """
     if not head:
         return EMPTY
     if head[:4] in (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08"):
@@ -73,7 +77,7 @@ def kind_of(head: bytes, size: int | None = None) -> str:
 
 
 def _zip(head: bytes) -> str:
-    """Which kind of zip, by the name of the first member."""
+    """The kind of a zip file, by the name of its first member."""
     length = int.from_bytes(head[26:28], "little")
     name = head[30 : 30 + length]
     if name.endswith(b".npy"):
@@ -84,13 +88,13 @@ def _zip(head: bytes) -> str:
 
 
 def _is_safetensors(head: bytes, size: int | None) -> bool:
-    """Eight bytes with the header's length, then a JSON object."""
+    """Whether the file begins with the header's length in eight bytes and then a JSON object."""
     length = int.from_bytes(head[:8], "little")
     return len(head) > 9 and head[8:9] == b"{" and 2 <= length <= 100_000_000 and (size is None or length + 8 <= size)
 
 
 def _is_tar(head: bytes) -> bool:
-    """A tar header with a right checksum: also those of before ``ustar``."""
+    """Whether the file begins with a tar header whose checksum is right. Formats older than ``ustar`` count as well."""
     if len(head) < tarfile.BLOCKSIZE or not any(head[: tarfile.BLOCKSIZE]):
         return False
     try:
@@ -104,7 +108,7 @@ def _text(head: bytes) -> str:
     try:
         text = head.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        if len(head) < READ or error.start < len(head) - 4:  # else a character is cut in two where ``head`` ends
+        if len(head) < READ or error.start < len(head) - 4:  # otherwise ``head`` ends within a character
             return UNKNOWN
         text = head[: error.start].decode("utf-8-sig")
     start = text.lstrip()[:200].lower()

@@ -1,4 +1,5 @@
-"""Files that a reader never sees half of: written under a temporary name beside their place, then renamed."""
+"""Reads and writes files. A reader never sees half a file: it is written under a temporary name in the same folder,
+then renamed."""
 
 import errno
 import json
@@ -17,13 +18,15 @@ if TYPE_CHECKING:
     import numpy as np
 
 STALE_S = 24 * 3600
-"""Age in seconds at which a temporary file is taken for the leftover of a killed process."""
+"""A temporary file that is older than so many seconds counts as left behind by a killed process."""
 LONGEST_TOML = 10**6
-"""Characters of a file that a person wrote."""
+"""Maximum length of a TOML file that a person wrote, in characters."""
 
 
 def write(path: Path, fill: Callable[[IO[bytes]], None]) -> None:
-    """Write a file at once or not at all, its folder made if need be; the last of several writers wins.
+    """Write a whole file or nothing. Its folder is made if needed. Of several writers the last one wins.
+
+    fill: writes the content into the open file.
 
     Raises ArbenchError naming the file and the reason (no such folder, read-only, disk full).
     """
@@ -43,7 +46,7 @@ def write(path: Path, fill: Callable[[IO[bytes]], None]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write text in UTF-8, at once or not at all."""
+    """Write a whole text in UTF-8, or nothing."""
 
     def fill(file: IO[bytes]) -> None:
         file.write(text.encode())
@@ -52,8 +55,8 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write plain values as JSON that any reader takes: text that has no UTF-8 is escaped (``valid_text``), and
-    not-a-number is refused with ValueError."""
+    """Write plain values as JSON that any reader accepts. Text that UTF-8 cannot encode is escaped (``valid_text``).
+    Raises ValueError for numbers that are not finite."""
     text = json.dumps(value, indent=1, allow_nan=False) + "\n"
     if _SURROGATE.search(text):
         text = json.dumps(valid(value), indent=1, allow_nan=False) + "\n"
@@ -61,14 +64,14 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """What ``write_json`` wrote; None if there is no such file. ArbenchError if it is damaged."""
+    """Read what ``write_json`` wrote; None if there is no such file. ArbenchError if it is damaged."""
     try:
         try:
             content = path.read_bytes()
         except OSError as error:
             if error.errno != errno.ESTALE:
                 raise
-            content = path.read_bytes()  # over NFS another machine has replaced it while it was read
+            content = path.read_bytes()  # over NFS: another machine replaced the file during the read
         found = json.loads(content, parse_constant=_no_number)
     except FileNotFoundError:
         return None
@@ -80,16 +83,17 @@ def read_json(path: Path) -> Any:
 
 
 _SURROGATE = re.compile(r"\\ud[89a-f]", re.IGNORECASE)
-"""How JSON in ASCII spells half of a character beyond U+FFFF, or a byte of the command line that is no UTF-8."""
+"""A surrogate in ASCII JSON: half of a character beyond U+FFFF, or a byte of the command line that is not UTF-8."""
 
 
 def valid_text(text: str) -> str:
-    """A text with what has no UTF-8 written as an escape: Python reads a byte 0xff of the command line as U+DCFF."""
+    """The text, with characters that UTF-8 cannot encode written as escapes. Python makes such a character, U+DCFF,
+    from a byte 0xff of the command line."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def valid(value: Any) -> Any:
-    """Plain values with ``valid_text`` in place of each text."""
+    """Plain values, with ``valid_text`` applied to each text."""
     if isinstance(value, str):
         return valid_text(value)
     if isinstance(value, Mapping):
@@ -102,8 +106,12 @@ def _no_number(text: str) -> Any:
 
 
 def read_toml(path: Path, what: str) -> dict[str, Any]:
-    """The content of a TOML file that a person wrote; ``what`` is how errors call it. A byte order mark is passed over.
-    Raises ArbenchError naming the file and the fault, for numbers that nothing could be made of, too."""
+    """The content of a TOML file that a person wrote. A byte order mark is skipped.
+
+    what: the name that errors give to this kind of file.
+
+    Raises ArbenchError naming the file and the fault. A number of thousands of digits is a fault, too.
+    """
     try:
         with path.open(encoding="utf-8-sig") as file:
             text = file.read(LONGEST_TOML + 1)
@@ -120,37 +128,38 @@ def read_toml(path: Path, what: str) -> dict[str, Any]:
         raise ArbenchError(f"{path}: not valid TOML: nested too deep") from error
     except tomllib.TOMLDecodeError as error:
         raise ArbenchError(f"{path}: not valid TOML: {error}") from error
-    except ValueError as error:  # Python makes no integer of so many digits
+    except ValueError as error:  # Python refuses integers of so many digits
         raise ArbenchError(f"{path}: not valid TOML: a number has thousands of digits") from error
 
 
 def write_arrays(path: Path, arrays: "Mapping[str, np.ndarray[Any, Any]]") -> None:
     """Write named arrays as .npz."""
-    import numpy as np  # late: the command's --help needs none
+    import numpy as np  # late: the command's --help does not need it
 
     def fill(file: IO[bytes]) -> None:
-        np.savez(file, **dict(arrays))  # type: ignore[arg-type]  # numpy's stub takes the names for its own options
+        np.savez(file, **dict(arrays))  # type: ignore[arg-type]  # numpy's stub mistakes the names for options
 
     write(path, fill)
 
 
 def read_arrays(path: Path, wanted: Callable[[str], bool] = lambda name: True) -> "dict[str, np.ndarray[Any, Any]]":
-    """The arrays of an .npz file, or those whose names are wanted. ArbenchError if it is missing or damaged; pickled
-    objects are never loaded."""
+    """The arrays of an .npz file whose names ``wanted`` accepts. ArbenchError if the file is missing or damaged.
+    Pickled objects are never loaded."""
     import numpy as np
 
     try:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files if wanted(name)}
-    except Exception as error:  # a damaged zip raises any of half a dozen kinds
+    except Exception as error:  # a damaged zip raises any of half a dozen kinds of error
         raise ArbenchError(f"cannot read {path}: {error}") from error
 
 
 def remove_stale(folder: Path) -> None:
-    """Remove what killed writers left in a folder. Young files stay: another process may be writing them."""
+    """Remove temporary files that killed writers left in a folder. Recent ones stay: another process may be writing
+    them."""
     for path in folder.glob(".*.tmp"):
         try:
             if time.time() - path.stat().st_mtime > STALE_S:
                 path.unlink()
         except OSError:
-            continue  # someone else was faster
+            continue  # another process was faster

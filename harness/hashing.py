@@ -1,4 +1,4 @@
-"""Hashes that keys are made of: of plain values and of files (of a method's source: harness.identity.source)."""
+"""Hashes for keys: of plain values and of files. The hash of a method's source is in harness.identity.source."""
 
 import hashlib
 import json
@@ -17,7 +17,10 @@ def digest(value: Any) -> str:
 
 
 def file_sha256(path: Path) -> str:
-    """The sha256 of a file, computed once a run unless its size or time of change moves. ArbenchError if unreadable."""
+    """The sha256 of a file. ArbenchError if it cannot be read.
+
+    It is computed once per run, and again only if the file's size or modification time changes.
+    """
     try:
         facts = path.stat()
     except OSError as error:
@@ -31,7 +34,7 @@ def _file_sha256(path: Path, mtime_ns: int, size: int) -> str:
 
 
 def weights_sha256(files: Iterable[Path]) -> dict[str, str]:
-    """File name -> sha256, for the files that a method reads."""
+    """The sha256 of each file that a method reads, by file name."""
     return {path.name: file_sha256(path) for path in files}
 
 

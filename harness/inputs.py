@@ -1,4 +1,4 @@
-"""What a method is given to make images from: a label and a row of noise for each image index."""
+"""The inputs of a method: a label and a row of noise for each image index."""
 
 from collections.abc import Sequence
 
@@ -10,12 +10,16 @@ from harness.method import Method
 from harness.noise import uniforms
 
 LABEL_STREAM = 1
-"""The part of an image's Philox stream (harness.noise takes part 0) that its label is drawn from."""
+"""An image's label is drawn from this part of its Philox stream. Its noise is drawn from part 0 (harness.noise)."""
 
 
 def inputs(method: Method, seed: int, indices: Sequence[int], policy: str = "balanced") -> tuple[Tensor, Tensor]:
-    """Labels, int64 [B], by a policy of ``Setup.labels``, and noise, float64 [B, positions], of these images, on the
-    method's device. All stages of a trial take them from here: they see the same images."""
+    """Labels, int64 [B], and noise, float64 [B, positions], of these images, on the method's device.
+
+    All stages of a trial call this function, so that they see the same images.
+
+    policy: a value of ``Setup.labels``.
+    """
     parameter = next(method.parameters(), None)
     device = torch.device("cpu") if parameter is None else parameter.device
     drawn = labels(policy, seed, indices, method.preset.classes)
@@ -23,7 +27,7 @@ def inputs(method: Method, seed: int, indices: Sequence[int], policy: str = "bal
 
 
 def labels(policy: str, seed: int, indices: Sequence[int], classes: int) -> Tensor:
-    """The labels of these images, int64 [n], by a policy of ``Setup.labels``."""
+    """The labels of these images, int64 [n]. policy: a value of ``Setup.labels``."""
     if policy == "balanced":
         return torch.tensor([index % classes for index in indices], dtype=torch.int64)
     counter = np.array([0, 0, 0, LABEL_STREAM], dtype=np.uint64)

@@ -1,5 +1,5 @@
-"""What a method is, seen from the outside: a tokenizer, a network, knobs; labels and noise in, tokens and images
-out."""
+"""The interface of a method. A method has a tokenizer, a network and knobs; it turns labels and noise into tokens and
+images."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -16,29 +16,25 @@ from harness.sampling import Sampling
 from harness.setup import Setup
 
 PARTS = ("attention", "ffn", "router", "condition", "embedding", "head", "tokenizer")
-"""Parts a cost is broken down by. ``router`` holds all that sparsity adds (routers, selectors, light paths);
-``condition`` is adaLN, once an image a step group; ``embedding`` the input projections."""
+"""Parts into which a cost is split. ``router`` is all work that sparsity adds (routers, selectors, light paths).
+``condition`` is adaLN, once per image and step group. ``embedding`` is the input projections."""
 
 KnobValue = int | float | str
 
 
 @dataclass(frozen=True)
 class Knob:
-    """An axis that a method declares.
-
-    ``kind`` int or float: ``low`` and ``high`` bound it (``high`` itself is left out if ``open_high``); ``choice``: one
-    of ``choices``. ``axis``: whether sweeps cross it; ``help``: one line.
-    """
+    """A setting that a method declares, with its valid values."""
 
     name: str
     kind: Literal["int", "float", "choice"]
     default: KnobValue
-    help: str
-    low: float | None = None
-    high: float | None = None
-    open_high: bool = False
-    choices: tuple[str, ...] = ()
-    axis: bool = False
+    help: str  # one line
+    low: float | None = None  # lower bound of an int or float
+    high: float | None = None  # upper bound of an int or float
+    open_high: bool = False  # whether ``high`` itself is excluded
+    choices: tuple[str, ...] = ()  # valid values of a choice
+    axis: bool = False  # whether sweeps cross it
 
     def valid(self) -> str:
         """The valid values, in words."""
@@ -47,7 +43,7 @@ class Knob:
         return f"{self.kind} from {self.low:g} to {'below ' if self.open_high else ''}{self.high:g}"
 
     def check(self, value: Any) -> KnobValue:
-        """The value, of the knob's type; ArbenchError if it has another or lies out of range."""
+        """The value, in the knob's type. ArbenchError if it has another type or is out of range."""
         complaint = ArbenchError(f"knob {self.name} = {shown(value)} is out of range (valid: {self.valid()})")
         if self.kind == "choice":
             if value not in self.choices:
@@ -63,49 +59,42 @@ class Knob:
 
 @dataclass(frozen=True)
 class Preset:
-    """Architecture plus data: all that tells one instance of a method from another, as plain values.
-
-    data: name of the data set (``fmnist``); tokenizer: name of its tokenizer's configuration; network: keyword
-    arguments of the network; sampling: the default settings; classes: how many; image: (channels, height, width);
-    weights: file name of the network's published weights, empty if they are bundled or there are none; knobs: those
-    whose range or default is the preset's own, in place of the method's; setup: the paper's own labels and uint8 rule.
-    """
+    """One instance of a method, architecture and data, as plain values."""
 
     name: str
-    data: str
-    tokenizer: str
-    network: Mapping[str, Any]
-    sampling: Sampling
-    classes: int
-    image: tuple[int, int, int]
+    data: str  # name of the data set (``fmnist``)
+    tokenizer: str  # name of the tokenizer's configuration
+    network: Mapping[str, Any]  # keyword arguments of the network
+    sampling: Sampling  # the default settings
+    classes: int  # number of classes
+    image: tuple[int, int, int]  # (channels, height, width)
     notes: str = ""
-    weights: str = ""
-    knobs: tuple[Knob, ...] = ()
-    setup: Setup = Setup()
+    weights: str = ""  # file name of the network's published weights; empty if they are bundled or there are none
+    knobs: tuple[Knob, ...] = ()  # replace the method's knobs where this preset has another range or default
+    setup: Setup = Setup()  # the paper's labels and uint8 rule
 
 
 @dataclass(frozen=True)
 class Generated:
-    """What sampling gives. tokens: int64 [B, positions], in the tokenizer's own (raster or scale) order; steps: int64
-    [B], the sequential network evaluations that each image really took."""
+    """The result of sampling."""
 
-    tokens: Tensor
-    steps: Tensor
+    tokens: Tensor  # int64 [B, positions], in the tokenizer's order (raster or scale)
+    steps: Tensor  # int64 [B]: sequential network evaluations that each image really took
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a built method's weights came from: files and their sha256, or nothing for random weights."""
+    """Where the weights of a method came from."""
 
-    weights: Mapping[str, str] = field(default_factory=dict)
+    weights: Mapping[str, str] = field(default_factory=dict)  # sha256 by file; empty for random weights
 
 
 class Method(nn.Module, ABC):
-    """A generator: tokenizer + network, built from a preset and a checkpoint.
+    """A generator of images: a tokenizer and a network, built from a preset and a checkpoint.
 
-    A subclass is registered under the entry-point group ``arbench.methods``. Its modules carry a ``part`` attribute
-    (one of PARTS) where their cost belongs to a part; a child without one belongs to its parent's. ``sample`` and
-    ``decode`` work in whatever precision ``harness.setup.in_precision`` has put the weights in.
+    A subclass is registered under the entry-point group ``arbench.methods``. A module whose cost belongs to a part has
+    an attribute ``part`` (one of PARTS); a child module without it belongs to its parent's part. ``sample`` and
+    ``decode`` work in the precision of the weights, which ``harness.setup.in_precision`` sets.
     """
 
     name: ClassVar[str]
@@ -131,25 +120,29 @@ class Method(nn.Module, ABC):
     def load(cls, preset: str, checkpoint: Path | None = None) -> "Method":
         """The method with trained weights in eval mode: the bundled ones, or those of ``checkpoint``.
 
-        Raises ArbenchError naming the file and the fault if it is missing, truncated or does not fit.
+        Raises ArbenchError naming the file and the fault if a file is missing, truncated or does not fit.
         """
 
     @classmethod
     def weight_files(cls, preset: str) -> tuple[Path, ...]:
-        """The files that ``load(preset)`` reads, tokenizer's included: a record's key hashes them without loading. The
-        first is the one that ``checkpoint`` takes the place of."""
+        """The files that ``load(preset)`` reads, including the tokenizer's. The first is the file that ``checkpoint``
+        replaces. A record's key contains their hashes, which are computed without loading the method."""
         return ()
 
     @classmethod
     def weight_sources(cls, preset: str) -> Mapping[str, Source]:
-        """Where those of ``weight_files`` that are not bundled can be fetched from, by file name."""
+        """Where the weight files that are not bundled can be fetched from, by file name."""
         return {}
 
     @classmethod
     def same_as(cls, knobs: Mapping[str, KnobValue], preset: str) -> "tuple[str, dict[str, KnobValue]] | None":
-        """The method, with its knobs, whose trial has the same tokens bit for bit and the same MACs, at the same preset
-        and sampling and on the same weights; None if none has. Images and their scores are then made once for both;
-        FLOPs are counted, and time is taken, for each. knobs: complete."""
+        """The name and knobs of another method that gives the same tokens bit for bit, with the same MACs; None if
+        there is none. Preset, sampling and weights are the same for both.
+
+        Images and their scores are then made once for both trials. FLOPs and time are measured for each.
+
+        knobs: complete, as ``resolve`` gives them.
+        """
         return None
 
     @property
@@ -159,8 +152,11 @@ class Method(nn.Module, ABC):
 
     @property
     def grids(self) -> tuple[int, ...]:
-        """Sides of the square grids that the positions fill one after the other, raster by raster; empty where they do
-        not lie on such, or a method does not tell: its images then have no trace (harness.traces)."""
+        """Sides of the square grids that the positions fill one after the other, each in raster order.
+
+        Empty if the positions do not lie on square grids, or if the method does not say. Its images then have no trace
+        (harness.traces).
+        """
         return ()
 
     @property
@@ -169,29 +165,40 @@ class Method(nn.Module, ABC):
         """Number of token values; tokens lie in [0, vocabulary)."""
 
     def pack(self) -> None:
-        """Lay the weights out as the device reads them best. Called when they are in their precision and on their
-        device, unless a compiler is to do it; nothing but ``sample`` and ``decode`` comes after it."""
+        """Bring the weights into the layout that the device reads best.
+
+        It is called once the weights have their precision and are on their device, unless a compiler does this work.
+        Afterwards only ``sample`` and ``decode`` are called.
+        """
 
     @abstractmethod
     def sample(self, labels: Tensor, noise: Tensor, knobs: Mapping[str, KnobValue], sampling: Sampling) -> Generated:
-        """labels: int64 [B]; noise: float64 [B, positions] in [0, 1); knobs: complete, as ``resolve`` gives them."""
+        """Draw the tokens of a batch of images.
+
+        labels: int64 [B].
+        noise: float64 [B, positions], in [0, 1).
+        knobs: complete, as ``resolve`` gives them.
+        """
 
     @abstractmethod
     def decode(self, tokens: Tensor) -> Tensor:
-        """tokens [B, positions] -> images float32 [B, C, H, W] in [0, 1]."""
+        """The images, float32 [B, C, H, W] in [0, 1], of ``tokens`` [B, positions]."""
 
     @abstractmethod
     def closed_form(self, knobs: Mapping[str, KnobValue], sampling: Sampling) -> dict[str, float]:
-        """MACs an image by part (keys from PARTS), from the architecture alone: matrix products, convolutions and
-        attention over the slots attended to; element-wise work is left out. Data-dependent knobs raise ArbenchError."""
+        """MACs per image by part (keys from PARTS), computed from the architecture alone.
+
+        Matrix products, convolutions and attention over the slots attended to are counted; element-wise work is not.
+        Raises ArbenchError for data-dependent knobs.
+        """
 
     def published_form(self, knobs: Mapping[str, KnobValue], sampling: Sampling) -> dict[str, float]:
-        """``closed_form`` as the authors' own code computes it, where that does work which ours spares."""
+        """MACs as in ``closed_form``, but of the authors' code, if that does work which our code avoids."""
         return self.closed_form(knobs, sampling)
 
     def step_forms(self, knobs: Mapping[str, KnobValue], sampling: Sampling) -> list[dict[str, float]]:
-        """``closed_form`` step by step, in the order of ``schedule``, without what is done once an image. Empty where a
-        method does not tell."""
+        """``closed_form`` of each step, in the order of ``schedule``, without the work that is done once per image.
+        Empty if a method does not say."""
         return []
 
     @abstractmethod
@@ -200,20 +207,21 @@ class Method(nn.Module, ABC):
 
     @classmethod
     def preset_named(cls, name: str) -> Preset:
-        """The preset; ArbenchError naming the valid ones if there is none."""
+        """The preset of this name; ArbenchError naming the valid names if there is none."""
         if name not in cls.presets:
             raise unknown(f"preset of {cls.name}", name, cls.presets)
         return cls.presets[name]
 
     @classmethod
     def knobs_of(cls, preset: str) -> tuple[Knob, ...]:
-        """The method's knobs, with the preset's own in place of those that have the same name."""
+        """The method's knobs. A knob of the preset replaces the method's knob of the same name."""
         own = {knob.name: knob for knob in cls.preset_named(preset).knobs}
         return tuple(own.get(knob.name, knob) for knob in cls.knobs)
 
     @classmethod
     def resolve(cls, given: Mapping[str, Any], preset: str | None = None) -> dict[str, KnobValue]:
-        """All knobs with their values: those given, checked, and the defaults of the others (a preset's, if named)."""
+        """The values of all knobs: the given values, checked, and the defaults of the others (those of ``preset``, if
+        it is named)."""
         knobs = cls.knobs if preset is None else cls.knobs_of(preset)
         by_name = {knob.name: knob for knob in knobs}
         for name in given:

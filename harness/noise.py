@@ -13,10 +13,10 @@ from torch import Tensor
 
 
 def uniforms(seed: int, indices: Iterable[int], positions: int) -> Tensor:
-    """Uniforms in [0, 1), float64, shape [len(indices), positions]; one row an image index."""
+    """Uniforms in [0, 1), float64, shape [len(indices), positions]; one row per image index."""
     asked = list(indices)
     rows = np.empty((len(asked), positions))
-    # One generator set to each key in turn: a new one first asks the system for entropy that it then has no use for.
+    # One generator is set to each key in turn: a new one would first ask the system for entropy that it does not need.
     generator = np.random.Generator(np.random.Philox(key=[0, 0]))
     start = generator.bit_generator.state
     for row, index in zip(rows, asked, strict=True):

@@ -5,7 +5,7 @@ from typing import Any
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is a number that a float can hold: neither true nor false, nor nan, nor without bounds."""
+    """Whether a value is a finite number that a float can hold. Booleans do not count as numbers."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     try:
@@ -15,5 +15,6 @@ def is_number(value: Any) -> bool:
 
 
 def as_number(value: int | float, whole: bool) -> int | float:
-    """The number in the one spelling that names and keys are made of: 2 and 2.0 are one, and so are -0.0 and 0.0."""
+    """The number in the form that names and keys use: an int if ``whole``, else a float. 2 and 2.0 become the
+    same, and so do -0.0 and 0.0."""
     return int(value) if whole else float(value) + 0.0

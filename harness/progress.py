@@ -1,6 +1,6 @@
 """Progress for people: a bar on a terminal, plain lines elsewhere.
 
-The bar is tqdm's and not rich's: torch-fidelity brings tqdm anyway, and one bar is all that is drawn.
+The bar is tqdm's, not rich's: torch-fidelity installs tqdm anyway, and we draw only one bar.
 """
 
 import sys
@@ -11,22 +11,22 @@ from typing import TextIO
 from tqdm import tqdm
 
 EVERY_S = 10.0
-"""Seconds between two lines where no terminal shows a bar."""
+"""Seconds between two lines if there is no terminal to show a bar."""
 
 
 class Progress:
-    """Counts units of work against a total, and tells rate and time left."""
+    """A progress display, which counts units of work against a total and shows rate and time left."""
 
     def __init__(self, total: int, unit: str, stream: TextIO | None = None, every: float = EVERY_S) -> None:
         self.total, self.unit, self.done = total, unit, 0
         self._stream = stream or sys.stderr
         self._every, self._began = every, time.monotonic()
         self._told = self._began
-        shown = total and self._stream.isatty()  # a bar of nothing has no length
+        shown = total and self._stream.isatty()  # a total of 0 gives no bar
         self._bar = tqdm(total=total, unit=unit, file=self._stream, smoothing=0.1) if shown else None
 
     def advance(self, count: int, doing: str = "") -> None:
-        """``count`` more units are done; ``doing`` is what is at hand."""
+        """Count ``count`` more units as done. ``doing`` names the present work."""
         self.done += count
         if self._bar is not None:
             self._bar.set_description_str(doing, refresh=False)
@@ -39,26 +39,27 @@ class Progress:
             self.say(line)
 
     def reduce(self, count: int) -> None:
-        """``count`` units will never be done."""
+        """Lower the total by ``count`` units, which will never be done."""
         self.total -= count
         if self._bar is not None:
             self._bar.total = self.total
             self._bar.refresh()
 
     def say(self, line: str) -> None:
-        """A line of its own, above the bar if there is one."""
+        """Print a line, above the bar if there is one."""
         if self._bar is not None:
             tqdm.write(line, file=self._stream)
         else:
             print(line, file=self._stream, flush=True)
 
     def close(self) -> None:
-        """Leave the terminal in order."""
+        """Close the bar and leave the terminal in order."""
         if self._bar is not None:
             self._bar.close()
 
     def _line(self, now: float, doing: str) -> str:
-        """What is told now. Where there are no units to count, only what is at hand; a rate as soon as there is one."""
+        """The line to print now: units done, rate and time left, and the present work. Without a total it is the
+        present work alone. The rate appears as soon as it is known."""
         seconds, text = now - self._began, ""
         if self.total:
             text = f"{self.done}/{counted(self.total, self.unit.removesuffix('s'))}"
@@ -69,7 +70,11 @@ class Progress:
 
 
 def narrated(stream: TextIO | None = None, every: float = EVERY_S) -> Callable[[str], Callable[[float], None]]:
-    """Progress of long computations, one after another: given what is computed, who is told the share that is done."""
+    """Prints the progress of long computations, one after another.
+
+    The function it returns takes the name of a computation. That gives another function, which is called with the share
+    of the computation that is done.
+    """
     say = throttled(lambda line: print(line, file=stream or sys.stderr, flush=True), every)
 
     def begin(what: str) -> Callable[[float], None]:
@@ -86,7 +91,7 @@ def narrated(stream: TextIO | None = None, every: float = EVERY_S) -> Callable[[
 
 
 def throttled(say: Callable[[str], None], every: float = EVERY_S) -> Callable[[str], None]:
-    """``say``, but at most once in ``every`` seconds: what comes in between is left out."""
+    """``say``, but called at most once in ``every`` seconds. Lines in between are dropped."""
     told = float("-inf")
 
     def tell(line: str) -> None:
@@ -99,7 +104,7 @@ def throttled(say: Callable[[str], None], every: float = EVERY_S) -> Callable[[s
 
 
 def counted(count: int, noun: str) -> str:
-    """``1 trial``, ``2 trials``: a number with its noun, whose plural takes an s."""
+    """A number with its noun, whose plural takes an s: ``1 trial``, ``2 trials``."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 

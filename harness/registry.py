@@ -1,4 +1,4 @@
-"""Finds methods by name through the entry-point group ``arbench.methods``, so that a stranger's package joins too."""
+"""Finds methods by name through the entry-point group ``arbench.methods``, to which any package can add its methods."""
 
 import importlib.util
 from functools import cache
@@ -21,13 +21,13 @@ def names() -> list[str]:
 
 
 def points() -> list[EntryPoint]:
-    """The entry points of all methods, in the order of their names; none is imported."""
+    """The entry points of all methods, sorted by name. No method is imported."""
     return [_points()[name] for name in names()]
 
 
 @cache
 def get(name: str) -> type[Method]:
-    """The method class; ArbenchError if none has the name, or if its package cannot be imported."""
+    """The method class of this name. ArbenchError if there is none, or if its package cannot be imported."""
     if name not in _points():
         raise unknown("method", name, _points())
     point = _points()[name]
@@ -41,11 +41,11 @@ def get(name: str) -> type[Method]:
 
 
 def whence(point: EntryPoint) -> str:
-    """Which file Python takes for the package of an entry point that cannot be loaded, in brackets: it may be another
-    one of that name. Empty if there is none."""
+    """The file, in brackets, that Python finds for the package of an entry point that cannot be loaded. It may belong
+    to another package of the same name. Empty if Python finds no file."""
     package = point.value.partition(":")[0].partition(".")[0]
     try:
         spec = importlib.util.find_spec(package)
-    except ValueError:  # a module that some program made up
+    except ValueError:  # a module that a program made at run time
         return ""
     return f" ({package!r} is {spec.origin})" if spec is not None and spec.origin else ""

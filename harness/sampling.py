@@ -16,23 +16,22 @@ CFG_SCHEDULES = ("constant", "ramp", "linear", "power-cosine")
 class Sampling:
     """How tokens are drawn from logits.
 
-    ``cfg`` is s in u + s (c - u), where c and u are the logits with and without the class; 1 is no guidance, and then
-    only one branch is computed. VAR writes (1 + t) c - t u: its "cfg 1.5" is ``cfg=2.5`` here. ``top_k`` 0 and
-    ``top_p`` 1 are off. ``cfg_schedule`` says how s goes from 1 to ``cfg`` over the steps i = 0 .. n-1:
+    Guided logits are u + s (c - u), where c and u are the logits with and without the class, and s is the guidance
+    scale. VAR writes (1 + t) c - t u: its "cfg 1.5" is ``cfg=2.5`` here. ``cfg_schedule`` says how s goes from 1 to
+    ``cfg`` over the steps i = 0 .. n-1, as s = 1 + r (cfg - 1):
 
-    - ``constant``: s = cfg at every step;
-    - ``ramp``: by i / (n - 1), from no guidance at the first step to cfg at the last (VAR);
-    - ``linear``: by (i + 1) / n, guided from the first step on (MUSE, MAR; by steps here, where they count tokens);
-    - ``power-cosine``: by (1 - cos(pi (i / n)^cfg_power)) / 2, which only nears cfg (MDT, RAR); ``cfg_power`` is
-      for this one alone.
+    - ``constant``: s = cfg at every step.
+    - ``ramp``: r = i / (n - 1), from no guidance at the first step to cfg at the last (VAR).
+    - ``linear``: r = (i + 1) / n, guided from the first step on. MUSE and MAR count tokens; we count steps.
+    - ``power-cosine``: r = (1 - cos(pi (i / n)^cfg_power)) / 2, which approaches 1 but does not reach it (MDT, RAR).
     """
 
-    cfg: float = 1.0
-    cfg_schedule: str = "constant"
+    cfg: float = 1.0  # guidance scale; 1 is no guidance, and then only one branch is computed
+    cfg_schedule: str = "constant"  # one of CFG_SCHEDULES
     temperature: float = 1.0
-    top_k: int = 0
-    top_p: float = 1.0
-    cfg_power: float = 1.0
+    top_k: int = 0  # 0 is off
+    top_p: float = 1.0  # 1 is off
+    cfg_power: float = 1.0  # only for the schedule ``power-cosine``
 
     def __post_init__(self) -> None:
         if self.cfg_schedule not in CFG_SCHEDULES:
@@ -75,8 +74,11 @@ SAMPLING_FIELDS = tuple(field.name for field in fields(Sampling))
 
 
 def guide(logits: Tensor, sampling: Sampling, step: int, steps: int) -> Tensor:
-    """Guided logits, float32. ``logits`` holds the class branch in its first half of rows and the unconditional branch
-    in its second if ``sampling.guided``, else the class branch alone."""
+    """Guided logits, float32.
+
+    logits: if ``sampling.guided``, the first half of the rows is the class branch, the second half the unconditional
+    branch; otherwise all rows are the class branch.
+    """
     logits = logits.float()
     if not sampling.guided:
         return logits
@@ -85,10 +87,12 @@ def guide(logits: Tensor, sampling: Sampling, step: int, steps: int) -> Tensor:
 
 
 def draw(logits: Tensor, uniform: Tensor, sampling: Sampling) -> Tensor:
-    """Draw one token a row by inverse CDF.
+    """Draw one token per row by inverse CDF. Returns int64 [...].
 
-    logits: [..., V]; uniform: [...] in [0, 1). Returns int64 [...]. The sum runs in float64, so that a draw moves with
-    the last bits of a logit as seldom as can be.
+    logits: [..., V].
+    uniform: [...] in [0, 1).
+
+    The sum is computed in float64, so that the last bits of a logit change a draw as rarely as possible.
     """
     logits = logits.float()
     if sampling.temperature != 1:
@@ -109,11 +113,13 @@ BLOCK = 16
 
 
 def _locate(weights: Tensor, uniform: Tensor) -> Tensor:
-    """The first entry at which the running sum of ``weights`` [..., V] exceeds uniform [...] times the whole: first the
-    block of 16, then the entry in it, since a running sum over all entries costs torch more than a layer of the
-    network."""
+    """The first entry at which the running sum of ``weights`` [..., V] exceeds ``uniform`` [...] times the total.
+
+    The block of 16 entries is searched first, then the entry in it. In torch, a running sum over all entries costs more
+    than a layer of the network.
+    """
     size = weights.shape[-1]
-    whole = F.pad(weights, (0, -size % BLOCK)) if size % BLOCK else weights  # to pad by nothing would be a copy
+    whole = F.pad(weights, (0, -size % BLOCK)) if size % BLOCK else weights  # padding by 0 would copy the weights
     blocks = whole.unflatten(-1, (-1, BLOCK))
     ends = blocks.sum(-1).cumsum(-1, dtype=torch.float64)
     target = uniform.double()[..., None] * ends[..., -1:]

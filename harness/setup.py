@@ -1,4 +1,4 @@
-"""Under what setup a method makes images, beside its own knobs and sampling: precision, labels, uint8 rule, weights."""
+"""The setup of a method, besides its knobs and sampling: precision, labels, uint8 rule, weights."""
 
 import re
 from collections.abc import Mapping
@@ -18,22 +18,23 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "weights": ("trained", "random"),
 }
 OWN = re.compile(r"own-[0-9a-f]{8}")
-"""``weights`` of a trial on a checkpoint of the user's own: how the file's sha256 begins."""
+"""The value of ``weights`` for a user's checkpoint: ``own-`` and the first eight hex digits of the file's sha256."""
 
 
 @dataclass(frozen=True)
 class Setup:
-    """precision: of the weights and arithmetic of all networks, the tokenizer's decoder among them; codes and canvases,
-    logits from guidance on, and draws do not change with it. labels: ``balanced``, image i has label i mod classes (50
-    a class with 50,000 images of ImageNet), or ``random``, drawn for each image from (seed, i). uint8: how an image in
-    [0, 1] becomes bytes, ``round`` of 255 x or ``truncate``. weights: ``trained``, ``random``
-    (then cost and time are measured, and no quality), or ``own-`` and eight hex digits of the sha256 of a checkpoint
-    that ``--checkpoint`` names.
-    """
+    """The setup under which a method makes images."""
 
+    # Precision of the weights and arithmetic of all networks, including the tokenizer's decoder. It does not change the
+    # precision of codes and canvases, of logits from guidance on, and of draws.
     precision: str = "fp32"
+    # "balanced": image i has label i mod classes (50 images per class with 50,000 images of ImageNet).
+    # "random": the label of each image is drawn from (seed, i).
     labels: str = "balanced"
+    # How a value x in [0, 1] becomes a byte: 255 x is rounded ("round") or truncated ("truncate").
     uint8: str = "round"
+    # "trained"; "random" (cost and time are measured, quality is not); or "own-" and eight hex digits of the sha256 of
+    # the checkpoint that --checkpoint names.
     weights: str = "trained"
 
     def __post_init__(self) -> None:
@@ -43,11 +44,11 @@ class Setup:
 
     @property
     def own(self) -> bool:
-        """Whether a checkpoint of the user's own takes the place of the method's weights."""
+        """Whether a user's checkpoint replaces the method's weights."""
         return OWN.fullmatch(str(self.weights)) is not None
 
     def but(self, given: Mapping[str, Any]) -> "Setup":
-        """The same with other values. ArbenchError for an unknown field or value."""
+        """The setup with the values in ``given`` changed. ArbenchError for an unknown field or value."""
         for name in given:
             if name not in CHOICES:
                 raise unknown("setup", name, CHOICES)
@@ -55,7 +56,7 @@ class Setup:
 
 
 def own_weights(sha256: str) -> str:
-    """``Setup.weights`` for a checkpoint of the user's own with this sha256."""
+    """``Setup.weights`` for a user's checkpoint with this sha256."""
     return f"own-{sha256[:8]}"
 
 
@@ -63,8 +64,10 @@ SETUP_FIELDS = tuple(field.name for field in fields(Setup))
 
 
 def to_uint8(images: Tensor, rule: str = "round") -> Tensor:
-    """Images in [0, 1] -> uint8 by a rule of ``Setup.uint8``, clamped. Raises ArbenchError for values that are not
-    finite."""
+    """Images in [0, 1] as uint8, clamped to 0 .. 255. Raises ArbenchError for values that are not finite.
+
+    rule: a value of ``Setup.uint8``.
+    """
     if not torch.isfinite(images).all():
         raise ArbenchError("the images hold values that are not finite")
     scaled = images * 255
@@ -72,8 +75,8 @@ def to_uint8(images: Tensor, rule: str = "round") -> Tensor:
 
 
 def in_precision(method: nn.Module, precision: str) -> None:
-    """Put a method's weights into a precision of ``Setup.precision``: all but those of its tokenizer, of which the part
-    called ``decoder``. What is no weight (rotations, fixed scores, positions) stays as it is."""
+    """Convert a method's weights to a precision of ``Setup.precision``. Of the tokenizer, only the part called
+    ``decoder`` is converted. Tensors that are not weights (rotations, fixed scores, positions) stay as they are."""
     for name, own in method.named_parameters():
         if not name.startswith("tokenizer.") or name.startswith("tokenizer.decoder."):
             own.data = own.data.to(PRECISIONS[precision])

@@ -1,25 +1,25 @@
-"""Sweep files: which trials answer a question. TOML in, trials in a stable order without duplicates out.
+"""Sweep files: TOML files that say which trials answer a question. The trials have a stable order and no duplicates.
 
 preset = "fmnist"            # required; a block may name another
 images = 5000                # the rest of the head is optional: these are the defaults
 seed = 0                     # or a list of seeds
-extractor = "fmnist-cnn"     # whose features the scores are computed on: fmnist's; inception for all other data
-[sampling]                   # for every method; a value that is a list is crossed
+extractor = "fmnist-cnn"     # computes the features for scores: the default for fmnist; inception for other data
+[sampling]                   # for every method; lists are crossed
 cfg = [1.5, 2.0]
-[setup]                      # precision, labels, uint8, weights (harness/setup.py); lists are crossed, too
+[setup]                      # precision, labels, uint8, weights (harness/setup.py); lists are crossed as well
 precision = "bf16"
 [timing]                     # the timing protocol (harness/stages/timing/stage.py)
 max_rounds = 100
 compile = "none"             # or "default", "reduce-overhead": torch.compile, the same for all (docs/measuring.md)
-[cluster]                    # over the site file (harness/cluster/site.py); in a block: cluster = { memory = "64G" }
+[cluster]                    # overrides the site file (harness/cluster/site.py); blocks: cluster = { memory = "64G" }
 time = "2:00:00"
 
 [method.var]                 # a block: all its parts are optional
 [[method.ear]]               # several blocks of one method
 knobs = { schedule = "rings" }           # fixed knobs
-grid = { steps = [4, 7, 13] }            # crossed with each other, and with
-list = [{ adaptive = 0.5 }, {}]          # each of these sets of knobs
-sampling = { cfg = 2.0 }                 # over the head's, as setup is
+grid = { steps = [4, 7, 13] }            # all values are crossed
+list = [{ adaptive = 0.5 }, {}]          # sets of knobs; each set is crossed with the grid
+sampling = { cfg = 2.0 }                 # overrides the head's; setup may stand here, too
 """
 
 import itertools
@@ -57,7 +57,7 @@ BLOCK = {
     "cluster": dict,
 }
 MOST_TRIALS = 100_000
-"""Of one block."""
+"""Maximum number of trials of one block."""
 IN_WORDS = {
     str: "a string",
     int: "a whole number",
@@ -69,32 +69,31 @@ IN_WORDS = {
 
 @dataclass(frozen=True)
 class Sweep:
-    """What a sweep file says. extractor: empty for the usual one of the data; timing: the settings of the timing
-    protocol that differ from its defaults; cluster: what goes over the site file, for each trial: the head's table,
-    then its block's."""
+    """The content of a sweep file."""
 
     name: str
     trials: tuple[Trial, ...]
-    extractor: str = ""
-    timing: Mapping[str, Any] = field(default_factory=dict)
+    extractor: str = ""  # empty for the usual extractor of the data
+    timing: Mapping[str, Any] = field(default_factory=dict)  # settings that differ from the protocol's defaults
+    # For each trial, the tables that override the site file: the head's, then its block's.
     cluster: tuple[tuple[Mapping[str, Any], ...], ...] = ()
 
 
 def load(path: Path, images: int | None = None, setup: Mapping[str, Any] | None = None) -> Sweep:
-    """Read a sweep file, or the bundled sweep of that name (``fmnist``). ``images`` and ``setup`` take the place of the
-    file's.
+    """Read a sweep file, or the bundled sweep of that name (``fmnist``). ``images`` and ``setup`` override the file's
+    values.
 
-    Raises ArbenchError naming file, table and key for anything that is not right.
+    Raises ArbenchError naming file, table and key of any fault.
     """
     bundled = sorted(file.stem for file in BUNDLED.glob("*.toml"))
     try:
-        if not path.is_file() and str(path) in bundled:  # a folder of that name, as a store may be, is no sweep
+        if not path.is_file() and str(path) in bundled:  # a folder of that name, perhaps a store, is no sweep
             path = BUNDLED / f"{path}.toml"
         elif path.is_dir():
             raise ArbenchError(f"{path} is a folder, no sweep file (bundled sweeps: {', '.join(bundled)})")
         elif not path.exists():
             raise ArbenchError(f"cannot read sweep file {path}: no such file (bundled sweeps: {', '.join(bundled)})")
-    except OSError as error:  # of a folder on the way that may not be looked into, or of a name too long
+    except OSError as error:  # a parent folder that may not be read, or a name that is too long
         raise ArbenchError(f"cannot read sweep file {path}: {error.strerror}") from error
     content = files.read_toml(path, "sweep file")
     return parse(content, str(path), images, setup)
@@ -131,7 +130,8 @@ def parse(
 
 
 def _block(method: str, head: Mapping[str, Any], block: Mapping[str, Any], where: str) -> Iterator[Trial]:
-    """The trials of one block: seeds slowest, then setup, sampling, the list of knob sets, the grid."""
+    """The trials of one block. Seeds vary slowest, then setup, sampling, the list of knob sets; the grid varies
+    fastest."""
     preset = block.get("preset", head.get("preset"))
     if preset is None:
         raise ArbenchError(f"{where}: key 'preset' is missing (here or at the top level)")
@@ -169,28 +169,30 @@ def _block(method: str, head: Mapping[str, Any], block: Mapping[str, Any], where
 
 
 def _crossed(axes: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Every combination of the axes' values, the last axis fastest; a value that is no list is a list of one."""
+    """Every combination of the axes' values; the last axis varies fastest. A value that is not a list counts as a list
+    of one."""
     lists = [value if isinstance(value, list) else [value] for value in axes.values()]
     for values in itertools.product(*lists):
         yield dict(zip(axes, values, strict=True))
 
 
 def _must_end(where: str, axes: Iterable[Any]) -> None:
-    """ArbenchError if so many trials would come of these axes that nobody can want them."""
+    """ArbenchError if these axes give more than MOST_TRIALS trials, which nobody can want."""
     count = prod(len(axis) for axis in axes if isinstance(axis, list))
     if count > MOST_TRIALS:
         raise ArbenchError(f"{where}: {shown(count)} trials would come of it (valid: up to {MOST_TRIALS})")
 
 
 def _once(where: str, *tables: Mapping[str, Any]) -> None:
-    """ArbenchError if a knob stands in two of ``knobs``, ``list`` and ``grid``: which one holds would be a guess."""
+    """ArbenchError if a knob stands in two of ``knobs``, ``list`` and ``grid``: we would have to guess which value
+    holds."""
     for (one, first), (two, second) in itertools.combinations(zip(("knobs", "list", "grid"), tables, strict=True), 2):
         for name in first.keys() & second.keys():
             raise ArbenchError(f"{where}: knob {name!r} is given both in '{one}' and in '{two}'")
 
 
 def _check(table: Mapping[str, Any], schema: Mapping[str, Any], where: str) -> None:
-    """ArbenchError if a key is unknown or its value of another type than the schema's."""
+    """ArbenchError if a key is unknown, or if its value does not have the schema's type."""
     for key, value in table.items():
         if key not in schema:
             raise ArbenchError(f"{where}: {unknown('key', key, schema)}")

@@ -1,16 +1,17 @@
-"""How images came about, for pages that show it: which positions were decided at which step, what was computed of them.
+"""How images came about, for pages that show it: at which step each position was decided, and what was computed for it.
 
-A trace is by the way: a method that says on which grids its positions lie (``Method.grids``) has one, and what its
-schedule does not tell it may ``tell`` while it samples. Nobody listens but the first shard of a trial, for its first
-IMAGES images, so that telling costs the others one look at a variable; images, keys and figures do not depend on it.
+Traces are optional; images, keys and figures do not depend on them. A method that defines ``Method.grids`` gets one;
+while sampling it may report what its schedule does not say (``tell_order``, ``tell_tokens``, ``tell_experts``). Reports
+are recorded only in a trial's first shard, for its first IMAGES images. Elsewhere a report costs one look at a
+variable.
 
-Arrays, n images, all under names that begin with TRACE:
+A trace of n images consists of these arrays, whose names all begin with TRACE:
     ``grids``    int16 [g]: sides of the square grids that the positions fill one after the other, raster by raster
     ``order``    int16 [n, positions]: the step, from 0, at which a position was decided
     ``tokens``   uint8 [n, layers, positions]: 1 where the layer computed the token
     ``experts``  uint32 [n, layers, positions]: bit e is set where the layer computed expert e of the token
     ``experts_of`` int16 []: how many experts there are
-The last three are there only if the method told of them.
+The last three exist only if the method reported them.
 """
 
 from collections.abc import Iterator, Mapping
@@ -27,21 +28,21 @@ from harness.method import KnobValue, Method
 
 TRACE = "trace "
 IMAGES = 4
-"""Images of a trial that are traced: the first ones, which the thumbnails show as well."""
+"""So many images of a trial are traced: the first ones, which the thumbnails show as well."""
 MOST_EXPERTS = 32
 
 
 @dataclass
 class Trace:
-    """What a method has told so far of its first images. Layers are in the order in which they first told."""
+    """What a method has reported so far about its first images. Layers are in the order of their first reports."""
 
-    images: int
-    order: Tensor | None = None
-    tokens: dict[int, list[tuple[Tensor, Tensor]]] = field(default_factory=dict)
-    experts: dict[int, list[tuple[Tensor, Tensor]]] = field(default_factory=dict)
+    images: int  # number of images that are traced
+    order: Tensor | None = None  # as ``tell_order`` reported it; None if the schedule's order holds
+    tokens: dict[int, list[tuple[Tensor, Tensor]]] = field(default_factory=dict)  # (places, computed) by layer
+    experts: dict[int, list[tuple[Tensor, Tensor]]] = field(default_factory=dict)  # (places, computed) by layer
 
     def arrays(self, method: Method, knobs: Mapping[str, KnobValue]) -> dict[str, NDArray[Any]]:
-        """The trace as arrays; none if the method does not say where its positions lie."""
+        """The trace as arrays; empty if the method does not define ``grids``."""
         grids, positions = method.grids, method.positions
         if not grids:
             return {}
@@ -65,7 +66,7 @@ class Trace:
         return {TRACE + name: values for name, values in found.items()}
 
     def _filled(self, whole: NDArray[Any], told: Mapping[int, list[tuple[Tensor, Tensor]]]) -> NDArray[Any]:
-        """``whole`` [n, layers, positions] with what was told of each layer in its places."""
+        """``whole`` [n, layers, positions], with the reports of each layer written at their places."""
         rows = np.arange(self.images)[:, None]
         for layer, parts in enumerate(told.values()):
             for places, values in parts:
@@ -82,7 +83,7 @@ _heard: ContextVar[Trace | None] = ContextVar("trace", default=None)
 
 @contextmanager
 def listening(images: int) -> Iterator[Trace]:
-    """Hear what methods tell inside, of the first ``images`` of the batch."""
+    """Record what methods report inside the ``with``, for the first ``images`` images of the batch."""
     trace = Trace(images)
     token = _heard.set(trace)
     try:
@@ -92,12 +93,12 @@ def listening(images: int) -> Iterator[Trace]:
 
 
 def heard() -> bool:
-    """Whether anybody listens: whoever has to work for what it tells asks first."""
+    """Whether reports are recorded. A method whose report takes work to prepare asks first."""
     return _heard.get() is not None
 
 
 def tell_order(steps: Tensor) -> None:
-    """Tell the step at which each position of each image was decided, int64 [B, positions], where it is not the
+    """Report the step at which each position of each image was decided, int64 [B, positions], if it is not the
     schedule's."""
     trace = _heard.get()
     if trace is not None:
@@ -105,25 +106,29 @@ def tell_order(steps: Tensor) -> None:
 
 
 def tell_tokens(layer: object, places: Tensor, computed: Tensor) -> None:
-    """Tell which tokens a layer computed. layer: any object of its own; places: [n] or [B, n] positions of the
-    sequence; computed: bool [B, n]; further rows of B (guidance) are those of the first ones."""
+    """Report which tokens a layer computed.
+
+    layer: any object that stands for this layer alone.
+    places: [n] or [B, n], positions in the sequence.
+    computed: bool [B, n]. With guidance there are further rows, which belong to the images of the first rows.
+    """
     trace = _heard.get()
     if trace is not None:
         trace.tokens.setdefault(id(layer), []).append(_first(trace.images, places, computed))
 
 
 def tell_experts(layer: object, places: Tensor, computed: Tensor) -> None:
-    """The same of experts: computed bool [B, n, experts]."""
+    """Report which experts a layer computed: as ``tell_tokens``, with ``computed`` bool [B, n, experts]."""
     trace = _heard.get()
     if trace is not None:
         trace.experts.setdefault(id(layer), []).append(_first(trace.images, places, computed))
 
 
 def _first(images: int, places: Tensor, computed: Tensor) -> tuple[Tensor, Tensor]:
-    """What is told of the first images, as copies: the batch's own tensors are not kept alive."""
+    """The part of a report about the first images, as copies, so that the batch's tensors are not kept alive."""
     return (places[:images] if places.ndim == 2 else places).clone(), computed[:images].clone()
 
 
 def kept(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """The arrays of a trace among others."""
+    """Those of ``arrays`` that belong to a trace."""
     return {name: values for name, values in arrays.items() if name.startswith(TRACE)}

@@ -14,7 +14,7 @@ from harness.sampling import SAMPLING_FIELDS, Sampling
 from harness.setup import SETUP_FIELDS, Setup
 
 ASKED = ("method", "preset", "knobs", "sampling", "seed", "images", "setup")
-"""What a trial is asked for by: the arguments of ``Trial.of``, and the keys of a record's ``trial``."""
+"""The settings that define a trial: the arguments of ``Trial.of``, and the keys of a record's ``trial``."""
 
 RESERVED = ("preset", *SAMPLING_FIELDS, *SETUP_FIELDS, "seed")
 """Names that a knob cannot have: a trial's name would be ambiguous."""
@@ -24,14 +24,14 @@ _NAME = re.compile(r"(?P<method>[^\[\]]+)\[(?P<settings>[^\[\]]*)\]")
 
 @dataclass(frozen=True)
 class Trial:
-    """One point. knobs: complete, as ``Method.resolve`` gives them; images: how many are generated, at least 1."""
+    """One point to be measured."""
 
     method: str
     preset: str
-    knobs: Mapping[str, KnobValue]
+    knobs: Mapping[str, KnobValue]  # complete, as ``Method.resolve`` gives them
     sampling: Sampling
     seed: int
-    images: int
+    images: int  # number of images to generate, at least 1
     setup: Setup = field(default_factory=Setup)
 
     @classmethod
@@ -45,7 +45,7 @@ class Trial:
         images: int = 5000,
         setup: Mapping[str, Any] | None = None,
     ) -> "Trial":
-        """The trial with these settings and the defaults of the others.
+        """The trial with these settings. All other settings have their defaults.
 
         Raises ArbenchError for an unknown method, preset, knob, sampling or setup field, and for a value out of range.
         """
@@ -102,8 +102,11 @@ class Trial:
 
     @property
     def name(self) -> str:
-        """The canonical name: preset, knobs that are axes or differ from their default, cfg and what else of sampling
-        and setup differs from the preset's, seed. Used in logs, folders, tables and URLs alike."""
+        """The canonical name, which logs, folders, tables and URLs use.
+
+        It holds the preset, the knobs that are axes or differ from their defaults, cfg, the other fields of sampling
+        and setup that differ from the preset's, and the seed.
+        """
         default = self.owner.preset_named(self.preset)
         settings: dict[str, Any] = {"preset": self.preset}
         for knob in self.owner.knobs_of(self.preset):
@@ -120,7 +123,7 @@ class Trial:
         return f"{self.method}[{','.join(f'{left}={_text(right)}' for left, right in settings.items())}]"
 
     def settings(self) -> dict[str, Any]:
-        """All that the trial is, as plain values: the ``trial`` part of its record."""
+        """All settings of the trial, as plain values: the ``trial`` part of its record."""
         return {
             "method": self.method,
             "preset": self.preset,
@@ -133,7 +136,7 @@ class Trial:
 
 
 def resolve_sampling(default: Sampling, given: Mapping[str, Any]) -> Sampling:
-    """``default`` with the fields in ``given`` changed, each of its field's type. ArbenchError names what is wrong."""
+    """``default`` with the fields in ``given`` changed, each value in its field's type. ArbenchError naming a fault."""
     kinds = {field.name: field.type for field in fields(Sampling)}
     changed: dict[str, Any] = {}
     for name, value in given.items():
@@ -160,14 +163,14 @@ def checked_int(what: str, value: Any, low: int, high: int) -> int:
 
 
 def _text(value: KnobValue) -> str:
-    """A value as it stands in a name. Whole floats lose their .0; characters that a name gives a meaning are quoted."""
+    """A value as it stands in a name. Whole floats lose their .0. Characters with a meaning in names are quoted."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return quote(str(value), safe="+")
 
 
 def number(text: str) -> Any:
-    """The int or float that a text spells, or the text itself, which the check of its field then refuses."""
+    """The int or float that a text spells, or else the text itself, which the check of its field then refuses."""
     for kind in (int, float):
         try:
             return kind(text)

@@ -1,22 +1,23 @@
 """ActVAR (arXiv 2511.12893), reimplemented from the abstract: no code and no details are public (facts/METHODS.md).
 
-Stated there: a pretrained VAR whose backbone stays as it is; each FFN decomposed into expert sub-networks, of which a
-learnable router picks a subset for each token by content; a gated token selector a layer; unselected tokens
-reconstructed; two-stage distillation from the dense VAR that supervises routing and gating. Every other choice is ours:
+The abstract says: the backbone of a pretrained VAR stays as it is; each FFN is decomposed into expert sub-networks, of
+which a learnable router picks a subset for each token by content; each layer has a gated token selector; unselected
+tokens are reconstructed; a two-stage distillation from the dense VAR supervises routing and gating. Every other choice
+is ours:
  - experts: 12 a block, by balanced k-means of fc1's rows (MoEfication, arXiv 2110.01786), so that all of them together
    are exactly the dense FFN;
  - router: linear, on the FFN's modulated input; the quota of (token, expert) pairs is spent where scores are highest in
-   the scale, so that a token may get more experts than another; no weighting of the chosen experts' outputs;
+   the scale, so that one token may get more experts than another; the outputs of chosen experts are not weighted;
  - selector: linear, on the attention's modulated input, plus a score of each place, which starts as the mean size of
-   the dense update there (var-static's measure); it skips a whole block for a token, except keys and values;
+   the dense update there (var-static's measure); an unselected token skips the whole block, except keys and values;
  - reconstruction: a low-rank light path (``baselines.sparse_var``), trained to give the update of the whole block;
- - which scales: the last ``sparse_scales``, in all layers; the same sparsity in each, unless ``ffn_tilt`` lets larger
-   scales keep more (distilled without it);
- - an image's two guidance branches choose alike, by their mean scores;
+ - which scales: the last ``sparse_scales``, in all layers; each has the same sparsity, unless ``ffn_tilt`` lets larger
+   scales keep more (distillation does not use ``ffn_tilt``);
+ - guidance: the two branches of an image choose alike, by their mean scores;
  - polish: on ``fmnist`` the sparse scales have blocks of their own (attention and FFN; adaLN stays var's), which start
-   as var's and are trained in the last stage; the dense scales, and a run at zero sparsity, are var's exactly;
- - losses, stages and schedule: ``baselines.distillation``; router and gate learn from straight-through gradients of the
-   distillation loss, from each expert's worth and each token's gain.
+   as var's and are trained in the last stage; the dense scales, and a run at zero sparsity, are exactly var's;
+ - losses, stages and schedule: see ``baselines.distillation``; router and gate learn from straight-through gradients of
+   the distillation loss, from each expert's worth and from each token's gain.
 """
 
 from pathlib import Path
@@ -36,7 +37,8 @@ from harness.method import Preset
 
 
 class LearnedSelection(Selection):
-    """A gate over tokens, linear in content plus a score of each place, and a linear router over experts."""
+    """A learned selection: a gate over tokens, linear in content plus a score of each place, and a linear router over
+    experts."""
 
     def __init__(self, dim: int, experts: int, positions: int) -> None:
         super().__init__()
@@ -67,11 +69,14 @@ class LearnedSelection(Selection):
         return straight_through(chosen, scores).repeat_interleave(4 * x.shape[-1] // self.experts, -1)
 
     def gate_loss(self, x: Tensor, places: Tensor, gain: Tensor) -> Tensor:
-        """How far the gate is from each token's gain, [B, n], about 1."""
+        """Mean squared error of the gate's scores against each token's gain; gain: [B, n], about 1."""
         return F.mse_loss(self.tokens(x.detach(), places).float(), gain.float())
 
     def router_loss(self, x: Tensor, worth: Tensor) -> Tensor:
-        """How far the router is from each expert's worth; worth of units: [B, n, hidden], squared sizes."""
+        """Mean squared error of the router's scores against each expert's worth.
+
+        worth: that of the hidden units, [B, n, hidden], as squared sizes.
+        """
         size = worth.unflatten(-1, (self.experts, -1)).float().sum(-1).sqrt()
         return F.mse_loss(self.router(x.detach()).float(), size / size.mean())
 
@@ -84,8 +89,11 @@ class LearnedSelection(Selection):
 
 
 def balanced_clusters(rows: np.ndarray, clusters: int, seed: int = 0, rounds: int = 20) -> list[int]:
-    """Order of the rows that puts clusters of equal size side by side: k-means whose assignment is the best one with
-    exactly rows / clusters rows a cluster (scipy's linear assignment)."""
+    """An order of the rows in which clusters of equal size lie side by side.
+
+    The clusters come from k-means. Each assignment is the best with exactly rows / clusters rows in every cluster
+    (scipy's linear assignment).
+    """
     from scipy.optimize import linear_sum_assignment
 
     rng = np.random.default_rng(seed)
@@ -100,7 +108,7 @@ def balanced_clusters(rows: np.ndarray, clusters: int, seed: int = 0, rounds: in
 
 
 class ActVAR(SparseVAR):
-    """ActVAR: experts chosen by a router, tokens by a gate, the rest reconstructed."""
+    """ActVAR: a router chooses experts, a gate chooses tokens, and the rest is reconstructed."""
 
     name: ClassVar[str] = "actvar"
     title: ClassVar[str] = "ActVAR"

@@ -1,8 +1,7 @@
-"""ActVAR's control: the same experts, quotas, light path and distillation, with random selection in place of the
-learned.
+"""ActVAR's control: the same experts, quotas, light path and distillation, but random instead of learned selection.
 
-Which experts a token gets, and which tokens a block computes, are drawn once from a stated seed, for each block and
-place. The light path is trained for these choices as ActVAR's is for its own.
+The experts that a token gets and the tokens that a block computes are drawn once from a stated seed, for each block and
+place. The light path is trained for these choices, as ActVAR's is for the choices of ActVAR.
 """
 
 from pathlib import Path
@@ -19,10 +18,10 @@ from methods.actvar import ActVAR
 
 
 class RandomSelection(Selection):
-    """Scores drawn once: [positions] for tokens, [positions, experts] for experts."""
+    """A selection by scores that are drawn once."""
 
-    token_scores: Tensor
-    expert_scores: Tensor
+    token_scores: Tensor  # [positions]
+    expert_scores: Tensor  # [positions, experts]
 
     def __init__(self, positions: int, experts: int, seed: int) -> None:
         super().__init__()

@@ -1,10 +1,10 @@
 """EAR (arXiv 2511.15499): next-set prediction in a spiral from the centre outwards, with length-adaptive decoding.
 
-The network, its two streams and the sampling loop are ``baselines.next_set``'s, shared with the order controls. The
-paper's "length-adaptive decoding" has no counterpart in the released code (facts/METHODS.md), so ``adaptive`` is ours:
-every step predicts the rest of the ring that the spiral is in and accepts the longest prefix whose predicted entropy
-(the sum of its tokens', guided) stays under a threshold, at least one token. It does not predict beyond the ring: parts
-that no published schedule has are predicted worse, whatever is accepted of them.
+The network, its two streams and the sampling loop are in ``baselines.next_set``, shared with the order controls. The
+paper's "length-adaptive decoding" has no counterpart in the released code (facts/METHODS.md), so ``adaptive`` is ours.
+Every step predicts the rest of the ring that the spiral is in. It accepts the longest prefix whose predicted entropy
+(the sum over its tokens, with guidance) is at most a threshold, and at least one token. It does not predict beyond the
+ring: parts that no published schedule has are predicted worse, however many of their tokens are accepted.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from harness.sampling import Sampling
 from harness.setup import Setup
 
 SIZES = {"b": (768, 12, 12, 1.65), "l": (1024, 24, 16, 1.45), "xl": (1280, 36, 20, 1.475)}
-"""EAR-adaLN's sizes: width, layers, heads; and a guidance that its authors use."""
+"""EAR-adaLN's models: width, layers, heads, and a guidance that the authors use."""
 
 IMAGENET_KNOBS = (
     replace(STEPS, default=31, high=256),
@@ -31,9 +31,11 @@ IMAGENET_KNOBS = (
 
 
 def imagenet_preset(size: str) -> Preset:
-    """A published EAR-adaLN: 16x16 tokens in 31 parts; ``schedule=rings, steps=16`` is the paper's 16-part variant on
-    the same weights. Its rotations go by index, not by place (see ``baselines.next_set``). Labels and bytes as
-    LlamaGen's."""
+    """The preset of a published EAR-adaLN: 16x16 tokens in 31 parts.
+
+    ``schedule=rings, steps=16`` is the paper's variant of 16 parts, with the same weights. Rotations go by index, not
+    by place (see ``baselines.next_set``). Labels and bytes are as in LlamaGen's presets.
+    """
     dim, layers, heads, cfg = SIZES[size]
     return Preset(
         name=f"imagenet256-{size}",
@@ -60,7 +62,7 @@ def imagenet_preset(size: str) -> Preset:
 
 
 class EAR(NextSet):
-    """EAR: spiral order, any number of steps, or as many as the predicted entropy asks for."""
+    """EAR: spiral order, in any number of steps or in as many as the predicted entropy asks for."""
 
     name: ClassVar[str] = "ear"
     title: ClassVar[str] = "EAR"

@@ -1,4 +1,4 @@
-"""From a store to a folder that opens from disk, without a network."""
+"""The report of a store: a folder of pages that open from disk, without a network."""
 
 import os
 import shutil
@@ -21,20 +21,21 @@ PAGES: tuple[Page, ...] = (
     claims.sheets,
     measured.sheets,
 )
-"""In the order of the navigation; trials first, since they write the images that others show."""
+"""The pages in the order of the navigation; trials come first, since they write the images that other pages show."""
 COSTLY: tuple[Page, ...] = (explorer.sheets, claims.sheets)
-"""Pages that take most of the time, by far, of a report of few trials; one that is soon replaced has none of them."""
+"""Pages that take by far most of the time of a report of few trials; a report that is soon replaced leaves them out."""
 HIDDEN = ".writing-"
-"""How the folder is called in which a report is made; the number of its process follows."""
+"""How the name of the folder begins in which a report is made; the number of its process follows."""
 
 
 def build(store: Path, out: Path, note: str = "") -> Path:
-    """Write the report of a store into folder ``out``. Files of an earlier report are replaced, others are left alone;
-    they are made in a folder of their own first and then renamed, so that one that is killed leaves no half page.
-    Returns the path of index.html.
+    """Write the report of a store into folder ``out``; returns the path of index.html.
 
-    note: what is still open. It stands at the top of every page, and pages of COSTLY are left out. Raises ArbenchError
-    if the store has no records or a damaged one, or if ``out`` cannot be written. The same store gives the same files.
+    Files of an earlier report are replaced, other files are left alone. New files are first made in a folder of their
+    own and then renamed, so that a killed process leaves no half page. The same store gives the same files.
+
+    note: what is still open. If there is a note, it stands at the top of every page, and the pages of COSTLY are left
+    out. Raises ArbenchError if the store has no records that can be read, or if ``out`` cannot be written.
     """
     with no_collection():  # thousands of records and rows, all of which stay to the end
         site = read(store)
@@ -63,7 +64,7 @@ def _written(site: Site, out: Path, pages: Sequence[Page]) -> None:
 
 
 def _moved(draft: Path, out: Path) -> None:
-    """Put the files of a draft in their places, pages last: what a page needs is there before it."""
+    """Put the files of a draft in their places, pages last: what a page needs is there before the page."""
     for file in sorted(draft.rglob("*"), key=lambda path: (path.parent == draft, path)):
         if file.is_file():
             target = out / file.relative_to(draft)

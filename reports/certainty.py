@@ -1,4 +1,4 @@
-"""How sure a place on the frontier is: the frontier drawn anew for every replicate of the figures."""
+"""How certain a place on the frontier is: the frontier is computed anew for every replicate of the figures."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,17 +17,17 @@ from reports.table import dicts
 
 ON, UNDECIDED, OFF = "on", "undecided", "off"
 SCORES = {"fid": "fid.{}", "is": "is"}
-"""Report's scores -> names of their replicates; {} is the extractor."""
+"""The report's scores -> names of their replicates, where {} stands for the extractor."""
 TIMES = {"latency": "latency", "throughput": "throughput"}
 
 Matrix = NDArray[np.float64]
-_COUNT = 1000  # replicates, as many as the scores have
+_COUNT = 1000  # number of replicates; the scores have as many
 
 
 def standings(x: Matrix, y: Matrix, better: tuple[Better, Better] = ("low", "low")) -> list[str]:
-    """``on``, ``off`` or ``undecided`` for each of n points, at 95 %; empty for one that is not finite.
+    """``on``, ``off`` or ``undecided`` for each of n points, at 95 %; empty for a point that is not finite.
 
-    x, y: replicates [n, R], drawn alike for all points: what they share moves them together.
+    x, y: replicates [n, R], drawn alike for all points, so that what the points share moves them together.
     """
     known = np.isfinite(x).all(axis=1) & np.isfinite(y).all(axis=1)
     words = np.where(known, OFF, "").astype(object)
@@ -40,8 +40,11 @@ def standings(x: Matrix, y: Matrix, better: tuple[Better, Better] = ("low", "low
 
 
 def _contenders(x: Matrix, y: Matrix, better: tuple[Better, Better]) -> NDArray[np.bool_]:
-    """Which of n points may be on the frontier in some replicate: not those whose best is behind another's worst. They
-    change nothing for the others, and of thousands of points few are left."""
+    """Which of n points may be on the frontier in some replicate: bool [n].
+
+    A point whose best is behind another's worst is on none, and it changes nothing for the others. Of thousands of
+    points few are left.
+    """
     if not len(x):
         return np.zeros(0, bool)
     x, y = (values if end == "low" else -values for values, end in zip((x, y), better, strict=True))
@@ -54,39 +57,39 @@ def _contenders(x: Matrix, y: Matrix, better: tuple[Better, Better]) -> NDArray[
 
 @dataclass
 class Certainty:
-    """The replicates of a store's figures, read once. records: by key; fid: name of the report's extractor."""
+    """The replicates of a store's figures, read once."""
 
     store: Store
-    records: Mapping[str, Record]
-    fid: str
+    records: Mapping[str, Record]  # by key
+    fid: str  # name of the report's extractor
     _arrays: dict[str, dict[str, NDArray[Any]]] = field(default_factory=dict)
     _matrices: dict[tuple[str, tuple[Any, ...]], Matrix] = field(default_factory=dict)
 
     @cached_property
     def wanted(self) -> frozenset[str]:
-        """The names of the arrays that are read of each record."""
+        """The names of the arrays that are read from each record."""
         return frozenset(REPLICATES + score.format(self.fid) for score in SCORES.values())
 
     def keep(self, key: str, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Take the arrays of a record from who has read them anyway."""
+        """Keep the arrays of a record that the caller has read anyway."""
         self._arrays[key] = {name: arrays[name] for name in self.wanted if name in arrays}
 
     def standing(self, rows: pd.DataFrame, cost: Figure, score: Figure) -> list[str]:
-        """``standings`` of the settings in ``rows``, as ``over_seeds`` gives them, on the frontier of both."""
+        """``standings`` of the settings in ``rows`` (of ``over_seeds``) on the frontier of both figures."""
         if rows.empty:
             return []
         x, y = (self._matrix(rows, measure.name) for measure in (cost, score))
         return standings(x, y, (cost.better or "low", score.better or "low"))
 
     def _matrix(self, rows: pd.DataFrame, measure: str) -> Matrix:
-        """Replicates [n, R] of a measure in all rows, kept: every frontier has an axis in common with another."""
+        """Replicates [n, R] of a measure in all rows, kept because every frontier shares an axis with another."""
         place = measure, tuple(rows["keys"])
         if place not in self._matrices:
             self._matrices[place] = np.stack([self.of(row, measure) for row in dicts(rows)])
         return self._matrices[place]
 
     def of(self, row: Mapping[str, Any], measure: str) -> Matrix:
-        """Replicates [R] of a measure of a row of ``over_seeds``; of one that has none, itself as often."""
+        """Replicates [R] of a measure of a row of ``over_seeds``; a measure without replicates is repeated R times."""
         value = float(row[measure])
         found = [self._seed(key, measure) for key in row["keys"]]
         known = [one for one in found if one is not None]
@@ -110,12 +113,14 @@ class Certainty:
 
 
 def _medians(samples: Matrix) -> Matrix | None:
-    """Medians of samples drawn again. Of cases that have as many samples, as most of one session
-    have, the same rounds are drawn."""
+    """Medians of resampled samples; None for fewer than two samples.
+
+    Cases with the same number of samples, as most of one session have, draw the same rounds.
+    """
     if len(samples) < 2:
         return None
     order = samples.argsort()
-    below = np.cumsum(_drawn(len(samples))[order], axis=0, dtype=np.int16)  # so many draws are at most the i-th sample
+    below = np.cumsum(_drawn(len(samples))[order], axis=0, dtype=np.int16)  # number of draws up to the i-th sample
     ranks = (len(samples) - 1) // 2, len(samples) // 2
     lower, upper = (samples[order[(below <= rank).sum(axis=0)]] for rank in ranks)
     return (lower + upper) / 2

@@ -1,8 +1,9 @@
 """The page that sets two to four trials side by side.
 
-Differences are computed here, by harness.records.comparison, and not in the browser: the replicates that a paired
-interval comes from are 50 KB a trial, and the statistics stay in one place. That bounds the pairs: all pairs among MOST
-trials, those nearest to a frontier first. Others stand side by side without differences; `arbench compare` gives them.
+Differences are computed here, by harness.records.comparison, and not in the browser: a paired interval comes from
+replicates, which are 50 KB a trial, and the statistics stay in one place. This limits the number of pairs: they are all
+pairs among MOST trials, those nearest to a frontier first. Other trials stand side by side without differences;
+`arbench compare` gives their differences.
 """
 
 from collections.abc import Iterator
@@ -20,11 +21,11 @@ from reports.sheets import Sheet, write_data
 from reports.site import COSTS, Site, short
 
 MOST = 72
-"""Trials whose differences from each other are computed."""
+"""Number of trials whose differences from each other are computed."""
 
 
 def sheets(site: Site, out: Path) -> Iterator[Sheet]:
-    """compare.html, and the differences of each chosen trial from those that come after it."""
+    """compare.html, and the differences of each chosen trial from the chosen trials after it."""
     keys = chosen(site)
     records = [dict(site.records[key]) for key in keys]
     loaded = [(record, site.store.arrays(record, _needed)) for record in records]
@@ -44,8 +45,11 @@ def sheets(site: Site, out: Path) -> Iterator[Sheet]:
 
 
 def chosen(site: Site) -> list[str]:
-    """Keys of the trials whose differences are computed: each method's best, settings on or near a frontier, then the
-    settings of each method that differ least from its best in FID."""
+    """Keys of the trials whose differences are computed.
+
+    They are each method's best, settings on or near a frontier, then the settings of each method that differ least from
+    its best in FID.
+    """
     best = list(site.board["key"])
     reached = [
         row["key"]
@@ -59,7 +63,7 @@ def chosen(site: Site) -> list[str]:
 
 
 def _apart(difference: Difference) -> float:
-    """By how much the other is more; of times the logarithm of their ratio, as their intervals are."""
+    """By how much the other value is larger; for times, as in their intervals, the logarithm of their ratio."""
     if difference.figure in ("latency", "throughput"):
         return log(difference.other / difference.one)
     return difference.other - difference.one

@@ -1,4 +1,4 @@
-"""The page of trade-offs: any score against any cost, drawn in the browser by plotly; the same as figures for print."""
+"""The page of trade-offs: any score against any cost, drawn in the browser by plotly, and the same drawn for print."""
 
 import shutil
 from collections.abc import Iterator, Mapping
@@ -36,7 +36,7 @@ def _library(out: Path) -> str:
 
 
 def _levels(site: Site, score: str) -> Mapping[str, float]:
-    """Lines across the figures of a score: the floor under FID, the ceiling over IS."""
+    """The lines across the figures of a score: the floor under FID or the ceiling over IS."""
     if score == "fid":
         tokenizers = (site.facts.get("tokenizers") or {}).items()
         found = {f"floor {name}": of.get("rfid") for name, of in tokenizers}

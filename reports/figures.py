@@ -1,4 +1,4 @@
-"""Static figures by matplotlib: trade-offs, each as SVG, PNG and PDF. One colour and one mark a method, everywhere."""
+"""Static figures by matplotlib: trade-offs, each as SVG, PNG and PDF. A method has one colour and mark everywhere."""
 
 import itertools
 from collections.abc import Iterable, Mapping
@@ -23,9 +23,8 @@ from reports.table import HIGH, LOW, SPARSITY, figure, rank
 
 INK, PALE, GRID, FLOOR = "#1b1f24", "#8b949e", "#e6e8eb", "#6e7781"
 WIDTH, HEIGHT = 5.4, 4.3  # inches: text stays readable where a phone shrinks it to 370 pixels
-MANY = (
-    300  # marks of a method from which on they are pixels inside a figure for print: thousands of shapes are megabytes
-)
+# A method with more marks than this has them as pixels inside a figure for print: thousands of shapes are megabytes.
+MANY = 300
 DPI = 150
 NARROW = 3.0  # an axis that spans less than this factor is linear
 DENSE = "var"
@@ -55,16 +54,15 @@ RC: Any = {
 
 @dataclass(frozen=True)
 class Style:
-    """How a method is drawn, everywhere. colour: hex; mark: matplotlib's name for it; label: the method's name, cut to
-    24 characters."""
+    """How a method is drawn, everywhere."""
 
-    colour: str
-    mark: str
-    label: str
+    colour: str  # hex
+    mark: str  # matplotlib's name for it
+    label: str  # the method's name, cut to 24 characters
 
 
 # Okabe and Ito's colours without their yellow, which is too pale on white, and Tol's wine. Marks differ as well, so
-# that nothing hangs on colour alone.
+# that nothing depends on colour alone.
 KNOWN = {
     "raster": ("#000000", "o"),
     "ear": ("#d55e00", "D"),
@@ -80,19 +78,23 @@ SPARE = tuple(itertools.product(("<", ">", "h", "*", "d"), ("#332288", "#999933"
 
 @dataclass(frozen=True)
 class Drawn:
-    """A figure on disk. svg, png, pdf: file names in the figures' folder; caption: what it shows; alt: it in text."""
+    """A figure on disk."""
 
+    # svg, png, pdf: file names in the figures' folder
     svg: str
     png: str
     pdf: str
     title: str
-    caption: str
-    alt: str
+    caption: str  # what the figure shows
+    alt: str  # the figure in words
 
 
 def styles(methods: Iterable[str]) -> dict[str, Style]:
-    """A style for every method name: fixed for the project's own; strangers share out the spare ones in the
-    order of their names, and more than 25 strangers start over."""
+    """A style for every method name.
+
+    The project's own methods have fixed styles. Other methods get the 25 spare styles in the order of their names; if
+    there are more, the spare styles start over.
+    """
     names = set(methods)
     strangers = sorted(names - set(KNOWN))
     spare = {name: SPARE[i % len(SPARE)] for i, name in enumerate(strangers)}
@@ -108,10 +110,10 @@ def tradeoff(
 ) -> Drawn | None:
     """Draw y against x, one point a row of ``settings``, and the frontier. None if no row has both.
 
-    A method's curve joins its best setting at each fixed number of steps; of a method without that knob, its own
-    frontier. Other settings are small marks, and hollow where the method chooses its steps image by image. ``lines``:
-    label -> level of y, drawn across (the tokenizer's floor, the test set's own score). Column ``standing`` of the rows
-    says whether they are on the frontier (reports.certainty).
+    A method's curve joins its best setting at each fixed number of steps; if it has no such knob, the curve is its own
+    frontier. Other settings are small marks. Marks are hollow if the method chooses its steps image by image.
+    ``lines``: label -> level of y, drawn across (the tokenizer's floor, the test set's own score). Column ``standing``
+    of the rows says whether they are on the frontier (reports.certainty).
     """
     rows = settings[settings[x.name].notna() & settings[y.name].notna()]
     if rows.empty:
@@ -143,7 +145,10 @@ def tradeoff(
 def sparsity(
     settings: pd.DataFrame, knob: str, y: Figure, looks: Mapping[str, Style], lines: Mapping[str, float], folder: Path
 ) -> Drawn | None:
-    """Draw y against one sparsity knob, the other at zero (curves) or not (small marks). None if nothing has it."""
+    """Draw y against one sparsity knob, with the other knob at zero (curves) or not (small marks).
+
+    None if no setting has the knob.
+    """
     column, other = f"knob:{knob}", f"knob:{SPARSITY[1 - SPARSITY.index(knob)]}"
     if column not in settings:
         return None
@@ -175,7 +180,10 @@ def sparsity(
 def guidance(
     settings: pd.DataFrame, board: pd.DataFrame, y: Figure, looks: Mapping[str, Style], folder: Path
 ) -> Drawn | None:
-    """Draw y against guidance, each method at the knobs of its row in ``board``. None if none has two."""
+    """Draw y against guidance, each method at the knobs of its row in ``board``.
+
+    None if no method was measured at two guidances.
+    """
     chosen = settings.merge(board[["method", "preset", "knobs"]], on=["method", "preset", "knobs"])
     rows = chosen[chosen[y.name].notna() & chosen["cfg"].notna()]
     if rows.empty or rows.groupby("method")["cfg"].nunique().max() < 2:
@@ -195,8 +203,10 @@ def guidance(
 
 
 def same_cost(settings: pd.DataFrame, x: Figure, y: Figure, looks: Mapping[str, Style], folder: Path) -> Drawn | None:
-    """Draw the sparse methods alone, y against x, each with its own frontier, the dense network beside them and, over
-    FLOPs, a line where ActVAR's paper puts its saving. None if nothing sparse was measured."""
+    """Draw y against x for the sparse methods alone, each with its own frontier, and the dense network beside them.
+
+    Over FLOPs, a line shows the saving that ActVAR's paper states. None if no sparse method was measured.
+    """
     columns = [f"knob:{name}" for name in SPARSITY if f"knob:{name}" in settings]
     if not columns:
         return None
@@ -247,13 +257,13 @@ def key(look: Style, folder: Path, name: str) -> str:
 
 
 def _counted(rows: pd.DataFrame, standing: str, looks: Mapping[str, Style]) -> str:
-    """Methods with how many of their settings have this standing."""
+    """The methods, each with the number of its settings that have this standing."""
     found = rows[rows["standing"] == standing].groupby("method").size().sort_values(ascending=False)
     return ", ".join(f"{looks[str(name)].label} ({count})" for name, count in found.items()) or "none"
 
 
 def _bars(ax: Axes, rows: pd.DataFrame, x: str, y: str, looks: Mapping[str, Style]) -> None:
-    """The 95 % interval of y, a thin line at each point; of a method with more than MANY none."""
+    """Draw the 95 % interval of y, a thin line at each point; methods with more than MANY points get none."""
     for name, own in rows.groupby("method"):
         if len(own) <= MANY:
             ax.vlines(own[x], own[y + LOW], own[y + HIGH], color=looks[str(name)].colour, lw=0.8, alpha=0.6, zorder=3)
@@ -302,7 +312,7 @@ def _levels(ax: Axes, lines: Mapping[str, float]) -> None:
 
 
 def _scale(ax: Axes, axis: str, values: pd.Series) -> None:
-    """Logarithmic where the values span more than a factor of NARROW, with plain numbers at round places."""
+    """Make an axis logarithmic, with plain numbers at round places, if its values span more than a factor of NARROW."""
     finite = values[np.isfinite(values)]
     if finite.min() <= 0 or finite.max() / finite.min() < NARROW:
         return
@@ -315,7 +325,7 @@ def _scale(ax: Axes, axis: str, values: pd.Series) -> None:
 
 
 def _whole_ticks(ax: Axes, steps: pd.Series) -> None:
-    """Ticks at the decode lengths that were measured, without those that would run into their neighbour."""
+    """Put ticks at the decode lengths that were measured, without those that would run into their neighbour."""
     kept: list[float] = []
     for value in sorted(set(steps.round())):
         if not kept or value / kept[-1] > 1.25:
@@ -349,7 +359,7 @@ def _legend(fig: Drawing, looks: Iterable[Style], *, frontier_line: bool) -> Non
 def _save(fig: Drawing, folder: Path, name: str, title: str, caption: str) -> Drawn:
     with mpl.rc_context(RC):
         fig.draw_without_rendering()
-        fig.set_layout_engine("none")  # the layout is found: to find it again for each file would take as long again
+        fig.set_layout_engine("none")  # the layout is done: finding it again for each file would take as long again
         fig.savefig(folder / f"{name}.svg", dpi=DPI, metadata={"Date": None})
         fig.savefig(folder / f"{name}.png", dpi=150, metadata={"Software": None})
         fig.savefig(folder / f"{name}.pdf", dpi=DPI, metadata={"CreationDate": None})
@@ -357,5 +367,5 @@ def _save(fig: Drawing, folder: Path, name: str, title: str, caption: str) -> Dr
 
 
 def _plain(text: str) -> str:
-    """A label that matplotlib prints as it stands: dollars make no formula, a leading underscore does not hide it."""
+    """A label that matplotlib prints as it is: dollars make no formula, a leading underscore does not hide it."""
     return (" " if text.startswith("_") else "") + text.replace("$", r"\$")

@@ -12,8 +12,8 @@ def frontier(x: ArrayLike, y: ArrayLike, better: tuple[Better, Better] = ("low",
     """Which points are on the frontier: bool [n].
 
     x, y: [n]; ``better`` says for each axis which end is the good one. A point is off the frontier if another is at
-    least as good on both axes and better on one; equal points stand or fall together. A point with a value that is not
-    finite is never on it. Raises ValueError if the lengths differ.
+    least as good on both axes and better on one; of equal points all or none are on it. A point with a value that is
+    not finite is never on it. Raises ValueError if the lengths differ.
     """
     cost, loss = _oriented(x, better[0]), _oriented(y, better[1])
     if cost.shape != loss.shape or cost.ndim != 1:
@@ -23,7 +23,7 @@ def frontier(x: ArrayLike, y: ArrayLike, better: tuple[Better, Better] = ("low",
     ordered = known[np.lexsort((loss[known], cost[known]))]
     if len(ordered):
         cost, loss = cost[ordered], loss[ordered]
-        before = np.concatenate([[np.inf], np.minimum.accumulate(loss)[:-1]])  # the lowest loss of what is cheaper
+        before = np.concatenate([[np.inf], np.minimum.accumulate(loss)[:-1]])  # the lowest loss of cheaper points
         lower = loss < before
         last = np.maximum.accumulate(np.where(lower, np.arange(len(ordered)), 0))  # where that loss was reached first
         on[ordered] = lower | ((loss == before) & (cost == cost[last]))
@@ -46,6 +46,6 @@ def staircase(
 
 
 def _oriented(values: ArrayLike, better: Better) -> NDArray[np.float64]:
-    """The values with low as the good end; its own inverse."""
+    """The values, negated if high is better, so that low is the good end; applied twice, it changes nothing."""
     array = np.asarray(values, dtype=np.float64)
     return array if better == "low" else -array

@@ -1,7 +1,7 @@
 """Images from the thumbnails of the store: one strip a trial, the same labels and the same noise in all.
 
-A store of a few trials keeps every pixel; of thousands, the strips hold fewer images and are compressed until all fit
-into BUDGET, so that the site can be carried and served.
+The strips of a few trials keep every pixel. Those of thousands hold fewer images and are compressed until all fit into
+BUDGET, so that the site can be carried and served.
 """
 
 import io
@@ -21,11 +21,11 @@ Thumbnails = NDArray[np.uint8]
 
 COLUMNS, ROWS = 10, 2
 BUDGET = 4_000_000
-"""Bytes of all strips of a site."""
+"""Most bytes that all strips of a site have together."""
 MOST = 150_000
-"""Bytes of one strip."""
+"""Most bytes of one strip."""
 SIDE = 128
-"""Pixels a side that a larger image is brought down to."""
+"""Most pixels a side: a larger image is shrunk to it."""
 RUNGS: tuple[tuple[int, Mapping[str, Any]], ...] = (
     (20, {"lossless": True, "method": 2}),
     (20, {"quality": 85, "method": 0}),
@@ -35,18 +35,18 @@ RUNGS: tuple[tuple[int, Mapping[str, Any]], ...] = (
     (2, {"quality": 25, "method": 0}),
     (1, {"quality": 25, "method": 0}),
 )
-"""How many images, and how they are saved as WebP: from the best to the smallest."""
+"""(number of images, how they are saved as WebP), from the best strip to the smallest."""
 
 
 def labels(data: str) -> tuple[str, ...]:
-    """The class names over the columns: those of the data set; none where they are unknown or not COLUMNS many."""
+    """The class names over the columns: those of the data set; none if they are unknown or not COLUMNS in all."""
     declared = known(data)
     names = declared.classes if declared else ()
     return names if len(names) == COLUMNS else ()
 
 
 class Strips:
-    """Writes the strips of so many trials into a folder, each small enough for all to stay within BUDGET."""
+    """Writes the strips of a number of trials into a folder, each small enough for all to stay within BUDGET."""
 
     def __init__(self, folder: Path, trials: int) -> None:
         self._folder, self._most, self._rung = folder, min(MOST, BUDGET // max(trials, 1)), 0
@@ -54,15 +54,15 @@ class Strips:
     def write(self, name: str, thumbnails: NDArray[Any] | None, what: str) -> tuple[str, int]:
         """Write a strip; returns its file name and how many images it shows.
 
-        thumbnails: uint8 [n, C, H, W], C = 1 or 3; what: whose they are, for ArbenchError, which says why there is no
-        strip: no thumbnails, or arrays that are none.
+        thumbnails: uint8 [n, C, H, W], C = 1 or 3; what: whose they are, for errors. Raises ArbenchError that says why
+        there is no strip: there are no thumbnails, or the array does not hold thumbnails.
         """
         if thumbnails is None or not len(thumbnails):
             raise ArbenchError(f"{what}: the store has no thumbnails")
         if thumbnails.ndim != 4 or thumbnails.shape[1] not in (1, 3) or thumbnails.dtype != np.uint8:
             shape = f"{thumbnails.dtype} {thumbnails.shape}"
             raise ArbenchError(f"{what}: thumbnails {shape} (valid: uint8 [n, 1 or 3, H, W])")
-        while True:  # what was too large for one trial is not tried again for the next
+        while True:  # a rung that was too large for one trial is not tried for the next
             count, settings = RUNGS[self._rung]
             saved = io.BytesIO()
             Image.fromarray(strip(_small(thumbnails[:count]))).save(saved, "WEBP", **settings)
@@ -74,7 +74,7 @@ class Strips:
 
 
 def real(data: str) -> Thumbnails | None:
-    """Real images [20, C, H, W], labels as in every strip; None where the data do not ship."""
+    """Real images [20, C, H, W] with the labels of every strip; None if the data are not bundled."""
     declared = known(data)
     if declared is None or declared.reference is None or not labels(data):
         return None
@@ -85,8 +85,10 @@ def real(data: str) -> Thumbnails | None:
 
 
 def strip(thumbnails: Thumbnails) -> Thumbnails:
-    """uint8 [n, C, H, W], C = 1 or 3 -> uint8 RGB [height, width, 3]: COLUMNS a row, without gaps, the last row filled
-    up with grey."""
+    """uint8 [n, C, H, W], C = 1 or 3 -> uint8 RGB [height, width, 3].
+
+    There are COLUMNS images a row, without gaps; the last row is filled up with grey.
+    """
     count, channels, height, width = thumbnails.shape
     columns = min(count, COLUMNS)
     rows = -(-count // columns)
@@ -97,7 +99,7 @@ def strip(thumbnails: Thumbnails) -> Thumbnails:
 
 
 def _small(thumbnails: Thumbnails) -> Thumbnails:
-    """The same, no side longer than SIDE."""
+    """The thumbnails, shrunk so that no side is longer than SIDE."""
     longest = max(thumbnails.shape[2:])
     if longest <= SIDE:
         return thumbnails

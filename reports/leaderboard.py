@@ -15,9 +15,9 @@ from reports.site import COSTS, Site, head, short
 from reports.table import HIGH, LOW
 
 DEFAULT = ("steps", "params", "fid", "is", "gflops", "latency", "throughput")
-"""Columns that are shown at first, and lie in the page's first data; the others are loaded when they are asked for."""
+"""Columns that are shown at first and are in the page's first data; the others are loaded when they are asked for."""
 PUBLISHED_SIZE = 256
-"""Published rows of this image size are listed."""
+"""Published rows are listed if they have this image size."""
 MEASURED, SUBMITTED, VERIFIED, PUBLISHED = "measured", "submitted", "submitted, verified", "published"
 FOREIGN = "foreign samples"
 
@@ -56,7 +56,7 @@ def sheets(site: Site, out: Path) -> Iterator[Sheet]:
 
 
 def methods(site: Site) -> dict[str, dict[str, str]]:
-    """What scripts are told of each method."""
+    """The data of each method for the scripts of pages."""
     found = {}
     for name, look in site.looks.items():
         about = about_method(site, name)
@@ -73,13 +73,13 @@ def methods(site: Site) -> dict[str, dict[str, str]]:
 
 
 def about_method(site: Site, name: str) -> Mapping[str, Any]:
-    """What the records say of a method; the first that says anything."""
+    """What the records say about a method, from the first record that says anything."""
     own = (record for record in site.records.values() if record["trial"]["method"] == name)
     return next((record["method"] for record in own if record.get("method")), {})
 
 
 def listed() -> list[PublishedRow]:
-    """The published rows that the leaderboard has: those with a FID at PUBLISHED_SIZE."""
+    """The published rows on the leaderboard: those with a FID at PUBLISHED_SIZE."""
     return [row for row in published() if row.fid is not None and row.image_size == PUBLISHED_SIZE]
 
 
@@ -91,7 +91,7 @@ _WORDS = (
 
 
 def _settings(site: Site) -> Iterator[dict[str, Any]]:
-    """A row a comparable setting, over its seeds."""
+    """One row for each comparable setting, over its seeds."""
     best, tuned = set(site.board["key"]), set(site.tuned["key"])
     place = {(row["method"], row["settings"]): at for at, row in enumerate(table.dicts(site.shown))}
     for row in table.dicts(site.settings):
@@ -101,14 +101,17 @@ def _settings(site: Site) -> Iterator[dict[str, Any]]:
 
 
 def _apart(site: Site) -> Iterator[dict[str, Any]]:
-    """Rows of trials that failed, have random weights or cannot be compared with the others; sets from 1 on."""
+    """Rows of trials that failed, have random weights or cannot be compared with the others.
+
+    Trials with scores are numbered in sets, from 1 on.
+    """
     rest = site.rows[~site.rows["key"].isin(site.main["key"])]
     known: dict[tuple[str, ...], int] = {}
     for row in table.dicts(rest):
         kind = tuple(str(row[name]) for name in table.COMPARABLE)
         scored = row["status"] == "done" and not row["random"]
         number = known.setdefault(kind, 1 + len(known)) if scored else 0
-        alone = "foreign" in site.records[row["key"]]  # of its name there is no better one
+        alone = "foreign" in site.records[row["key"]]  # no other row has its name, so none is better
         yield _row(site, row, number) | {"best": alone, "standing": ""}
 
 
@@ -127,8 +130,11 @@ def _row(site: Site, row: Mapping[str, Any], number: int) -> dict[str, Any]:
 
 
 def _note(row: Mapping[str, Any]) -> str:
-    """What is wrong with a row, if anything: the stage that failed, or which figures are flagged on its page, and what
-    disturbed its times if they are noisy."""
+    """What is wrong with a row, if anything.
+
+    That is the stage that failed, or which figures are flagged on its page, and what disturbed its times if they are
+    noisy.
+    """
     if row["status"] != "done":
         return f"failed in {row['stage'] or 'an unknown stage'}"
     flagged = dict.fromkeys(flag.partition(":")[0] for flag in row["flags"])
@@ -138,7 +144,7 @@ def _note(row: Mapping[str, Any]) -> str:
 
 
 def _published(row: PublishedRow) -> dict[str, Any]:
-    """A published row; of its figures those that mean the same everywhere. Its set is the last one."""
+    """A published row, with those of its figures that mean the same everywhere. It belongs to the last set."""
     apart = [one for one in disagreements(published()) if row in one.rows]
     others = [f"; this checkpoint is published at FID {one.low:g} to {one.high:g}" for one in apart]
     words = "; ".join(filter(None, [row.model, row.sampling and f"sampling {row.sampling}"]))
@@ -172,7 +178,7 @@ def device(record: Record) -> str:
 
 
 def _sets(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """What each set of comparable rows is, by its number; the last one is what was published."""
+    """What each set of comparable rows is, by its number; the last set holds what was published."""
     found: dict[int, dict[str, str]] = {}
     for row in rows:
         if row["set"] >= 0 and row["set"] not in found and row["status"] == "done" and not row["random"]:
@@ -196,27 +202,27 @@ def _limits(site: Site) -> Iterator[dict[str, Any]]:
 
 
 def measure(one: Figure) -> dict[str, Any]:
-    """What scripts are told of a measure."""
+    """The data of a measure for the scripts of pages."""
     known = {"name": one.name, "title": one.heading, "about": one.about, "better": one.better}
     return {**known, "digits": one.digits, "places": one.places, "shown": one.name in DEFAULT}
 
 
 def _columns(rows: list[dict[str, Any]], names: Iterable[str]) -> dict[str, Any]:
-    """Column by column; one of words that repeat as the words and the place of each row's: it is a third as long."""
+    """The rows, column by column. A column of repeating words becomes its words and, for each row, the word's place."""
     found: dict[str, Any] = {}
     for name in names:
         values = [_plain(row.get(name)) for row in rows]
         words = dict.fromkeys(values)
         if all(isinstance(value, str | None) for value in words) and len(words) < len(values) / 2:
             place = {word: at for at, word in enumerate(words)}
-            found[name] = {"words": list(words), "at": [place[value] for value in values]}
+            found[name] = {"words": list(words), "at": [place[value] for value in values]}  # a third as long
         else:
             found[name] = values
     return found
 
 
 def _figures(rows: list[dict[str, Any]], names: Iterable[str]) -> dict[str, list[list[Any]]]:
-    """Measure -> its values, lower and upper ends, by row."""
+    """For each measure its values, lower ends and upper ends, each by row."""
     found = {}
     for name in names:
         columns = [[rounded(row.get(name + end)) for row in rows] for end in ("", LOW, HIGH)]
@@ -225,7 +231,7 @@ def _figures(rows: list[dict[str, Any]], names: Iterable[str]) -> dict[str, list
 
 
 def rounded(value: Any) -> float | int | None:
-    """A figure with five digits, which is more than any has; None for none."""
+    """A figure cut to five digits, which is more than any has; None if there is none."""
     if value is None or value != value:  # NaN; pandas' own test of a single value is slow
         return None
     short = float(f"{value:.5g}")
@@ -233,7 +239,7 @@ def rounded(value: Any) -> float | int | None:
 
 
 def _plain(value: Any) -> Any:
-    """A cell as JSON takes it: no NaN, nothing of numpy's."""
+    """A cell as JSON takes it: without NaN and without numpy's types."""
     if value is None or value != value:
         return None
     return value.item() if hasattr(value, "item") else value

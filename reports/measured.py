@@ -1,4 +1,4 @@
-"""The page that says how it was measured, and what failed."""
+"""The page that says how trials were measured, and which failed."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The pages of methods: one that lists them all, one each with its costs, its decode order and its sparsity."""
+"""The pages of methods: one lists all methods, and each method has a page with its costs, decode order and sparsity."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -17,14 +17,14 @@ from reports.sheets import Sheet, write_data
 from reports.site import Site, short
 
 COSTS_SHOWN = 12
-"""Settings of a method whose cost by part is drawn."""
+"""Number of settings of a method whose cost by part is drawn."""
 TRACES_SHOWN = 8
-"""Settings of a method whose trace is shown."""
+"""Number of settings of a method, beside its best, whose trace is shown."""
 SCRIPTS = ("data/leaderboard.js", "static/rows.js", "static/plotly.min.js", "static/charts.js", "static/method.js")
 
 
 def sheets(site: Site, out: Path) -> Iterator[Sheet]:
-    """methods.html and method-NAME.html; the traces that these show in data/."""
+    """methods.html and method-NAME.html, and in data/ the traces that they show."""
     listed = [_about(site, name) for name in site.looks]
     content = {
         "methods": listed,
@@ -71,7 +71,7 @@ def _about(site: Site, name: str) -> dict[str, Any]:
 
 
 def _knobs(records: list[Any]) -> list[tuple[str, str, str]]:
-    """(name, help, values measured) of each knob; the help is the installed method's own, "" if it is not installed."""
+    """(name, help, values measured) of each knob; the help is that of the installed method, "" if there is none."""
     values: dict[str, set[Any]] = {}
     for record in records:
         for name, value in record["trial"]["knobs"].items():
@@ -81,7 +81,7 @@ def _knobs(records: list[Any]) -> list[tuple[str, str, str]]:
 
 
 def _helps(method: str) -> Mapping[str, str]:
-    """Help of a method's knobs; none of a method that is not installed."""
+    """The help of a method's knobs by name; empty if the method is not installed."""
     from harness import registry
 
     try:
@@ -100,7 +100,7 @@ def _listed(values: set[Any]) -> str:
 
 
 def _costs(site: Site, name: str) -> dict[str, Any]:
-    """MACs by part, in millions, of some of a method's settings, spread over what was measured."""
+    """MACs by part, in millions, of some settings of a method, spread over the settings that were measured."""
     own = site.tuned[site.tuned["method"] == name]
     found = []
     for row in table.dicts(_spread(own, COSTS_SHOWN)):
@@ -112,14 +112,14 @@ def _costs(site: Site, name: str) -> dict[str, Any]:
 
 
 def _spread(rows: pd.DataFrame, most: int) -> pd.DataFrame:
-    """At most so many rows, evenly from the first to the last."""
+    """At most ``most`` rows, spread evenly from the first to the last."""
     if len(rows) <= most:
         return rows
     return rows.iloc[np.linspace(0, len(rows) - 1, most).round().astype(int)]
 
 
 def _traced(site: Site, name: str, out: Path) -> dict[str, Any]:
-    """Settings that have a trace, which is written to data/trace-KEY.js."""
+    """The settings that have a trace; each trace is written to data/trace-KEY.js."""
     own = site.tuned[site.tuned["method"] == name]
     best = own[own["key"].isin(site.board["key"])]
     found = []
@@ -133,7 +133,7 @@ def _traced(site: Site, name: str, out: Path) -> dict[str, Any]:
 
 
 def _trace(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
-    """A trace as scripts take it; nothing if it is none, or does not fit together."""
+    """A trace as scripts take it; empty if the arrays are not a trace or do not fit together."""
     named = {name.removeprefix(TRACE): values for name, values in arrays.items()}
     grids, order = named.get("grids"), named.get("order")
     if grids is None or order is None or order.ndim != 2 or int((grids.astype(int) ** 2).sum()) != order.shape[1]:

@@ -9,14 +9,16 @@ NUMBER = re.compile(r"\b(\d{2})(\d{2})\.(\d{4,5})\b")
 
 
 def link(paper: str) -> str:
-    """Where a paper is, if it is named by its arXiv number; other texts are not made into links."""
+    """The address of a paper that is named by its arXiv number; "" for other texts, which become no links."""
     found = NUMBER.search(paper)
     return f"https://arxiv.org/abs/{found[0]}" if found else ""
 
 
 def bibtex(paper: str) -> str:
-    """The BibTeX entry of a paper that is named by its arXiv number, "" of others. Title and authors stand there if
-    papers.toml has them; nothing is made up."""
+    """The BibTeX entry of a paper that is named by its arXiv number; "" for others.
+
+    It has title and authors if papers.toml has them; nothing is made up.
+    """
     found = NUMBER.search(paper)
     if not found:
         return ""

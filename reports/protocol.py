@@ -1,4 +1,4 @@
-"""How it was measured, in words, from what the records say of themselves."""
+"""How trials were measured, in words, from what their records say."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -9,7 +9,7 @@ from reports.table import Record, figure
 
 
 def machine_words(machine: Mapping[str, Any]) -> str:
-    """``Intel Xeon @ 2.20GHz, 2 cores, 24 GB, Linux 6.1``: what bears on speed, without the host's name."""
+    """``Intel Xeon @ 2.20GHz, 2 cores, 24 GB, Linux 6.1``: what influences speed, without the host's name."""
     words = [str(machine[name]) for name in ("processor",) if machine.get(name)]
     if machine.get("cores"):
         words.append(counted(machine["cores"], "core"))

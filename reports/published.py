@@ -1,7 +1,8 @@
 """What papers, READMEs and users have published: data for hollow marks, never mixed with what was measured here.
 
-A published row comes from another protocol, device and often another FID, so it is of another type than a record's and
-carries its source. Rows of one checkpoint under like sampling that disagree are told by ``disagreements``.
+A published row comes from another protocol and device, and often from another FID. Its type therefore differs from that
+of a record's row, and it carries its source. ``disagreements`` finds rows of one checkpoint under like sampling whose
+figures differ.
 """
 
 import csv
@@ -23,33 +24,28 @@ PROVENANCES = {
 
 @dataclass(frozen=True)
 class PublishedRow:
-    """A row as somebody published it; None is what they did not say.
+    """A row as somebody published it; None stands for what the source does not say."""
 
-    method, model: as they name it; checkpoint: the file of weights, "" if unknown; params: in millions; steps: as they
-    say it, a number or words; gflops, time: with a note of what they mean; fid: against ImageNet by Inception;
-    sampling: in their words; image_size: pixels a side; provenance: of PROVENANCES; source: where it stands.
-    """
-
-    method: str
-    model: str
-    checkpoint: str
-    params: float | None
-    steps: str
+    method: str  # as the source names it
+    model: str  # as the source names it
+    checkpoint: str  # the file of weights, "" if unknown
+    params: float | None  # in millions
+    steps: str  # as the source says it, a number or words
     gflops: float | None
-    flops_note: str
-    fid: float | None
+    flops_note: str  # what ``gflops`` means
+    fid: float | None  # against ImageNet, by Inception
     is_: float | None
     precision: float | None
     recall: float | None
     time: float | None
-    time_note: str
-    sampling: str
-    image_size: int
-    provenance: str
-    source: str
+    time_note: str  # what ``time`` means
+    sampling: str  # in the source's words
+    image_size: int  # pixels a side
+    provenance: str  # one of PROVENANCES
+    source: str  # where the row was published
 
     def figure(self, name: str) -> float | None:
-        """A figure by the name that claims and pages use: ``is`` for ``is_``; steps only where they are one number."""
+        """A figure by its name in claims and pages, ``is`` for ``is_``; steps only if they are a single number."""
         if name == "steps":
             return float(self.steps) if self.steps.isdecimal() else None
         value: float | None = getattr(self, "is_" if name == "is" else name)
@@ -58,17 +54,17 @@ class PublishedRow:
 
 @dataclass(frozen=True)
 class Disagreement:
-    """One checkpoint under the same guidance, published with several FIDs. low, high: the least and the greatest."""
+    """One checkpoint under the same guidance, published with several FIDs."""
 
     checkpoint: str
-    low: float
-    high: float
+    low: float  # the least FID
+    high: float  # the greatest FID
     rows: tuple[PublishedRow, ...]
 
 
 @cache
 def published(path: Path = FILE) -> tuple[PublishedRow, ...]:
-    """All published rows. Raises ArbenchError naming the file, the line and what is wrong with it."""
+    """All published rows. Raises ArbenchError that names the file, the line and what is wrong with it."""
     try:
         with path.open(newline="", encoding="utf-8") as file:
             return tuple(_row(f"{path}, row {place}", given) for place, given in enumerate(csv.DictReader(file), 1))
@@ -77,7 +73,7 @@ def published(path: Path = FILE) -> tuple[PublishedRow, ...]:
 
 
 def disagreements(rows: Iterable[PublishedRow]) -> list[Disagreement]:
-    """Checkpoints with more than one published FID. Rows that say they sampled without guidance are apart."""
+    """Checkpoints with more than one published FID. Rows that say they sampled without guidance are kept apart."""
     groups: dict[tuple[str, bool], list[PublishedRow]] = {}
     for row in rows:
         if row.checkpoint and row.fid is not None:

@@ -1,7 +1,7 @@
 """How a page of the site is made: sheets from modules, templates around them, data beside them as scripts.
 
-A page is a module with ``sheets(site, out)``, listed in ``reports.build.PAGES``; its template extends base.html. What
-its script reads lies in data/*.js, since a page opened from disk may load scripts but not fetch files.
+A page is a module with ``sheets(site, out)``, listed in ``reports.build.PAGES``; its template extends base.html. The
+data that its script reads are in data/*.js, since a page opened from disk may load scripts but not fetch files.
 """
 
 import json
@@ -21,19 +21,18 @@ STATIC = Path(__file__).parent / "static"
 
 @dataclass(frozen=True)
 class Sheet:
-    """One HTML file. file: its name, in the site's folder; template: of reports/templates; content: what that takes;
-    nav: its name in the navigation, "" for none; scripts: files, relative to the site's folder, in their order."""
+    """One HTML file."""
 
-    file: str
+    file: str  # its name in the site's folder
     title: str
-    template: str
-    content: Mapping[str, Any] = field(default_factory=dict)
-    nav: str = ""
-    scripts: Sequence[str] = ()
+    template: str  # its name in reports/templates
+    content: Mapping[str, Any] = field(default_factory=dict)  # what the template takes
+    nav: str = ""  # its name in the navigation, "" for none
+    scripts: Sequence[str] = ()  # files relative to the site's folder, in the order in which they are loaded
 
 
 Page = Callable[[Site, Path], Iterable[Sheet]]
-"""(site, folder of the site) -> its sheets. It may write files of its own below the folder."""
+"""(site, folder of the site) -> the page's sheets. A page may write files of its own below the folder."""
 
 
 def write(sheets: Sequence[Sheet], out: Path, note: str = "") -> None:
@@ -56,8 +55,11 @@ def write(sheets: Sequence[Sheet], out: Path, note: str = "") -> None:
 
 
 def write_data(out: Path, name: str, value: Any) -> str:
-    """Write plain values as a script, data/NAME.js, that hands them over as ``arbench.data[NAME]``; returns its path in
-    the site. Numbers that are not finite become null. The script is safe wherever it is pasted."""
+    """Write plain values as a script, data/NAME.js, that stores them in ``arbench.data[NAME]``.
+
+    Returns the script's path in the site. Numbers that are not finite become null. The script is safe wherever it is
+    pasted.
+    """
     path = f"data/{name}.js"
     text = f"arbench.data[{_literal(name)}]=JSON.parse({_literal(_json(value))});\n"
     (out / path).write_text(text, encoding="utf-8")
@@ -65,18 +67,21 @@ def write_data(out: Path, name: str, value: Any) -> str:
 
 
 def _json(value: Any) -> str:
-    """Plain values as JSON, without any character that HTML could take for its own."""
+    """Plain values as JSON, without any character that HTML could take for markup."""
     compact = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False)  # ASCII: no U+2028
     try:
         text = compact.encode(value)
-    except ValueError:  # the rare value with a number that is not finite is worth a second try
+    except ValueError:  # numbers that are not finite are rare, so only then they are replaced
         text = compact.encode(_finite(value))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def _literal(text: str) -> str:
-    """A JavaScript string. Values are parsed from one: an object literal would take a name like __proto__ for more than
-    a name, and browsers parse JSON faster."""
+    """A JavaScript string literal.
+
+    Values are parsed from a string: in an object literal a name like __proto__ is more than a name, and browsers parse
+    JSON faster.
+    """
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 

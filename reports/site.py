@@ -1,4 +1,4 @@
-"""What is known of a store while its pages are made: read once, shared by all of them."""
+"""What the pages of a store share while they are made; it is read once."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -26,38 +26,35 @@ COSTS = ("steps", "gflops", "latency", "throughput")
 
 @dataclass
 class Site:
-    """records: by key, in the order of their names; facts: of the reference (``reference.json``); fid: the extractor
-    whose FID leads; rows: one a trial; main: those that can be compared; settings: ``main`` over its seeds; tuned:
-    settings at their best guidance; looks: how each method is drawn; notes: what the reader must be told first;
-    images: by key, the strip of each trial once it is written (reports.trials)."""
+    """A store as its pages need it."""
 
     store: Store
-    records: Mapping[str, Record]
-    facts: Mapping[str, Any]
-    fid: str
-    rows: pd.DataFrame
-    main: pd.DataFrame
-    settings: pd.DataFrame
-    tuned: pd.DataFrame
-    looks: Mapping[str, Style]
-    notes: list[str] = field(default_factory=list)
+    records: Mapping[str, Record]  # by key, in the order of their names
+    facts: Mapping[str, Any]  # about the reference (``reference.json``)
+    fid: str  # the extractor whose FID leads
+    rows: pd.DataFrame  # one row a trial
+    main: pd.DataFrame  # the rows that can be compared
+    settings: pd.DataFrame  # ``main`` over its seeds
+    tuned: pd.DataFrame  # settings at their best guidance
+    looks: Mapping[str, Style]  # how each method is drawn
+    notes: list[str] = field(default_factory=list)  # what the reader must be told first
     note: str = ""  # what is still open, if the report is not the last
-    images: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    images: dict[str, Mapping[str, Any]] = field(default_factory=dict)  # by key, strips once written (reports.trials)
 
     @cached_property
     def certainty(self) -> Certainty:
-        """Replicates of all figures."""
+        """The replicates of all figures."""
         return Certainty(self.store, self.records, self.fid)
 
     @property
     def measures(self) -> dict[str, Figure]:
-        """By name, FID named after its extractor."""
+        """The measures by name; FID's title names its extractor."""
         return {measure.name: measure for measure in table.named(self.fid)}
 
     @cached_property
     def shown(self) -> pd.DataFrame:
-        """The settings that curves and frontiers are made of: tuned, without sparse methods at zero where the dense
-        network itself was measured."""
+        """The settings of curves and frontiers: ``tuned``, without sparse methods at zero sparsity if the dense network
+        itself was measured."""
         return self.tuned[~table.is_dense(self.tuned)] if figures.DENSE in set(self.tuned["method"]) else self.tuned
 
     @cached_property
@@ -67,13 +64,13 @@ class Site:
 
     @cached_property
     def standing(self) -> dict[str, list[str]]:
-        """Cost -> for each of ``shown``, whether it is on the frontier of FID against that cost: on, off, undecided."""
+        """By cost, the standing of each row of ``shown`` on the frontier of FID and that cost: on, off or undecided."""
         fid = self.measures["fid"]
         return {cost: self.certainty.standing(self.shown, self.measures[cost], fid) for cost in COSTS}
 
 
 def read(folder: Path) -> Site:
-    """Read a store. ArbenchError if it has no records that can be read."""
+    """Read a store. Raises ArbenchError if it has no records that can be read."""
     store = Store(folder).must_exist()
     records = store.records()
     if not records:
@@ -91,7 +88,7 @@ def read(folder: Path) -> Site:
 
 
 def _notes(site: Site) -> Iterator[str]:
-    """What is missing or odd, so that nothing is left out in silence."""
+    """Notes on what is missing or odd, so that nothing is left out silently."""
     if site.store.damaged:
         yield f"Left out, as they cannot be read: {', '.join(sorted(map(valid_text, site.store.damaged)))}."
     if not site.facts:
@@ -121,7 +118,7 @@ def _notes(site: Site) -> Iterator[str]:
 
 
 def head(site: Site) -> dict[str, Any]:
-    """What the first page says of the whole."""
+    """What the first page says about the whole store."""
     records = site.records.values()
     finished = [str((r.get("provenance") or {}).get("finished") or "") for r in records]
     counts = sorted({int(n) for n in site.main["images"]}) or sorted({int(n) for n in site.rows["images"]})
@@ -138,7 +135,7 @@ def head(site: Site) -> dict[str, Any]:
 
 
 def short(key: str) -> str:
-    """A key as files and addresses of the site name it: as `arbench compare` takes it, and safe whatever it holds."""
+    """A key in file names and addresses of the site: `arbench compare` accepts it, and it is safe whatever it holds."""
     return safe(key[:KEY_SHOWN])
 
 

@@ -1,4 +1,4 @@
-"""Realised speed-up: time saved against FLOPs saved, per setting and batch size, on the family's dense method."""
+"""Realised speed-up per setting and batch size: time and FLOPs saved in comparison with the family's dense method."""
 
 from collections.abc import Iterable, Mapping
 
@@ -10,13 +10,16 @@ from reports.table import HIGH, LOW, Record, dicts
 
 BASES = {"next-scale": "var", "sparsity control": "var"}
 BASE = "raster"
-"""What a method saves on: VAR for what decodes scale by scale, raster AR for all others."""
+"""The methods that savings refer to: VAR for methods that decode scale by scale, raster AR for all others."""
 KINDS = {"saved_b1": "latency", "saved_b64": "throughput"}
 
 
 def added(rows: pd.DataFrame, records: Iterable[Record]) -> pd.DataFrame:
-    """``rows`` (of ``tidy``) with ``flops_saved``, ``saved_b1`` and ``saved_b64`` in per cent, negative where it costs
-    more. Times are compared round by round, so only with a base of the same session; its own base saves nothing."""
+    """``rows`` (of ``tidy``) with columns ``flops_saved``, ``saved_b1`` and ``saved_b64`` in per cent.
+
+    They are negative if a setting costs more. Times are compared round by round, so only with a base of the same
+    session. A method that is its own base has no savings.
+    """
     by_key = {str(record["key"]): record for record in records}
     bases: dict[tuple[str, ...], Mapping[str, object] | None] = {}
     found = []
@@ -33,7 +36,7 @@ _COLUMNS = ["flops_saved", *(name + end for name in KINDS for end in ("", LOW, H
 
 
 def _base(row: Mapping[str, object], rows: pd.DataFrame) -> Mapping[str, object] | None:
-    """The base's setting of lowest FID on the same preset and images; None if there is none."""
+    """The base's setting of lowest FID on the same preset and number of images; None if there is none."""
     name = BASES.get(str(row["family"]), BASE)
     same = (rows["method"] == name) & (rows["preset"] == row["preset"]) & (rows["images"] == row["images"])
     candidates = rows[same & rows["fid"].notna()]

@@ -11,11 +11,11 @@ from harness.stages.figures import FIGURES, Figure
 from harness.stages.timing.summary import why_noisy
 
 Record = Mapping[str, Any]
-"""As harness.records.store reads it; nothing here changes one."""
+"""A record as harness.records.store reads it; nothing here changes a record."""
 
 SPARSITY = ("ffn_sparsity", "token_sparsity")
 OFF = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "cfg_schedule": "constant", "cfg_power": 1.0}
-"""Sampling fields at these values change nothing, and are left out of a row's settings."""
+"""Sampling fields with these values change nothing and are left out of a row's settings."""
 UNUSUAL = {
     ("precision", "bf16"): "precision bf16",
     ("labels", "random"): "random labels",
@@ -24,23 +24,23 @@ UNUSUAL = {
     ("compile", "default"): "timed compiled",
     ("compile", "reduce-overhead"): "timed compiled, CUDA graphs",
 }
-"""Setup that a row's settings tell: what is not fp32, balanced labels, rounding, trained weights, timed as it is."""
+"""Setup that a row's settings mention: all but fp32, balanced labels, rounding, trained weights and timing as it is."""
 
 
 LOW, HIGH = ":low", ":high"
-"""After a figure's name: the columns of its 95 % interval."""
+"""What follows a figure's name in the columns of its 95 % interval."""
 
 
 def named(extractor: str) -> tuple[Figure, ...]:
-    """The figures, FID named after the extractor that it was taken with."""
+    """The figures; the title of FID names the extractor that it was taken with."""
     return tuple(replace(one, title=f"FID ({extractor})") if one.name == "fid" else one for one in FIGURES)
 
 
 def figure(value: Any, digits: int = 3, places: int | None = None) -> str:
     """A number for people: ``digits`` significant digits, or ``places`` decimals, never an exponent.
 
-    1234.5 -> 1,234 ; 0.01234 -> 0.0123 ; 12.0 -> 12 for whole numbers of any kind. None, NaN, infinities and what is no
-    number -> an en dash.
+    1234.5 -> 1,234 ; 0.01234 -> 0.0123 ; 12.0 -> 12 for whole numbers of any kind. None, NaN, infinities and anything
+    that is not a number -> an en dash.
     """
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return "–"
@@ -59,8 +59,11 @@ def extractor(records: Iterable[Record]) -> str:
 
 
 def tidy(records: Iterable[Record], fid: str) -> pd.DataFrame:
-    """One row a record, finished or failed, in the order of method and knobs; ``fid`` names the extractor of column
-    ``fid``. What a record lacks is NaN. Other extractors' FIDs are in columns ``FID (name)``."""
+    """One row a record, finished or failed, in the order of method and knobs.
+
+    fid: the extractor of column ``fid``. FIDs of other extractors are in columns ``FID (name)``. What a record lacks is
+    NaN.
+    """
     rows = pd.DataFrame([_row(record, fid) for record in records])
     if rows.empty:
         raise ValueError("no records")
@@ -78,7 +81,7 @@ ORDER = ("raster", "ear", "raster-blocks", "random-order", "var", "actvar", "var
 
 
 def rank(method: str) -> tuple[int, str]:
-    """Sort key: the project's own methods in the order of their question, then strangers by name."""
+    """Sort key: the project's own methods in the order of the question that they answer, then other methods by name."""
     return (ORDER.index(method) if method in ORDER else len(ORDER), method)
 
 
@@ -94,20 +97,22 @@ def knob_words(knobs: Mapping[str, Any]) -> str:
 
 
 def sampling_words(sampling: Mapping[str, Any]) -> str:
-    """``cfg 1.5, top_k 100``: guidance always, the rest where it does something."""
+    """``cfg 1.5, top_k 100``: guidance always, other fields if they have an effect."""
     return knob_words({name: v for name, v in sampling.items() if name == "cfg" or OFF.get(name) != v})
 
 
 def setup_words(setup: Mapping[str, Any]) -> str:
-    """``precision bf16, random labels``: what is not as usual."""
+    """``precision bf16, random labels``: what is unusual."""
     own = str(setup.get("weights", "")).partition("own-")[2]
     found = [words for name, value in setup.items() if (words := UNUSUAL.get((name, value)))]
     return ", ".join([*found, *([f"own weights {own}"] if own else [])])
 
 
 def submission_words(record: Record) -> str:
-    """What to say of a record that somebody else submitted, or whose images another program made; empty for one
-    measured here."""
+    """What to say about a record that somebody else submitted, or whose images another program made.
+
+    Empty for a record that was measured here.
+    """
     if "foreign" in record:
         return "foreign samples"
     submission = record.get("submission")
@@ -163,8 +168,10 @@ def _row(record: Record, fid: str) -> dict[str, Any]:
 
 
 def by_own_extractor(row: Mapping[str, Any], record: Record, fid: str) -> Mapping[str, Any]:
-    """A row of ``tidy`` with the distances of its record's own extractor, where that is not ``fid``: for what shows it
-    apart from the others, under its extractor's name."""
+    """A row of ``tidy`` with the distances of its record's own extractor, if that is not ``fid``.
+
+    For pages that show the row apart from the others, under its extractor's name.
+    """
     quality = record.get("quality") or {}
     own = quality.get("extractor", fid)
     if own == fid:
@@ -188,12 +195,14 @@ def _ends(name: str, ends: tuple[float, float] | None) -> dict[str, float]:
 
 
 COMPARABLE = ["data", "images", "extractor", "reference"]
-"""Trials are compared only where all of these agree: FID at 1,000 images says nothing against FID at 10,000."""
+"""Trials are compared only if all of these agree: FID at 1,000 images cannot be compared with FID at 10,000."""
 
 
 def comparable(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """The largest set of finished trials that may be compared, and one line for every set that was left aside. Trials
-    on random weights, which have no score, are in neither."""
+    """The largest set of finished trials that may be compared, and one line for every other set.
+
+    Trials on random weights, which have no score, are in no set.
+    """
     done = rows[(rows["status"] == "done") & ~rows["random"]]
     if done.empty:
         return done, []
@@ -215,15 +224,17 @@ def dicts(rows: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row a setting: means over its seeds, ``seeds`` counting them, ``keys`` their records' keys; other columns
-    from the lowest seed."""
+    """One row a setting, with means over its seeds.
+
+    Column ``seeds`` is their number, ``keys`` the keys of their records. Other columns are those of the lowest seed.
+    """
     by = ["method", "settings"]
     rows = rows.sort_values("seed", kind="stable")
     groups = rows.groupby(by, sort=False)
     first = rows.drop_duplicates(by).copy()  # in the order of the groups
     names, sizes = [one.name for one in FIGURES], groups.size().to_numpy()[:, None]
     means = groups[[*names, "steps_std"]].mean().to_numpy()
-    for end, sign in ((LOW, -1), (HIGH, 1)):  # seeds are independent: their mean is as sure as the root of their number
+    for end, sign in ((LOW, -1), (HIGH, 1)):  # seeds are independent: intervals shrink with the root of their number
         ends = [name + end for name in names]
         off = pd.DataFrame((rows[ends].to_numpy() - rows[names].to_numpy()) ** 2, index=rows.index)
         total = off.groupby([rows[key] for key in by], sort=False).sum(min_count=1).to_numpy()
@@ -236,18 +247,17 @@ def over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def at_best_guidance(settings: pd.DataFrame) -> pd.DataFrame:
-    """Of the settings that differ only in sampling, the one with the lowest FID. Settings without FID stay out."""
+    """Of settings that differ only in sampling, the one with the lowest FID. Settings without FID are left out."""
     scored = settings[settings["fid"].notna()]
     kinds = scored.groupby(["method", "preset", "knobs", "setup", "submitted"], sort=False)
     return scored.loc[kinds["fid"].idxmin()].reset_index(drop=True)
 
 
 def leaderboard(settings: pd.DataFrame) -> pd.DataFrame:
-    """One row a method and preset, the best FID first: its setting of lowest FID. What others submitted has rows of its
-    own.
+    """One row a method and preset: its setting of lowest FID, sorted by FID. Submitted records have rows of their own.
 
-    A method with sparsity knobs stands there with its best *sparse* setting, as at zero it is the dense network; if it
-    was measured at zero only, that row stands.
+    A method with sparsity knobs is listed with its best *sparse* setting, since at zero it is the dense network. If it
+    was measured only at zero, that setting is listed.
     """
     scored = settings[settings["fid"].notna()]
     candidates = scored[~is_dense(scored)]

@@ -1,7 +1,7 @@
-"""The page of a trial: one HTML file for all of them, and beside it the data of each, loaded when it is opened.
+"""The page of a trial: one HTML file for all trials, and a data file for each, loaded when the trial is opened.
 
-So 5,000 trials cost 5,000 small data files, not 5,000 pages. What many records say alike (machine, versions,
-conventions) lies once in data/shared.js; ``{"shared": n}`` stands in its place.
+So 5,000 trials cost 5,000 small data files, not 5,000 pages. Values that many records have in common (machine,
+versions, conventions) are stored once, in data/shared.js; ``{"shared": n}`` stands in their place.
 """
 
 import json
@@ -20,10 +20,10 @@ from reports.site import Site, short
 from reports.table import HIGH, LOW
 
 LOG_SHOWN = 4000
-"""Characters of a log; its end says what happened."""
+"""Number of characters that are shown of a log: its last ones, since the end says what happened."""
 _NUMBERS = (int, float, type(None))
 LONG = 40
-"""Characters of JSON from which on a value is worth sharing."""
+"""Number of characters of JSON from which on a value is worth sharing."""
 
 
 def sheets(site: Site, out: Path) -> Iterator[Sheet]:
@@ -47,7 +47,7 @@ def sheets(site: Site, out: Path) -> Iterator[Sheet]:
 
 
 def _names(site: Site) -> list[tuple[str, str]]:
-    """(key, name) of each method's best trial, for who opens the page without a trial."""
+    """(key, name) of each method's best trial, shown if the page is opened without a trial."""
     return [(short(row["key"]), f"{row['method']}, {row['settings']}") for row in table.dicts(site.board)]
 
 
@@ -80,8 +80,10 @@ def _trial(site: Site, row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _timing(record: Mapping[str, Any]) -> Any:
-    """The timing of a record as the page draws it: without the decoder's own samples; of what disturbed each sample,
-    only whether anything did."""
+    """The timing of a record as the page draws it.
+
+    The decoder's own samples are left out. It says which samples were disturbed, but not by what.
+    """
     found = record.get("timing")
     if not found:
         return found
@@ -92,7 +94,7 @@ def _timing(record: Mapping[str, Any]) -> Any:
 
 
 def _lost(timed: Mapping[str, Any]) -> dict[str, list[int]]:
-    """Which samples were disturbed, as ``disturbed``; nothing if none was."""
+    """The numbers of the disturbed samples, as ``disturbed``; empty if there are none."""
     samples = timed.get("samples") or []
     found = disturbed(samples, timed.get("disturbances") or {})
     places = [place for place, one in enumerate(found) if one]
@@ -100,7 +102,7 @@ def _lost(timed: Mapping[str, Any]) -> dict[str, list[int]]:
 
 
 def _figure(row: Mapping[str, Any], name: str) -> list[float] | None:
-    """Value, low and high in the report's units; of a figure without an interval the value alone."""
+    """Value, low and high in the report's units; the value alone if the figure has no interval."""
     found = [leaderboard.rounded(row.get(name + end)) for end in ("", LOW, HIGH)]
     known = [value for value in found if value is not None]
     return None if found[0] is None else known
@@ -127,7 +129,7 @@ def _real(site: Site, out: Path) -> str:
 
 
 def _short_numbers(value: Any) -> Any:
-    """The same value, numbers cut to five digits: more than any of them has, and half as long."""
+    """The value with its numbers cut to five digits: that is more than any of them has, and half as long."""
     if isinstance(value, float):
         return float(f"{value:.5g}")
     if isinstance(value, Mapping):
@@ -138,12 +140,15 @@ def _short_numbers(value: Any) -> Any:
 
 
 def _sharing(found: list[dict[str, Any]]) -> tuple[Callable[[Any], Any], list[Any]]:
-    """What to do with each record, and the list of the values that more than one of them has, which it refers to."""
+    """A function that replaces shared values of a record by references, and the list of the shared values.
+
+    Shared values are those that occur more than once.
+    """
     counts: Counter[str] = Counter()
-    written: dict[int, str] = {}  # by the id of a value, all of which ``found`` keeps alive: JSON is made once
+    written: dict[int, str] = {}  # by the id of a value, so that JSON is made once; ``found`` keeps all values alive
     encode = json.JSONEncoder(check_circular=False).encode
 
-    def brief(value: Any) -> bool:  # a character takes six at the most in JSON
+    def brief(value: Any) -> bool:  # in JSON, a character takes at most six
         return isinstance(value, _NUMBERS) or (isinstance(value, str) and len(value) < LONG // 6)
 
     def count(value: Any) -> None:

@@ -1,7 +1,7 @@
 """Encoder and decoder of the ``fmnist`` tokenizers: 28x28 grey images to a 7x7 grid of vectors and back.
 
 A small VQGAN-class network (Esser et al., arXiv 2012.09841): residual convolutions, group norm, SiLU. Ours: the image
-is first folded 2x2 into channels, so that no convolution but the last runs at full size.
+is first folded 2x2 into channels, so that only the last convolution runs at full size.
 """
 
 import torch
@@ -12,14 +12,14 @@ GRID = 7
 
 
 class Residual(nn.Module):
-    """Two 3x3 convolutions around a skip; [B, width, H, W] -> the same shape. The second starts small, which spares
-    its norm (norms took a fifth of a training step)."""
+    """Two 3x3 convolutions with a skip around them; [B, width, H, W] -> the same shape."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.norm = nn.GroupNorm(8, width)
         self.conv1, self.conv2 = nn.Conv2d(width, width, 3, padding=1), nn.Conv2d(width, width, 3, padding=1)
         with torch.no_grad():
+            # The second convolution starts small and so needs no norm: norms took a fifth of a training step.
             self.conv2.weight.mul_(0.1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -61,7 +61,7 @@ class Decoder(nn.Sequential):
         self.channels, self.width = channels, width
 
     def macs(self) -> int:
-        """Closed form: MACs an image of all convolutions."""
+        """MACs of all convolutions for one image, in closed form."""
         c, w = self.channels, self.width
         at7 = 9 * c * 2 * w + 2 * 9 * (2 * w) ** 2 + 2 * w * 4 * w
         at14 = 9 * w * w + 2 * 9 * w * w + 9 * w * 4 * 16

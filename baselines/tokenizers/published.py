@@ -1,5 +1,4 @@
-"""The published tokenizers for ImageNet: one implementation each of convolutional and transformer networks,
-configured."""
+"""The published tokenizers for ImageNet: configurations of one convolutional and one transformer network."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -17,8 +16,10 @@ XQGAN = vit.ViTConfig(grid=16, patch=16, codes=32)
 
 
 def vq16(grid: int, size: int = 0, vocabulary: int = 16384, config: vqgan.VQGANConfig = VQ16) -> Tokenizer:
-    """LlamaGen's VQ-16: codes of length 1, chosen by angle. Images of 16 grid pixels a side, then brought to
-    ``size``."""
+    """LlamaGen's VQ-16: codes have length 1 and are chosen by angle.
+
+    Decoded images have 16 x ``grid`` pixels a side and are then resized to ``size``, unless that is 0.
+    """
     quantiser = Quantiser(FixedCodes(vocabulary, config.codes, cosine=True, unit=True), (grid,))
     return Tokenizer(quantiser, vqgan.Encoder(config), vqgan.Decoder(config, grid), size)
 
@@ -26,22 +27,22 @@ def vq16(grid: int, size: int = 0, vocabulary: int = 16384, config: vqgan.VQGANC
 def var_vae(
     scales: Sequence[int], vocabulary: int = 4096, config: vqgan.VQGANConfig = VAR_VAE, phis: int = 4
 ) -> Tokenizer:
-    """VAR's multi-scale VQ-VAE: codes chosen by distance, phis shared among the scales."""
+    """VAR's multi-scale VQ-VAE: codes are chosen by distance, and the scales share ``phis`` convolutions."""
     quantiser = MultiScaleQuantiser(FixedCodes(vocabulary, config.codes), scales, phis)
     return Tokenizer(quantiser, vqgan.Encoder(config), vqgan.Decoder(config, scales[-1]))
 
 
 def xqgan(vocabulary: int = 8192, config: vit.ViTConfig = XQGAN) -> Tokenizer:
-    """XQGAN as EAR uses it: codes chosen by angle, but decoded as they stand, not scaled to length 1."""
+    """XQGAN as EAR uses it: codes are chosen by angle, but decoded as they are, not scaled to length 1."""
     quantiser = Quantiser(FixedCodes(vocabulary, config.codes, cosine=True), (config.grid,))
     return Tokenizer(quantiser, vit.Encoder(config), vit.Decoder(config))
 
 
 class Entry(NamedTuple):
-    """A tokenizer: the file of its weights, and what builds it with random ones."""
+    """A published tokenizer."""
 
-    file: str
-    build: Callable[[], Tokenizer]
+    file: str  # name of the file of its weights
+    build: Callable[[], Tokenizer]  # builds it with random weights
 
 
 PUBLISHED: dict[str, Entry] = {
@@ -51,4 +52,4 @@ PUBLISHED: dict[str, Entry] = {
     "vae_ch160v4096z32-512": Entry("vae_ch160v4096z32.pth", partial(var_vae, VAR_SCALES_512)),
     "xqgan-8192": Entry("XQGAN-8192.pt", xqgan),
 }
-"""By name, as presets give it."""
+"""The published tokenizers by the names that presets use."""

@@ -1,7 +1,7 @@
-"""How the ``fmnist`` tokenizers are trained and what is reported of them.
+"""How the ``fmnist`` tokenizers are trained and what is reported about them.
 
-Losses: L1, commitment (weight 0.25 beside the codes' moving average), and the perceptual distance of
-``baselines.perceptual``, whose network is not the metric's. No adversarial loss.
+Losses: L1, commitment (with weight 0.25; the codes are moving averages), and the perceptual distance of
+``baselines.perceptual``, whose network is not the metric's. There is no adversarial loss.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ from baselines.perceptual import WEIGHTS as PERCEPTUAL_WEIGHTS
 from baselines.perceptual import PerceptualNet
 from baselines.tokenizers.published import PUBLISHED
 from baselines.tokenizers.vq import Codebook, Tokenizer, multi_scale, single_scale
-from harness.checkpoints import published as weights  # the name counts in keys of methods
+from harness.checkpoints import published as weights  # another name would change keys of methods
 from harness.checkpoints.tensors import Uninitialised, read_weights
 from harness.extractors.fmnist_cnn import load_fmnist_cnn
 from harness.stages.quality.distributions import Moments, fid

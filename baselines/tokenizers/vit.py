@@ -1,6 +1,7 @@
-"""Transformer encoder and decoder of XQGAN-8192 (lxa9867/ImageFolder, arXiv 2412.01762), the tokenizer that EAR uses:
-two vision transformers of DINOv2's shape (arXiv 2304.07193), in which image patches and latent tokens stand side by
-side.
+"""Transformer encoder and decoder of XQGAN-8192 (lxa9867/ImageFolder, arXiv 2412.01762), the tokenizer that EAR uses.
+
+Both are vision transformers of DINOv2's shape (arXiv 2304.07193). Their sequence holds image patches and latent tokens
+side by side.
 """
 
 from dataclasses import dataclass
@@ -14,11 +15,11 @@ from baselines.attention import attend
 
 @dataclass(frozen=True)
 class ViTConfig:
-    """grid x grid tokens, each of patch x patch pixels; codes: channels of the quantised vectors."""
+    """Sizes of encoder and decoder."""
 
-    grid: int
-    patch: int
-    codes: int
+    grid: int  # grid x grid tokens
+    patch: int  # a token covers patch x patch pixels
+    codes: int  # channels of the quantised vectors
     dim: int = 768
     layers: int = 12
     heads: int = 12
@@ -39,7 +40,7 @@ class SelfAttention(nn.Module):
 
 
 class MLP(nn.Module):
-    """fc2(gelu(fc1 x)), exact."""
+    """fc2(gelu(fc1 x)), with the exact GELU."""
 
     def __init__(self, dim: int, hidden: int) -> None:
         super().__init__()
@@ -86,7 +87,7 @@ class ViT(nn.Module):
         self.norm = nn.LayerNorm(config.dim, eps=1e-6)
 
     def headed(self, tokens: Tensor) -> Tensor:
-        """tokens [B, grid^2, dim] with the class token in front, plus positions."""
+        """tokens [B, grid^2, dim] -> [B, 1 + grid^2, dim]: the class token in front, and positions added."""
         return torch.cat([self.cls_token.expand(len(tokens), -1, -1), tokens], 1) + self.pos_embed
 
     def forward(self, x: Tensor) -> Tensor:
@@ -97,8 +98,10 @@ class ViT(nn.Module):
 
 
 class Encoder(nn.Module):
-    """images [B, 3, H, W] in [-1, 1] -> vectors [B, codes, grid, grid]: those of the latent tokens, which stand behind
-    the patches and share their positions."""
+    """images [B, 3, H, W] in [-1, 1] -> vectors [B, codes, grid, grid].
+
+    The vectors are the outputs of the latent tokens, which stand behind the patches and share their positions.
+    """
 
     def __init__(self, config: ViTConfig) -> None:
         super().__init__()
@@ -118,8 +121,10 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """vectors [B, codes, grid, grid] -> images [B, 3, H, W], about [-1, 1]: mask tokens, which become the patches,
-    stand before the vectors, both with a class token and the same positions."""
+    """vectors [B, codes, grid, grid] -> images [B, 3, H, W], about [-1, 1].
+
+    Mask tokens, which become the patches, stand before the vectors. Both have a class token and the same positions.
+    """
 
     def __init__(self, config: ViTConfig) -> None:
         super().__init__()
@@ -140,7 +145,7 @@ class Decoder(nn.Module):
         return image.reshape(len(pixels), 3, side * patch, side * patch)
 
     def macs(self) -> int:
-        """Closed form: MACs an image of all matrix products and attention."""
+        """MACs of all matrix products and attention for one image, in closed form."""
         config, count = self.config, self.config.grid**2
         length, dim = 2 * (1 + count), config.dim
         blocks = config.layers * (12 * dim * dim * length + 2 * dim * length * length)

@@ -1,9 +1,9 @@
 """Single-scale and multi-scale vector quantisation.
 
 Single-scale: VQ-VAE (van den Oord et al., arXiv 1711.00937) with moving-average codes (its appendix A.1). Multi-scale:
-VAR's residual quantiser (arXiv 2404.02905, algorithm 1 and 2). Ours: moving-average codes there as well, in which a
-token of a coarse scale weighs as many grid places as it covers; codes that fall out of use restart at a vector of the
-batch.
+VAR's residual quantiser (arXiv 2404.02905, algorithm 1 and 2). Ours: the multi-scale codes are moving averages as well,
+in which a token of a coarse scale has the weight of the grid places that it covers; codes that fall out of use restart
+at a vector of the batch.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ DECAY = 0.99
 
 
 class Codes(nn.Module):
-    """codes [V, C] to choose from."""
+    """A table of codes [V, C] to choose from."""
 
     codes: Tensor
 
@@ -35,8 +35,10 @@ class Codes(nn.Module):
 class FixedCodes(Codes):
     """Codes of a published tokenizer.
 
-    cosine: nearest by angle instead of distance; unit: vectors are read scaled to length 1 (LlamaGen: both; XQGAN as
-    EAR uses it: cosine alone; VAR: neither).
+    cosine: codes are chosen by angle instead of distance
+    unit: codes are scaled to length 1 when they are read
+
+    LlamaGen uses both, XQGAN as EAR uses it only ``cosine``, VAR neither.
     """
 
     def __init__(self, size: int, channels: int, cosine: bool = False, unit: bool = False) -> None:
@@ -80,16 +82,23 @@ class Codebook(Codes):
 
 
 class Quantised:
-    """What quantising gives while training: ``vectors`` [B, C, grid, grid] for the decoder, ``loss`` (commitment and,
-    with phi, reconstruction of the vectors), ``tokens`` [B, positions]; and what ``learn`` needs."""
+    """The result of quantising while training.
+
+    vectors: [B, C, grid, grid], for the decoder
+    loss: commitment and, with phi, reconstruction of the vectors
+    tokens: [B, positions]
+    seen: what ``Codebook.learn`` needs
+    """
 
     def __init__(self, vectors: Tensor, loss: Tensor, tokens: Tensor, seen: tuple[Tensor, Tensor, Tensor]) -> None:
         self.vectors, self.loss, self.tokens, self.seen = vectors, loss, tokens, seen
 
 
 class Quantiser(nn.Module):
-    """Single-scale: each vector of the grid becomes its nearest code. ``scales``: sides of the grids of tokens; the
-    last is the side of the grid of vectors."""
+    """Single-scale: each vector of the grid becomes its nearest code.
+
+    scales: sides of the grids of tokens; the last is the side of the grid of vectors.
+    """
 
     def __init__(self, codebook: Codes, scales: Sequence[int] = (GRID,)) -> None:
         super().__init__()
@@ -114,7 +123,7 @@ class Quantiser(nn.Module):
         return self.codebook.read(tokens).permute(0, 2, 1).unflatten(2, (self.grid, self.grid))
 
     def lookup_macs(self) -> int:
-        """Closed form: MACs an image of ``lookup``."""
+        """MACs of ``lookup`` for one image, in closed form."""
         return 0
 
 
@@ -131,8 +140,8 @@ class MultiScaleQuantiser(Quantiser):
         self.phis = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in range(phis))
 
     def phi(self, scale: int) -> nn.Module:
-        """The convolution of a scale (0-based): the nearest of the evenly spread ones. In float64 by numpy, whose
-        rounding decides which of two equally near ones VAR's weights were trained with."""
+        """The convolution of a scale (0-based): the nearest, where all are spread evenly over the scales."""
+        # In float64 by numpy, as when VAR was trained: its rounding decides between two equally near convolutions.
         count = len(self.phis)
         margin = 1 / (3 if count == 4 else 2) / count
         ticks = np.linspace(margin, 1 - margin, count)
@@ -174,12 +183,14 @@ class MultiScaleQuantiser(Quantiser):
         return self.codebook.codes.new_zeros(count, self.codebook.codes.shape[1], self.grid, self.grid)
 
     def split(self, tokens: Tensor) -> list[Tensor]:
-        """tokens [B, positions] -> one [B, side^2] a scale."""
+        """tokens [B, positions] -> the tokens [B, side^2] of each scale."""
         return list(tokens.split([side * side for side in self.scales], 1))
 
     def inputs(self, tokens: Tensor) -> Tensor:
-        """tokens [B, positions] -> what VAR sees of them, [B, positions - 1, C]: for each scale but the first, the
-        canvas of the scales before, averaged down."""
+        """tokens [B, positions] -> VAR's inputs [B, positions - 1, C].
+
+        The input of each scale after the first is the canvas of the scales before it, averaged down.
+        """
         canvas = self.blank(len(tokens))
         seen = []
         for scale, part in enumerate(self.split(tokens)[:-1]):
@@ -197,8 +208,9 @@ class MultiScaleQuantiser(Quantiser):
 class Tokenizer(nn.Module):
     """Encoder, quantiser and decoder. Tokens lie in [0, vocabulary); images float in [0, 1].
 
-    encoder, decoder: images [B, channels, H, W] in about [-1, 1] to and from vectors [B, C, grid, grid]; the decoder's
-    ``macs()`` is its closed form. size: decoded images are brought to size x size pixels; 0 leaves them as they are.
+    encoder: images [B, channels, H, W] in about [-1, 1] -> vectors [B, C, grid, grid]
+    decoder: vectors -> images; its ``macs()`` gives its MACs in closed form
+    size: decoded images are resized to size x size pixels; 0 leaves them as they are
     """
 
     part = "tokenizer"
@@ -233,18 +245,21 @@ class Tokenizer(nn.Module):
         return to_unit(images)
 
     def decode_macs(self) -> int:
-        """Closed form: MACs an image of ``decode``."""
+        """MACs of ``decode`` for one image, in closed form."""
         return self.quantiser.lookup_macs() + self.decoder.macs()  # type: ignore[operator]
 
 
 def single_scale(size: int = 512, channels: int = 16, width: int = 32) -> Tokenizer:
-    """7x7 = 49 tokens."""
+    """The single-scale tokenizer of ``fmnist``: 7x7 = 49 tokens."""
     return Tokenizer(Quantiser(Codebook(size, channels)), Encoder(channels, width), Decoder(channels, width))
 
 
 def multi_scale(
     size: int = 512, channels: int = 16, width: int = 32, scales: Sequence[int] = (1, 2, 3, 4, 5, 7)
 ) -> Tokenizer:
-    """Scales 1, 2, 3, 4, 5, 7: 104 tokens. Same encoder and decoder as ``single_scale``."""
+    """The multi-scale tokenizer of ``fmnist``: 104 tokens on scales 1, 2, 3, 4, 5, 7.
+
+    Encoder and decoder are the same as in ``single_scale``.
+    """
     quantiser = MultiScaleQuantiser(Codebook(size, channels), scales)
     return Tokenizer(quantiser, Encoder(channels, width), Decoder(channels, width))

@@ -1,7 +1,8 @@
-"""Convolutional encoder and decoder of VQGAN (Esser et al., arXiv 2012.09841), as LlamaGen's VQ-16 (arXiv 2406.06525)
-and VAR's multi-scale VQ-VAE (arXiv 2404.02905) use it: residual blocks, self-attention at the lowest resolution,
-nearest neighbour upsampling. The two differ in numbers alone (``VQGANConfig``), and in the names of their files'
-tensors (``baselines.layouts``).
+"""Convolutional encoder and decoder of VQGAN (Esser et al., arXiv 2012.09841).
+
+LlamaGen's VQ-16 (arXiv 2406.06525) and VAR's multi-scale VQ-VAE (arXiv 2404.02905) use them: residual blocks,
+self-attention at the lowest resolution, nearest neighbour upsampling. The two tokenizers differ only in numbers
+(``VQGANConfig``) and in the names of the tensors in their files (``baselines.layouts``).
 """
 
 from collections.abc import Sequence
@@ -15,14 +16,14 @@ from baselines.attention import attend
 
 @dataclass(frozen=True)
 class VQGANConfig:
-    """width: channels of the first level; multiples: of it, one a level from full resolution down, each half the one
-    before; vectors: channels between encoder or decoder and the convolution beside the quantiser; codes: channels of
-    the quantised vectors; kernel: of that convolution."""
+    """Sizes of encoder and decoder."""
 
-    width: int
-    vectors: int
-    codes: int
-    kernel: int
+    width: int  # channels of the first level
+    vectors: int  # channels between encoder or decoder and the convolution beside the quantiser
+    codes: int  # channels of the quantised vectors
+    kernel: int  # size of the convolution beside the quantiser
+    # channels of each level in multiples of ``width``, from full resolution down; each level has half the resolution of
+    # the one before
     multiples: tuple[int, ...] = (1, 1, 2, 2, 4)
 
     @property
@@ -32,7 +33,7 @@ class VQGANConfig:
 
 
 def norm(width: int) -> nn.GroupNorm:
-    """32 groups, eps 1e-6."""
+    """Group norm with 32 groups and eps 1e-6."""
     return nn.GroupNorm(32, width, eps=1e-6)
 
 
@@ -42,7 +43,7 @@ def conv_macs(*convs: nn.Conv2d, side: int) -> int:
 
 
 class Residual(nn.Module):
-    """Two 3x3 convolutions after norm and SiLU, around a skip, which is a 1x1 convolution if the width changes."""
+    """Two 3x3 convolutions, each after norm and SiLU, and a skip, which is a 1x1 convolution if the width changes."""
 
     def __init__(self, width: int, out: int) -> None:
         super().__init__()
@@ -62,7 +63,7 @@ class Residual(nn.Module):
 
 
 class Attention(nn.Module):
-    """One head of self-attention over all places, around a skip."""
+    """One head of self-attention over all places, with a skip around it."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -137,7 +138,7 @@ class Middle(nn.Sequential):
 
 
 class Encoder(nn.Module):
-    """images [B, 3, H, W] in [-1, 1] -> vectors [B, codes, H / 2^(levels - 1), ...], two residual blocks a level."""
+    """images [B, 3, H, W] in [-1, 1] -> vectors [B, codes, H / 2^(levels - 1), ...]; two residual blocks a level."""
 
     def __init__(self, config: VQGANConfig) -> None:
         super().__init__()
@@ -157,8 +158,10 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """vectors [B, codes, grid, grid] -> images [B, 3, H, W], about [-1, 1]; three residual blocks a level, of which the
-    first has the lowest resolution."""
+    """vectors [B, codes, grid, grid] -> images [B, 3, H, W], about [-1, 1]; three residual blocks a level.
+
+    The first level has the lowest resolution.
+    """
 
     def __init__(self, config: VQGANConfig, grid: int) -> None:
         super().__init__()
@@ -178,7 +181,7 @@ class Decoder(nn.Module):
         return out
 
     def macs(self) -> int:
-        """Closed form: MACs an image of all convolutions and attention."""
+        """MACs of all convolutions and attention for one image, in closed form."""
         side = self.grid
         total = conv_macs(self.post_quant_conv, self.conv_in, side=side) + self.mid.macs(side)
         for place, level in enumerate(self.levels):
@@ -187,8 +190,10 @@ class Decoder(nn.Module):
 
 
 def _levels(width: int, outs: Sequence[int], blocks: int, resample: type[Down] | type[Up]) -> list[Level]:
-    """The levels in the order in which they run; attention in the one of lowest resolution, no resampling in the
-    last."""
+    """The levels in the order in which they run.
+
+    The level of lowest resolution has attention; the last level has no resampling.
+    """
     lowest = 0 if resample is Up else len(outs) - 1
     found = []
     for place, out in enumerate(outs):

@@ -1,6 +1,6 @@
-"""Weights: read, found, fetched.
+"""Weights: reading, finding and fetching them.
 
-tensors    files of tensors, read strictly and without running what is in them
-published  where published weights come from, and where they are looked for
+tensors    files of tensors, read strictly and without running code in them
+published  where published weights come from, and in which folders they are searched
 fetching   downloads from the Hugging Face hub or a mirror
 """

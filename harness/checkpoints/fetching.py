@@ -1,10 +1,11 @@
 """Fetch published weights from the Hugging Face hub, or from a mirror named by HF_ENDPOINT.
 
-huggingface_hub makes the URL, asks for what the hub announces (commit, size, hash) and downloads: its ``http_get``
-goes on where a file stops, tries again when a connection breaks, shows its progress. ``hf_hub_download`` is not used,
-since in 2.4 that downloads under a name of its own each time and so never goes on with what a killed download has got.
-What arrives is checked against the size and the sha256 that were announced, and a file has its name only when it is
-whole. Beside it stands NAME.json: where it came from, which commit, its hash. No token is sent: all of it is public.
+huggingface_hub makes the URL, asks what the hub announces (commit, size, hash) and downloads. Its ``http_get``
+continues where a file stops, tries again when a connection breaks, and shows its progress. ``hf_hub_download`` is not
+used: in 2.4 it downloads under a new name each time, and so never continues a download that was killed.
+
+What arrives is checked against the announced size and sha256. A file gets its name only when it is whole. Beside it
+stands NAME.json with the file's URL, commit and hash. No token is sent: all the files are public.
 """
 
 import json
@@ -22,13 +23,16 @@ if TYPE_CHECKING:
 
 
 US = "arbench"
-"""How we are named to the server."""
+"""The name that we give to the server."""
 
 
 def fetch(source: Source, path: Path) -> None:
-    """Download a file to ``path``. Raises ArbenchError if the server cannot be reached, has no such file, or what
-    arrived is not what it announced; a download cut short is kept and goes on next time."""
-    from httpx2 import HTTPError, InvalidURL  # late, as is all that needs a network
+    """Download a file to ``path``. A download that was cut short is kept, and the next call continues it.
+
+    Raises ArbenchError if the server cannot be reached or has no such file, or if the file that arrived is not the one
+    it announced.
+    """
+    from httpx2 import HTTPError, InvalidURL  # late, like all imports for the network
     from huggingface_hub import hf_hub_url
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -57,7 +61,7 @@ def fetch(source: Source, path: Path) -> None:
 
 
 def _download(url: str, partial: Path, name: str) -> "HfFileMetadata":
-    """Append to ``partial`` what it lacks; what the server announces of the whole."""
+    """Append the missing bytes to ``partial``. Returns what the server announces about the whole file."""
     from huggingface_hub import get_hf_file_metadata
     from huggingface_hub.file_download import http_get
     from huggingface_hub.utils._headers import build_hf_headers
@@ -65,7 +69,7 @@ def _download(url: str, partial: Path, name: str) -> "HfFileMetadata":
 
     announced = get_hf_file_metadata(url, token=False, library_name=US)
     have = partial.stat().st_size if partial.exists() else 0
-    if announced.size is None or have > announced.size:  # no telling where to go on: start again
+    if announced.size is None or have > announced.size:  # unknown where to continue: start again
         have = 0
     with partial.open("ab" if have else "wb") as file:
         http_get(

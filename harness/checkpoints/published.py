@@ -1,4 +1,4 @@
-"""Published weights: where they come from, where they are looked for, and how they are fetched."""
+"""Published weights: where they come from, in which folders they are searched, and how they are fetched."""
 
 import os
 import re
@@ -13,11 +13,11 @@ VARIABLE = "ARBENCH_WEIGHTS"
 
 @dataclass(frozen=True)
 class Source:
-    """A file in a repository of the Hugging Face hub. revision: a commit, or a branch, whose files may change."""
+    """A file in a repository of the Hugging Face hub."""
 
     repository: str
     path: str
-    revision: str = "main"
+    revision: str = "main"  # a commit, or a branch; the files of a branch may change
 
     @property
     def pinned(self) -> bool:
@@ -26,8 +26,8 @@ class Source:
 
 
 def folders() -> tuple[Path, ...]:
-    """Where published weights are looked for: the folders in ARBENCH_WEIGHTS, else one in the user's cache.
-    ArbenchError if that cannot be told: a container's user may have no home."""
+    """The folders in which published weights are searched: those in ARBENCH_WEIGHTS, else one in the user's cache.
+    ArbenchError if that folder cannot be determined: a container's user may have no home."""
     given = [part for part in os.environ.get(VARIABLE, "").split(os.pathsep) if part]
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     try:
@@ -38,12 +38,12 @@ def folders() -> tuple[Path, ...]:
 
 
 def place(file: str) -> Path:
-    """The file where it is, or else where it would be."""
+    """The path of a weight file: in the first folder that has it, or else in the first folder of all."""
     return next((folder / file for folder in folders() if (folder / file).is_file()), folders()[0] / file)
 
 
 def must_be_there(paths: Iterable[Path], preset: str, sources: Mapping[str, Source]) -> None:
-    """ArbenchError naming the files that are missing, and the ways to get them if they are published."""
+    """ArbenchError if files are missing. It names them and, if they are published, the ways to get them."""
     missing = [path for path in paths if not path.is_file()]
     fetchable = [path for path in missing if path.name in sources]
     if fetchable:

@@ -1,5 +1,7 @@
-"""Weights on disk: safetensors with metadata, read strictly, written at once or not at all; and the files that others
-publish, read without running what they may hold.
+"""Weights on disk.
+
+Our own files are safetensors with metadata. They are read strictly, and written as a whole or not at all. Files that
+others publish are read without running code that they may hold.
 """
 
 import argparse
@@ -24,15 +26,18 @@ from harness import file_kinds
 from harness.errors import ArbenchError, one_line
 
 WRITTEN_BY_TORCH = (file_kinds.TORCH, file_kinds.PICKLE)
-"""What torch.save writes, and what it wrote before 2020."""
+"""The kinds of files that torch.save writes, and that it wrote before 2020."""
 FAULTS_SHOWN = 20
 LONGEST_FAULT = 200
-"""How many faults are shown of a file that does not fit, and characters of each."""
+"""How many faults of a file that does not fit are shown, and how many characters of each."""
 
 
 def write_weights(path: Path, state: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
-    """Write tensors and ``about`` (JSON-able values: config, seed, data hash, commit, figures) under a temporary name,
-    then rename: a reader never sees half a file. ArbenchError if that cannot be done."""
+    """Write tensors and metadata under a temporary name, then rename the file: a reader never sees half of it.
+    ArbenchError if that fails.
+
+    about: the metadata, values that JSON can hold (config, seed, data hash, commit, figures).
+    """
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
     try:
@@ -59,11 +64,13 @@ def read_weights(path: Path, module: nn.Module) -> nn.Module:
 
 
 def read_tensors(path: Path, inside: Sequence[tuple[str, ...]] = ()) -> dict[str, Tensor]:
-    """The tensors of a safetensors file or of one written by torch.save, by name.
+    """The tensors, by name, of a safetensors file or of a file written by torch.save.
 
-    inside: paths of keys, tried in turn, under which the tensors lie in a dictionary; a plain dictionary of tensors
-    needs none. Raises ArbenchError for a file that is missing, truncated, holds no such dictionary, or holds objects
-    other than plain values and tensors: those could run code, and are never loaded.
+    inside: paths of keys under which the dictionary of tensors may lie. They are tried in turn. A plain dictionary of
+    tensors needs none.
+
+    Raises ArbenchError if the file is missing or truncated, holds no such dictionary, or holds objects other than plain
+    values and tensors. Such objects could run code, and are never loaded.
     """
     kind = _kind(path, file_kinds.SAFETENSORS, *WRITTEN_BY_TORCH)
     if kind == file_kinds.SAFETENSORS or path.suffix == ".safetensors":
@@ -83,7 +90,8 @@ def read_tensors(path: Path, inside: Sequence[tuple[str, ...]] = ()) -> dict[str
 
 
 def _kind(path: Path, *valid: str) -> str:
-    """What a file is. ArbenchError if that is neither one of the valid kinds nor unknown, as damaged files may be."""
+    """The kind of a file. ArbenchError if the kind is known and is not one of ``valid``. A file of an unknown kind
+    passes: it may be damaged."""
     try:
         if path.exists() and not path.is_file() and not path.is_dir():
             raise ArbenchError(f"cannot read weights {path}: it is no regular file")
@@ -106,13 +114,13 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
-    """What goes wrong inside the ``with`` as an ArbenchError that says what is wrong with a safetensors file."""
+    """Turns errors inside the ``with`` into an ArbenchError that says what is wrong with a safetensors file."""
     _kind(path, file_kinds.SAFETENSORS)
     try:
         yield
     except OSError as error:
         raise ArbenchError(f"cannot read weights {path}: {error.strerror or error}") from error
-    except Exception as error:  # a damaged header leads to any of several kinds
+    except Exception as error:  # a damaged header leads to any of several kinds of error
         fault = f"the file is damaged or cut short, or no safetensors file ({one_line(str(error))[:200]})"
         raise ArbenchError(f"cannot read weights {path}: {fault}") from error
 
@@ -121,14 +129,14 @@ def _read_pickle(path: Path) -> Any:
     try:
         with (
             torch.serialization.safe_globals([argparse.Namespace]),  # training scripts save their arguments
-            warnings.catch_warnings(action="ignore"),  # of how old or how large the file is
+            warnings.catch_warnings(action="ignore"),  # about how old or how large the file is
         ):
             packed = zipfile.is_zipfile(path)
             found = torch.load(path, map_location="cpu", weights_only=True, mmap=packed)
         if packed:
             _must_be_whole(path, found)
         return found
-    except Exception as error:  # a damaged or hostile file leads to any of a dozen kinds
+    except Exception as error:  # a damaged or hostile file leads to any of a dozen kinds of error
         named = re.search(r"(?:GLOBAL|class) ([\w.]+)", str(error))
         if named is not None:
             what = f"they hold {named[1]}, which is no tensor and could run code"
@@ -137,8 +145,8 @@ def _read_pickle(path: Path) -> Any:
 
 
 def _must_be_whole(path: Path, found: Any) -> None:
-    """ValueError if a tensor is longer than what the file holds of it: torch, which maps the file into memory, would
-    take what comes after it in the file."""
+    """ValueError if a tensor is longer than its part of the file. torch maps the file into memory, and would use the
+    bytes that follow."""
     with zipfile.ZipFile(path) as pack:
         sizes = Counter(member.file_size for member in pack.infolist() if "/data/" in member.filename)
     storages = {
@@ -160,8 +168,9 @@ def _tensors_in(value: Any) -> Iterator[Tensor]:
 
 
 class Uninitialised(TorchFunctionMode):
-    """While entered, modules are built without drawing their first values, which a checkpoint will overwrite: for a
-    network of a billion parameters that takes longer than loading it."""
+    """A context in which modules are built without drawing their initial values, which a checkpoint will overwrite."""
+
+    # For a network of a billion parameters, drawing them takes longer than loading the checkpoint.
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -171,7 +180,7 @@ class Uninitialised(TorchFunctionMode):
 
 
 def fit_state(module: nn.Module, state: Mapping[str, Tensor], source: Path) -> None:
-    """Copy ``state`` into ``module``; every missing, unexpected and mis-shaped key is listed in the ArbenchError."""
+    """Copy ``state`` into ``module``. Raises ArbenchError listing the missing, unexpected and mis-shaped keys."""
     own = module.state_dict()
     faults = [f"missing {name}" for name in own.keys() - state.keys()]
     faults += [f"unexpected {name}" for name in state.keys() - own.keys()]
@@ -188,7 +197,7 @@ def fit_state(module: nn.Module, state: Mapping[str, Tensor], source: Path) -> N
 
 
 def _odd(given: Tensor, wanted: Tensor) -> str:
-    """What a tensor is that cannot be copied into another value by value; empty for any other."""
+    """What ``given`` is, in words, if it cannot be copied into ``wanted`` value by value; empty if it can."""
     if given.layout is not torch.strided or given.is_quantized or given.device.type != "cpu":
         return "sparse, quantized, or without values"
     return "" if given.is_complex() == wanted.is_complex() else f"{given.dtype}, not {wanted.dtype}"

@@ -1,16 +1,16 @@
 """The command ``arbench``: a module for each group of sub-commands, each of which adds its own.
 
-command      the command as a whole: parse, run, tell errors in one line
-methods      list, flops, counters, check: what methods there are, what they cost, whether they are sound
+command      the command as a whole: parse, run, report errors in one line
+methods      list, flops, counters, check: which methods there are, what they cost, whether they are sound
 weights      weights, weights fetch
 run          run: measure the trials of a sweep
 cluster      status, cancel, and the options that run and train share on a cluster
 score        score, reference build: images that another program made
-records      export, compare, diff, verify: records that are there
+records      export, compare, diff, verify: existing records
 exchange     submit, import: rows for, and from, other people
 environment  env: machine, versions and methods, for a bug report
-options      types of arguments that several of them use
-streams      standard output and error that never end a run
+options      options and types of arguments that several commands use
+streams      standard output and error whose faults never end a run
 """
 
 from harness.cli.command import main, parser

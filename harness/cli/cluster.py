@@ -1,4 +1,5 @@
-"""What the command has for clusters: the options of ``run`` and ``train``, and ``status`` and ``cancel``."""
+"""The command's parts for clusters: the options that ``run`` and ``train`` have for them, and ``status`` and
+``cancel``."""
 
 import argparse
 import sys
@@ -17,7 +18,7 @@ NEED_A_CLUSTER = ("site", "max_parallel", "no_wait", "dry_run")
 
 
 def add(commands: Any) -> None:
-    """Add the commands to those of arbench."""
+    """Add these commands to those of arbench."""
     status = commands.add_parser("status", help="how far the sweeps of a store are, and what failed why")
     status.add_argument("store", type=Path, metavar="DIR", help="the store")
     status.add_argument("--watch", action="store_true", help="again and again, until nothing is open")
@@ -29,7 +30,7 @@ def add(commands: Any) -> None:
 
 
 def add_options(parser: argparse.ArgumentParser, about: str) -> Any:
-    """Add the options that ``run`` and ``train`` share, as a group; returns it."""
+    """Add the options that ``run`` and ``train`` share, as a group; returns the group."""
     cluster = parser.add_argument_group("on a cluster", f"{about}; see docs/cluster.md")
     cluster.add_argument("--cluster", choices=["slurm"], help="where it is done, instead of here")
     cluster.add_argument(
@@ -43,7 +44,7 @@ def add_options(parser: argparse.ArgumentParser, about: str) -> Any:
 
 
 def add_sweep_options(cluster: Any) -> None:
-    """Add to that group what ``run`` alone has."""
+    """Add the options that only ``run`` has to that group."""
     cluster.add_argument(
         "--shard-minutes",
         type=above_zero,
@@ -56,7 +57,8 @@ def add_sweep_options(cluster: Any) -> None:
 
 
 def settings(asked: argparse.Namespace) -> "Settings | None":
-    """How ``run`` is to use the cluster; None without one. ArbenchError for options that mean nothing then."""
+    """How ``run`` is to use the cluster; None without a cluster. Raises ArbenchError for options that then mean
+    nothing."""
     if not _on_a_cluster(asked):
         return None
     from harness.cluster.executor import Settings
@@ -66,7 +68,7 @@ def settings(asked: argparse.Namespace) -> "Settings | None":
 
 
 def launch(asked: argparse.Namespace) -> "Launch | None":
-    """The same for ``train``."""
+    """How ``train`` is to use the cluster; otherwise as ``settings``."""
     if not _on_a_cluster(asked):
         return None
     from harness.cluster.site import load

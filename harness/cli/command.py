@@ -1,6 +1,8 @@
-"""The ``arbench`` command. Packages add sub-commands through the entry-point group ``arbench.commands``: a callable
-that is given argparse's subparsers, adds a parser, and sets its default ``run`` to a function of the parsed arguments
-that returns an exit code (or None for 0).
+"""The ``arbench`` command.
+
+Packages add sub-commands through the entry-point group ``arbench.commands``. An entry point is a callable that is given
+argparse's subparsers and adds a parser. It sets the parser's default ``run`` to a function of the parsed arguments that
+returns an exit code (or None for 0).
 
 Exit codes: 0; 1 some trials failed; 2 something the user can mend; 130 interrupted.
 """
@@ -18,7 +20,7 @@ GROUP = "arbench.commands"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The console command: parse, run, turn errors meant for people into one line."""
+    """The console command: parse and run; errors meant for people become one line."""
     with streams.lenient() as output:
         try:
             heed_quota()
@@ -43,7 +45,7 @@ def _told(reason: str) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The whole command line, with what other packages add to it."""
+    """The whole command line, with the sub-commands that other packages add."""
     whole = argparse.ArgumentParser(
         prog="arbench", description="Measures image generators: fidelity against real cost."
     )

@@ -9,7 +9,7 @@ from harness.machine import cores
 
 
 def add(commands: Any) -> None:
-    """Add it to the commands of arbench."""
+    """Add this command to those of arbench."""
     commands.add_parser("env", help="machine, versions and methods, for a bug report").set_defaults(run=_env)
 
 

@@ -1,4 +1,5 @@
-"""The commands for rows that travel: ``submit`` packs records for somebody else, ``import`` takes theirs in."""
+"""The commands to exchange rows: ``submit`` packs records for somebody else, ``import`` adds records from somebody
+else."""
 
 import argparse
 from pathlib import Path
@@ -9,7 +10,7 @@ from harness.records.store import Store
 
 
 def add(commands: Any) -> None:
-    """Add them to the commands of arbench."""
+    """Add these commands to those of arbench."""
     add = commands.add_parser("submit", help="pack records and thumbnails into one file, for somebody's leaderboard")
     add.add_argument("trials", nargs="*", metavar="TRIAL", help="names of trials (default: all that are finished)")
     add.add_argument("--store", type=Path, required=True, metavar="DIR", help="folder of records")

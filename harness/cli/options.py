@@ -1,4 +1,4 @@
-"""Options, and types of arguments, that several commands have."""
+"""Options and types of arguments that several commands share."""
 
 import argparse
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from typing import Any
 from harness.errors import shown
 
 DIGITS = 9
-"""Of a whole number on the command line."""
+"""Most digits of a whole number on the command line."""
 
 
 def count(low: int) -> Any:

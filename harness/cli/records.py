@@ -1,4 +1,4 @@
-"""The commands about records that are there: ``export``, ``compare``, ``diff``, ``verify``."""
+"""The commands about existing records: ``export``, ``compare``, ``diff``, ``verify``."""
 
 import argparse
 from pathlib import Path
@@ -11,7 +11,7 @@ from harness.records.store import Record, Store
 
 
 def add(commands: Any) -> None:
-    """Add them to the commands of arbench."""
+    """Add these commands to those of arbench."""
     _add_export(commands)
     _add_compare(commands)
     _add_diff(commands)
@@ -89,7 +89,8 @@ def _compare(asked: argparse.Namespace) -> None:
 
 
 def _named(store: Store, text: str) -> Record:
-    """The finished record in force that has this name, or a key that begins so; ArbenchError if none or several."""
+    """The finished record in force that has this name, or whose key begins with it. Raises ArbenchError if there is
+    none, or if there are several."""
     records = [record for record in store.records() if record["status"] == "done"]
     found = [record for record in records if record["name"] == text or record["key"].startswith(text)]
     if len(found) != 1:
@@ -129,7 +130,7 @@ def _verify(asked: argparse.Namespace) -> int:
 
 
 def _told(found: list[tuple[Record, list[str]]], device: str) -> int:
-    """Print what came of each record; on other hardware than it was made on, in which sense it came out."""
+    """Print whether each record was reproduced. On other hardware than it was made on, also print in which sense."""
     from harness.run.verification import made_elsewhere
 
     for record, faults in found:

@@ -1,4 +1,4 @@
-"""Standard output and error that take anything and never end a run: closed, on a full disk, or in an encoding that
+"""Standard output and error whose faults never end a run: if they are closed, on a full disk, or in an encoding that
 lacks characters."""
 
 import contextlib
@@ -10,10 +10,11 @@ from typing import Any, TextIO, cast
 
 
 class Lenient:
-    """A stream whose faults do not reach who writes to it: after the first one, what is written is dropped."""
+    """A stream whose faults do not reach the code that writes to it. After the first fault, everything written is
+    dropped."""
 
     def __init__(self, stream: TextIO, raised: tuple[type[OSError], ...] = ()) -> None:
-        self._stream, self._raised = stream, raised
+        self._stream, self._raised = stream, raised  # raised: faults that are raised all the same
         self.fault: OSError | None = None
 
     def write(self, text: str) -> int:
@@ -25,14 +26,14 @@ class Lenient:
             return len(text)
 
     def done(self) -> bool:
-        """Flush; whether all that was written has found its place. Where it has not, that is told on standard error."""
+        """Flush; returns whether everything was written. If not, the reason is printed on standard error."""
         self.flush()
         if self.fault is not None:
             print(f"arbench: standard output: {self.fault.strerror or self.fault}", file=sys.stderr)
         return self.fault is None
 
     def flush(self) -> None:
-        """Have what was written on its way."""
+        """Flush the stream, or drop what it holds."""
         try:
             self._stream.flush()
         except OSError as error:
@@ -49,7 +50,7 @@ class Lenient:
 
 
 def drop(stream: TextIO) -> None:
-    """Lead what is still to come from a stream to nowhere: Python writes once more when it ends."""
+    """Redirect a stream to the null device, since Python writes to it once more when it ends."""
     with contextlib.suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
@@ -59,8 +60,8 @@ def drop(stream: TextIO) -> None:
 
 @contextlib.contextmanager
 def lenient() -> Iterator[Lenient]:
-    """Standard output and error as this module says, inside the ``with``; yields standard output. The one fault that is
-    raised is a reader of standard output that has gone (``| head``): BrokenPipeError."""
+    """Make standard output and error lenient inside the ``with``; yields standard output. One fault is still raised:
+    BrokenPipeError, if the reader of standard output has gone (``| head``)."""
     _fill_gaps()
     before = sys.stdout, sys.stderr
     with contextlib.ExitStack() as stack:
@@ -84,8 +85,8 @@ def lenient() -> Iterator[Lenient]:
 
 
 def _fill_gaps() -> None:
-    """Open the descriptors 0 to 2 where they are closed: the next file opened would get that number, and be written to
-    by whatever warns on standard error."""
+    """Open each of the descriptors 0 to 2 that is closed. Otherwise the next file to be opened would get that number,
+    and warnings on standard error would be written to it."""
     for descriptor in range(3):
         try:
             os.fstat(descriptor)

@@ -11,7 +11,7 @@ from harness.hashing import sha256
 
 
 def add(commands: Any) -> None:
-    """Add it to the commands of arbench."""
+    """Add these commands to those of arbench."""
     add = commands.add_parser("weights", help="published weights: which there are, which are found; or fetch them")
     add.add_argument("--json", action="store_true", help="as JSON")
     add.add_argument("--hash", action="store_true", help="the sha256 of files that were not fetched by arbench, too")
@@ -22,16 +22,21 @@ def add(commands: Any) -> None:
 
 
 def listed(hashes: bool = False) -> list[dict[str, Any]]:
-    """One entry a file of a preset: ``method``, ``preset``, ``file``, ``source`` (None if it is bundled or nowhere to
-    be had), ``pinned`` (whether that is one commit; None without a source), ``path``, ``found``, and ``sha256``: as
-    noted when it was fetched, computed if ``hashes``, else None."""
+    """One entry per file of a preset.
+
+    method, preset, file, path: names
+    source: repository@revision; None if the file is bundled or not published
+    pinned: whether the source is one commit; None without a source
+    found: whether the file is there
+    sha256: as noted when the file was fetched, computed if ``hashes``, else None
+    """
     from harness import registry  # late: --help needs no torch
 
     rows: list[dict[str, Any]] = []
     for name in registry.names():
         try:
             owner = registry.get(name)
-        except ArbenchError:  # `arbench list` tells why
+        except ArbenchError:  # `arbench list` says why
             continue
         for preset in owner.presets:
             sources = owner.weight_sources(preset)
@@ -55,7 +60,7 @@ def listed(hashes: bool = False) -> list[dict[str, Any]]:
 
 
 def in_words(rows: list[dict[str, Any]]) -> str:
-    """The same for a terminal."""
+    """The entries of ``listed`` as text for a terminal."""
     lines: list[str] = []
     before = None
     for row in rows:
@@ -81,7 +86,7 @@ def sources(preset: str) -> dict[str, Source]:
     for method in [wanted] if wanted else registry.names():
         try:
             owner = registry.get(method)
-        except ArbenchError:  # `arbench list` tells why
+        except ArbenchError:  # `arbench list` says why
             if wanted:
                 raise
             continue
@@ -96,7 +101,7 @@ def sources(preset: str) -> dict[str, Source]:
 
 
 def fetch_preset(preset: str) -> list[Path]:
-    """Fetch what a preset needs and is not there yet; the paths of all its published files."""
+    """Fetch the published files of a preset that are not there yet; returns the paths of all its published files."""
     from harness.checkpoints.fetching import fetch
 
     paths = []

@@ -1,4 +1,4 @@
-"""Which jobs make up one task: about so many minutes of work, by measured rates."""
+"""Cuts jobs into tasks of a given number of minutes each, by measured rates."""
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
@@ -11,20 +11,24 @@ from harness.jobs.plan import Job, TrialPlan
 from harness.records.store import Store
 
 LEAST_S = 30.0
-"""A task is not made shorter than this only to keep more of them busy: starting one takes seconds, too."""
+"""Least seconds of work of a task that is cut short to keep more tasks busy: starting a task takes seconds, too."""
 UNKNOWN_JOBS = 8
-"""Jobs of a task, where neither their rate is known nor how many tasks may run at once."""
+"""Jobs per task, if neither their rate nor the number of tasks that may run at once is known."""
 WAVES = 4
-"""Tasks for each that may run at once, where rates are not known: so that none holds up all for long."""
+"""If rates are not known, this many tasks are made for each task that may run at once, so that no task holds up all for
+long."""
 
 Name = TypeVar("Name", bound=Hashable)
 Kind = tuple[str, str]
-"""Method and preset: their trials take about as long."""
+"""Method and preset. Trials of one kind take about equally long."""
 
 
 class Rates:
-    """Seconds an image takes, from what the store has seen: this trial on a cluster, else its record, else other trials
-    of its method and preset, on a cluster or in records; and seconds that other stages take."""
+    """The rates that a store has seen: seconds per image of a trial, and seconds of jobs of the other stages.
+
+    The rate of a trial comes from its own tasks on a cluster, else from its record, else from other trials of its
+    method and preset, on a cluster or in records.
+    """
 
     def __init__(self, store: Store, submissions: Submissions) -> None:
         self._submissions = submissions
@@ -42,7 +46,8 @@ class Rates:
         self._by_stage: dict[str, float] = {}
 
     def look(self, plans: Iterable[TrialPlan]) -> None:
-        """Take up what tasks have told by now. plans: whose jobs they may be; those of earlier calls are known."""
+        """Read what tasks have reported so far. plans: the trials whose jobs these may be; plans of earlier calls are
+        known."""
         self._kinds |= {plan.short: plan.kind[:2] for plan in plans}
         images: dict[str, list[float]] = defaultdict(list)
         stages: dict[str, list[float]] = defaultdict(list)
@@ -64,12 +69,12 @@ class Rates:
         self._seen = _means(kinds)
 
     def image(self, plan: TrialPlan) -> float | None:
-        """Seconds an image of a trial takes; None if nothing tells."""
+        """Seconds per image of a trial; None if no rate is known."""
         others = self._seen.get(plan.kind[:2], self._recorded.get(plan.kind[:2]))
         return self._by_key.get(plan.short, self._by_name.get(plan.name, others))
 
     def job(self, job: Job) -> float | None:
-        """Seconds a job takes; None if nothing tells."""
+        """Seconds that a job takes; None if no rate is known."""
         if job.stage != "generate":
             return self._by_stage.get(job.stage)
         rate = self.image(job.plan)
@@ -87,9 +92,12 @@ def bundles(
     parallel: int | None,
     alone: Callable[[Job], bool],
 ) -> list[list[Job]]:
-    """Cut jobs, in order, into tasks of about ``minutes``; less where some of the ``parallel`` tasks that may run at
-    once would otherwise have nothing to do. All jobs of stage timing are one task: they are measured together. A job
-    that ``alone`` is true of gets a task of its own."""
+    """Cut jobs, in order, into tasks.
+
+    minutes: about the work of a task; a task gets less if some of the ``parallel`` tasks that may run at once would
+    otherwise have nothing to do. alone: whether a job gets a task of its own. All other jobs of stage timing are one
+    task, since they are measured together.
+    """
     found = [[job] for job in jobs if alone(job)]
     rest = [job for job in jobs if not alone(job)]
     timed = [job for job in rest if job.stage == "timing"]
@@ -107,7 +115,7 @@ def bundles(
 
 
 def _filled(jobs: Iterable[tuple[Job, float]], most: float) -> list[list[Job]]:
-    """Tasks filled in order up to ``most`` seconds, with one job at least."""
+    """Tasks filled in order up to ``most`` seconds, each with at least one job."""
     found: list[list[Job]] = []
     held = most
     for job, cost in jobs:

@@ -1,5 +1,8 @@
-"""The third executor: Slurm, through submitit. It submits what is to be done and not on its way, and reads what is done
-off the store. Started again, it goes on from the store's files: it keeps nothing to itself."""
+"""The third executor: Slurm, through submitit.
+
+It submits the open jobs that no task has yet, and sees in the store which jobs are done. All its state is in the
+store's files: started again, it goes on from there.
+"""
 
 import time
 from collections import defaultdict, deque
@@ -26,27 +29,26 @@ from harness.records.store import Store
 FILES_S = 2.0
 """Seconds between two looks at the store's files."""
 REFUSALS = 10
-"""Submissions that Slurm may refuse, one after another, while nothing of ours waits or runs."""
+"""Submissions that Slurm may refuse, one after another, while no task of ours waits or runs. Then the run ends."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How a sweep uses a cluster. shard_minutes: work of a task; max_parallel: tasks at once, None for any number;
-    retries: how often a job is tried again after a fault; sites: by a plan's key, where they differ from ``site``."""
+    """How a sweep uses a cluster."""
 
     site: Site = field(default_factory=Site)
-    shard_minutes: float = 10.0
-    max_parallel: int | None = None
-    retries: int = 2
-    sites: Mapping[str, Site] = field(default_factory=dict)
+    shard_minutes: float = 10.0  # work of a task
+    max_parallel: int | None = None  # tasks at once; None for any number
+    retries: int = 2  # how often a job is tried again after a fault
+    sites: Mapping[str, Site] = field(default_factory=dict)  # by a plan's key, where they differ from ``site``
 
     def resources(self, job: Job) -> Resources:
-        """What a job is given."""
+        """The resources of a job."""
         return self.sites.get(job.plan.key, self.site).resources(job.stage)
 
 
 class Cluster:
-    """Does jobs in tasks on the cluster. ``tell`` is given a line of what people should know."""
+    """Does jobs in tasks on the cluster. ``tell`` is called with each line that people should know."""
 
     def __init__(self, bench: Bench, store: Store, settings: Settings, tell: Callable[[str], None]) -> None:
         self._bench, self._store, self._settings, self._tell = bench, store, settings, tell
@@ -61,8 +63,8 @@ class Cluster:
         self._refused = 0
 
     def run(self, queue: Queue) -> Iterator[Outcome]:
-        """Do jobs until the queue is empty; each stays in it until it is done or given up. Raises ArbenchError if
-        `arbench cancel` ends what was submitted, or Slurm takes nothing more."""
+        """Do jobs until the queue is empty. A job stays in the queue until it is done or given up. Raises ArbenchError
+        if `arbench cancel` ends what was submitted, or if Slurm accepts no more submissions."""
         while queue:
             self._must_not_be_cancelled()
             yield from self._settled(queue)
@@ -78,21 +80,22 @@ class Cluster:
                 time.sleep(FILES_S)
 
     def given_up(self, jobs: Sequence[Job]) -> list[tuple[Job, Failure]]:
-        """The jobs that have been tried often enough, once it is known which earlier tasks still live. Raises
-        ArbenchError if Slurm does not answer."""
+        """The jobs that are given up, each with its failure. Waits first until it is known which earlier tasks are
+        still alive. Raises ArbenchError if Slurm does not answer."""
         self._watch.settle({job.id: job for job in jobs})
         return [(job, failure) for job, failure in self._settled(deque(jobs)) if failure is not None]
 
     def leave(self, waves: Sequence[Sequence[Job]], about: Mapping[str, Any]) -> int:
-        """Submit all jobs at once, each wave after the one before; the last wave's tasks write the records. How many
-        tasks were submitted. To be called after ``given_up``."""
+        """Submit all jobs at once; returns how many tasks were submitted. Each wave starts after the wave before it.
+        The tasks of the last wave write the records, with provenance ``about``. To be called after ``given_up``."""
         after: list[str] = []
         count = 0
         for wave in waves:
             ids, last = {job.id for job in wave}, wave is waves[-1]
             carriers = [task for task in self._watch.living() if ids & set(task[0].tasks[task[1]])]
             flying = sorted({number for task in carriers if (number := self._watch.number(*task)) is not None})
-            # The last wave writes the records; where a driver was to do so, it need not be there any more.
+            # The last wave writes the records. Its jobs count as submitted only in tasks that write records: the driver
+            # that was to write the records of other tasks may be gone.
             kept = {job for one, index in carriers if one.records or not last for job in one.tasks[index]}
             todo = self._todo(wave, kept, cautious=False)
             made = self._submit(todo, [*after, *flying] if last else after, about)
@@ -103,7 +106,7 @@ class Cluster:
         return count
 
     def groups(self, jobs: Sequence[Job]) -> list[tuple[Resources, list[list[Job]]]]:
-        """The tasks that jobs come in, by what they are given."""
+        """The tasks into which jobs are cut, grouped by the resources that they are given."""
         self._rates.look([plan for plan, _ in _by_plan(jobs)])
         kinds: dict[str, tuple[Resources, list[Job]]] = {}
         alone: set[str] = set()
@@ -120,17 +123,17 @@ class Cluster:
         ]
 
     def seconds(self, job: Job) -> float | None:
-        """How long a job takes, by measured rates."""
+        """Seconds that a job takes, by measured rates; None if they are not known."""
         return self._rates.job(job)
 
     # --- what is done, what is to be done -----------------------------------------------------------------------------
 
     def _settled(self, queue: Queue) -> Iterator[Outcome]:
-        """Take the jobs out of the queue that are done or given up."""
+        """Take the jobs that are done or given up out of the queue; yields them."""
         found: list[Outcome] = []
         for plan, several in _by_plan(queue):
             gaps = plan.shards.missing(plan.trial.images)
-            gaps = [] if plan.done("generate") else gaps  # asked last: who merges shards removes them
+            gaps = [] if plan.done("generate") else gaps  # checked after the shards: merging removes them
             known = faults(plan.folder)
             for job in several:
                 open_ = any(_meet(gap, job.indices) for gap in gaps) if job.stage == "generate" else not job.done
@@ -147,8 +150,11 @@ class Cluster:
         yield from found
 
     def _todo(self, queue: Sequence[Job] | Queue, flying: Collection[str], cautious: bool = True) -> list[Job]:
-        """The jobs that are open and not on their way. Of a trial that has failed and never yet succeeded, only one
-        where this is ``cautious``: the others would most likely fail, too."""
+        """The open jobs that no task has. flying: ids of the jobs that tasks have.
+
+        cautious: if a trial has a fault and none of its images is done yet, only one of its generate jobs is returned.
+        The others would most likely fail, too.
+        """
         found: list[Job] = []
         for plan, several in _by_plan(queue):
             todo = [job for job in several if job.id not in flying and not self._claimed(job)]
@@ -159,7 +165,8 @@ class Cluster:
         return found
 
     def _claimed(self, job: Job) -> bool:
-        """Whether a task of which this store knows nothing is at a job."""
+        """Whether a task is at a job: a task of this store that may still do something, or an unknown one with a fresh
+        lease."""
         lease = Lease(job)
         holder = lease.holder()
         if holder is None:
@@ -167,8 +174,8 @@ class Cluster:
         return self._watch.lives(holder) if self._watch.knows(holder) else lease.fresh()
 
     def _must_not_be_cancelled(self) -> None:
-        """End with the others that `arbench cancel` ends, and so does what it may have missed: what this driver was
-        submitting at that moment."""
+        """If `arbench cancel` was called, end this run as well. What this driver was submitting at that moment may have
+        been missed, so it is cancelled here."""
         if self._submissions.cancels() != self._cancels:
             missed = [one for one in self._mine if not one.cancelled and one.number is not None]
             if missed:
@@ -192,13 +199,13 @@ class Cluster:
             free = self._free() if about is None else self._settings.max_parallel
             if free == 0:
                 break  # the next look may find room
-            # No driver moves the bound on from one array to the next: they wait for each other.
+            # Without a driver, nobody moves the bound from one array on to the next: the arrays wait for each other.
             before = [str(made[-1].number)] if made and free and about is not None else []
             one = self._array(resources, tasks, free or 0, [*after, *before], about)
             if one is None:
                 break
             made.append(one)
-            if most < self._array_size:  # Slurm has refused larger ones; now some more may fit
+            if most < self._array_size:  # Slurm has refused larger arrays; now some more tasks may fit
                 self._most_tasks, self._waiting = min(2 * most, self._array_size), True
                 break
         return made
@@ -249,8 +256,11 @@ class Cluster:
         return made
 
     def _refuse(self, made: Submission, reason: str) -> None:
-        """Slurm has not taken an array: it is restarting, or there are limits, and smaller ones may fit. What it may
-        have taken all the same, squeue will show. The next try follows the next look at squeue."""
+        """Handle an array that Slurm has not accepted.
+
+        Slurm may be restarting, or have limits under which smaller arrays fit. If it has accepted the array all the
+        same, squeue will show it. The next try follows the next look at squeue.
+        """
         self._refused += 1
         self._waiting = True
         self._tell(f"{reason}; trying again")
@@ -264,7 +274,8 @@ class Cluster:
     # --- how many run at once -----------------------------------------------------------------------------------------
 
     def _in_use(self) -> dict[str, tuple[Submission, int, int]]:
-        """Submissions with tasks left: how many, and how many of them may run at once."""
+        """Submissions with tasks left, by id: the submission, how many tasks are left, and how many of them may run at
+        once."""
         left: dict[str, int] = defaultdict(int)
         known = {}
         for submission, _ in self._watch.living():
@@ -281,7 +292,7 @@ class Cluster:
         return max(0, self._settings.max_parallel - sum(running for _, _, running in self._in_use().values()))
 
     def _spread(self, queue: Queue) -> None:
-        """Give what has become free to an array that has tasks waiting only for that."""
+        """If more tasks may run at once now, raise the bounds of arrays whose tasks wait only for that."""
         free = self._free()
         for submission, count, running in self._in_use().values() if free else ():
             number = submission.number
@@ -303,7 +314,7 @@ def _by_plan(jobs: Sequence[Job] | Queue) -> Iterator[tuple[TrialPlan, list[Job]
 
 
 def _faulty(plan: TrialPlan, jobs: Sequence[Job]) -> list[Job]:
-    """The jobs of a trial at which something went wrong, most often first."""
+    """The jobs of a trial that have faults, those with most faults first."""
     known = faults(plan.folder)
     bad = [job for job in jobs if job.plan.key == plan.key and job.part in known]
     return sorted(bad, key=lambda job: -len(known[job.part]))

@@ -12,7 +12,7 @@ from harness.jobs.plan import Job
 
 
 def blame(job: Job, failure: Failure, once: str) -> None:
-    """Record a fault at a job. ``once`` names the occasion: a second fault of that name takes the first one's place."""
+    """Record a fault at a job. ``once`` names the occasion: a second fault of the same name replaces the first."""
     files.write_json(job.plan.folder / "faults" / f"{job.part}@{once}.json", {**asdict(failure), "at": time.time()})
 
 

@@ -1,4 +1,4 @@
-"""sbatch, through submitit: an array of tasks with what its site file gives them."""
+"""sbatch, through submitit: submits an array of tasks, with the options of the site file."""
 
 import shlex
 from collections.abc import Callable, Sequence
@@ -13,18 +13,21 @@ from harness.cluster.submitted import Submission
 from harness.errors import ArbenchError
 
 REQUEUES = 10**6
-"""submitit's own limit on requeues after time-outs is not used: what tells a job that never ends is in our files."""
+"""So many that submitit's own limit on requeues after time-outs never applies: our files show which job never ends."""
 
 
 class RefusedError(ArbenchError):
-    """Slurm has not taken a submission, for the reason given; see ``slurm.cut_off``."""
+    """Slurm has not accepted a submission, for the reason given; see ``slurm.cut_off``."""
 
 
 def submit(
     made: Submission, resources: Resources, code: Path, work: Sequence[Callable[[], None]], after: Sequence[str] = ()
 ) -> None:
-    """Submit a task for each piece of work, to run that copy of the code once the jobs ``after`` have ended. Raises
-    RefusedError, and ArbenchError if files cannot be written."""
+    """Submit a task for each piece of work.
+
+    code: the copy of the code that the tasks run; after: jobs that must have ended before they start. Raises
+    RefusedError, and ArbenchError if files cannot be written.
+    """
     try:
         with slurm.outside(resources.options):
             first = _executor(made, resources, code, len(work), after).submit_array(work)[0]
@@ -41,16 +44,16 @@ def _executor(
     options = dict(resources.options) if "no-requeue" in resources.options else {"requeue": True, **resources.options}
     if after:
         options["dependency"] = f"afterany:{':'.join(after)}"
-    # Slurm may warn a job that is still importing, and its script and srun, too: none must die of that.
+    # Slurm's warning may reach a job that is still importing, and its script and srun: none of them must die of it.
     deaf = f"trap '' {submitit.JobEnvironment.USR_SIG}"
     # -P: the current folder, which may hold modules of our packages' names, does not come before the copy of the code.
     python = f'sh -c \'trap "" {submitit.JobEnvironment.USR_SIG}; exec "$@"\' sh {resources.python} -P'
     executor = submitit.SlurmExecutor(made.folder, max_num_timeout=REQUEUES, python=python)
-    srun = ["--kill-on-bad-exit"]  # processes that wait for a dead one would wait for ever
+    srun = ["--kill-on-bad-exit"]  # else processes would wait for ever for one that has died
     if "cpus-per-task" in options:
         srun.append(f"--cpus-per-task={options['cpus-per-task']}")
     if made.stage != "train":
-        srun.append("--ntasks=1")  # on an exclusive node srun would start as many as there are cores for
+        srun.append("--ntasks=1")  # on an exclusive node srun would start as many tasks as the cores allow
     path = f"export PYTHONPATH={shlex.quote(str(code))}${{PYTHONPATH:+:$PYTHONPATH}}"
     executor.update_parameters(
         job_name=f"{slurm.PREFIX}{made.id}",

@@ -1,8 +1,8 @@
 """Leases: files in a trial's work folder by which the tasks of a cluster share out its jobs, without locks.
 
-A task makes a lease when it begins a job, touches it while it works, and removes it when the job is done. So two tasks
-do not do the same shard, as well as a shared file system lets us see to it. Where it fails, because a lease is not
-visible yet, both leave the same shard, and the last one stays.
+A task makes a lease when it begins a job, touches it while it works, and removes it when the job is done. This keeps
+two tasks from doing the same shard, as far as a shared file system allows. If it fails because a lease is not visible
+yet, both tasks write the same shard, and the last one stays.
 """
 
 import json
@@ -18,8 +18,8 @@ from harness.jobs.plan import Job
 BEAT_S = 20
 """Seconds between two touches of a lease."""
 STALE_S = 180
-"""Seconds without a touch after which whoever made a lease is taken for dead: more than file systems delay what they
-show (NFS: 60 s at most by default), and a few beats."""
+"""After so many seconds without a touch, the task that made a lease is taken for dead. This is longer than the delay
+with which file systems show changes (NFS: 60 s at most by default), and than a few beats."""
 
 
 class Lease:
@@ -29,7 +29,8 @@ class Lease:
         self.path = job.plan.folder / "leases" / f"{job.part}.json"
 
     def holder(self) -> str | None:
-        """The task that has it: ``SUBMISSION:INDEX``; empty if that cannot be read; None if there is no lease."""
+        """The task that has the lease, as ``SUBMISSION:INDEX``; empty if the file cannot be read; None if there is no
+        lease."""
         try:
             return str(json.loads(self.path.read_bytes())["task"])
         except FileNotFoundError:
@@ -38,14 +39,15 @@ class Lease:
             return ""
 
     def fresh(self) -> bool:
-        """Whether it was touched lately. Both times are the file server's, so that no clock has to be right."""
+        """Whether the lease was touched lately. Both times are the file server's, so no clock has to be right."""
         try:
             return _server_time(self.path.parent) - self.path.stat().st_mtime < STALE_S
         except FileNotFoundError:
             return False
 
     def take(self, task: str) -> bool:
-        """Lease the job for a task, unless another one is at it. ArbenchError if that cannot be written."""
+        """Take the lease of the job for a task; False if another task has it. Raises ArbenchError if it cannot be
+        written."""
         content = json.dumps({"task": task})
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -56,25 +58,25 @@ class Lease:
             if self.holder() != task and self.fresh():
                 return False
         except OSError as error:
-            self.path.unlink(missing_ok=True)  # an empty one would keep all off
+            self.path.unlink(missing_ok=True)  # an empty lease would keep all tasks away
             raise ArbenchError(f"cannot write {self.path}: {error.strerror or error}") from error
         files.write_text(self.path, content)
         return self.holder() == task
 
     def touch(self) -> None:
-        """Say that it still holds."""
+        """Show that the lease is still held."""
         try:
             os.utime(self.path)
         except OSError:
-            return  # it is gone, or the file system is away: the work goes on
+            return  # the lease or the file system is gone: the work goes on
 
     def release(self) -> None:
-        """Give it up."""
+        """Give up the lease."""
         self.path.unlink(missing_ok=True)
 
 
 class Heart:
-    """Touches the lease that is held, from a thread of its own."""
+    """Touches the lease that is currently held, in a background thread."""
 
     def __init__(self) -> None:
         self.lease: Lease | None = None

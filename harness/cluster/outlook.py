@@ -7,7 +7,7 @@ from harness.jobs.plan import Job
 
 
 def outlook(cluster: Cluster, waves: Sequence[Sequence[Job]], trials: int) -> str:
-    """The plan of a sweep's open jobs, in lines: each kind of task, its jobs, its share of hours."""
+    """The open jobs of a sweep, in lines of text: for each kind of task its number, its jobs and its hours."""
     jobs = [job for wave in waves for job in wave]
     shards = sum(job.stage == "generate" for job in jobs)
     images = sum(len(job.indices) for job in jobs)

@@ -1,4 +1,6 @@
-"""The site file: what a cluster asks for. TOML; every long option of sbatch is a key, with - or _ in it.
+"""The site file: a TOML file with the options that a cluster asks for.
+
+Every long option of sbatch is a key, with - or _ in it.
 
 partition = "gpu"                   # all keys are optional
 account = "vision"
@@ -9,24 +11,25 @@ time = "4:00:00"                    # the default is 1 hour
 constraint = "a100"
 no-kill = true                      # an option without a value
 modules = ["cuda/12.4"]             # module load, in every job, first
-setup = ["source ~/env/bin/activate"]    # lines of shell, next
+setup = ["source ~/env/bin/activate"]    # lines of shell, run next
 container = "apptainer exec --nv arbench.sif"    # goes before python's command
-python = "python"                   # the default is this program's own
+python = "python"                   # the default is the Python that runs this program
 signal-seconds = 90                 # how long before its end a job is warned
 poll-seconds = 30                   # how often squeue is asked
-visibility-seconds = 60             # how late files may show on other machines
+visibility-seconds = 60             # how late files may appear on other machines
 
-[timing]                            # generate, quality, flops, timing: over the above, for that stage
+[timing]                            # generate, quality, flops, timing: overrides the above for that stage
 constraint = "h100"                 # timing has exclusive = true unless it is set otherwise
 
-[train]                             # for arbench train: one process a task of the job
+[train]                             # for arbench train: one process for each task of the job
 nodes = 2
 ntasks-per-node = 8
 gpus-per-node = 8
 
-``container`` is arbench's own; sbatch's option of that name, for OCI bundles, cannot be given.
+``container`` is arbench's own key; sbatch's option of that name, for OCI bundles, cannot be given.
 
-A sweep file's table [cluster], and ``cluster = {...}`` in a block of its, go over the site file in the same way.
+A sweep file's table [cluster] overrides the site file in the same way, and so does ``cluster = {...}`` in one of its
+blocks.
 """
 
 import re
@@ -49,39 +52,40 @@ STAGES = (*SWEEP, "train")
 ALIASES = {"cpus": "cpus-per-task", "memory": "mem"}
 _OURS = "array clusters dependency error help job-name open-mode output parsable quiet signal test-only usage verbose"
 OURS = frozenset((*_OURS.split(), "version", "wait", "wrap"))
-"""Options that arbench sets itself, or that would make sbatch do something else, or elsewhere than squeue looks."""
+"""Options that a site file cannot have: arbench sets them itself, or they would make sbatch do something else, or
+submit where squeue does not look."""
 LISTS, TEXTS = ("modules", "setup"), ("container", "python")
 SECONDS = {"signal-seconds": 90, "poll-seconds": 30, "visibility-seconds": 60}
 MOST = 10**9
-"""Of a number in a site file."""
+"""Bound of a number in a site file."""
 LONGEST_TIME = 20
-"""Characters of a time limit."""
+"""Most characters of a time limit."""
 DEFAULTS = {"time": "1:00:00"}
 HINTS = {
     "account": ("sacctmgr", "-nP", "show", "assoc", "format=account"),
     "qos": ("sacctmgr", "-nP", "show", "qos", "format=name"),
     "feature": ("sinfo", "--noheader", "--format=%f"),
 }
-"""What to ask for valid values, when sbatch's error has the word."""
+"""The command that lists the valid values, for each word that sbatch's error may have."""
 
 
 @dataclass(frozen=True)
 class Resources:
-    """What one kind of job is given. options: of sbatch, by their long names; True for one without a value."""
+    """The resources of one kind of job."""
 
-    options: Mapping[str, Any]
-    setup: tuple[str, ...]
-    python: str
-    signal_s: int
+    options: Mapping[str, Any]  # of sbatch, by their long names; True for an option without a value
+    setup: tuple[str, ...]  # lines of shell that run first
+    python: str  # the command that runs Python
+    signal_s: int  # how many seconds before its end a job is warned
 
     @property
     def minutes(self) -> int:
-        """The time limit."""
+        """The time limit in minutes."""
         return minutes(str(self.options["time"]))
 
     @property
     def gpus(self) -> int:
-        """GPUs of a job, as far as its options tell."""
+        """GPUs of a job, as far as its options say."""
         for name in ("gpus", "gpus-per-node", "gpus-per-task", "gres"):
             counts = re.findall(r"(?:gpu[^,]*:|^|:)(\d+)(?=,|$|\()", str(self.options.get(name, "")))
             if counts:
@@ -89,24 +93,24 @@ class Resources:
         return 0
 
     def in_words(self) -> str:
-        """Its options in one line."""
+        """The options in one line."""
         return " ".join(f"{name}={value}" for name, value in sorted(self.options.items()))
 
 
 @dataclass(frozen=True)
 class Site:
-    """A site file's content: ``common`` to all stages, and what goes over it for single ones."""
+    """The content of a site file."""
 
-    source: str = "site"
-    common: Mapping[str, Any] = field(default_factory=dict)
-    stages: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    source: str = "site"  # its name in error messages
+    common: Mapping[str, Any] = field(default_factory=dict)  # options of all stages
+    stages: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # options that override them for one stage
 
     def seconds(self, name: str) -> float:
-        """One of SECONDS."""
+        """The value of a key of SECONDS."""
         return float(self.common.get(name, SECONDS[name]))
 
     def over(self, table: Mapping[str, Any]) -> "Site":
-        """This one with another table of the same keys over it."""
+        """This site, overridden by another table of the same keys."""
         if not table:
             return self
         other = parse(table, "[cluster]")
@@ -116,7 +120,7 @@ class Site:
         return Site(f"{self.source}, [cluster]", {**self.common, **other.common}, stages)
 
     def resources(self, stage: str) -> Resources:
-        """What the jobs of a stage are given."""
+        """The resources of the jobs of a stage."""
         exclusive = {"exclusive": True} if stage == "timing" else {}
         found = {**DEFAULTS, **exclusive, **self.common, **self.stages.get(stage, {})}
         modules, setup, container, python, signal = (
@@ -129,14 +133,14 @@ class Site:
 
 
 def load(path: Path | None) -> Site:
-    """Read a site file; without one, the cluster's defaults hold. Raises ArbenchError naming file and key."""
+    """Read a site file; without one, the cluster's defaults hold. Raises ArbenchError with the file and the key."""
     if path is None:
         return Site()
     return parse(files.read_toml(path, "site file"), str(path))
 
 
 def parse(content: Mapping[str, Any], source: str) -> Site:
-    """The site that a table describes. Names of sbatch's options are left for ``check``."""
+    """The site that a table describes. The names of sbatch's options are checked later, by ``check``."""
     stages = {name: _checked(table, f"{source}: [{name}]") for name, table in content.items() if name in STAGES}
     common = {name: value for name, value in content.items() if name not in STAGES}
     return Site(source, _checked(common, source), stages)
@@ -162,7 +166,7 @@ def _checked(table: Any, where: str) -> dict[str, Any]:
 
 
 def _right(name: str, value: Any) -> tuple[bool, str]:
-    """Whether an option may have this value, and what it may have, in words."""
+    """Whether an option may have this value, and which values it may have, in words."""
     if name in LISTS:
         lines = isinstance(value, list) and all(isinstance(one, str) and "\0" not in one for one in value)
         return lines, "a list of strings"
@@ -176,7 +180,7 @@ def _right(name: str, value: Any) -> tuple[bool, str]:
 
 
 def _words(command: str) -> list[str]:
-    """The words of a command; none if it is no shell's."""
+    """The words of a shell command; empty if it is none."""
     try:
         return shlex.split(command) if command.isprintable() else []
     except ValueError:
@@ -197,9 +201,10 @@ def minutes(text: str, where: str = "time") -> int:
 
 
 def check(sites: Sequence[Site], stages: Sequence[str] = SWEEP) -> None:
-    """Hold sites against the cluster, before anything is submitted. ArbenchError names what is wrong and what is valid.
+    """Check sites against the cluster, before anything is submitted. Raises ArbenchError with what is wrong and what is
+    valid.
 
-    sbatch itself judges the values (--test-only), once for all ``stages`` that have the same.
+    sbatch itself checks the values (--test-only), once for all ``stages`` that have the same resources.
     """
     valid = slurm.options() - OURS | {*LISTS, *TEXTS, *SECONDS}
     partitions, tried = slurm.partitions(), set()
@@ -232,8 +237,8 @@ def _try(site: Site, stage: str, resources: Resources) -> None:
 
 
 def _test(flags: Sequence[str]) -> None:
-    """sbatch's judgement. What it does not call invalid may be for the moment: nodes that slurmctld, just started, does
-    not know yet."""
+    """Have sbatch check options. An error that sbatch does not call invalid may be temporary, so it is tried again: a
+    slurmctld that has just started may not know its nodes yet."""
     for pause in (5, 10):
         try:
             slurm.call("sbatch", "--test-only", *flags, "--wrap=true")
@@ -246,7 +251,7 @@ def _test(flags: Sequence[str]) -> None:
 
 
 def _check_environment(site: Site) -> None:
-    """Programs and modules that the jobs need, as far as this machine can tell."""
+    """Check the programs and modules that the jobs need, as far as this machine shows."""
     for options in (site.common, *site.stages.values()):
         for name in TEXTS:
             if (command := options.get(name)) and shutil.which(shlex.split(command)[0]) is None:

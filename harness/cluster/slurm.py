@@ -1,4 +1,4 @@
-"""The calls of Slurm's commands: one for all jobs, never one a job."""
+"""The calls of Slurm's commands. One call serves all jobs; there is never a call per job."""
 
 import os
 import re
@@ -13,39 +13,40 @@ from harness.errors import ArbenchError
 from harness.machine import cores
 
 PREFIX = "arbench-"
-"""What the names of our jobs begin with; the submission's id follows."""
+"""Prefix of the names of our jobs; the submission's id follows."""
 PATIENCE_S = 60
 OVER = (": Job has already finished", ": Job/step already completing or completed")
-"""How lines about jobs end that are no longer there to be changed."""
+"""Ends of Slurm's error lines about jobs that are already over and cannot be changed any more."""
 
 OF_THE_CLUSTER = ("SLURM_CONF", "SLURM_JWT", "SLURM_CLUSTERS")
-"""Variables that say which cluster is meant. All others that begin with SLURM_ describe the job that one is in."""
+"""Variables that say which cluster is meant. All others that begin with SLURM_ describe the job in which this process
+runs."""
 OF_THE_USER = ("account", "partition", "qos", "reservation", "constraint")
-"""Options of sbatch that people set for all their jobs, as SBATCH_ACCOUNT."""
+"""Options of sbatch that people set for all their jobs, by variables such as SBATCH_ACCOUNT."""
 OF_A_JOB = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "ZE_AFFINITY_MASK", "GPU_DEVICE_ORDINAL", *cores.THREADS)
-"""What else a job is given, or sets for itself, that is not for the jobs that are submitted from inside it."""
+"""Other variables that a job is given or sets for itself. Jobs that are submitted from inside it must not inherit
+them."""
 
 TaskId = tuple[str, int]
 """A submission's id, and the index of one of its tasks."""
 
 
 class UnreachableError(ArbenchError):
-    """Slurm gave no answer, or an error: it may be back in a minute."""
+    """Slurm gave no answer, or an error. It may be back in a minute."""
 
 
 @dataclass(frozen=True)
 class Queued:
-    """A task that Slurm is not done with. job: Slurm's name, ``123_4``; state: squeue's word (RUNNING, PENDING...);
-    reason: why it waits."""
+    """A task that Slurm is not done with."""
 
-    job: str
-    state: str
-    reason: str
+    job: str  # Slurm's name of it, ``123_4``
+    state: str  # squeue's word: RUNNING, PENDING...
+    reason: str  # why it waits
 
 
 def call(*command: str, harmless: tuple[str, ...] = ()) -> str:
-    """What a command of Slurm prints. Raises UnreachableError with the last line of its error; ``harmless`` ends of
-    lines are no error."""
+    """Run a command of Slurm; returns what it prints. Raises UnreachableError with the last line of its error.
+    harmless: lines that end like this are no error."""
     try:
         with outside():
             found = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
@@ -61,9 +62,12 @@ def call(*command: str, harmless: tuple[str, ...] = ()) -> str:
 
 @contextmanager
 def outside(given: Collection[str] = ()) -> Iterator[None]:
-    """The environment as it is outside any job, inside the ``with``: sbatch hands it on to what it submits, where a
-    parent's SLURM_ARRAY_TASK_ID or SLURM_CPUS_PER_TASK would be taken for the job's own. given: sbatch's options that
-    are given; the user's variables for these are left out, as they would have precedence."""
+    """Inside the ``with``, have the environment that there is outside any job.
+
+    sbatch hands the environment on to what it submits. A parent's SLURM_ARRAY_TASK_ID or SLURM_CPUS_PER_TASK would
+    there be taken for the job's own. given: the options that sbatch is given; the user's variables for these are left
+    out, as they would have precedence.
+    """
     kept = [*OF_THE_CLUSTER, *(f"SBATCH_{name.upper()}" for name in OF_THE_USER if name not in given)]
     values = {name: os.environ[name] for name in kept if name in os.environ}
     with clean_env(OF_A_JOB if "SLURM_JOB_ID" in os.environ else cores.heeded):
@@ -72,17 +76,17 @@ def outside(given: Collection[str] = ()) -> Iterator[None]:
 
 
 def own_cores() -> int:
-    """How many threads a process of a job should have: the cores of the job's own allocation, shared among the node's
-    processes, and no more than there are."""
+    """How many threads a process of a job should have: the cores of the job's own allocation, shared among the
+    processes on the node, and no more than this process may use."""
     given = int(os.environ.get("SLURM_CPUS_PER_TASK") or 0)
     if not given:
-        tasks = re.match(r"\d+", os.environ.get("SLURM_STEP_TASKS_PER_NODE", ""))  # 2(x3),1 on four nodes
+        tasks = re.match(r"\d+", os.environ.get("SLURM_STEP_TASKS_PER_NODE", ""))  # for example 2(x3),1 on four nodes
         given = int(os.environ.get("SLURM_CPUS_ON_NODE") or 0) // max(1, int(tasks[0]) if tasks else 1)
     return max(1, min(given or cores.cores(), cores.cores()))
 
 
 def queue(users: Iterable[int]) -> dict[TaskId, Queued]:
-    """All tasks of users (numbers), of whatever store, that wait or run."""
+    """All tasks of these users (numeric ids) that wait or run, of any store."""
     found = {}
     theirs = f"--user={','.join(map(str, sorted(users)))}"
     for line in call("squeue", theirs, "--array", "--noheader", "--format=%j|%i|%K|%T|%r").splitlines():
@@ -94,8 +98,8 @@ def queue(users: Iterable[int]) -> dict[TaskId, Queued]:
 
 
 def ends(jobs: Iterable[str]) -> dict[str, str]:
-    """How jobs ended, by Slurm's names for them (``123_4``): ``TIMEOUT``, ``FAILED (exit code 1:0)``. What accounting
-    does not know is left out."""
+    """How jobs ended, by Slurm's names for them (``123_4``): ``TIMEOUT``, ``FAILED (exit code 1:0)``. Jobs that
+    accounting does not know are left out."""
     asked = sorted({job.partition("_")[0] for job in jobs})
     found = {}
     if asked:
@@ -107,13 +111,13 @@ def ends(jobs: Iterable[str]) -> dict[str, str]:
 
 
 def cancel(jobs: Iterable[str]) -> None:
-    """End jobs, all by one call; some may have ended meanwhile."""
+    """End all these jobs by one call. Some may have ended meanwhile."""
     call("scancel", *sorted(jobs), harmless=(*OVER, ": Invalid job id specified"))
 
 
 def throttle(job: str, parallel: int) -> None:
-    """Let ``parallel`` tasks of an array run at once from now on. scontrol calls it a failure that some of its tasks
-    are over, and says of the others that there was no error."""
+    """Let ``parallel`` tasks of an array run at once from now on. If some of its tasks are over, scontrol reports a
+    failure, and for the other tasks an error line that says there was no error."""
     call(
         *("scontrol", "update", f"JobId={job}", f"ArrayTaskThrottle={parallel}"),
         harmless=(": No error", *OVER),
@@ -121,12 +125,13 @@ def throttle(job: str, parallel: int) -> None:
 
 
 def cut_off(said: str) -> bool:
-    """Whether sbatch's error leaves open if Slurm has taken the job: no answer came, or half of one."""
+    """Whether sbatch's error leaves open whether Slurm has accepted the job: there was no answer, or only a part of
+    one."""
     return any(sign in said.lower() for sign in ("contact", "timed out", "zero bytes", "connection", "communication"))
 
 
 def most_tasks() -> int:
-    """How many tasks one array may have: MaxArraySize."""
+    """How many tasks an array may have: MaxArraySize."""
     found = re.search(r"^MaxArraySize\s*=\s*(\d+)", call("scontrol", "show", "config"), re.MULTILINE)
     return int(found[1]) if found else 1000
 

@@ -1,4 +1,5 @@
-"""What `arbench status` and `arbench cancel` do. All that is shown comes from the store's files, and one squeue."""
+"""What `arbench status` and `arbench cancel` do. Everything shown comes from the store's files and one call of
+squeue."""
 
 import time
 from collections import Counter
@@ -19,22 +20,22 @@ from harness.records.store import Store, timed
 from harness.stages.generate.shards import Shards
 
 RECENT_S = 600.0
-"""Rates are those of the last ten minutes."""
+"""Seconds over which rates are taken: the last ten minutes."""
 LOG_SHOWN = 5
-"""Lines of a failure's log."""
+"""Lines of a failure's log that are shown."""
 
 
 @dataclass(frozen=True)
 class Standing:
-    """How far a trial is. shards: done, of how many; stages: those that are done; record: None, or its content."""
+    """How far a trial is."""
 
     name: str
     images: int
     images_left: int
-    shards: tuple[int, int]
-    stages: tuple[str, ...]
-    record: dict[str, Any] | None
-    faults: list[str]
+    shards: tuple[int, int]  # done, and how many there are
+    stages: tuple[str, ...]  # stages that are done
+    record: dict[str, Any] | None  # its content, if there is a record
+    faults: list[str]  # of jobs that are still open, in words
 
     @property
     def state(self) -> str:
@@ -45,7 +46,7 @@ class Standing:
 
 
 def standings(store: Store) -> Iterator[Standing]:
-    """All trials of all sweeps that were run on a store; a trial that several have is told once."""
+    """All trials of all sweeps that were run on a store. A trial of several sweeps comes once."""
     seen = set()
     for path in sorted((store.folder / "sweeps").glob("[!.]*.json")):
         content = _announced(path)
@@ -56,9 +57,9 @@ def standings(store: Store) -> Iterator[Standing]:
 
 
 def _announced(path: Path) -> dict[str, Any]:
-    """What ``Store.announce`` wrote. ArbenchError if it is damaged."""
+    """The content of a file of ``Store.announce``. Raises ArbenchError if it is damaged."""
     content = files.read_json(path)
-    if content is None:  # gone meanwhile
+    if content is None:  # the file is gone meanwhile
         return {"trials": [], "batch": 1}
     if not isinstance(content, dict) or not _positive(content.get("batch")) or not _trials(content.get("trials")):
         raise ArbenchError(f"cannot read {path}: it is no list of a sweep's trials (arbench run writes it anew)")
@@ -66,7 +67,7 @@ def _announced(path: Path) -> dict[str, Any]:
 
 
 def _trials(found: Any) -> bool:
-    """Whether these are trials as ``harness.jobs.plan.listed`` tells of them."""
+    """Whether these are trials in the form of ``harness.jobs.plan.listed``."""
     return isinstance(found, list) and all(
         isinstance(one, dict)
         and all(isinstance(one.get(name), str) and "\0" not in one[name] for name in ("name", "key", "folder"))
@@ -85,7 +86,7 @@ def _standing(store: Store, trial: dict[str, Any], batch: int) -> Standing:
     images, folder = trial["images"], store.folder / trial["folder"]
     stages = tuple(stage for stage, name in trial["stages"].items() if (folder / name).exists())
     record = store.read(trial["name"], trial["key"])
-    samples = "generate" in trial["stages"]  # not on random weights
+    samples = "generate" in trial["stages"]  # trials on random weights make no images
     complete = "generate" in stages or (record is not None and record["status"] == "done")
     gaps = [] if complete or not samples else Shards(folder / "shards", images).missing(images)
     total = ceil(images / batch) if samples else 0
@@ -100,7 +101,7 @@ def _standing(store: Store, trial: dict[str, Any], batch: int) -> Standing:
 
 
 def _meets(part: str, gaps: list[range]) -> bool:
-    """Whether what a fault was about is still to be done."""
+    """Whether the work that a fault was about is still to be done."""
     stage, _, indices = part.partition("-")
     if stage != "generate":
         return True
@@ -109,7 +110,7 @@ def _meets(part: str, gaps: list[range]) -> bool:
 
 
 def status(store: Store) -> str:
-    """How a store's sweeps stand, in lines. ArbenchError if nothing was ever run on it."""
+    """How far a store's sweeps are, in lines of text. Raises ArbenchError if nothing was ever run on the store."""
     trials = list(standings(store))
     if not trials:
         raise ArbenchError(f"{store.folder}: no sweep was run here (arbench run SWEEP --store {store.folder})")
@@ -138,7 +139,7 @@ def status(store: Store) -> str:
 
 
 def _pace(store: Store, left: int) -> str:
-    """The rate of the last minutes, and the time left at it."""
+    """The rate of the last minutes, and the time left at that rate."""
     if not left:
         return ""
     now, images, since = time.time(), 0, time.time()
@@ -172,8 +173,9 @@ def _ours(submissions: Submissions) -> dict[TaskId, Queued]:
 
 
 def cancel(folder: Path) -> int:
-    """End all tasks of a store, or of a folder of training runs, by one call; how many there were. Who waits for them,
-    or was about to submit more, is told by a file. ArbenchError if nothing was ever submitted from there."""
+    """End all tasks of a store, or of a folder of training runs, by one call; returns how many there were. A file
+    informs the processes that wait for these tasks or are about to submit more. Raises ArbenchError if nothing was ever
+    submitted from there."""
     submissions = Submissions(folder.absolute())
     if not submissions.folder.is_dir():
         raise ArbenchError(f"{folder}: nothing was submitted to a cluster from here")

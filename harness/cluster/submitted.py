@@ -1,14 +1,14 @@
 """What was submitted: a folder under STORE/cluster for each array of Slurm's, written before Slurm is asked.
 
-tasks.json      what each task is to do (ids of jobs), by which driver and code
+tasks.json      the jobs of each task, by their ids; the driver and the code that submitted them
 submitted.json  Slurm's number of the array, once it is known
 parallel.json   how many of its tasks may run at once, where that has been changed since
-task-N.jsonl    what task N tells of itself, a line an event, by that task alone
+task-N.jsonl    the events that task N reports, one per line; only task N writes it
 ended-N.json    what a driver found out about task N's end
 cancelled       `arbench cancel` has ended it
-*_log.out, *.pkl, *.sh  submitit's
+*_log.out, *.pkl, *.sh  submitit's files
 
-STORE/cluster/cancelled.json tells drivers that `arbench cancel` was called, whatever was submitted at that moment.
+STORE/cluster/cancelled.json informs drivers that `arbench cancel` was called, whatever was submitted at that moment.
 """
 
 import contextlib
@@ -34,28 +34,26 @@ LOG_BYTES = 20_000
 
 @dataclass(frozen=True)
 class Submission:
-    """An array of tasks. id: unique; tasks: ids of the jobs of each; parallel: how many may run at once, 0 for all;
-    submitted: seconds since 1970; driver: host and process; records: whether its tasks write records, no driver being
-    there to do so."""
+    """An array of tasks that was submitted."""
 
-    id: str
+    id: str  # unique
     stage: str
-    tasks: tuple[tuple[str, ...], ...]
-    parallel: int
-    submitted: float
-    driver: str
+    tasks: tuple[tuple[str, ...], ...]  # ids of the jobs of each task
+    parallel: int  # how many tasks may run at once, 0 for all
+    submitted: float  # seconds since 1970
+    driver: str  # host and process
     code: str
     folder: Path
-    records: bool = False
+    records: bool = False  # whether its tasks write records, because no driver waits to do so
 
     @property
     def number(self) -> str | None:
-        """Slurm's number of it, if known."""
+        """Slurm's number of the array; None if it is not known."""
         found = files.read_json(self.folder / "submitted.json")
         return None if found is None else found["job"]
 
     def job(self, index: int) -> str | None:
-        """Slurm's name of a task: an array of one is no array."""
+        """Slurm's name of a task; None if it is not known. An array of one task has no index."""
         number = self.number
         return number if number is None or len(self.tasks) == 1 else f"{number}_{index}"
 
@@ -66,7 +64,7 @@ class Submission:
 
     @property
     def parallel_now(self) -> int:
-        """How many tasks may run at once by now, 0 for all."""
+        """How many tasks may run at once now, 0 for all."""
         found = files.read_json(self.folder / "parallel.json")
         return self.parallel if found is None else int(found["parallel"])
 
@@ -75,11 +73,11 @@ class Submission:
         files.write_json(self.folder / "parallel.json", {"parallel": parallel})
 
     def events_file(self, index: int) -> Path:
-        """Where a task tells of itself."""
+        """The file of a task's events."""
         return self.folder / f"task-{index}.jsonl"
 
     def events(self, index: int) -> list[Event]:
-        """What a task has told. A line cut off by a kill is left out."""
+        """The events of a task. A line cut off by a kill is left out."""
         try:
             lines = self.events_file(index).read_text(encoding="utf-8", errors="replace").splitlines()
         except OSError:
@@ -93,7 +91,7 @@ class Submission:
         return found
 
     def tell(self, index: int, event: str, **about: Any) -> None:
-        """Add an event to those of a task. ArbenchError if that cannot be written."""
+        """Add an event to a task's file. Raises ArbenchError if it cannot be written."""
         path = self.events_file(index)
         try:
             with path.open("a", encoding="utf-8") as file:
@@ -113,7 +111,7 @@ class Submission:
 
 
 class Submissions:
-    """All submissions to a store. What one says does not change, so each is read once."""
+    """All submissions to a store. The content of a submission does not change, so each is read once."""
 
     def __init__(self, store: Path) -> None:
         self.folder = store / "cluster"
@@ -121,7 +119,7 @@ class Submissions:
         self._users = {os.getuid()}
 
     def all(self) -> list[Submission]:
-        """All, by time."""
+        """All submissions, by time."""
         for path in self.folder.glob("*/tasks.json"):
             if path.parent.name not in self._known and (content := files.read_json(path)) is not None:
                 content["tasks"] = tuple(tuple(task) for task in content["tasks"])
@@ -142,32 +140,32 @@ class Submissions:
         return made
 
     def cancel(self) -> None:
-        """Tell all drivers that are at work on the store to end."""
+        """Have all drivers that work on the store end."""
         files.write_json(self.folder / "cancelled.json", {"at": time.time(), "call": secrets.token_hex(8)})
 
     def cancels(self) -> str:
-        """Changes with each call of ``cancel``."""
+        """A text that changes with each call of ``cancel``."""
         found = files.read_json(self.folder / "cancelled.json")
         return "" if found is None else str(found["call"])
 
     def queued(self) -> dict[slurm.TaskId, slurm.Queued]:
-        """The tasks that wait or run, whoever of several people has submitted them; others of these people too. Raises
-        UnreachableError."""
+        """The tasks that wait or run, of all users who have submitted to this store; their tasks for other stores, too.
+        Raises UnreachableError."""
         self.all()
         return slurm.queue(self._users)
 
     def forget(self, made: Submission) -> None:
-        """Remove one that Slurm has refused."""
+        """Remove a submission that Slurm has refused."""
         del self._known[made.id]
         shutil.rmtree(made.folder, ignore_errors=True)
 
 
 def driver() -> str:
-    """This process, as submissions name it."""
+    """The name of this process in submissions."""
     return f"{platform.node()}:{os.getpid()}"
 
 
 def since_start(events: Sequence[Mapping[str, Any]]) -> list[Event] | None:
-    """The events of a task's present or last life, without its start; None if it has not begun."""
+    """The events of a task's current or last life, without its start; None if the task has never begun."""
     starts = [place for place, event in enumerate(events) if event["event"] == "start"]
     return [dict(event) for event in events[starts[-1] + 1 :]] if starts else None

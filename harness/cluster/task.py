@@ -1,7 +1,7 @@
 """What runs inside a job of Slurm: several of our jobs, one after another, each with a lease.
 
-What a task leaves is in the store. It may be killed at any moment and begun again (by Slurm, under the same name), or
-its jobs given to another task: what is finished is skipped.
+The results of a task are in the store. A task may be killed at any moment and begun again (by Slurm, under the same
+name), or its jobs may be given to another task. Finished jobs are skipped.
 """
 
 import os
@@ -28,31 +28,29 @@ from harness.machine.heap import keep_heap
 from harness.records.store import Store, timed
 
 FRUITLESS = 3
-"""Lives that may be interrupted, one after another, with nothing done, before the job at hand is to blame."""
+"""After so many lives in a row that were interrupted with nothing done, the job that was being done is to blame."""
 
 
 @dataclass
 class Task:
-    """A task, as it travels to the cluster. retries: a job with more faults is left alone, and its trial's others too;
-    limit_s: the time limit, less the warning before it; about: where no driver waits, the provenance of the records
-    that the last task then writes."""
+    """A task, as it is sent to the cluster."""
 
     submission: Submission
     index: int
     bench: Bench
     jobs: list[Job]
-    retries: int
-    limit_s: float
+    retries: int  # a job with more faults is left alone, and so are the other jobs of its trial
+    limit_s: float  # the time limit, less the warning before it
     store: Path
-    about: Mapping[str, Any] | None = None
-    _at: Job | None = field(default=None, init=False)
-    _began: float = field(default=0.0, init=False)
-    _fruitful: bool = field(default=False, init=False)
-    _fruitless: int = field(default=0, init=False)
+    about: Mapping[str, Any] | None = None  # where no driver waits: provenance of the records that the last task writes
+    _at: Job | None = field(default=None, init=False)  # the job that is being done
+    _began: float = field(default=0.0, init=False)  # when this life began
+    _fruitful: bool = field(default=False, init=False)  # whether this life has done a job
+    _fruitless: int = field(default=0, init=False)  # lives in a row that were interrupted with nothing done
 
     @property
     def name(self) -> str:
-        """The name under which it leases jobs."""
+        """The name under which the task leases jobs."""
         return f"{self.submission.id}:{self.index}"
 
     def __call__(self) -> None:
@@ -81,8 +79,8 @@ class Task:
         self._tell("end")
 
     def checkpoint(self) -> DelayedSubmission:
-        """submitit calls this when the job is preempted or its time is over, before it has Slurm requeue it. The job at
-        hand is not to blame, unless it alone has taken all the time there was, or several lives."""
+        """submitit calls this when the job is preempted or its time is over, before it has Slurm requeue the job. The
+        job that is being done is not to blame, unless it alone has used up all the time, or several lives."""
         self._fruitless = 0 if self._fruitful else self._fruitless + 1
         short = time.time() - self._began < 0.8 * self.limit_s and self._fruitless < FRUITLESS
         if self._at is not None and (self._fruitful or short):
@@ -92,14 +90,15 @@ class Task:
         return DelayedSubmission(self)
 
     def _open(self, job: Job) -> bool:
-        """Whether there is something to do for a job now, and sense in it."""
+        """Whether a job is to be done now: it is open, can start, and its trial has not failed too often."""
         if job.done or (job.stage == "quality" and not job.plan.done("generate") and job.plan.shards.missing(1)):
             return False
         return all(len(several) <= self.retries for several in faults(job.plan.folder).values())
 
     @contextmanager
     def _claimed(self, job: Job, heart: Heart) -> Iterator[bool]:
-        """The lease to a job held inside; False if another task has it. A kill, or an interrupt, leaves it."""
+        """Hold the lease of a job inside the ``with``; yields False if another task has it. A kill, or an interrupt,
+        leaves it."""
         lease = Lease(job)
         if not lease.take(self.name):
             yield False
@@ -128,7 +127,7 @@ class Task:
         blame(job, failure, f"{self.submission.id}-{self.index}-{life}")
 
     def _account_for(self, before: list[dict[str, Any]], life: int) -> None:
-        """If an earlier life of this task was killed at its first job, that job may be why."""
+        """If the last life of this task was killed before it had done a job, blame the job that it was doing."""
         earlier = since_start(before)
         for job in self.jobs if earlier is not None else ():
             lease = Lease(job)
@@ -139,7 +138,7 @@ class Task:
                 lease.release()
 
     def _session(self, life: int) -> None:
-        """The timing of all trials that still lack it, together."""
+        """Time all trials that still lack timing, together."""
         todo = [job for job in self.jobs if self._open(job) and (self.about is None or job.plan.measured)]
         for job, failure in self.bench.session(todo, lambda line: print(line, flush=True)) if todo else ():
             if failure is not None:

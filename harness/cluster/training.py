@@ -1,7 +1,7 @@
 """Training on a cluster: one job of Slurm, with a process for each of its tasks, as torchrun would start them.
 
-The job goes on by itself after preemption, requeues and time limits; if it ends otherwise, who waits for it submits it
-again. Its state is in the folder of runs, so that it goes on from there.
+The job goes on by itself after preemption, requeues and time limits. If it ends otherwise, the process that waits for
+it submits it again. Its state is in the folder of runs, so that it goes on from there.
 """
 
 import os
@@ -20,21 +20,20 @@ from harness.errors import ArbenchError
 from harness.identity import source
 
 FRUITLESS = 3
-"""Lives that may end, one after another, without anything kept."""
+"""Lives that may be interrupted, one after another, without keeping anything. Then the job is not requeued."""
 SLURMS_OWN = ("srun:", "slurmstepd", "submitit ")
-"""How lines of a job's output begin that are not the training's."""
+"""Beginnings of lines in a job's output that the training has not printed."""
 
 
 @dataclass
 class Training:
-    """What each process of the job does, as it travels to the cluster. work: trains, and takes up what an earlier life
-    has kept under ``runs``."""
+    """The work of each process of the job, as it is sent to the cluster."""
 
     submission: Submission
-    work: Callable[[], object]
+    work: Callable[[], object]  # trains, and goes on from what an earlier life has kept under ``runs``
     runs: Path
-    _began: float = field(default=0.0, init=False)
-    _fruitless: int = field(default=0, init=False)
+    _began: float = field(default=0.0, init=False)  # when this life began
+    _fruitless: int = field(default=0, init=False)  # lives in a row that have kept nothing
 
     def __call__(self) -> None:
         """Train."""
@@ -46,7 +45,7 @@ class Training:
         around = TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
         visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
         if visible and "," not in visible:
-            os.environ["LOCAL_RANK"] = "0"  # Slurm has given each process a GPU, and hidden the others
+            os.environ["LOCAL_RANK"] = "0"  # Slurm has given each process one GPU, and hidden the others
         if around.rank == 0:
             self.submission.tell(0, "start", host=around.master_addr, processes=around.world_size)
         self.work()
@@ -54,31 +53,31 @@ class Training:
             self.submission.tell(0, "end")
 
     def checkpoint(self) -> DelayedSubmission | None:
-        """submitit calls this in the first process before it has Slurm requeue the job: not if none of its last lives
-        has kept anything."""
+        """submitit calls this in the first process before it has Slurm requeue the job. Returns None if its last lives
+        have all kept nothing: the job is then not requeued."""
         self._fruitless = 0 if self._kept() else self._fruitless + 1
         self.submission.tell(0, "interrupted")
         return DelayedSubmission(self) if self._fruitless < FRUITLESS else None
 
     def _kept(self) -> bool:
-        """Whether this life has left state to go on from."""
+        """Whether this life has kept state from which the next can go on."""
         found = (path for path in self.runs.glob("*/*") if path.parent.name != "cluster" and path.name != "log.jsonl")
         return any(path.stat().st_mtime > self._began for path in found)
 
 
 @dataclass(frozen=True)
 class Launch:
-    """How training uses a cluster. retries: how often a job that has failed is submitted again; wait: False to return
-    once it is submitted."""
+    """How training uses a cluster."""
 
     site: Site
-    retries: int = 2
-    wait: bool = True
+    retries: int = 2  # how often a job that has failed is submitted again
+    wait: bool = True  # False: return once the job is submitted
 
 
 def train(name: str, work: Callable[[], object], runs: Path, how: Launch, tell: Callable[[str], None]) -> None:
-    """Have ``work`` done by a job, and wait for its end; a job of that name that is on its way is taken up. ``tell`` is
-    given lines of progress. Raises ArbenchError if the job has failed too often, or was ended by `arbench cancel`."""
+    """Do ``work`` in a job of Slurm, and wait for its end. If an earlier job of that name has not ended, it is waited
+    for instead. ``tell`` is called with lines of progress. Raises ArbenchError if the job has failed too often, or was
+    ended by `arbench cancel`."""
     check([how.site], ["train"])
     submissions = Submissions(runs.absolute())
     for again in range(how.retries + 1):
@@ -105,7 +104,7 @@ def train(name: str, work: Callable[[], object], runs: Path, how: Launch, tell: 
 
 
 def _on_its_way(submissions: Submissions, name: str) -> Submission | None:
-    """The job of an earlier call that nobody has seen the end of."""
+    """The job of an earlier call whose end has not been recorded, or None."""
     for one in submissions.all():
         if one.tasks == ((name,),) and not one.cancelled and not _ended(one).exists():
             return one
@@ -127,7 +126,7 @@ def _submitted(
 
 
 def _followed(submissions: Submissions, one: Submission, site: Site, tell: Callable[[str], None]) -> str | None:
-    """Wait for a job's end; None if the training was done, else how it ended."""
+    """Wait for a job's end; returns None if the training is done, else how the job ended."""
     absent = shown = None
     while absent is None or time.monotonic() - absent < site.seconds("visibility-seconds"):
         time.sleep(min(site.seconds("poll-seconds"), site.seconds("visibility-seconds")))
@@ -145,7 +144,7 @@ def _followed(submissions: Submissions, one: Submission, site: Site, tell: Calla
 
 
 def _closed(one: Submission) -> str | None:
-    """Write down that a job has ended; None if the training was done, else how it ended."""
+    """Write down that a job has ended; returns None if the training is done, else how the job ended."""
     done = _done(one)
     end = "" if done else _end(one)
     files.write_json(_ended(one), {"end": end, "left": [] if done else list(one.tasks[0])})

@@ -1,6 +1,6 @@
-"""What became of the tasks that were submitted: one squeue for all of them, one sacct for those that are gone.
+"""The state of the submitted tasks: one squeue for all of them, one sacct for the tasks that are gone.
 
-Slurm only tells whether a task may still do something; what it has done is in the store.
+Slurm only says whether a task may still do something. What it has done is in the store.
 """
 
 import contextlib
@@ -17,15 +17,15 @@ from harness.jobs.bench import Failure, last_lines
 from harness.jobs.plan import Job
 
 INNOCENT = ("PREEMPTED", "NODE_FAIL", "BOOT_FAIL", "REVOKED")
-"""Ends that say nothing against the job at hand."""
+"""Ends of a task for which the job that it was doing is not to blame."""
 EXTERNAL = ("TIMEOUT", "CANCELLED", "DEADLINE")
-"""Ends that say something against it only if the task had got nothing else done."""
+"""Ends of a task for which the job that it was doing is to blame only if the task had done no other job."""
 ENDING_S = 120.0
-"""How long a task may be COMPLETING before it is no longer waited for."""
+"""Seconds for which a task that is COMPLETING is waited for."""
 
 
 class Watch:
-    """Keeps the tasks of all submissions to a store apart: those that may still do something, those that ended."""
+    """Knows, of the tasks of all submissions to a store, which may still do something and which have ended."""
 
     def __init__(self, submissions: Submissions, every_s: float, visible_s: float) -> None:
         self._submissions, self._every_s, self._visible_s = submissions, every_s, visible_s
@@ -36,20 +36,22 @@ class Watch:
         self._cancelled: set[str] = set()
 
     def look(self, open_jobs: Mapping[str, Job]) -> bool:
-        """Ask Slurm, if it is time to; see to the tasks that have ended. open_jobs: what is still to be done, by id.
-        Whether Slurm was asked and has answered."""
+        """Ask Slurm, if it is time to, and handle the tasks that have ended. Returns whether Slurm was asked and has
+        answered. open_jobs: the jobs that are still to be done, by id."""
         if time.monotonic() - self._asked < self._every_s:
             return False
         try:
             self._ask(open_jobs)
         except slurm.UnreachableError:
-            return False  # Slurm is restarted, or busy: what runs goes on without it
+            return False  # Slurm is restarting, or busy: running tasks go on without it
         return True
 
     def settle(self, open_jobs: Mapping[str, Job]) -> None:
-        """Look until it is known of each task whether it may still do something. One that Slurm is just ending
-        (COMPLETING) will be gone, or wait again, in seconds; where it hangs, it is taken to live. Raises
-        UnreachableError."""
+        """Ask Slurm until it is known of each task whether it may still do something. Raises UnreachableError.
+
+        A task that Slurm is just ending (COMPLETING) will be gone, or wait again, in seconds. If it hangs, it counts as
+        alive.
+        """
         began = time.monotonic()
         self._ask(open_jobs)
         while self._in_doubt(time.monotonic() - began < ENDING_S):
@@ -75,16 +77,16 @@ class Watch:
                         yield submission, index
 
     def in_flight(self) -> set[str]:
-        """Ids of the jobs that such tasks have, finished ones among them."""
+        """Ids of the jobs of all tasks that may still do something, also of finished jobs."""
         return {job for submission, index in self.living() for job in submission.tasks[index]}
 
     def number(self, submission: Submission, index: int) -> str | None:
-        """Slurm's number of a task's array, if it or squeue tells."""
+        """Slurm's number of a task's array, if the submission or squeue has it."""
         queued = self.queued.get((submission.id, index))
         return submission.number or (None if queued is None else queued.job.partition("_")[0])
 
     def lives(self, task: str) -> bool:
-        """Whether a lease's holder (``SUBMISSION:INDEX``) is such a task."""
+        """Whether a lease's holder (``SUBMISSION:INDEX``) is a task that may still do something."""
         name, _, index = task.partition(":")
         known = any(one.id == name for one in self._submissions.all())
         return known and name not in self._cancelled and (name, int(index)) not in self._ended
@@ -104,7 +106,7 @@ class Watch:
             elif task in self.queued or submission.submitted > asked:
                 self._absent.pop(task, None)
             elif not any(job in open_jobs for job in submission.tasks[index]):
-                self._ended.add(task)  # nothing of interest is left to it
+                self._ended.add(task)  # none of its jobs is open any more
             elif time.time() - self._absent.setdefault(task, time.time()) >= self._visible_s:
                 gone.append((submission, index))
         if gone:
@@ -118,7 +120,8 @@ class Watch:
         return {}
 
     def _bury(self, submission: Submission, index: int, end: str, open_jobs: Mapping[str, Job]) -> None:
-        """Blame who is to blame for a task that has ended before its work was done; give up its leases."""
+        """Record faults of the jobs that are to blame for the end of a task before its work was done; release its
+        leases."""
         left = [open_jobs[job] for job in submission.tasks[index] if job in open_jobs]
         leased = [job for job in left if Lease(job).holder() == f"{submission.id}:{index}"]
         events = submission.events(index)
@@ -138,12 +141,12 @@ class Watch:
     ) -> list[Job]:
         life = since_start(events)
         if life is None and not known:
-            return []  # sbatch was cut off, and Slurm had not taken it
+            return []  # sbatch was cut off, and Slurm had not accepted the array
         told = {event["event"] for event in life or ()}
         if "end" in told or end.startswith(INNOCENT):
-            return []  # it has left jobs to others, or to a later try; or it could not help it
+            return []  # the task has left its jobs to others or to a later try, or its end has other causes
         if end.startswith(EXTERNAL) and (life is None or "done" in told):
             return []
         if left and left[0].stage == "timing":
-            return left  # measured together: any of them
+            return left  # they are measured together: any of them may be why
         return leased or left[:1]

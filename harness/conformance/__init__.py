@@ -1,10 +1,11 @@
-"""The conformance suite: what every method passes. ``arbench check PACKAGE`` runs it on a package's methods.
+"""The conformance suite: tests that every method passes. ``arbench check PACKAGE`` runs it on a package's methods.
 
-    subjects      the methods under test, and images of theirs
+    subjects      the methods under test, and their images
     test_methods  shapes, ranges, the same image at any batch size, costs
-    test_knobs    every knob moves what it says
+    test_knobs    every knob changes what it says
     test_steps    methods that decode in steps
     check         ``arbench check``
 
-It ships with arbench, so that a package which adds methods needs no checkout. ``tests/conformance`` runs it on ours.
+It ships with arbench, so that a package which adds methods needs no checkout. ``tests/conformance`` runs it on
+arbench's own methods.
 """

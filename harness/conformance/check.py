@@ -12,8 +12,10 @@ SUITE = Path(__file__).parent
 
 
 def methods_of(package: str) -> list[str]:
-    """The methods that an installed package registers, by its distribution's or its module's name. ArbenchError naming
-    the packages that register some if it does not."""
+    """The methods that an installed package registers. package: the name of its distribution or of its module.
+
+    Raises ArbenchError, with the names of the packages that register methods, if this one does not.
+    """
     found: dict[str, list[str]] = {}
     for point in registry.points():
         for owner in {point.dist.name if point.dist else "", point.module.partition(".")[0]} - {""}:
@@ -24,10 +26,11 @@ def methods_of(package: str) -> list[str]:
 
 
 def check(package: str, options: Sequence[str] = ()) -> int:
-    """Run the suite on them, one line of pytest's a fault; 0 if all of it passes. options: pytest's own."""
+    """Run the suite on a package's methods, with one line of pytest per fault. Returns 0 if all tests pass. options:
+    for pytest."""
     wanted = methods_of(package)
     for name in wanted:
-        registry.get(name)  # one that cannot be imported is told in one line
+        registry.get(name)  # if it cannot be imported, that is one line of error
     import pytest  # late: no other command needs it
 
     about = ["--pyargs", "harness.conformance", "-c", os.devnull, f"--rootdir={SUITE}", "-p", "no:cacheprovider", "-q"]
@@ -39,13 +42,13 @@ def check(package: str, options: Sequence[str] = ()) -> int:
 
 
 class _Only:
-    """Of the suite's tests, those of some methods."""
+    """A plugin of pytest that keeps only the tests of some methods."""
 
     def __init__(self, methods: Sequence[str]) -> None:
         self._methods = methods
 
     def pytest_collection_modifyitems(self, config: Any, items: list[Any]) -> None:
-        """Take out what runs on other methods."""
+        """Take out the tests of other methods."""
         kept = [item for item in items if item.callspec.params["name"] in self._methods]
         config.hook.pytest_deselected(items=[item for item in items if item not in kept])
         items[:] = kept

@@ -1,4 +1,4 @@
-"""One thread for all of the suite."""
+"""The whole suite runs in one thread."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ import torch
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> Any:
-    """Small networks: threads cost more than they bring."""
+    """The networks are small: threads cost more than they bring."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -21,10 +21,10 @@ COMPANIONS: dict[tuple[str, KnobValue], dict[str, KnobValue]] = {
     ("schedule", "rings"): {"steps": 7},
     ("schedule", "half-rings"): {"steps": 13},
 }
-"""What a knob's value asks of other knobs."""
+"""Values of other knobs that a knob's value requires."""
 
 CONTENT = "adaptive"
-"""The knob by which the number of steps depends on what is generated."""
+"""The knob that makes the number of steps depend on what is generated."""
 
 SPARSITY = ("ffn_sparsity", "token_sparsity")
 
@@ -58,8 +58,8 @@ def with_knobs(*knobs: str) -> list[str]:
 
 
 def cases(wanted: Callable[[Knobs], bool] = lambda given: True) -> list[Any]:
-    """(method, the knobs given) as pytest parameters: the defaults, then every knob moved alone, if ``wanted``. A
-    method that cannot be imported has one case, which fails."""
+    """Pytest parameters (method, knobs given), as far as ``wanted`` accepts the knobs: the defaults, then every knob
+    changed alone. A method that cannot be imported has one case, which fails."""
     found = []
     for name in names():
         try:
@@ -71,7 +71,7 @@ def cases(wanted: Callable[[Knobs], bool] = lambda given: True) -> list[Any]:
 
 
 def by_content(given: Knobs) -> bool:
-    """Whether these knobs leave to each image's content what is computed."""
+    """Whether these knobs make the computation depend on each image's content."""
     return any(given.get(knob) for knob in (CONTENT, *SPARSITY))
 
 
@@ -80,7 +80,8 @@ def _words(knobs: Knobs) -> str:
 
 
 def moved(owner: type[Method]) -> list[Knobs]:
-    """No knob given; then every knob alone at its ends and in the middle, with what that asks of others."""
+    """Settings of knobs: none given; then every knob alone, at its ends and in the middle, with the values that this
+    requires of other knobs."""
     alone = [{knob.name: value} for knob in owner.knobs for value in values(knob) if value != knob.default]
     return [{}, *({**COMPANIONS.get(next(iter(knobs.items())), {}), **knobs} for knobs in alone)]
 
@@ -104,8 +105,8 @@ def dense(knobs: Mapping[str, KnobValue]) -> Knobs:
 
 @cache
 def subject(name: str) -> Method:
-    """The method with random weights under which every input matters: those that training starts from all but close its
-    residual branches, and a cache could hold anything."""
+    """The method with random weights under which every input matters. The weights that training starts from almost
+    close the residual branches, so that a cache could hold anything unnoticed."""
     owner = registry.get(name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
@@ -126,7 +127,7 @@ def trained(name: str) -> Method:
 
 @torch.no_grad()
 def liven(network: nn.Module) -> None:
-    """Draw weights anew, of a size that lets every input through to the logits."""
+    """Draw new weights, of a size that lets every input through to the logits."""
     for module in network.modules():
         if isinstance(module, nn.Embedding):
             module.weight.normal_()
@@ -140,13 +141,13 @@ def liven(network: nn.Module) -> None:
 
 
 def in_shard(method: Method, indices: list[int], knobs: Mapping[str, KnobValue]) -> Generated:
-    """These images' tokens, with seed 3, as a shard of theirs computes them."""
+    """Tokens of these images, with seed 3, computed as a shard of these images computes them."""
     made = images_of(method, [indices[row] for row in padded(len(indices))], knobs)
     return Generated(made.tokens[: len(indices)], made.steps[: len(indices)])
 
 
 def images_of(method: Method, indices: list[int], knobs: Mapping[str, KnobValue], **sampling: Any) -> Generated:
-    """These images' tokens, with seed 3."""
+    """Tokens of these images, with seed 3."""
     return method.sample(*inputs(method, 3, indices), method.resolve(knobs), sampling_of(method, **sampling))
 
 
@@ -171,7 +172,8 @@ def step_logits(
 
 @contextmanager
 def recorded(method: Method) -> Iterator[list[Tensor]]:
-    """What ``guide`` is given at every step of sampling. Skips the test of a method that does not use it."""
+    """The logits that ``guide`` is given at every step of sampling. Skips the test of a method that does not use
+    ``guide``."""
     names_of_sample = inspect.unwrap(type(method).sample).__globals__
     if names_of_sample.get("guide") is not guide:
         pytest.skip(f"{method.name} does not sample through harness.sampling.guide")
@@ -188,8 +190,11 @@ def recorded(method: Method) -> Iterator[list[Tensor]]:
 
 @torch.no_grad()
 def teacher_forced(method: Method, tokens: Tensor, labels: Tensor, knobs: Knobs) -> Tensor:
-    """Logits [B, positions, V] of all tokens in one pass, by the network's own ``logits``: of tokens, or of the
-    canvases ``seen``, and with part ``sizes`` if it asks for them. Skips the test of a network without that method."""
+    """Logits [B, positions, V] of all tokens in one pass, by the network's own method ``logits``.
+
+    ``logits`` is given tokens, or canvases if it has a parameter ``seen``; and the ``sizes`` of the parts, if it has
+    that parameter. Skips the test of a network without ``logits``.
+    """
     network: Any = method.network
     if not hasattr(network, "logits"):
         pytest.skip(f"{method.name} has no network.logits")

@@ -1,4 +1,4 @@
-"""Every knob moves what it says, and what it cannot be is refused."""
+"""Every knob changes what it says, and values that it cannot have are refused."""
 
 from typing import Any
 
@@ -44,7 +44,7 @@ def test_every_knob_changes_something(name: str) -> None:
         for given in settings:
             try:
                 outcomes.append(seen({**sparse, **given}))
-            except ArbenchError:  # this value goes with other steps
+            except ArbenchError:  # this value needs another number of steps
                 continue
         assert len(outcomes) > 1
         assert any(outcome != outcomes[0] for outcome in outcomes), knob.name
@@ -63,7 +63,7 @@ def test_steps_is_the_number_of_steps(name: str) -> None:
 
 
 def executed(method: Method, **given: Any) -> dict[str, int]:
-    """MACs of image 0 by part, sampling alone."""
+    """MACs of image 0 by part, for sampling alone."""
     return dict(count_image(method, method.resolve(given), sampling_of(method, cfg=1.0), 0, 0)[0].by_part)
 
 

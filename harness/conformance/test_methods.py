@@ -1,4 +1,4 @@
-"""One suite for every registered method: what the harness and the sweeps rely on."""
+"""Tests of every registered method: what the harness and the sweeps rely on."""
 
 import copy
 from pathlib import Path
@@ -60,7 +60,7 @@ def test_it_says_what_it_is(name: str) -> None:
 @every_method
 def test_positions_fill_the_grids_that_it_names(name: str) -> None:
     method = subject(name)
-    if method.grids:  # a method need not tell: it then has no decode order to show
+    if method.grids:  # grids are optional: without them there is no decode order to show
         assert sum(side * side for side in method.grids) == method.positions
 
 
@@ -265,7 +265,8 @@ def test_the_bundled_weights_load_and_tell_where_they_came_from(name: str) -> No
 
 @every_setting
 def test_what_is_declared_the_same_is_the_same(name: str, given: Knobs) -> None:
-    """``same_as``: on the weights that come with both, the same tokens bit for bit, and the same MACs by part."""
+    """What ``same_as`` declares: on the weights that come with both, the same tokens bit for bit, and the same MACs by
+    part."""
     one, knobs = trained(name), trained(name).resolve(given)
     same = one.same_as(knobs, one.preset.name)
     if same is None:

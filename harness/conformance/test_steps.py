@@ -1,4 +1,4 @@
-"""What a step costs: counted on what runs, and as the method's own closed form says."""
+"""The cost of a step: counted on what runs, and by the method's own closed form."""
 
 import pytest
 
@@ -14,5 +14,5 @@ def test_steps_that_ran_are_those_of_the_closed_form(name: str) -> None:
     assert sum(sampled.by_step) == sampled.macs
     assert len(sampled.by_step) == len(method.schedule(knobs))
     forms = method.step_forms(knobs, sampling)
-    for ran, form in zip(sampled.by_step[1:], forms[1:], strict=False):  # the first has what is done once an image
+    for ran, form in zip(sampled.by_step[1:], forms[1:], strict=False):  # the first has the work done once per image
         assert ran == pytest.approx(sum(form.values()), rel=0.02)

@@ -1,8 +1,8 @@
-"""Networks that look at images, each under a name of its own, so that no score is taken for another's.
+"""Feature extractors. Each has its own name, so that no score is mistaken for the score of another extractor.
 
 base                what an extractor is
 fmnist_cnn          ``fmnist-cnn``: a small classifier, bundled (weights/)
-inception           ``inception``: the network that FID is named after, its weights given by path
-by_name             finds one by name, and the one that a data set is usually scored with
-for_torch_fidelity  makes ``fmnist-cnn`` known to torch-fidelity
+inception           ``inception``: the network that FID is named after, with weights given by path
+by_name             finds an extractor by name, and the usual extractor of a data set
+for_torch_fidelity  registers ``fmnist-cnn`` with torch-fidelity
 """

@@ -14,9 +14,9 @@ class Extractor:
 
     # The network's name in the keys of references. It is no path: it stays as it is when the class moves.
     architecture = "harness.extractors.FmnistCNN"
-    # What the network does to an image's size first, in words.
+    # How the network first resizes an image, in words.
     resize = "none"
-    # Whether its logits are for the classes of the data's labels.
+    # Whether the classes of its logits are those of the data's labels.
     classifies = True
 
     def __init__(self, name: str, network: nn.Module, weights: Path) -> None:
@@ -24,7 +24,7 @@ class Extractor:
 
     @torch.inference_mode()
     def features(self, images: Tensor) -> dict[str, Tensor]:
-        """images: uint8 [B, C, H, W], anywhere -> ``features`` float32 [B, D], ``logits`` float32 [B, classes] and
-        ``spatial`` float32 [B, S], on the CPU."""
+        """Features of images, on the CPU: ``features`` float32 [B, D], ``logits`` float32 [B, classes] and ``spatial``
+        float32 [B, S]. images: uint8 [B, C, H, W], on any device."""
         device = next(self.network.parameters()).device
         return {name: value.float().cpu() for name, value in self.network(images.to(device)).items()}

@@ -24,14 +24,16 @@ def _points() -> dict[str, EntryPoint]:
 
 
 def usual(data: str) -> str:
-    """The extractor that a data set is scored with if nothing else is said; Inception for data that nobody declares."""
+    """Name of the extractor that a data set is scored with if none is named. Undeclared data take Inception."""
     declared = datasets.known(data)
     return INCEPTION if declared is None else declared.extractor
 
 
 def load(name: str, weights: Path | None = None) -> Extractor:
-    """The extractor of that name, with its own weights or those given. ArbenchError for a name that none has, and if
-    its package cannot be imported."""
+    """The extractor of this name, with the given weights or its default ones.
+
+    Raises ArbenchError, which lists the valid names, if there is none, and if its package cannot be imported.
+    """
     if name not in _points():
         raise unknown("extractor", name, _points())
     try:

@@ -1,7 +1,7 @@
 """The extractor ``fmnist-cnn``: a small classifier trained on Fashion-MNIST's training images, bundled.
 
-Scores on its features are called "FID (fmnist-cnn)". A choice of ours: no source states an extractor for 28x28. To
-import harness.extractors.for_torch_fidelity registers it with torch-fidelity.
+Scores on its features are called "FID (fmnist-cnn)". The network is our choice: no source states an extractor for
+28x28. Importing harness.extractors.for_torch_fidelity registers it with torch-fidelity.
 """
 
 from collections.abc import Sequence
@@ -17,13 +17,13 @@ from harness.training.loop import Plan, Trainee
 from harness.training.recipe import Context, Recipe
 
 SPATIAL_CHANNELS = 14
-"""Whose places sFID is taken on: the first, as in Nash et al. (2103.03841), so many that the 3x3 places before the last
-layer give about as many dimensions (126) as there are features."""
+"""Number of channels that sFID uses. They are the first channels, as in Nash et al. (2103.03841). With this number,
+the 3x3 positions before the last layer give about as many dimensions (126) as there are features."""
 FMNIST_CNN_WEIGHTS = Path(__file__).parent / "weights" / "fmnist-cnn.safetensors"
 
 
 class FmnistCNN(Trainee):
-    """Four 3x3 convolutions, features [B, 128], logits [B, 10], places of some channels [B, 126]."""
+    """Four 3x3 convolutions. Gives features [B, 128], logits [B, 10] and the positions of some channels [B, 126]."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class FmnistCNN(Trainee):
         return {"features": features, "logits": logits, "spatial": places[:, :SPATIAL_CHANNELS].flatten(1)}
 
     def loss(self, batch: Sequence[Tensor], generator: torch.Generator) -> dict[str, Tensor]:
-        """batch: images uint8 [B, 1, 28, 28], labels [B]. Half of the images are mirrored."""
+        """batch: images uint8 [B, 1, 28, 28], labels [B]. Each image is mirrored with probability 1/2."""
         images, labels = batch
         mirrored = torch.rand(len(images), 1, 1, 1, generator=generator) < 0.5
         logits = self(torch.where(mirrored, images.flip(-1), images))["logits"].float()
@@ -59,7 +59,7 @@ class FmnistCNN(Trainee):
 def load_fmnist_cnn(weights: Path | None = None) -> Extractor:
     """The bundled classifier, or the same network with other weights."""
     path = weights or FMNIST_CNN_WEIGHTS
-    network = read_weights(path, FmnistCNN()).to(memory_format=torch.channels_last)  # two thirds of the time on a CPU
+    network = read_weights(path, FmnistCNN()).to(memory_format=torch.channels_last)  # takes 2/3 of the time on a CPU
     return Extractor(FMNIST_CNN, network, path)
 
 

@@ -18,30 +18,31 @@ from harness.errors import ArbenchError
 from harness.extractors.base import INCEPTION, Extractor
 
 WEIGHTS_FILE = "weights-inception-2015-12-05-6726825d.pth"
-"""torch-fidelity's release v0.2.0; the name ends with how the file's sha256 begins."""
+"""From torch-fidelity's release v0.2.0. The name ends with the first eight hex digits of the file's sha256."""
 KNOWN_SHA256 = "6726825d"
 LARGEST = 2**30
-"""Bytes; the published file has a tenth of that."""
+"""Maximum size in bytes. The published file has a tenth of this."""
 SPATIAL_CHANNELS = 7
 FEATURES, SPATIAL = 2048, SPATIAL_CHANNELS * 17 * 17
-"""Dimensions."""
+"""Numbers of dimensions."""
 
 
 class Inception(nn.Module):
-    """Features [B, 2048], logits [B, 1008] (without bias, as for the inception score) and spatial features [B, 2023] of
-    images of any size.
+    """Inception for images of any size. It gives features [B, 2048], logits [B, 1008] (without bias, as for the
+    inception score) and spatial features [B, 2023].
 
-    Spatial are the first 7 channels, in the order of stored statistics (row, column, channel), of the 1x1 branch of the
-    block that TensorFlow calls mixed_6: what guided-diffusion's evaluator takes sFID on (Nash et al., 2103.03841).
+    The spatial features are the first 7 channels of the 1x1 branch of the block that TensorFlow calls mixed_6, in the
+    order of stored statistics (row, column, channel). guided-diffusion's evaluator computes sFID on them (Nash et al.,
+    2103.03841).
     """
 
     def __init__(self, state: Mapping[str, Tensor]) -> None:
-        """``state``: a complete state dict of torch-fidelity's network; RuntimeError lists what does not fit."""
-        # late: it brings torchvision, which takes longer to import than all the rest that a worker or job needs
+        """state: a complete state dict of torch-fidelity's network. A RuntimeError lists what does not fit."""
+        # late: it imports torchvision, which takes longer than all other imports of a worker or job
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
         super().__init__()
-        # torch-fidelity reads weights from a file only, and unpickles it whole: it gets one that we have just written.
+        # torch-fidelity reads weights from a file only, and unpickles all of it. We give it a file that we just wrote.
         file = io.BytesIO()
         torch.save(dict(state), file)
         file.seek(0)
@@ -55,7 +56,7 @@ class Inception(nn.Module):
         self._places = out[:, :SPATIAL_CHANNELS].permute(0, 2, 3, 1).flatten(1)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """images: uint8 [B, 1 or 3, H, W]; grey is repeated to three channels. Raises ArbenchError for others."""
+        """images: uint8 [B, 1 or 3, H, W]; grey is repeated to three channels. Raises ArbenchError for other images."""
         if images.dtype != torch.uint8 or images.dim() != 4 or images.shape[1] not in (1, 3):
             raise ArbenchError(
                 f"inception: images {images.dtype} {tuple(images.shape)} (valid: uint8 [B, 1 or 3, H, W])"
@@ -67,7 +68,8 @@ class Inception(nn.Module):
 
 
 class InceptionExtractor(Extractor):
-    """Inception as an extractor. Its 1008 classes are TensorFlow's, in an order of their own: no label accuracy."""
+    """Inception as an extractor. Its 1008 classes are TensorFlow's, in a different order from the data's labels.
+    Label accuracy is therefore not computed."""
 
     architecture = "harness.extractors_inception.Inception"
     resize = "bilinear to 299x299 as in TensorFlow 1"
@@ -75,10 +77,11 @@ class InceptionExtractor(Extractor):
 
 
 def load_inception(weights: Path | None = None, sha256: str | None = None) -> InceptionExtractor:
-    """The extractor, with the weights of a file; without one, of WEIGHTS_FILE in torch's download folder.
+    """The extractor, with the weights of a file; by default, WEIGHTS_FILE in torch's download folder.
 
-    ``sha256``: the hash to expect, in hex; by default that of the one published file. Raises ArbenchError, before the
-    file is opened as a pickle, if it has another, and if it is missing, holds more than tensors, or does not fit.
+    sha256: the expected hash, in hex; by default that of the one published file. Raises ArbenchError, before the file
+    is opened as a pickle, if its hash is another. Raises ArbenchError, too, if the file is missing, holds more than
+    tensors, or does not fit the network.
     """
     path = weights or Path(torch.hub.get_dir()) / "checkpoints" / WEIGHTS_FILE
     try:
@@ -103,7 +106,7 @@ def load_inception(weights: Path | None = None, sha256: str | None = None) -> In
 
 
 def _must_be_possible(path: Path) -> None:
-    """ArbenchError that says what a file is that is no weights file at all."""
+    """Raises ArbenchError, which says what the file is, if it cannot be a weights file at all."""
     kind = file_kinds.what_is(path) if path.is_file() or path.is_dir() else "no regular file"
     if kind not in (*WRITTEN_BY_TORCH, file_kinds.UNKNOWN):
         raise ArbenchError(f"Inception weights {path}: it is {kind} (valid: {WEIGHTS_FILE})")

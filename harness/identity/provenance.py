@@ -16,7 +16,7 @@ from harness.machine.hardware import machine
 ROOT = Path(__file__).parents[2]
 LOCK = ROOT / "requirements.lock"
 PACKAGES = ("arbench", "torch", "torchvision", "numpy", "torch-fidelity", "fvcore", "pandas", "safetensors")
-"""The packages that can move a figure."""
+"""The packages that can change a figure."""
 
 
 def source_commit() -> str:
@@ -38,7 +38,7 @@ def source_commit() -> str:
 def gather() -> dict[str, Any]:
     """What all records of a run share: commit, dirty, code (sha256 of its Python files), lock (sha256 or None),
     machine, versions, command."""
-    from harness.identity.source import code_sha256  # late: it looks at the methods, and --help needs no torch
+    from harness.identity.source import code_sha256  # late: it imports torch with the methods; --help needs none
 
     commit, _, dirty = source_commit().partition("+")
     return {

@@ -1,5 +1,8 @@
-"""The code that runs: the hash of all of it, which records carry, the hash of what a method's images depend on, which
-is part of keys, and a copy for jobs that start later and elsewhere."""
+"""The code that runs: its hashes, and a copy of it.
+
+Records carry the hash of all the code. Keys contain the hash of the code that a method's images depend on. Jobs that
+start later and elsewhere use the copy.
+"""
 
 import ast
 import hashlib
@@ -17,7 +20,8 @@ from harness.hashing import digest
 
 
 def packages() -> dict[str, Path]:
-    """Top-level name -> folder (or file, for a module of one file) of ``harness`` and of all that hold methods."""
+    """The package ``harness`` and all packages that hold methods: top-level name -> folder, or file if the package is a
+    single file."""
     found = {}
     for name in sorted({"harness", *(point.module.split(".")[0] for point in registry.points())}):
         spec = importlib.util.find_spec(name)
@@ -30,14 +34,17 @@ def packages() -> dict[str, Path]:
 
 @cache
 def code_sha256() -> str:
-    """The sha256 of every Python file of ``packages()``, names included."""
+    """The sha256 of all Python files of ``packages()``, including their names."""
     return digest({name: sha256 for name, sha256 in _hashes().items() if name.endswith(".py")})
 
 
 def keep(folder: Path) -> Path:
-    """Copy ``packages()`` into a folder of their own in ``folder``, named by a hash of all their files, unless it is
-    there; returns it: what PYTHONPATH has to name. ArbenchError if it cannot be written, or if files have changed since
-    this process first looked: what it runs itself is no longer there to be copied."""
+    """Copy ``packages()`` into a new folder inside ``folder``, and return the new folder: PYTHONPATH has to name it.
+
+    Its name is a hash of all their files. If it exists already, nothing is copied. ArbenchError if it cannot be
+    written, or if a file has changed since this process first read it: the code that this process runs is then no
+    longer there to be copied.
+    """
     place = folder / digest(_hashes())[:16]
     if place.is_dir():
         return place
@@ -52,7 +59,7 @@ def keep(folder: Path) -> Path:
         try:
             partial.rename(place)
         except OSError:
-            if not place.is_dir():  # another driver was faster
+            if not place.is_dir():  # if it is there, another driver was faster
                 raise
     except OSError as error:
         raise ArbenchError(f"cannot keep a copy of the code in {folder}: {error.strerror or error}") from error
@@ -67,7 +74,7 @@ def _hashes() -> dict[str, str]:
 
 
 def _files() -> Iterator[tuple[str, Path]]:
-    """Every file of ``packages()`` but caches, under its name below the folder that holds the packages."""
+    """Every file of ``packages()`` except caches, with its path below the folder that holds the package as its name."""
     for folder in packages().values():
         for path in [folder] if folder.is_file() else sorted(folder.rglob("*")):
             name = path.relative_to(folder.parent)
@@ -76,16 +83,19 @@ def _files() -> Iterator[tuple[str, Path]]:
 
 
 UNSAID = ("ctx", "kind", "type_comment")
-"""Fields of a syntax tree that say nothing of what is done."""
+"""Fields of a syntax tree that do not say what the code does."""
 DRAWING = ("harness.sampling", "harness.noise")
-"""The parts of the harness that decide which token is drawn; its other parts carry version numbers of their own."""
+"""The modules of the harness that decide which token is drawn. Its other parts have version numbers."""
 
 
 @cache
 def source_sha256(owner: type) -> str:
-    """The sha256 of the code that a method's images depend on: the module of ``owner``, all that it imports from
-    packages that hold methods, and DRAWING. Comments, docstrings and layout do not count, nor where in the harness a
-    module stands: imports of the harness are left out; nor ``Method.same_as``, which makes no image."""
+    """The sha256 of the code that a method's images depend on.
+
+    It covers the module of ``owner``, everything that it imports from packages that hold methods, and DRAWING.
+    Comments, docstrings and layout do not count. ``Method.same_as`` does not count, because it makes no image. Imports
+    of the harness are left out, so that it does not matter where in the harness a module stands.
+    """
     packages = {point.module.split(".")[0] for point in registry.points()}
     packages |= {base.__module__.split(".")[0] for base in owner.__mro__} - {"harness", "torch", "builtins", "abc"}
     waiting, seen = [owner.__module__, *DRAWING], dict[str, str]()
@@ -102,9 +112,12 @@ def source_sha256(owner: type) -> str:
 
 
 def _plain(node: Any) -> Any:
-    """A syntax tree as plain values, the same under every Python: what ast.unparse and ast.dump write of one tree
-    differs from version to version, and a store would be measured anew under the next one."""
-    if isinstance(node, ast.JoinedStr):  # 3.12 leaves empty texts in some f-strings
+    """A syntax tree as plain values that are the same under every Python.
+
+    The output of ast.unparse and ast.dump differs between Python versions. With it, a store would be measured anew
+    under the next version.
+    """
+    if isinstance(node, ast.JoinedStr):  # Python 3.12 leaves empty texts in some f-strings
         return ["JoinedStr", [_plain(part) for part in node.values if getattr(part, "value", None) != ""]]
     if isinstance(node, ast.AST):
         fields = {name: _plain(value) for name, value in ast.iter_fields(node) if name not in UNSAID}
@@ -115,7 +128,7 @@ def _plain(node: Any) -> Any:
 
 
 def _parsed(module: str) -> ast.Module | None:
-    """The syntax tree of a module; None if there is no such module (``from a import b`` may name a thing in ``a``)."""
+    """The syntax tree of a module; None if there is no such module (``b`` in ``from a import b`` may be an object)."""
     try:
         spec = importlib.util.find_spec(module)
     except (ImportError, ValueError):
@@ -126,7 +139,7 @@ def _parsed(module: str) -> ast.Module | None:
 
 
 def _imported(tree: ast.AST, module: str) -> Iterator[str]:
-    """Dotted names that a module may be importing, relative ones made absolute."""
+    """Dotted names of the modules that a module may import. Relative names are made absolute."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -145,8 +158,10 @@ def _without_docstrings(tree: ast.Module) -> ast.Module:
 
 
 def _without_harness(tree: ast.Module) -> ast.Module:
-    """The same without its imports of the harness, which carries version numbers of its own: a module of the harness
-    that moves then changes no key. Imports inside functions and ``if`` are left out as well."""
+    """The tree without its imports of the harness, including imports inside functions and ``if``.
+
+    The harness has version numbers for its parts. Without the imports, a module that moves within it changes no key.
+    """
     for node in ast.walk(tree):
         for name in ("body", "orelse", "finalbody"):
             part = getattr(node, name, None)

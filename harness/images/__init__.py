@@ -1,12 +1,12 @@
-"""Images that are read: the bundled data, and the files that people bring.
+"""Reading images: the bundled data set, and files that users supply.
 
 datasets  what a data set is; those that are installed, by name
 bundled   Fashion-MNIST, of which the test images lie beside it (fmnist/)
 imagenet  ImageNet at 256 and 512, whose images do not ship
 pictures  one image file, of whatever kind and mode, as 8 bits a channel
 listing   the image files under a folder
-arrays    .npz and .npy files of others, read without trusting them
-reading   what a set of images is, and how it may be read: cropped, the first N
+arrays    .npz and .npy files that other programs wrote, read without trusting them
+reading   what a set of images is, and the options of reading it: crop, first N
 samples   opens a set of images of any kind
 tars      WebDataset archives
 """

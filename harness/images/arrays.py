@@ -1,6 +1,7 @@
-"""Arrays in .npz and .npy files of others: looked up, streamed and read without trusting what the file says of itself.
+"""Reads arrays in .npz and .npy files that other programs wrote, without trusting what a file says of itself.
 
-Nothing is unpickled. Whatever is wrong with a file raises ArbenchError in one line that names it.
+Arrays can be looked up, streamed, or read whole. Nothing is unpickled. Any fault of a file raises ArbenchError with a
+one-line message that names the file.
 """
 
 import os
@@ -23,21 +24,22 @@ from harness.images.listing import shown_name
 LISTED = 12
 """How many names of arrays a message lists."""
 MOST_OF_ZIP = 1100
-"""A compressed byte stands for fewer bytes than this (deflate: 1032), but for an overhead of ZIP_OVERHEAD bytes."""
+"""Upper limit of the bytes that one compressed byte can stand for (deflate reaches 1032)."""
 ZIP_OVERHEAD = 64
+"""Bytes added to the compressed size of an array before this limit is applied."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """What an array's header says."""
+    """The header of an array."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
-    fortran: bool
+    fortran: bool  # whether the values are stored in Fortran order
 
     @property
     def bytes(self) -> int:
-        """Of all values."""
+        """Bytes of all values together."""
         return prod(self.shape) * self.dtype.itemsize
 
     def __str__(self) -> str:
@@ -45,10 +47,10 @@ class Header:
 
 
 class ArrayFile:
-    """The arrays of an .npz, by name, or the one array of an .npy, whose name is ""."""
+    """An .npz file with arrays by name, or an .npy file, whose one array has the name ""."""
 
     def __init__(self, path: Path) -> None:
-        """ArbenchError, which says what the file is, for one of another kind."""
+        """Raises ArbenchError, which says what the file is, if it is of another kind."""
         self.path = path
         self._members: dict[str, zipfile.ZipInfo] = {}
         with self._one_line():
@@ -77,8 +79,11 @@ class ArrayFile:
 
     @contextmanager
     def opened(self, name: str) -> Iterator[tuple[IO[bytes], Header]]:
-        """The bytes of an array's values, and its header. Whatever goes wrong inside the ``with`` is an ArbenchError.
-        A name that there is not is told with those that there are."""
+        """Open an array: yields the stream of its values, and its header.
+
+        Any error inside the ``with`` becomes an ArbenchError. An unknown name raises ArbenchError, which lists the
+        names in the file.
+        """
         if name not in self.names:
             raise ArbenchError(f"{self.path} holds no array {shown_name(name)} (it holds {self.listed()})")
         with self._one_line():
@@ -91,7 +96,7 @@ class ArrayFile:
                     yield member, self._header(member, name, info.file_size, info.compress_size)
 
     def read(self, wanted: Iterable[str]) -> dict[str, NDArray[Any]]:
-        """Those of these arrays that there are, whole."""
+        """The wanted arrays, whole, by name. Names that the file does not hold are left out."""
         found = {}
         for name in wanted:
             if name in self.names:
@@ -102,14 +107,14 @@ class ArrayFile:
         return found
 
     def exactly(self, file: IO[bytes], length: int) -> bytearray:
-        """So many bytes; ArbenchError if the file ends before."""
+        """Read exactly ``length`` bytes. Raises ArbenchError if the file ends earlier."""
         content = bytearray(file.read(length))
         if len(content) != length:
             raise ArbenchError(f"{self.path} is cut short: {length - len(content):,} bytes are missing")
         return content
 
     def ended(self, file: IO[bytes]) -> None:
-        """ArbenchError unless the file ends here. In a zip, checksums are compared only where a member ends."""
+        """Raises ArbenchError unless the file ends here. A zip member's checksum is compared only at its end."""
         if file.read(1):
             raise ArbenchError(f"{self.path} goes on after the last value of an array")
 
@@ -119,7 +124,11 @@ class ArrayFile:
         return ", ".join(shown[:LISTED] + ["..."] * (len(shown) > LISTED)) or "nothing"
 
     def _header(self, file: IO[bytes], name: str, size: int, packed: int | None) -> Header:
-        """size: bytes of header and values; packed: as they lie in the zip."""
+        """Read and check the header of an array.
+
+        size: bytes of header and values together
+        packed: their compressed size in the zip; None for an .npy
+        """
         title = f"{self.path}: {shown_name(name) or 'the array'}"
         start = file.read(np.lib.format.MAGIC_LEN)
         if start[:6] != np.lib.format.MAGIC_PREFIX:
@@ -127,9 +136,9 @@ class ArrayFile:
         reader: Any = getattr(np.lib.format, f"read_array_header_{start[6]}_0", None)
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of Python's parser, about what a damaged header holds
+                warnings.simplefilter("ignore")  # Python's parser warns about damaged headers
                 header = _parsed(reader, file)
-        except Exception as error:  # the header is parsed as Python: any of half a dozen kinds
+        except Exception as error:  # the header is parsed as Python, which raises half a dozen kinds
             raise ArbenchError(f"{title}: its header is damaged ({' '.join(str(error).split())[:100]})") from error
         if header.dtype.hasobject:
             raise ArbenchError(f"{title} is {header}: Python objects are never loaded, as they could run code")
@@ -142,7 +151,7 @@ class ArrayFile:
 
     @contextmanager
     def _one_line(self) -> Iterator[None]:
-        """Whatever goes wrong inside the ``with``, as one line."""
+        """Turn any error inside the ``with`` into an ArbenchError with a one-line message."""
         try:
             yield
         except ArbenchError:

@@ -1,7 +1,7 @@
 """The data set ``fmnist``: Fashion-MNIST (Xiao et al., arXiv 1708.07747), 28x28 grey, 10 classes.
 
 The 10,000 test images ship with the project and are the reference of every score. The 60,000 training images are needed
-only to retrain; they are looked for where the user says, in Debian's package, and at torchvision's mirror.
+only to retrain. They are looked for in the folder that the user names, in Debian's package and at torchvision's mirror.
 """
 
 import gzip
@@ -17,7 +17,7 @@ from harness.images.datasets import DataSet, Images
 
 BUNDLED = Path(__file__).parent
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
-SHA256 = {  # of the content: Debian packs the same bytes into other .gz files than the authors do
+SHA256 = {  # of the uncompressed content: Debian's .gz files differ from the authors', their content does not
     "train-images-idx3-ubyte.gz": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
     "train-labels-idx1-ubyte.gz": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
     "t10k-images-idx3-ubyte.gz": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
@@ -30,9 +30,12 @@ def _reference() -> Images:
 
 
 def _training(folder: Path | None, download_to: Path | None) -> Images:
-    """From ``folder`` (the four .gz files of Fashion-MNIST), else from Debian's dataset-fashion-mnist, else downloaded
-    by torchvision into ``download_to``. ArbenchError naming the three ways if none gives them, or the file whose hash
-    is wrong."""
+    """The training images.
+
+    They come from ``folder`` if it is given (the two train files of Fashion-MNIST), else from Debian's package
+    dataset-fashion-mnist, else from torchvision, which downloads them into ``download_to``. Raises ArbenchError, which
+    names these three ways if none works, or the file whose hash is wrong.
+    """
     if folder is not None:
         return _read(folder, "train")
     if DEBIAN.is_dir():

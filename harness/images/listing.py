@@ -1,7 +1,8 @@
-"""The image files under a folder: one listing, by which scoring and training read and references are hashed.
+"""Lists the image files under a folder.
 
-Links are followed. A folder that may not be read, or a link to nothing, is an error and never passed over. What is left
-out (hidden files, files that are no images) is told in ``notes``.
+Scoring and training read the files in this listing, and references are hashed by it. Links are followed. A folder that
+may not be read, or a link that leads nowhere, is an error and is never skipped. ``notes`` says what is left out (hidden
+files, files that are no images).
 """
 
 import os
@@ -16,27 +17,28 @@ from harness.hashing import digest, file_sha256
 from harness.images.pictures import SUFFIXES
 
 LITTER = frozenset(("__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "system volume information"))
-"""What systems leave in folders, beside names that begin with a dot (.ipynb_checkpoints, .DS_Store, ._x.png)."""
+"""Names, in lower case, of what operating systems leave in folders. Names that begin with a dot (.ipynb_checkpoints,
+.DS_Store, ._x.png) are hidden as well."""
 SHARDS = frozenset((".tar", ".npz", ".npy"))
 """Endings of files that hold many images each."""
 READING = 2
-"""Raised when the pixels that are read from some image files change."""
+"""Version of how images are read, in the hash of a folder. It goes up when the pixels read from some files change."""
 NAMED = 3
-"""How many names a note gives."""
+"""Maximum number of names in a note."""
 
 
 @dataclass(frozen=True)
 class Listing:
-    """What lies under a folder."""
+    """The files under a folder: its images, and what was left out."""
 
     folder: Path
-    files: tuple[Path, ...]  # the images, by their path
+    files: tuple[Path, ...]  # the images, sorted by path
     hidden: tuple[str, ...] = ()  # hidden files and folders that were left out, relative to the folder
-    others: tuple[str, ...] = ()  # files that are no images, by their endings
-    twice: tuple[str, ...] = ()  # links to folders that are here anyway
+    others: tuple[str, ...] = ()  # endings of the files that are no images, one for each file
+    twice: tuple[str, ...] = ()  # links to folders that are listed anyway
 
     def notes(self) -> Iterator[str]:
-        """What was left out, in words."""
+        """Messages that say what was left out."""
         if self.hidden:
             yield f"{self.folder}: hidden files and folders were left out: {_named(self.hidden)}"
         if self.others:
@@ -45,7 +47,7 @@ class Listing:
             yield f"{self.folder}: links to folders that are counted anyway were left out: {_named(self.twice)}"
 
     def must_hold_images(self) -> "Listing":
-        """Itself; ArbenchError if there are none, which says what there is."""
+        """This listing. Raises ArbenchError, which says what the folder holds, if there are no images."""
         if self.files:
             return self
         valid = ", ".join(sorted(SUFFIXES))
@@ -56,8 +58,8 @@ class Listing:
 
 
 def pictures_under(folder: Path) -> Listing:
-    """All image files under a folder, at any depth. ArbenchError naming a folder that cannot be read, or a link that
-    leads nowhere."""
+    """All image files under a folder, at any depth. Raises ArbenchError, which names the path, for a folder that
+    cannot be read or a link that leads nowhere."""
     found = _Walk(folder)
     found.walk()
     return Listing(
@@ -66,7 +68,7 @@ def pictures_under(folder: Path) -> Listing:
 
 
 def class_folders(folder: Path) -> tuple[list[Path], list[str]]:
-    """The class folders of a training set, by name, and the names of what lies beside them (hidden, or no folder)."""
+    """The class folders of a training set, sorted by name, and the names of other entries (hidden, or no folder)."""
     found, beside = [], []
     for entry in _entries(folder):
         if not is_hidden(entry.name) and _is_folder(entry):
@@ -77,18 +79,18 @@ def class_folders(folder: Path) -> tuple[list[Path], list[str]]:
 
 
 def folder_sha256(folder: Path) -> str:
-    """Of the names and bytes of the images that reading sees under a folder."""
+    """Hash of READING and of the relative path and bytes of each image under a folder."""
     files = pictures_under(folder).files
     return digest([READING, [[str(file.relative_to(folder)), file_sha256(file)] for file in files]])
 
 
 def content_sha256(path: Path) -> str:
-    """Of a file's bytes; of a folder, ``folder_sha256``."""
+    """Hash of a file's bytes, or ``folder_sha256`` of a folder."""
     return folder_sha256(path) if is_folder(path) else file_sha256(path)
 
 
 def is_folder(path: Path) -> bool:
-    """Whether a path is a folder and no file. ArbenchError if it is neither, or may not be looked at."""
+    """Whether a path is a folder rather than a file. Raises ArbenchError if it is neither, or may not be accessed."""
     try:
         mode = path.stat().st_mode
     except FileNotFoundError as error:
@@ -101,12 +103,12 @@ def is_folder(path: Path) -> bool:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder of this name is nobody's image or class."""
+    """Whether a file or folder of this name is hidden or litter, and so is neither an image nor a class."""
     return name.startswith(".") or name.lower() in LITTER
 
 
 class _Walk:
-    """What has been seen on the way through a folder."""
+    """A walk through a folder, with the entries seen so far."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -114,12 +116,15 @@ class _Walk:
         self.hidden: list[str] = []
         self.others: list[str] = []
         self.twice: list[str] = []
-        self._seen: set[tuple[int, int]] = set()
-        self._links: list[Path] = []
+        self._seen: set[tuple[int, int]] = set()  # ``_place`` of each folder
+        self._links: list[Path] = []  # to folders, not followed yet
 
     def walk(self) -> None:
-        """The folders themselves first, then what links lead to: each folder once, so that no circle of links is
-        endless and no image counts twice for a link to its folder."""
+        """Go through the folders themselves first, then through the folders that links lead to.
+
+        Each folder is entered once. A circle of links therefore ends, and a link to a folder does not make its images
+        count twice.
+        """
         self._folder(self.folder)
         while self._links:
             self._folder(self._links.pop(0))
@@ -154,7 +159,7 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
-    """Whether it is a folder or a link to one. ArbenchError for a link that leads nowhere."""
+    """Whether an entry is a folder or a link to a folder. Raises ArbenchError for a link that leads nowhere."""
     try:
         if entry.is_symlink():
             Path(entry.path).stat()
@@ -165,7 +170,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _place(folder: Path) -> tuple[int, int]:
-    """What tells a folder from all others, whatever links lead to it."""
+    """Device and inode of a folder: the same for all links that lead to it."""
     try:
         facts = folder.stat()
     except OSError as error:
@@ -174,19 +179,19 @@ def _place(folder: Path) -> tuple[int, int]:
 
 
 def _named(names: Sequence[str]) -> str:
-    """ "3: .a, .b, .c" or "9: .a, .b, .c, ..."; what a terminal would take for a command is escaped."""
+    """Count and first names: "3: .a, .b, .c" or "9: .a, .b, .c, ...". Terminal control codes are escaped."""
     shown = ", ".join(shown_name(name) for name in names[:NAMED])
     return f"{len(names)}: {shown}{', ...' if len(names) > NAMED else ''}"
 
 
 def shown_name(name: str) -> str:
-    """A file's name as a message may print it: what cannot be printed is escaped, what is long is cut."""
+    """A file's name for a message: characters that cannot be printed are escaped, and a long name is cut."""
     plain = one_line(name)
     return plain if len(plain) <= 80 else f"{plain[:77]}..."
 
 
 def _counted(suffixes: Iterable[str]) -> str:
-    """ "5 .txt, 1 .json"."""
+    """Number of files by ending, the most frequent first: "5 .txt, 1 .json"."""
     counts = Counter(suffixes).most_common(NAMED + 1)
     words = [f"{count} {shown_name(suffix) or 'without an ending'}" for suffix, count in counts[:NAMED]]
     return ", ".join([*words, "..."] if len(counts) > NAMED else words)

@@ -1,9 +1,9 @@
-"""One image file, of whatever kind and mode, as 8 bits a channel: what scoring and training both read images with.
+"""Reads one image file of any kind and mode as 8 bits per channel. Scoring and training both read images with it.
 
-What the field does is done here too (guided-diffusion's evaluator, torch-fidelity and clean-fid all take Pillow's
-``convert("RGB")``): colour profiles and the rotation that EXIF asks for are ignored, an alpha channel is dropped, CMYK
-becomes RGB by the plain formula. Of 16 bits the upper 8 are taken, as Pillow itself does for colour. A mode that has no
-such reading is refused by its name.
+We follow guided-diffusion's evaluator, torch-fidelity and clean-fid, which all use Pillow's ``convert("RGB")``: colour
+profiles and the rotation that EXIF asks for are ignored, an alpha channel is dropped, and CMYK becomes RGB by the plain
+formula. Of 16 bits the upper 8 are taken, as Pillow itself does for colour. A mode that cannot be read in this way is
+refused, and the error names it.
 """
 
 import io
@@ -22,35 +22,35 @@ from torch import Tensor
 from harness.errors import ArbenchError
 from harness.file_kinds import READ, kind_of
 
-logging.getLogger("PIL").addHandler(logging.NullHandler())  # what it finds in a damaged TIFF it would print beside ours
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # else Pillow prints errors of its own on a damaged TIFF
 
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "JPEG2000", "AVIF")
-"""Pillow's names of the formats that are read; others could start a program (EPS) or are no pictures."""
+"""Formats that are read, by Pillow's names. Others could start a program (EPS) or are no pictures."""
 SUFFIXES = frozenset((
     ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif", ".ppm", ".pgm",
     ".pbm", ".pnm", ".jp2", ".j2k", ".avif",
 ))  # fmt: skip
-"""How the names of such files end."""
+"""Endings of the names of image files."""
 DIRECT = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV")
 """Modes that Pillow converts to RGB and grey as they are."""
 PREMULTIPLIED = {"RGBa": "RGBA", "La": "LA"}
-"""Modes with colours multiplied by alpha -> the mode with the colours themselves."""
+"""Modes whose colours are multiplied by alpha -> the mode with the plain colours."""
 REFUSED = {
     "F": "floating point, whose white is not defined",
     "I": "32-bit integers, whose white is not defined",
     "LAB": "CIE L*a*b*",
 }
-"""Modes that are read by nobody alike, in words."""
+"""Modes that are refused, because programs read them differently -> what they are, in words."""
 ORIENTATION = 0x0112
-"""EXIF's number of it."""
+"""Number of the orientation tag in EXIF."""
 ALPHA, ROTATED = "alpha", "rotated"
 REMARKS = {
     ALPHA: "have transparent pixels: alpha was dropped, the colours below it count, as in guided-diffusion, "
     "torch-fidelity and clean-fid",
     ROTATED: "carry an EXIF rotation, which is ignored, as in guided-diffusion, torch-fidelity and clean-fid",
 }
-"""What may be remarked of an image -> in words, after "12 of 50 images"."""
+"""Remarks on an image -> how a message says them, after "12 of 50 images"."""
 
 
 @dataclass(frozen=True)
@@ -58,21 +58,24 @@ class Picture:
     """An image that was read."""
 
     image: Image.Image  # of mode RGB or L
-    remarks: tuple[str, ...] = ()  # of REMARKS
+    remarks: tuple[str, ...] = ()  # keys of REMARKS
 
     def cropped(self, side: int) -> "Picture":
-        """``centre_crop`` of it."""
+        """The same picture after ``centre_crop``."""
         return Picture(centre_crop(self.image, side), self.remarks)
 
     def pixels(self) -> NDArray[np.uint8]:
-        """uint8 [H, W, 1 or 3]."""
+        """The pixels, uint8 [H, W, 1 or 3]."""
         array = np.array(self.image)
         return array if array.ndim == 3 else array[:, :, None]
 
 
 def read_picture(file: Path, mode: str = "RGB") -> Picture:
-    """The image in a file. mode: RGB, or L for grey. ArbenchError for what is no image, damaged, an animation, larger
-    than Pillow takes, or of a mode in REFUSED."""
+    """The image in a file. mode: RGB, or L for grey.
+
+    Raises ArbenchError if the file is no image, is damaged, is an animation, has more pixels than Pillow accepts, or
+    has a mode in REFUSED.
+    """
     try:
         content = file.read_bytes()
     except OSError as error:
@@ -81,10 +84,10 @@ def read_picture(file: Path, mode: str = "RGB") -> Picture:
 
 
 def decode_picture(content: bytes, name: str, mode: str = "RGB") -> Picture:
-    """The same of a file's bytes; ``name`` is what errors call it."""
+    """Like ``read_picture``, for the bytes of a file. name: the file's name in errors."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what Pillow finds odd, such as EXIF data cut short
+            warnings.simplefilter("ignore")  # Pillow warns of oddities, such as EXIF data cut short
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             return _decoded(content, mode)
     except ArbenchError as error:
@@ -106,10 +109,10 @@ def decode_picture(content: bytes, name: str, mode: str = "RGB") -> Picture:
 def _decoded(content: bytes, mode: str) -> Picture:
     with _opened(content) as image:
         if image.format == "PNG":
-            image.verify()  # checksums, which loading does not look at; it spoils the image
+            image.verify()  # compares checksums, as loading does not; the image cannot be used afterwards
     with _opened(content) as image:
         frames = getattr(image, "n_frames", 1)
-        if frames > 1 and image.format != "MPO":  # MPO: a photo, and beside it its preview
+        if frames > 1 and image.format != "MPO":  # MPO: a photo with its preview
             raise ArbenchError(f"it has {frames} frames (valid: one image a file)")
         image.load()
         remarks = []
@@ -126,18 +129,18 @@ def _opened(content: bytes) -> Image.Image:
 
 @cache
 def _formats() -> tuple[str, ...]:
-    """Those of FORMATS that this Pillow was built with."""
+    """The FORMATS that this Pillow was built with."""
     Image.init()
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 def _rotated(image: Image.Image) -> bool:
-    """Whether EXIF asks for a rotation. A TIFF's own orientation is another matter, which Pillow heeds."""
+    """Whether EXIF asks for a rotation. A TIFF's own orientation tag does not count, because Pillow applies it."""
     if "exif" not in image.info or image.format == "TIFF":
         return False
     try:
         return image.getexif().get(ORIENTATION, 1) not in (0, 1)
-    except Exception:  # damaged: of any of half a dozen kinds; the pixels are none the worse
+    except Exception:  # damaged EXIF raises any of half a dozen kinds; the pixels are intact
         return False
 
 
@@ -148,11 +151,11 @@ def _transparent(image: Image.Image) -> bool:
     if image.mode not in ("LA", "PA", "RGBA", *PREMULTIPLIED) and "transparency" not in image.info:
         return False
     lowest, _ = image.convert(PREMULTIPLIED.get(image.mode, "RGBA")).getchannel("A").getextrema()
-    return bool(lowest < 255)  # type: ignore[operator]  # Pillow's stub knows of pairs of pairs
+    return bool(lowest < 255)  # type: ignore[operator]  # Pillow's stub allows pairs of pairs too
 
 
 def eight_bits(image: Image.Image, mode: str = "RGB") -> Image.Image:
-    """An image of any mode as RGB or L. ArbenchError for one of REFUSED, or unknown, by name."""
+    """An image of any mode as RGB or L. Raises ArbenchError, which names the mode, if it is in REFUSED or unknown."""
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
         _must_be_16_bits(image)
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
@@ -165,7 +168,7 @@ def eight_bits(image: Image.Image, mode: str = "RGB") -> Image.Image:
 
 
 def _must_be_16_bits(image: Image.Image) -> None:
-    """ArbenchError for a TIFF whose white is another than 65535."""
+    """Raises ArbenchError for a TIFF whose white is not 65535."""
     tags = getattr(image, "tag_v2", {})
     if tags and (tuple(tags.get(258, (16,))) != (16,) or tags.get(262) == 0):
         raise ArbenchError(
@@ -175,7 +178,8 @@ def _must_be_16_bits(image: Image.Image) -> None:
 
 
 def centre_crop(image: Image.Image, side: int) -> Image.Image:
-    """guided-diffusion's: the shorter edge is brought to ``side`` (by halving, then bicubic), the middle is cut out."""
+    """guided-diffusion's centre crop: the shorter edge is scaled to ``side`` (by halving, then bicubic), and the
+    middle is cut out."""
     while min(image.size) >= 2 * side:
         image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
     factor = side / min(image.size)
@@ -186,6 +190,6 @@ def centre_crop(image: Image.Image, side: int) -> Image.Image:
 
 
 def read_image(path: Path, side: int, channels: int) -> Tensor:
-    """uint8 [channels, side, side], 1 or 3 channels: an image file, cropped in the middle."""
+    """The image in a file after ``centre_crop``: uint8 [channels, side, side], with 1 or 3 channels."""
     pixels = read_picture(path, "RGB" if channels == 3 else "L").cropped(side).pixels()
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()

@@ -1,4 +1,4 @@
-"""What is scored: a set of images that are read in batches. harness.images.samples opens one."""
+"""The sets of images that are scored. A set is read in batches; harness.images.samples opens one."""
 
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -17,11 +17,11 @@ from harness.images.pictures import REMARKS, Picture
 
 @dataclass(frozen=True)
 class Reading:
-    """How images are read."""
+    """Options of reading images."""
 
-    resize: int | None = None  # side in pixels that each is cropped to in the middle, as guided-diffusion does
-    images: int | None = None  # only the first so many
-    key: str | None = None  # name of the array in an .npz, or WebDataset's ending in a .tar
+    resize: int | None = None  # each image is centre-cropped to this side in pixels, as in guided-diffusion
+    images: int | None = None  # only this many images are read, the first
+    key: str | None = None  # name of the array in an .npz, or ending of the images' names in a .tar
 
 
 AS_THEY_ARE = Reading()
@@ -30,43 +30,43 @@ AS_THEY_ARE = Reading()
 class Samples(ABC):
     """A set of images of one size."""
 
-    count: int  # how many there are
+    count: int  # number of images
 
     def __init__(self, path: Path, reading: Reading = AS_THEY_ARE) -> None:
         self.path, self.reading = path, reading
-        self.title = one_line(str(path))  # in what is printed
-        self.remarks: Counter[str] = Counter()  # of pictures.REMARKS, of the images that were read so far
+        self.title = one_line(str(path))  # the name of the set in printed text
+        self.remarks: Counter[str] = Counter()  # keys of pictures.REMARKS, counted over the images read so far
 
     @abstractmethod
     def batches(self, size: int) -> Iterator[Tensor]:
-        """All images in order, uint8 [up to size, 1 or 3, H, W]. Raises ArbenchError where the file is damaged."""
+        """All images in order, in batches uint8 [up to size, 1 or 3, H, W]. Raises ArbenchError for a damaged file."""
 
     def limit(self, count: int) -> None:
-        """Leave out all but the first so many. ArbenchError if there are fewer."""
+        """Keep only the first ``count`` images. Raises ArbenchError if there are fewer."""
         if count > self.count:
             raise ArbenchError(f"{self.path} holds {self.count} images, {count} were asked for (--images)")
         self.count = count
 
     def listing_notes(self) -> Iterator[str]:
-        """What was left out when the images were looked up, in words."""
+        """Messages on what was left out when the images were listed."""
         return iter(())
 
     def notes(self) -> list[str]:
-        """What is to be said of the images that were read, in words."""
+        """All messages on the set: what was left out, and the remarks on the images read so far."""
         remarked = [f"{count} of {self.count} images {REMARKS[kind]}" for kind, count in sorted(self.remarks.items())]
         return [*self.listing_notes(), *remarked]
 
 
 class PictureSamples(Samples):
-    """Images that lie in a file each."""
+    """A set of images, each in a file of its own."""
 
     @abstractmethod
     def read(self, index: int) -> Picture:
-        """An image in RGB."""
+        """The image at a position, in RGB."""
 
     @abstractmethod
     def name(self, index: int) -> str:
-        """What a message calls it."""
+        """The name of the image at a position, for messages."""
 
     def batches(self, size: int) -> Iterator[Tensor]:
         first: tuple[int, ...] = ()

@@ -1,7 +1,9 @@
-"""Images that other programs wrote, of any kind that is scored: an .npz as guided-diffusion's evaluator takes it
-(``arr_0``, uint8 [N, H, W, C]), an .npy, a folder of image files, a WebDataset .tar, or several of them in order.
+"""Opens a set of images that other programs wrote, of any kind that is scored.
 
-They are read in batches: 50,000 images of 256x256 are 10 GB.
+The kinds are an .npz as guided-diffusion's evaluator takes it (``arr_0``, uint8 [N, H, W, C]), an .npy, a folder of
+image files, a WebDataset .tar, or several of these in order.
+
+Images are read in batches, because 50,000 images of 256x256 are 10 GB.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,11 +25,11 @@ from harness.images.reading import AS_THEY_ARE, PictureSamples, Reading, Samples
 from harness.images.tars import TarSamples
 
 ARRAY = "arr_0"
-"""The array of an .npz that is read if no other is named."""
+"""Name of the array that is read from an .npz if no other is named."""
 
 
 class ArraySamples(Samples):
-    """An array of an .npz file, or that of an .npy."""
+    """The images in one array of an .npz file, or in the array of an .npy file."""
 
     def __init__(self, path: Path, reading: Reading = AS_THEY_ARE) -> None:
         super().__init__(path, reading)
@@ -67,7 +69,7 @@ class ArraySamples(Samples):
 
 
 class FolderSamples(PictureSamples):
-    """All image files under a folder, by name."""
+    """All image files under a folder, in the order of their paths."""
 
     def __init__(self, path: Path, reading: Reading = AS_THEY_ARE) -> None:
         super().__init__(path, reading)
@@ -87,7 +89,7 @@ class FolderSamples(PictureSamples):
 
 
 class SeveralSamples(Samples):
-    """Several sets, one after another, counted together."""
+    """Several sets of images, read one after another and counted together."""
 
     def __init__(self, parts: Sequence[Samples]) -> None:
         super().__init__(parts[0].path, parts[0].reading)
@@ -123,7 +125,7 @@ class SeveralSamples(Samples):
 
 
 def open_samples(paths: Path | Sequence[Path], reading: Reading = AS_THEY_ARE) -> Samples:
-    """The images of files and folders, in their order. Raises ArbenchError for what is neither, or holds none."""
+    """The images of files and folders, in the order given. Raises ArbenchError if a path is neither or holds none."""
     parts = [_opened(path, reading) for path in ([paths] if isinstance(paths, Path) else paths)]
     whole = parts[0] if len(parts) == 1 else SeveralSamples(parts)
     if reading.images is not None:

@@ -1,4 +1,4 @@
-"""Images in a WebDataset .tar, read where they lie: nothing is unpacked, so names in it can do no harm."""
+"""Images in a WebDataset .tar, read inside the archive: nothing is unpacked, so names in it can do no harm."""
 
 import tarfile
 from collections import Counter
@@ -15,11 +15,11 @@ CHUNK = 1 << 20
 
 
 class TarSamples(PictureSamples):
-    """The images of a .tar, in its order."""
+    """The images of a .tar, in the order of the archive."""
 
     def __init__(self, path: Path, reading: Reading = AS_THEY_ARE) -> None:
         super().__init__(path, reading)
-        self._members: list[tuple[str, int, int]] = []  # name, where it begins, bytes
+        self._members: list[tuple[str, int, int]] = []  # name, offset, length in bytes
         self._hidden: list[str] = []
         self._others: list[str] = []
         try:
@@ -62,7 +62,7 @@ class TarSamples(PictureSamples):
         return self.reading.key is None or name.lower().endswith(f".{self.reading.key.lower().lstrip('.')}")
 
     def _one_a_sample(self) -> None:
-        """ArbenchError if a sample has two images (0001.jpg and 0001.seg.png): one of them is none of the model's."""
+        """Raises ArbenchError if a sample has two images (0001.jpg and 0001.seg.png): one is not the model's."""
         stems = Counter(name.rpartition(".")[0] for name, _, _ in self._members)
         for name, _, _ in self._members:
             stem = name.rpartition(".")[0]
@@ -91,8 +91,10 @@ class TarSamples(PictureSamples):
 
 
 def _must_end(file: IO[bytes], end: int, path: Path) -> None:
-    """ArbenchError unless zeros follow, one block of them at least: where a header is damaged, or another archive was
-    appended, Python's tarfile ends in silence."""
+    """Raises ArbenchError unless at least one block of zeros, and nothing else, follows.
+
+    Python's tarfile stops without an error at a damaged header, or where another archive was appended.
+    """
     file.seek(end)
     block = file.read(tarfile.BLOCKSIZE)
     if len(block) < tarfile.BLOCKSIZE:

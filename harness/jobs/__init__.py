@@ -1,7 +1,7 @@
-"""A piece of a trial's work, and who does it.
+"""Jobs: the pieces of a trial's work, and the processes that do them.
 
-plan       what is to be done for a trial: its key, the files its stages leave, the jobs still open
+plan       the plan of a trial: its key, the files its stages leave, the jobs still open
 bench      does jobs in one process, and keeps what it has loaded
-executors  who does them: this process, or several
+executors  do jobs in this process, or in several
 assembly   the record, put together from what the stages have left
 """

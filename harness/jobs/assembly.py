@@ -12,8 +12,11 @@ from harness.stages.generate.shards import UNKNOWN_CODE
 def assemble(
     planned: TrialPlan, instrument: Instrument, about: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The record and its arrays, from the files of all its stages; on random weights there are no arrays, and
-    ``generate`` and ``quality`` are None. ``timing`` is None while it is not there. ``about``: its provenance."""
+    """The record of a trial and its arrays, from the files of all its stages. ``about`` is the record's provenance.
+
+    ``timing`` is None while its file is missing. On random weights there are no arrays, and ``generate`` and
+    ``quality`` are None.
+    """
     paths = {stage: path for stage, path in planned.stages.items() if path.suffix == ".json"}
     found = {stage: files.read_json(path) for stage, path in paths.items() if stage != "timing" or path.exists()}
     quality = found.get("quality", {})
@@ -45,7 +48,7 @@ def assemble(
 
 
 def heading(planned: TrialPlan, status: str) -> dict[str, Any]:
-    """The part that every record has, failed ones too."""
+    """The part that every record has, also the record of a failed trial."""
     return {
         "name": planned.name,
         "key": planned.key,
@@ -59,7 +62,8 @@ def heading(planned: TrialPlan, status: str) -> dict[str, Any]:
 
 
 def origin(planned: TrialPlan, instrument: Instrument, about: Mapping[str, Any]) -> dict[str, Any]:
-    """Where a record came from: what all of a run share, and the hashes that are this trial's own."""
+    """The provenance of a record: ``about``, which all records of a run share, and the hashes that are this trial's
+    own."""
     references = instrument.references[planned.data] if "quality" in planned.stages else ()
     own = planned.checkpoint
     return {

@@ -1,4 +1,4 @@
-"""The bench at which one process does jobs, one after another; what it has loaded stays for the next job."""
+"""The bench: does jobs in one process, one after another, and keeps what it has loaded for the next job."""
 
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,34 +30,32 @@ from harness.stages.timing.protocol import Protocol
 from harness.stages.timing.stage import interleaved
 
 LOG_LINES = 30
-"""How many of a log's last lines a failed record keeps."""
+"""Last lines of a log that a failed record keeps."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a trial failed: in which stage, one line of reason, the last lines of its log."""
+    """Why a trial failed."""
 
-    stage: str
-    reason: str
-    log: str
+    stage: str  # in which it failed
+    reason: str  # in one line
+    log: str  # the last lines of its log
 
 
 class Bench:
-    """Does jobs. It travels to a worker empty and loads what it needs there: extractors, references, one method at a
-    time (trials of one method follow each other).
+    """Does jobs, one after another.
 
-
-    timing: the whole timing protocol; folder: where references are kept; reference: of data that do not ship with us;
-    device: torch's name of it.
+    It is sent to a worker empty and loads there what it needs: extractors, references, and one method at a time (trials
+    of one method follow each other).
     """
 
     def __init__(
         self,
         extractors: Sequence[tuple[str, Path | None]],
-        folder: Path,
-        timing: Mapping[str, Any] | None = None,
-        reference: Path | None = None,
-        device: str = "cpu",
+        folder: Path,  # where references are kept
+        timing: Mapping[str, Any] | None = None,  # the whole timing protocol
+        reference: Path | None = None,  # of data that do not ship with arbench
+        device: str = "cpu",  # torch's name of it
     ) -> None:
         self._named, self._folder, self._timing = tuple(extractors), folder, dict(timing or {})
         self._reference, self.device = reference, device
@@ -67,15 +65,15 @@ class Bench:
         return {**self.__dict__, "_loaded": {}}
 
     def at(self, device: str) -> "Bench":
-        """The same, empty, on another device."""
+        """The same bench on another device, with nothing loaded."""
         return Bench(self._named, self._folder, self._timing, self._reference, device)
 
     def do(self, job: Job) -> None:
-        """Do a job and leave its file. Raises whatever goes wrong."""
+        """Do a job and write its file. Raises any error of the job."""
         {"generate": self._generate, "flops": self._flops, "quality": self._quality}[job.stage](job)
 
     def attempt(self, job: Job) -> Failure | None:
-        """Do a job; what went wrong, if anything did. Interrupts pass."""
+        """Do a job; returns its failure, or None. Interrupts are not caught."""
         try:
             self.do(job)
         except Exception as error:  # whatever a method raises concerns its trial alone
@@ -84,8 +82,8 @@ class Bench:
         return None
 
     def session(self, jobs: Sequence[Job], tell: Callable[[str], None]) -> Iterator[tuple[Job, Failure | None]]:
-        """Do the timing jobs of several trials in one session, interleaved, and leave their files. Nothing else should
-        run on the machine. ``tell`` is given lines of progress."""
+        """Do the timing jobs of several trials in one session, interleaved, and write their files. Nothing else should
+        run on the machine. ``tell`` is called with lines of progress."""
         first = {job.plan.kind: job.plan for job in reversed(jobs)}
         protocol = Protocol(**self._timing)
         load = _packed if protocol.compile == NONE else TrialPlan.load_method
@@ -104,7 +102,7 @@ class Bench:
 
     def _generate(self, job: Job) -> None:
         path = job.plan.shards.path(job.indices)
-        if not path.exists() and not job.plan.done("generate"):  # another runner may have been here
+        if not path.exists() and not job.plan.done("generate"):  # another runner may have done it
             shard = generate.shard(self._method(job.plan), self.extractors(), job.plan.trial, job.indices)
             with _unless_done(job.plan):
                 files.write_arrays(path, {**shard, "code": np.array(code_sha256())})
@@ -121,7 +119,8 @@ class Bench:
         files.write_json(path, made)
 
     def generated(self, plan: TrialPlan) -> shards.Arrays:
-        """The merged shards of a trial, which they are replaced by. ArbenchError if some are missing."""
+        """The merged shards of a trial. Merging replaces the shards by one file. Raises ArbenchError if shards are
+        missing."""
         path = plan.stages["generate"]
         if not path.exists():
             with _unless_done(plan):
@@ -156,8 +155,8 @@ class Bench:
         return self._once("extractors", load)
 
     def references(self, data: str) -> list[Reference]:
-        """What each extractor sees in the reference of a data set; computed once a store. ArbenchError if the data do
-        not ship with us and no reference was given."""
+        """The reference of a data set, as each extractor sees it; computed once per store. Raises ArbenchError if the
+        data do not ship with arbench and no reference was given."""
 
         def load() -> list[Reference]:
             if self._reference is not None:
@@ -168,7 +167,7 @@ class Bench:
         return self._once(f"references {data}", load)
 
     def instrument(self, plan: TrialPlan) -> Instrument:
-        """What a trial is measured with; one on random weights, without a reference."""
+        """The measuring setup of a trial. A trial on random weights has no reference."""
         references = {plan.data: self.references(plan.data)} if "quality" in plan.stages else {}
         return Instrument(self._named, references, self._timing)
 
@@ -186,7 +185,7 @@ def _packed(plan: TrialPlan, device: str) -> Method:
 
 @contextmanager
 def _unless_done(plan: TrialPlan) -> Iterator[None]:
-    """Let faults of shards pass if another runner has meanwhile merged them all, and so removed their folder."""
+    """Ignore errors about shards if another runner has meanwhile merged them all, and so removed their folder."""
     try:
         yield
     except (ArbenchError, OSError):

@@ -1,6 +1,8 @@
-"""Who does the jobs: this process, or local worker processes of one thread each. The third executor is a cluster's.
+"""Executors do the jobs: in this process, or in local worker processes of one thread each. A cluster has a third
+executor.
 
-All take a queue that the caller may add to and remove from while they run, and yield each job with what went wrong.
+Each takes a queue that the caller may add to and remove from while the executor runs. It yields each job with its
+failure, or None.
 """
 
 import contextlib
@@ -28,18 +30,19 @@ from harness.machine.heap import keep_heap
 Outcome = tuple[Job, Failure | None]
 Queue = deque[Job]
 DEATHS = 3
-"""A job at which so many workers have died is given up; so is the run if so many die before their first job."""
+"""A job is given up when so many workers have died at it. The run is given up when so many have died before their first
+job."""
 
 
 class Executor(Protocol):
-    """What a driver asks of whoever does the jobs."""
+    """The interface of an executor, as a driver uses it."""
 
     def run(self, queue: Queue) -> Iterator[Outcome]:
-        """Do jobs until the queue is empty and none is at hand."""
+        """Do jobs until the queue is empty and no job is being done."""
 
 
 class Here:
-    """Does the jobs in this process, one after another; those that take time, together in one session."""
+    """Does the jobs in this process, one after another. Timing jobs are done together, in one session."""
 
     def __init__(self, bench: Bench, tell: Callable[[str], None] = lambda line: None) -> None:
         self._bench, self._tell = bench, tell
@@ -67,7 +70,7 @@ class _Worker:
 
 
 class Workers:
-    """Does the jobs in ``count`` processes. A worker that dies is replaced, and its job done again by another."""
+    """Does the jobs in ``count`` processes. A worker that dies is replaced, and another worker does its job again."""
 
     def __init__(self, bench: Bench, count: int, logs: Path) -> None:
         self._bench, self._count, self._logs = bench, count, logs
@@ -75,7 +78,8 @@ class Workers:
         self._deaths: Counter[str] = Counter()
 
     def run(self, queue: Queue) -> Iterator[Outcome]:
-        """Do jobs until the queue is empty and no worker is busy. However it is left, no worker stays behind."""
+        """Do jobs until the queue is empty and no worker is busy. In every case, also after an error, all workers are
+        ended."""
         workers: list[_Worker] = []
         try:
             while queue or any(worker.job for worker in workers):
@@ -113,7 +117,7 @@ class Workers:
         return _Worker(process, ours, log, device)
 
     def _bury(self, worker: _Worker, queue: Queue) -> Iterator[Outcome]:
-        """What follows from a worker's death: its job goes back to the queue, or is given up."""
+        """Handle a worker's death: its job goes back to the queue, or is given up."""
         worker.process.join()
         end = _ending(worker.process.exitcode)
         log = _log_of(worker)
@@ -132,12 +136,12 @@ class Workers:
 
 def _hand(worker: _Worker, job: Job) -> None:
     worker.job = job
-    with contextlib.suppress(OSError):  # it has died: its pipe will tell
+    with contextlib.suppress(OSError):  # it has died, which reading from its pipe will show
         worker.pipe.send(job)
 
 
 def _stop(workers: list[_Worker]) -> None:
-    """End all workers: an idle one leaves when its pipe closes, others are told to."""
+    """End all workers: an idle one ends when its pipe closes, the others are terminated."""
     for worker in workers:
         worker.pipe.close()
         if worker.job is not None or not worker.ready:
@@ -167,7 +171,8 @@ def _log_of(worker: _Worker) -> str:
 
 @contextlib.contextmanager
 def _one_thread() -> Iterator[None]:
-    """Children started inside use one thread each; libraries read these variables when they are loaded."""
+    """Child processes that are started inside the ``with`` use one thread each. Libraries read these variables when
+    they are loaded."""
     before = {name: os.environ.get(name) for name in THREADS}
     os.environ.update(dict.fromkeys(THREADS, "1"))
     try:
@@ -181,15 +186,15 @@ def _one_thread() -> Iterator[None]:
 
 
 def _work(pipe: Connection, bench: Bench, log: Path) -> None:
-    """A worker's life: jobs from the pipe until it is closed, or the driver is gone."""
+    """What a worker process runs: jobs from the pipe, until the pipe is closed or the driver is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of a terminal's processes: the driver decides
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))  # leaves as one should, not in mid-air
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))  # ends in an orderly way
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     faulthandler.enable()
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    import torch  # late: the thread above watches while this loads
+    import torch  # late: the thread above watches the driver while torch loads
 
     torch.set_num_threads(1)
     keep_heap()

@@ -1,4 +1,4 @@
-"""What is to be done for a trial, and where: its key, the files its stages leave, the jobs still open."""
+"""The plan of a trial: its key, the files that its stages leave, and the jobs that are still open."""
 
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,18 +21,16 @@ from harness.stages.quality.reference import Reference
 from harness.trial import Trial
 
 UNTIMED = ("generate", "quality", "flops")
-"""The stages that do not depend on the machine's quiet."""
+"""The stages that do not need a quiet machine."""
 
 
 @dataclass(frozen=True)
 class Instrument:
-    """What trials are measured with. extractors: names, and weights where they are not bundled, the one that scores are
-    named after first; references: data set -> what each of them sees in its reference images; timing: the whole
-    protocol."""
+    """The measuring setup that all trials of a run share."""
 
-    extractors: tuple[tuple[str, Path | None], ...]
-    references: Mapping[str, Sequence[Reference]]
-    timing: Mapping[str, Any]
+    extractors: tuple[tuple[str, Path | None], ...]  # (name, weights; None: bundled); scores are named after the first
+    references: Mapping[str, Sequence[Reference]]  # for each data set, its reference as each extractor sees it
+    timing: Mapping[str, Any]  # the whole timing protocol
 
 
 @dataclass(frozen=True)
@@ -43,26 +41,26 @@ class TrialPlan:
     name: str
     key: str
     folder: Path  # the trial's work folder
-    stages: Mapping[str, Path]  # the file that each stage leaves, of those that the trial goes through
+    stages: Mapping[str, Path]  # output file of each stage that the trial goes through
     data: str  # name of the data set whose images are the reference
     weights: Mapping[str, str]  # sha256 by file name
     identity: Mapping[str, Any] = field(default_factory=dict)  # the values whose digest is ``key``
     checkpoint: Path | None = None  # a file of the user's own, in place of the network's weights
-    twin: "TrialPlan | None" = None  # the trial of another method that has the same images, which are made once, by it
+    twin: "TrialPlan | None" = None  # another method's trial with the same images: its jobs make them, once for both
 
     @property
     def maker(self) -> "TrialPlan":
-        """The plan whose jobs make the images and judge their quality: the twin's, if there is one."""
+        """The plan whose jobs make the images and measure their quality: the twin, if there is one, else this plan."""
         return self.twin or self
 
     @property
     def shards(self) -> Shards:
-        """The shards of its images."""
+        """The shards of the trial's images."""
         return Shards(self.folder / "shards", self.trial.images)
 
     @property
     def short(self) -> str:
-        """How ids of its jobs begin."""
+        """The beginning of the ids of its jobs."""
         return self.key[:16]
 
     @property
@@ -71,23 +69,24 @@ class TrialPlan:
         return self.trial.method, self.trial.preset, self.trial.setup
 
     def done(self, stage: str) -> bool:
-        """Whether a stage has left its file, or is none of the trial's."""
+        """Whether a stage has left its file, or does not belong to the trial."""
         return stage not in self.stages or self.stages[stage].exists()
 
     @property
     def measured(self) -> bool:
-        """Whether all is there but perhaps the timing."""
+        """Whether all stages are done, except perhaps timing."""
         return all(self.done(stage) for stage in UNTIMED)
 
     def forgive(self) -> None:
-        """Forget what went wrong (harness/cluster/faults.py): it is all tried again."""
+        """Forget the trial's faults (harness/cluster/faults.py): its jobs are all tried again."""
         for folder in {self.folder, self.maker.folder}:
             shutil.rmtree(folder / "faults", ignore_errors=True)
 
     def load_method(self, device: str = "cpu") -> Method:
         """The method, with the weights that the key was made of, in the trial's precision, on a device.
 
-        Raises ArbenchError if they cannot be read, or are others than ``weight_files`` names or than they were.
+        Raises ArbenchError if weights cannot be read, are not named by ``weight_files``, or have changed since the plan
+        was made.
         """
         method = self._random() if self.trial.setup.weights == "random" else self._trained()
         in_precision(method, self.trial.setup.precision)
@@ -114,34 +113,36 @@ class TrialPlan:
 
 @dataclass(frozen=True)
 class Job:
-    """A piece of work that one worker does at a stretch. indices: the shard, for stage ``generate``."""
+    """A piece of work that one worker does in one go."""
 
     plan: TrialPlan
     stage: str
-    indices: range = range(0)
+    indices: range = range(0)  # images of the shard, for stage ``generate``
 
     @property
     def id(self) -> str:
-        """Tells jobs apart, those of other runs too."""
+        """A name that no other job has, also in other runs."""
         return f"{self.plan.short}:{self.part}"
 
     @property
     def part(self) -> str:
-        """What it does for its trial: the stage, and the shard if it has one. Good as a file's name."""
+        """The job's part in its trial: the stage, and the shard if it has one. Can be used as a file name."""
         return f"{self.stage}-{self.indices.start}-{self.indices.stop}" if self.indices else self.stage
 
     @property
     def done(self) -> bool:
-        """Whether what it was to leave is there, whoever left it."""
+        """Whether the job's result is there, whoever has made it."""
         if self.stage != "generate":
             return self.plan.done(self.stage)
         return self.plan.shards.covers(self.indices) or self.plan.done("generate")
 
 
 def plan(trial: Trial, instrument: Instrument, store: Store, checkpoint: Path | None = None) -> TrialPlan:
-    """The plan of a trial. A stage's file is named after all that its content depends on, so that what is still valid
-    is found again when something else has changed. checkpoint: a file of the user's own in place of the network's
-    weights. Raises ArbenchError if weights cannot be read."""
+    """The plan of a trial. checkpoint: a file of the user's own, in place of the network's weights.
+
+    The name of a stage's file depends on everything that its content depends on. If something else changes, the file is
+    found again and still valid. Raises ArbenchError if weights cannot be read.
+    """
     made = _alone(trial, instrument, store, checkpoint)
     twin = _twin(made, instrument, store)
     if twin is None:
@@ -164,7 +165,7 @@ def _twin(made: TrialPlan, instrument: Instrument, store: Store) -> TrialPlan | 
 
 
 def _alone(trial: Trial, instrument: Instrument, store: Store, checkpoint: Path | None = None) -> TrialPlan:
-    """The plan of a trial that shares nothing."""
+    """The plan of a trial without a twin."""
     owner = trial.owner
     preset = owner.preset_named(trial.preset)
     weights: dict[str, str] = {}
@@ -215,8 +216,8 @@ def _alone(trial: Trial, instrument: Instrument, store: Store, checkpoint: Path 
 
 
 def listed(planned: TrialPlan) -> dict[str, Any]:
-    """A plan as ``Store.announce`` takes it. folder: where its shards are, relative to the store's; stages: the files,
-    relative to that."""
+    """A plan as ``Store.announce`` takes it. folder: work folder with its shards, relative to the store's folder;
+    stages: the stages' files, relative to that work folder."""
     home = planned.maker.folder
     stages = {
         stage: path.name if path.parent == home else f"../{path.parent.name}/{path.name}"
@@ -228,8 +229,8 @@ def listed(planned: TrialPlan) -> dict[str, Any]:
 
 
 def jobs(planned: TrialPlan, batch: int) -> Iterator[Job]:
-    """The jobs that are open and can start at once; ``quality`` follows when the shards are there. Those of trials that
-    share images are the same."""
+    """The open jobs that can start at once; ``quality`` follows when the shards are there. Trials that share images
+    share the jobs that make them."""
     if not planned.done("generate"):
         yield from (Job(planned.maker, "generate", indices) for indices in planned.maker.shards.missing(batch))
     if not planned.done("flops"):

@@ -1,4 +1,5 @@
-"""What a machine is like while time is taken: load, clock, governor, temperature, driver; None where it is silent."""
+"""The state of a machine during timing: load, clock, governor, temperature, driver. A value that the machine does not
+report is None."""
 
 import os
 from pathlib import Path
@@ -11,9 +12,17 @@ CPU = "sys/devices/system/cpu/cpu0/cpufreq"
 
 
 def conditions(system: Path = SYSTEM) -> dict[str, Any]:
-    """``load`` (1 minute); ``others``: tasks that ran or waited to run, besides this one; ``clock_mhz``: fastest and
-    slowest core; ``governor``; ``celsius``: hottest sensor; ``gpu``, ``driver``: names. system: where /proc and /sys
-    are."""
+    """The state now.
+
+    - ``load``: average over 1 minute
+    - ``others``: number of tasks that ran or waited to run, besides this one
+    - ``clock_mhz``: clock of the fastest and of the slowest core
+    - ``governor``: name of the frequency governor
+    - ``celsius``: temperature of the hottest sensor
+    - ``gpu``, ``driver``: names
+
+    system: the folder that holds /proc and /sys.
+    """
     cuda = torch.cuda.is_available()
     return {
         "load": os.getloadavg()[0],
@@ -34,7 +43,7 @@ def _text(path: Path) -> str | None:
 
 
 def _others(loadavg: str | None) -> int | None:
-    """From /proc/loadavg, as in ``0.20 0.18 0.12 3/80 11206``."""
+    """The number of other tasks, from a line of /proc/loadavg such as ``0.20 0.18 0.12 3/80 11206``."""
     return None if loadavg is None else max(0, int(loadavg.split()[3].partition("/")[0]) - 1)
 
 

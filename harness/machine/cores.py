@@ -1,4 +1,4 @@
-"""How many cores this process may use: those it may run on, and what a container's quota lets it have of them."""
+"""How many cores this process may use: the cores that it may run on, limited by a container's quota."""
 
 import os
 import re
@@ -7,47 +7,47 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 ROOT = Path("/")
-"""Where /proc and /sys are; another folder in tests."""
+"""The folder that holds /proc and /sys. Tests use another folder."""
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-"""Variables that say how many threads a process computes with; libraries read them when they are loaded."""
+"""Environment variables that say how many threads a process computes with. Libraries read them when they are loaded."""
 heeded: list[str] = []
-"""Those of THREADS that ``heed_quota`` has set in this process."""
+"""The variables of THREADS that ``heed_quota`` has set in this process."""
 
 
 def cores(root: Path = ROOT) -> int:
-    """Cores this process may use, at least 1. Of a quota of 1.5 cores that is 1: with two threads, both would be
+    """The number of cores this process may use, at least 1. A quota of 1.5 cores gives 1: of two threads, both would be
     stopped for a part of each tenth of a second."""
     share = quota(root)
     return allowed() if share is None else max(1, min(allowed(), int(share)))
 
 
 def allowed() -> int:
-    """Cores this process may run on."""
+    """The number of cores this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def quota(root: Path = ROOT) -> float | None:
-    """Cores' worth of time that the control groups of this process let it have, the least of all nested ones; None
-    without a limit."""
+    """The CPU time that the control groups of this process allow, in cores. Of nested groups, the lowest limit holds.
+    None without a limit."""
     found = [share for group in groups(root) if (share := _share(group)) is not None]
     return min(found, default=None)
 
 
 def heed_quota(root: Path = ROOT) -> None:
-    """Have numpy and torch compute with as many threads as a quota lets run. Without a quota they count the cores
-    themselves; what the user has set holds."""
+    """Limit numpy and torch to as many threads as a quota lets run. Without a quota they count the cores themselves.
+    A number of threads that the user has set stays."""
     if quota(root) is None or THREADS[0] in os.environ:
         return
     for name in THREADS:
         if name not in os.environ:
             os.environ[name] = str(cores(root))
             heeded.append(name)
-    if (torch := sys.modules.get("torch")) is not None:  # loaded before: it does not read them any more
+    if (torch := sys.modules.get("torch")) is not None:  # loaded already: it does not read the variables again
         torch.set_num_threads(min(torch.get_num_threads(), cores(root)))
 
 
 def groups(root: Path) -> Iterator[Path]:
-    """The folders of the control groups that this process is in and that may limit its time, innermost first."""
+    """The folders of this process's control groups that may limit its CPU time, innermost first."""
     mounts = list(_mounts(root))
     for line in _lines(root / "proc/self/cgroup"):
         _, controllers, path = (line.split(":", 2) + ["", ""])[:3]
@@ -61,15 +61,15 @@ def groups(root: Path) -> Iterator[Path]:
 
 
 def _below(path: str, top: str) -> PurePosixPath:
-    """The part of a group's path below the one that is mounted: a container sees its own groups only, and may be told
-    their names as they are outside."""
+    """The part of a group's path below ``top``, the group that is mounted; empty if the path is not below it. A
+    container sees only its own groups, but it may be given their paths as they are outside."""
     group = PurePosixPath(path)
     inside = group.relative_to(top) if group.is_relative_to(top) else PurePosixPath()
     return PurePosixPath() if ".." in inside.parts else inside
 
 
 def _mounts(root: Path) -> Iterator[tuple[str, str, str, str]]:
-    """The mounted trees of control groups: kind, options, the group that is mounted, where."""
+    """The mounted trees of control groups: (kind, options, the group that is mounted, the folder it is mounted at)."""
     for line in _lines(root / "proc/self/mountinfo"):
         left, _, right = line.partition(" - ")
         about, kinds = left.split(), right.split()
@@ -78,12 +78,12 @@ def _mounts(root: Path) -> Iterator[tuple[str, str, str, str]]:
 
 
 def _plain(escaped: str) -> str:
-    """A path of mountinfo, in which a space is \\040."""
+    """A path of mountinfo with its escapes resolved: a space is written \\040 there."""
     return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), escaped)
 
 
 def _share(group: Path) -> float | None:
-    """The quota of one control group, of version 2 or 1; None if it has none."""
+    """The quota of one control group in cores; None if it has none. Control groups of version 1 and 2 are read."""
     words = " ".join(_lines(group / "cpu.max")).split()
     if not words:
         words = [*_lines(group / "cpu.cfs_quota_us"), *_lines(group / "cpu.cfs_period_us")]

@@ -9,7 +9,7 @@ from harness.machine.cores import cores
 
 
 def named(name: str) -> torch.device:
-    """The device, here or elsewhere. Raises ArbenchError if torch knows none of the name."""
+    """The device of this name, even if this machine has none. Raises ArbenchError if torch does not know the name."""
     try:
         return torch.device(name)
     except RuntimeError as error:
@@ -17,7 +17,7 @@ def named(name: str) -> torch.device:
 
 
 def checked(name: str) -> torch.device:
-    """The device. Raises ArbenchError if torch knows none of the name, or this machine has none."""
+    """The device of this name. Raises ArbenchError if torch does not know the name, or if this machine has none."""
     device = named(name)
     if device.type == "cpu":
         return device
@@ -29,7 +29,8 @@ def checked(name: str) -> torch.device:
 
 
 def workers(name: str) -> int:
-    """How many processes make use of a device: one a core, or one a GPU; 0, this process alone, for a single GPU."""
+    """How many worker processes a device needs: one per core, or one per GPU. For a single GPU it is 0: this process
+    alone does the work."""
     device = checked(name)
     if device.type == "cpu":
         return cores()
@@ -38,7 +39,8 @@ def workers(name: str) -> int:
 
 
 def spread(name: str, taken: Sequence[str]) -> str:
-    """The device of the next process: where ``name`` stands for several, the one least taken."""
+    """The device of the next process. If ``name`` stands for several GPUs, it is the one that occurs least often in
+    ``taken``."""
     device = checked(name)
     if device.type == "cpu" or device.index is not None:
         return name

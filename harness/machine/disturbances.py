@@ -1,5 +1,5 @@
 """What disturbed a measurement, as far as the system counts it: other work, steal, waiting for a core, a container's
-CPU limit. Nothing is left out for it: every sample stays, and counts."""
+CPU limit. Disturbed samples are not dropped: every sample stays and counts."""
 
 import os
 import time
@@ -12,14 +12,14 @@ from harness.machine.cores import cores, groups
 
 SYSTEM = Path("/")
 LOOK_S = 0.5
-"""Seconds for which it is looked how many cores other processes keep busy."""
+"""For so many seconds we observe how many cores other processes keep busy."""
 DISTURBED = 0.02
 """A sample counts as disturbed if steal, waiting and throttling took more than this share of it."""
 
 
 @dataclass(frozen=True)
 class Counters:
-    """What the system has counted so far; all in seconds, None where it does not count."""
+    """What the system has counted so far, in seconds except for ``switches``; None where it does not count."""
 
     own: float  # CPU time of this process
     busy: float | None  # CPU time of everything on the cores that this process may use
@@ -38,8 +38,8 @@ def counters(system: Path = SYSTEM) -> Counters:
 
 
 def between(before: Counters, after: Counters) -> dict[str, float | None]:
-    """What happened from one reading to the next: seconds of ``others`` (CPU time of other work on the same cores),
-    ``steal``, ``waited``, ``throttled``; the number of ``switches``."""
+    """What happened between two readings: seconds of ``others`` (CPU time of other work on the same cores), ``steal``,
+    ``waited`` and ``throttled``, and the number of ``switches``."""
     busy = _less(after.busy, before.busy)
     # May be negative: the system counts in ticks of 10 ms, this process's own time is exact.
     others = None if busy is None else round(busy - (after.own - before.own), 3)
@@ -53,7 +53,8 @@ def between(before: Counters, after: Counters) -> dict[str, float | None]:
 
 
 def quiet_cores(seconds: float = LOOK_S) -> int:
-    """Of the cores that this process may use, how many others leave free, at least 1; looked at for some seconds."""
+    """How many of the cores that this process may use are left free by other work, at least 1. It observes them for
+    ``seconds``."""
     before = counters()
     time.sleep(seconds)
     others = between(before, counters())["others"] or 0.0
@@ -61,14 +62,14 @@ def quiet_cores(seconds: float = LOOK_S) -> int:
 
 
 def by_kind(found: Sequence[Mapping[str, float | None]]) -> dict[str, list[float] | None]:
-    """What ``between`` gave for each sample, by kind; None for a kind that the system does not count."""
+    """The results of ``between`` for each sample, as a list by kind; None for a kind that the system does not count."""
     names = found[0] if found else ()
     columns = {name: [one[name] for one in found] for name in names}
     return {name: None if None in values else [v for v in values if v is not None] for name, values in columns.items()}
 
 
 def disturbed(samples: Sequence[float], found: Mapping[str, Sequence[float] | None]) -> list[bool]:
-    """Which of the samples (seconds) were disturbed."""
+    """Whether each of the samples (seconds) was disturbed. found: as ``by_kind`` gives it."""
     lost = [0.0] * len(samples)
     for name in ("steal", "waited", "throttled"):
         for place, seconds in enumerate((found.get(name) or ())[: len(lost)]):
@@ -77,8 +78,10 @@ def disturbed(samples: Sequence[float], found: Mapping[str, Sequence[float] | No
 
 
 def in_words(samples: Sequence[float], found: Mapping[str, Sequence[float] | None], cores: int, threads: int) -> str:
-    """What disturbed a case's samples, as in ``4 % steal, other processes used 0.7 of 2 cores``. threads: with which it
-    computes."""
+    """What disturbed a case's samples, as in ``4 % steal, other processes used 0.7 of 2 cores``.
+
+    threads: number of threads that the case computes with.
+    """
     whole = sum(samples)
 
     def share(name: str) -> float:
@@ -123,14 +126,14 @@ def _digits(values: Sequence[str]) -> bool:
 
 
 def _waited(tasks: Path) -> float | None:
-    """Seconds that the threads of a process waited for a core: the second number of each one's schedstat, in ns."""
+    """Seconds that the threads of a process waited for a core: the second number in each schedstat, in ns."""
     texts = (_text(task / "schedstat") for task in tasks.glob("*"))
     found = [int(parts[1]) for text in texts if text and len(parts := text.split()) == 3 and parts[1].isdecimal()]
     return sum(found) / 1e9 if found else None
 
 
 def _throttled(system: Path) -> float | None:
-    """Seconds for which the CPU limits of this process's control groups stopped it; a group may lie in another."""
+    """Seconds for which the CPU limits of this process's control groups stopped it, summed over nested groups."""
     found = []
     for path in _limits(system):
         counted = dict(line.split() for line in (_text(path) or "").splitlines() if len(line.split()) == 2)

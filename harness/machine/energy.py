@@ -1,4 +1,4 @@
-"""Energy by the machine's own counters: RAPL of the processors on Linux, NVML of the driver on a GPU."""
+"""Energy from the machine's counters: RAPL for processors on Linux, the driver's NVML for a GPU."""
 
 import ctypes
 from functools import cache
@@ -10,8 +10,11 @@ POWERCAP = Path("/sys/class/powercap")
 
 
 def joules(device: torch.device, powercap: Path = POWERCAP) -> float | None:
-    """What the device has used since some moment: differences count. Of the GPU on CUDA, else of all processors,
-    whoever worked on them; None where there is no counter, or none that may be read."""
+    """Joules that the device has used since some fixed moment; only differences have a meaning.
+
+    On CUDA it is the energy of the GPU, otherwise that of all processors, including the work of other processes. None
+    if there is no counter, or none that may be read.
+    """
     if device.type == "cuda":
         return _gpu(device)
     found = [_number(zone / "energy_uj") for zone in packages(powercap)]
@@ -20,12 +23,13 @@ def joules(device: torch.device, powercap: Path = POWERCAP) -> float | None:
 
 @cache
 def packages(powercap: Path = POWERCAP) -> tuple[Path, ...]:
-    """RAPL's zones of whole processors, such as intel-rapl:0; their parts, intel-rapl:0:1, are in them."""
+    """RAPL's zones of whole processors, such as intel-rapl:0. Their energy includes that of their parts, such as
+    intel-rapl:0:1."""
     return tuple(sorted(zone for zone in powercap.glob("*-rapl:*") if zone.name.count(":") == 1))
 
 
 def used(before: float | None, after: float | None) -> float | None:
-    """Joules between two readings; None without them, or where the counter started over in between."""
+    """Joules between two readings; None if a reading is missing, or if the counter started over in between."""
     return None if before is None or after is None or after < before else after - before
 
 
@@ -48,7 +52,7 @@ def _gpu(device: torch.device) -> float | None:
 
 @cache
 def _nvml(index: int) -> tuple[ctypes.CDLL, ctypes.c_void_p]:
-    """The driver's library and a handle of the GPU. OSError if there is none."""
+    """The driver's library and its handle of the GPU. OSError if there is no library or no handle."""
     nvml, handle = ctypes.CDLL("libnvidia-ml.so.1"), ctypes.c_void_p()
     if nvml.nvmlInit_v2() or nvml.nvmlDeviceGetHandleByIndex_v2(index, ctypes.byref(handle)):
         raise OSError("NVML gives no handle of the GPU")

@@ -1,4 +1,4 @@
-"""Keeps the garbage collector out of where it only costs time."""
+"""Switches the garbage collector off where it only costs time."""
 
 import gc
 from collections.abc import Iterator
@@ -7,9 +7,12 @@ from contextlib import contextmanager
 
 @contextmanager
 def no_collection() -> Iterator[None]:
-    """No garbage collection inside. Also for what makes many small objects that stay, such as thousands of records: the
-    collector would go through all of them again and again, which took half of the time; and once more at the end, were
-    they not put among those that have outlived a few collections."""
+    """Switch garbage collection off inside the ``with``.
+
+    Also used while thousands of long-lived objects are built, such as records. On leaving, they are moved to the oldest
+    generation, so that the next collection does not scan them once more.
+    """
+    # While records were built, the collector scanned them repeatedly, which took half of the time.
     was_on = gc.isenabled()
     gc.disable()
     try:

@@ -1,7 +1,7 @@
 """Keeps freed memory in the process.
 
 With glibc's defaults every large tensor is a fresh mapping, and a training step here spent up to half of its time in
-the kernel's page faults. ``keep_heap`` is called once by whatever computes for long.
+the kernel's page faults. A process that computes for long calls ``keep_heap`` once.
 """
 
 import ctypes
@@ -11,7 +11,7 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 
 
 def keep_heap() -> None:
-    """Serve large blocks from the heap and never give it back. Does nothing where there is no glibc."""
+    """Serve large blocks from the heap, and never return the heap to the system. Does nothing without glibc."""
     if not sys.platform.startswith("linux"):
         return
     try:

@@ -13,13 +13,14 @@ MEGABYTE = 1e6
 
 @contextmanager
 def peak_memory(device: torch.device) -> Iterator[dict[str, Any]]:
-    """Fills the dictionary it yields, on leaving, with (MB of 10^6 bytes)
+    """Yields a dictionary that is filled on leaving. An MB is 10^6 bytes.
 
-    - ``peak_memory_mb``: the process's largest resident size, interpreter, libraries and all loaded weights included;
-      None where the system does not tell
-    - ``peak_memory_rise_mb``: by how much that exceeds the size on entering: the run's own share. What an earlier run
-      left with the allocator is given back to the system first, where the C library can
-    - ``peak_memory_scope``: ``run``, or ``process`` where the mark could not be reset and is since the process began
+    - ``peak_memory_mb``: the process's largest resident size, including interpreter, libraries and all loaded weights;
+      None if the system does not report it
+    - ``peak_memory_rise_mb``: how far that exceeds the size on entering, which is the share of this run. Memory that an
+      earlier run left with the allocator is returned to the system first, if the C library can do that
+    - ``peak_memory_scope``: ``run``, or ``process`` if the high-water mark could not be reset and counts from the start
+      of the process
     - ``gpu_peak_memory_mb``: the largest allocation on the GPU; only on CUDA
     """
     found: dict[str, Any] = {}
@@ -40,7 +41,7 @@ def peak_memory(device: torch.device) -> Iterator[dict[str, Any]]:
 
 
 def _status(name: str) -> float | None:
-    """A size from /proc/self/status in MB; None where there is none."""
+    """A size from /proc/self/status in MB; None if it is not there."""
     try:
         lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
     except OSError:
@@ -52,14 +53,14 @@ def _status(name: str) -> float | None:
 
 
 def _give_back() -> None:
-    """Has glibc return freed memory to the system, so that one run's leavings do not hide the next one's rise."""
+    """Has glibc return freed memory to the system: memory left by one run would hide the rise of the next."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
 
 
 def _reset() -> bool:
-    """Sets the process's high-water mark back to its present size; whether that was permitted."""
+    """Sets the process's high-water mark back to its present size. Returns whether that was permitted."""
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:

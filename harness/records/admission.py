@@ -1,8 +1,8 @@
-"""Whether a record from somewhere else may be admitted: schema, hashes, plausibility. That it is true is for
-``arbench verify`` to find out, by running the trial again.
+"""Whether a record from somewhere else may be admitted: its schema, hashes and plausibility are checked.
 
-What a record says of itself in several places must agree: the key with what it is the digest of, FLOPs with their
-parts, medians with their samples, intervals with their replicates.
+Whether the record is true is for ``arbench verify`` to find out, by running the trial again. Values that a record
+states in several places must agree: the key with the values it is the digest of, FLOPs with their parts, medians with
+their samples, intervals with their replicates.
 """
 
 import re
@@ -35,7 +35,7 @@ PARTS_OF_A_RECORD = frozenset((
 
 ABOUT = ("title", "family", "paper", "differences")
 ARRAYS = ("labels", "steps", "thumbnails")
-"""A record's arrays beside its replicates; others (traces) do not travel."""
+"""The arrays that travel with a record, beside its replicates. Others (traces) do not travel."""
 MOST_IMAGES, MOST_THUMBNAILS, LARGEST_SIDE, LONGEST_WHY = 10**7, 64, 512, 500
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}", re.ASCII)
 KNOB = re.compile(r"[a-z][a-z0-9_]{0,39}", re.ASCII)
@@ -45,7 +45,7 @@ CANONICAL = re.compile(r"[a-z0-9-]{1,40}\[[A-Za-z0-9_.,=+%-]{1,400}\]", re.ASCII
 
 
 def check(record: Record, arrays: Arrays) -> None:
-    """Raises ArbenchError with the reason for which a record (of ``packs.read``) is not admitted."""
+    """Raises ArbenchError, with the reason, if a record (as ``packs.read`` returns it) is not admitted."""
     try:
         _whole(record, arrays)
     except ArbenchError:

@@ -1,8 +1,9 @@
-"""Two records against each other: which figures differ by more than chance.
+"""Compares two records: which figures differ by more than chance.
 
-Scores are compared by their replicates. Where both trials have the same labels they were resampled alike, so that what
-their images share (the noise, if the seeds agree too) cancels: the comparison is paired. Times are compared round by
-round if they were taken in one session, and otherwise only told apart where they differ by more than sessions do.
+Scores are compared by their replicates. Trials with the same labels were resampled alike. If their seeds agree too,
+their images share the noise: what they share cancels, and the comparison is paired. Times are compared round by round
+if they were taken in one session. Times of two sessions count as different only if they differ by more than sessions
+do.
 """
 
 from collections.abc import Iterator, Mapping
@@ -20,24 +21,24 @@ from harness.stages.figures import flat, scores
 from harness.stages.timing.summary import ratio
 
 SESSIONS = 0.10
-"""Relative difference of times that two sessions on one machine may have for no reason."""
+"""Two sessions on one machine may differ in their times by this share for no reason."""
 EXACT = 1e-3
-"""Relative difference of multiply-adds and steps that is none: they are counted on few images, and on another machine a
-token in a thousand may differ."""
+"""Multiply-adds and steps that differ by no more than this share count as equal: they are counted on few images, and on
+another machine a token in a thousand may differ."""
 Arrays = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A figure of two records: ``other - one`` lies between ``low`` and ``high``; paired: whether what both share was
-    taken out. Times are compared by logarithm, so that low and high are relative."""
+    """The difference of one figure between two records."""
 
     figure: str
     one: float
     other: float
+    # ``other - one`` lies between low and high. Times are compared by logarithm, so their low and high are relative.
     low: float
     high: float
-    paired: bool
+    paired: bool  # whether what both records share was taken out
 
     @property
     def moved(self) -> bool:
@@ -46,7 +47,7 @@ class Difference:
 
     @property
     def better(self) -> Literal["one", "other", ""]:
-        """Which is better, if it is not undecided."""
+        """Which record is better; empty if that is undecided."""
         if not self.moved:
             return ""
         return "other" if (self.high < 0) == (self.figure.partition(".")[0] not in _high()) else "one"
@@ -55,7 +56,7 @@ class Difference:
 def differences(
     one: tuple[Record, Arrays], other: tuple[Record, Arrays], confidence: float = CONFIDENCE
 ) -> list[Difference]:
-    """Each figure that both finished records have, with the interval of its difference at ``confidence``."""
+    """The differences of all figures that both finished records have, each with its interval at ``confidence``."""
     return [*_scores(one, other, confidence), *_costs(one[0], other[0], confidence)]
 
 
@@ -72,13 +73,14 @@ def _scores(one: tuple[Record, Arrays], other: tuple[Record, Arrays], confidence
         ours, theirs = (found[key].astype(np.float64) for found in (arrays, arrays_2))
         spread = float((theirs - ours).std() if paired else np.hypot(ours.std(), theirs.std()))
         apart = values_2[name] - values[name]
-        # float32 replicates of equal figures differ by nothing, those of nearly equal ones by their rounding
+        # Replicates are float32: those of equal figures do not differ, those of nearly equal figures by rounding.
         spread += 1e-7 * abs(values[name]) if apart else 0.0
         yield Difference(name, values[name], values_2[name], apart - wide * spread, apart + wide * spread, paired)
 
 
 def _high() -> set[str]:
-    """Figures of which more is better. Costs are compared in seconds and multiply-adds: of them, less."""
+    """Names of the figures of which more is better. Costs are compared in seconds and multiply-adds: less of them is
+    better."""
     return {figure.name for figure in scores() if figure.better == "high"}
 
 
@@ -115,17 +117,16 @@ def _spread(timed: Mapping[str, Any]) -> float:
 
 @dataclass(frozen=True)
 class Moved:
-    """What differs between two stores. compared: pairs of records; figures: (trial's name, difference) beyond chance,
-    all of them together at 95 %; only: names that one store alone has finished, with which."""
+    """What differs between two stores."""
 
-    compared: int
-    figures: list[tuple[str, Difference]]
-    only: list[tuple[str, str]]
+    compared: int  # pairs of records
+    figures: list[tuple[str, Difference]]  # (trial's name, difference beyond chance), all of them together at 95 %
+    only: list[tuple[str, str]]  # (trial's name, folder of the store) of trials that only one store has finished
 
 
 def moved(one: Store, other: Store) -> Moved:
-    """Which figures of the trials that two stores share moved. The interval of each is widened for their number
-    (Bonferroni): where nothing has changed, one run in twenty names a figure."""
+    """Which figures moved, of the trials that two stores share. Each interval is widened for the number of figures
+    compared (Bonferroni): where nothing has changed, one run in twenty names a figure."""
     mine, theirs = _finished(one), _finished(other)
     pairs = [
         ((mine[place], one.arrays(mine[place])), (theirs[place], other.arrays(theirs[place])))
@@ -149,7 +150,7 @@ def _finished(store: Store) -> dict[tuple[str, int], Record]:
 
 
 def in_words(difference: Difference, one: str, other: str) -> str:
-    """A line for a terminal: figure, both values, interval of the difference, and who is better if anybody."""
+    """A line for a terminal: figure, both values, interval of the difference, and which is better, if either is."""
     verdict = {"one": f"{one} is better", "other": f"{other} is better", "": "undecided"}[difference.better]
     relative = difference.figure in ("latency", "throughput")
     low, high = (

@@ -26,17 +26,17 @@ from harness.stages.quality.seen import Seen
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,59}", re.ASCII)
 FAMILY = "foreign samples"
-"""What such a row says where a method says its family; its preset, too."""
+"""The family that such a row gives, where a method gives its own; also its preset."""
 DIFFERENCES = "Images made by another program: scored here, not generated here. No FLOPs, no times."
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row to be: checked when it is made, so that its faults are told before anything is computed."""
+    """A row to be written. It is checked when the object is made, so that errors come before anything is computed."""
 
     folder: Path  # of the store
     name: str
-    replace: bool  # whether a foreign row of this name may be there, and goes
+    replace: bool  # whether a foreign row of this name may exist; it is then removed
 
     def __post_init__(self) -> None:
         if self.name is None or not NAME.fullmatch(self.name):
@@ -58,7 +58,7 @@ class Row:
     def write(
         self, seen: Seen, found: Scored, reference: Path, extractor: InceptionExtractor, reading: Reading
     ) -> Path:
-        """Write the record; the file that it is in."""
+        """Write the record and its arrays; returns the record's file."""
         store = Store(self.folder)
         store.prepare()
         facts = {**facts_of(reference, extractor, reading), "path": one_line(str(reference))}
@@ -128,7 +128,8 @@ class Row:
         }
 
     def _data(self, reference: str) -> str | None:
-        """What the store's trials call the data of this reference, so that they stand in one set."""
+        """The name that the store's trials use for this reference's data, so that the row stands in one set with them;
+        None if no trial has this reference."""
         for record in Store(self.folder).all_records():
             if (record.get("provenance") or {}).get("reference") == reference and record.get("data"):
                 return str(record["data"])

@@ -1,11 +1,11 @@
-"""Packs: records and their arrays in one file, for sending. A zip that is read as if an enemy had written it.
+"""Packs: records and their arrays in one file, for sending. A pack is a zip that is read as if an enemy had written it.
 
     about.json              format, who packed it and when, the sha256 of every other member
     0/record.json           a record as the store has it
     0/NAME.npy              its arrays
 
-Members are read into memory, never unpacked; each is bounded in size whatever the zip says of it, must be named as
-above and by about.json, and nothing is unpickled. Everything that is wrong raises ArbenchError with the reason.
+Members are read into memory and never unpacked. Each member is bounded in size, whatever the zip says of it; it must be
+named as above and be listed in about.json. Nothing is unpickled. Any fault raises ArbenchError with the reason.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ from harness.records.store import Record
 
 FORMAT = "arbench-records-1"
 LARGEST = 256 * 2**20
-"""Bytes of a pack, and of all that is in it."""
+"""Most bytes of a pack, and of all its members together."""
 LARGEST_JSON, LARGEST_ARRAY = 2**20, 2**24
 MOST_RECORDS, MOST_MEMBERS = 1000, 30_000
 DEEPEST, LONGEST_TEXT, LONGEST_LIST = 12, 20_000, 100_000
@@ -41,12 +41,12 @@ Arrays = dict[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class Pack:
-    """What a pack holds. by: who packed it, in their words; sha256: of the file; records: each with its arrays."""
+    """The content of a pack."""
 
-    by: str
-    made: str
-    sha256: str
-    records: tuple[tuple[Record, Arrays], ...]
+    by: str  # who packed it, in their words
+    made: str  # when
+    sha256: str  # of the file
+    records: tuple[tuple[Record, Arrays], ...]  # each with its arrays
 
 
 def write(path: Path, by: str, made: str, records: Iterable[tuple[Record, Mapping[str, NDArray[Any]]]]) -> None:
@@ -73,7 +73,7 @@ def write(path: Path, by: str, made: str, records: Iterable[tuple[Record, Mappin
 
 
 def read(path: Path) -> Pack:
-    """Read a pack whole. Raises ArbenchError naming the file and the reason it is refused for."""
+    """Read a whole pack. Raises ArbenchError with the name of the file and the reason why it is refused."""
     try:
         facts = path.stat()
         if not stat.S_ISREG(facts.st_mode):
@@ -87,7 +87,7 @@ def read(path: Path) -> Pack:
         raise ArbenchError(f"cannot read {path}: {error.strerror or error}") from error
     except ArbenchError as error:
         raise ArbenchError(f"{path} is refused: {error}") from error
-    except Exception as error:  # a damaged zip raises any of a dozen kinds
+    except Exception as error:  # a damaged zip raises any of a dozen kinds of error
         raise ArbenchError(f"{path} is refused: no pack, or a damaged one ({type(error).__name__}: {error})") from error
 
 
@@ -154,7 +154,7 @@ def _about(about: Any, names: set[str]) -> Mapping[str, str]:
 
 
 def _bounded(pack: zipfile.ZipFile, name: str, most: int) -> bytes:
-    """A member's content, of which no more is ever unpacked than ``most`` bytes."""
+    """The content of a member. A member of more than ``most`` bytes is refused without unpacking the rest."""
     with pack.open(name) as file:
         content = file.read(most + 1)
     if len(content) > most:
@@ -181,13 +181,13 @@ def strict_json(content: bytes, what: str) -> dict[str, Any]:
         raise ArbenchError(f"{what} is no JSON in UTF-8: {error}") from error
     if not isinstance(found, dict) or not found:
         _refuse(f"{what} is no JSON object")
-    found = files.valid(found)  # older versions packed command lines as Python reads them
+    found = files.valid(found)  # older versions packed command lines whose text has no UTF-8
     _walk(found, what, 0)
     return found
 
 
 def plain_text(text: str, most: int = LONGEST_TEXT) -> bool:
-    """Whether a text is printable, of no more than so many characters, and nothing that looks like a tag of HTML."""
+    """Whether a text is printable, has at most ``most`` characters, and holds nothing that looks like a tag of HTML."""
     return len(text) <= most and (text.isprintable() or not text) and not re.search(r"<\s*[A-Za-z/!?]", text)
 
 
@@ -235,7 +235,8 @@ def _npy(array: NDArray[Any]) -> bytes:
 
 
 def _array(content: bytes, name: str) -> NDArray[Any]:
-    """An array of version 1.0, checked against the bytes that are there before any is made."""
+    """The array of a .npy file of version 1.0. The header is checked against the bytes that are there before an array
+    is made."""
     file = io.BytesIO(content)
     if np.lib.format.read_magic(file) != (1, 0):
         _refuse(f"{name} is not of the version of .npy that is taken")

@@ -1,4 +1,4 @@
-"""What kind of thing each part of a record is: pages and tables take it for that, whoever wrote the record."""
+"""The kind of value that each part of a record has. Pages and tables rely on it, whoever wrote the record."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -33,9 +33,9 @@ KINDS: Mapping[str, str] = {
     "provenance.machine": "host:text processor:text cores:number memory_mb:number gpu:text system:text",
     "submission": "by:text made:text file:text imported:text verified:object",
 }
-"""The parts of a record, by section, and their kinds, where they are there. Any may be null."""
+"""The parts of each section of a record, and their kinds. Any part may be missing or null."""
 NEEDED: Mapping[str, tuple[str, ...]] = {"": ("name", "key", "status", "trial"), "trial": ("images",)}
-"""Parts without which a record is none."""
+"""Parts that every record must have."""
 FINISHED: Mapping[str, tuple[str, ...]] = {
     "trial": ("method", "preset", "knobs", "sampling", "seed"),
     "generate": ("images", "steps_mean"),
@@ -43,11 +43,12 @@ FINISHED: Mapping[str, tuple[str, ...]] = {
     "flops": ("macs",),
     "provenance": ("weights", "extractors"),
 }
-"""Parts without which a record is not that of a finished trial with scores."""
+"""Parts that the record of a finished trial with scores must have."""
 
 
 def check_kinds(record: Any, section: str) -> None:
-    """ArbenchError if a part of a record's section is not of its kind; a section that is not there is in order."""
+    """Raises ArbenchError if a part of a record's section is not of its kind. A section that is not there is in
+    order."""
     found = record
     for name in section.split(".") if section else ():
         found = found.get(name)
@@ -62,14 +63,14 @@ def check_kinds(record: Any, section: str) -> None:
 
 
 def check(record: Any) -> None:
-    """ArbenchError if a record of a store is none, whatever its figures say."""
+    """Raises ArbenchError if this is no record of a store. What its figures say does not matter."""
     for section in KINDS:
         check_kinds(record, section)
     _check_there(record, NEEDED)
 
 
 def check_finished(record: Any) -> None:
-    """ArbenchError if a record is not that of a finished trial with scores."""
+    """Raises ArbenchError if this is not the record of a finished trial with scores."""
     check(record)
     if record["status"] != "done":
         raise ArbenchError("the trial did not finish")
@@ -77,7 +78,7 @@ def check_finished(record: Any) -> None:
 
 
 def check_facts(found: Any) -> None:
-    """ArbenchError if these are not a store's facts (harness/run/limits.py)."""
+    """Raises ArbenchError if these are not the facts of a store (harness/run/limits.py)."""
     right = isinstance(found, dict) and all(
         found.get(name) is None or _is_number(found[name]) for name in ("is", "label_accuracy")
     )
@@ -109,7 +110,7 @@ def _is_table(value: Any, kinds: type | tuple[type, ...]) -> bool:
 
 
 def _is_pairs(value: Any) -> bool:
-    """Whether these are intervals, by name or by names of names."""
+    """Whether this is an interval, or a dict of intervals, which may be nested."""
     if isinstance(value, dict):
         return all(one is None or _is_pairs(one) for one in value.values())
     return _is_list(value, _is_number) and len(value) == 2

@@ -1,4 +1,5 @@
-"""The store: a folder of records, one JSON file each, arrays beside them, a work folder a trial. No server, no locks.
+"""The store: a folder of records, one JSON file each, with arrays beside them, and a work folder for each trial. No
+server, no locks.
 
     records/NAME-KEY.json, .npz     finished and failed trials
     work/KEY/                       what the stages of a trial leave for each other
@@ -6,7 +7,7 @@
     cluster/                        what was submitted to a cluster (harness/cluster/submitted.py)
     reference.json                  facts about the reference and the tokenizers
 
-Every file is written under a temporary name and renamed, so two runners, or a killed one, leave no half file. Where two
+Every file is written under a temporary name and renamed, so two runners, or a killed one, leave no half file. If two
 runners finish the same trial, both write the same record and the last one stays.
 """
 
@@ -32,9 +33,9 @@ if TYPE_CHECKING:
 
 Record = dict[str, Any]
 REPLICATES = "replicates "
-"""How the names of replicates begin among a record's arrays; the figure's dotted name follows (``fid.fmnist-cnn``)."""
+"""Prefix of the names of replicates among a record's arrays. The figure's dotted name follows (``fid.fmnist-cnn``)."""
 KEY_SHOWN = 12
-"""How many hex digits of a key file names carry."""
+"""Hex digits of a key in file names."""
 
 
 class Store:
@@ -43,10 +44,11 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.records_folder = folder / "records"
-        self.damaged: set[str] = set()  # names of records and their arrays that were left out, as they cannot be read
+        self.damaged: set[str] = set()  # names of files left out because they cannot be read
 
     def prepare(self) -> None:
-        """Make the folder and make sure that it can be written. ArbenchError naming it and the reason if not."""
+        """Make the folder and check that it can be written. Raises ArbenchError, with the folder and the reason, if
+        not."""
         try:
             self.records_folder.mkdir(parents=True, exist_ok=True)
             files.remove_stale(self.records_folder)
@@ -59,20 +61,20 @@ class Store:
             raise ArbenchError(f"store {self.folder} cannot be written: {reason}") from error
 
     def withdraw(self) -> None:
-        """Remove the folder again if nothing was begun: it holds no more than ``prepare`` makes, and references."""
+        """Remove the folder again if nothing was begun: if it holds only what ``prepare`` makes, and references."""
         with contextlib.suppress(OSError):
             names = {path.name for path in self.folder.iterdir()}
             if names <= {"records", "references"} and not any(self.records_folder.iterdir()):
                 shutil.rmtree(self.folder)
 
     def must_exist(self) -> "Store":
-        """The store itself; ArbenchError if its folder holds no records."""
+        """The store itself. Raises ArbenchError if its folder holds no records."""
         if not self.records_folder.is_dir():
             raise ArbenchError(f"{self.folder} is no store: it has no folder 'records' (arbench run makes one)")
         return self
 
     def announce(self, sweep: str, trials: Sequence[Record], batch: int) -> None:
-        """Write down which trials a sweep has. batch: images a shard."""
+        """Write down which trials a sweep has. batch: images per shard."""
         keys = hashlib.sha256("".join(trial["key"] for trial in trials).encode()).hexdigest()
         name = f"{_for_file(sweep)}-{keys[:KEY_SHOWN]}.json"
         files.write_json(self.folder / "sweeps" / name, {"sweep": sweep, "batch": batch, "trials": list(trials)})
@@ -86,13 +88,13 @@ class Store:
         return self.records_folder / f"{_for_file(name)}-{key[:KEY_SHOWN]}.json"
 
     def read(self, name: str, key: str) -> Record | None:
-        """The record of a trial, or None. One that was submitted and not verified does not count: the trial is still to
-        be measured here, and takes its place."""
+        """The record of a trial, or None. A submitted record that is not verified does not count: the trial is still to
+        be measured here, and its record will replace the submitted one."""
         found = self._record(self.path(name, key))
         return found if found is not None and found["key"] == key and trusted(found) else None
 
     def write(self, record: Record, arrays: "Mapping[str, np.ndarray[Any, Any]] | None" = None) -> None:
-        """Write a record, its arrays first: whoever sees the record sees them too."""
+        """Write a record, its arrays first: a reader who sees the record finds its arrays too."""
         if arrays:
             files.write_arrays(self._arrays_path(record), arrays)
         files.write_json(self.path(record["name"], record["key"]), record)
@@ -100,10 +102,14 @@ class Store:
     def arrays(
         self, record: Record, wanted: Callable[[str], bool] = lambda name: True
     ) -> "dict[str, np.ndarray[Any, Any]]":
-        """The arrays of a record, or those whose names are ``wanted``: ``thumbnails`` uint8 [n, C, H, W] of images 0 to
-        n-1; ``steps`` and ``labels`` int64 [N] and ``fingerprints`` uint64 [N] (of tokens) of all images;
-        ``replicates NAME`` float32 of a figure; ``trace NAME`` of the first images (harness.traces). Empty for a failed
-        trial."""
+        """The arrays of a record, or those whose names are ``wanted``. Empty for a failed trial.
+
+        thumbnails: uint8 [n, C, H, W] of images 0 to n-1
+        steps, labels: int64 [N] of all images
+        fingerprints: uint64 [N] of all images, of their tokens
+        replicates NAME: float32, of a figure
+        trace NAME: of the first images (harness.traces)
+        """
         path = self._arrays_path(record)
         try:
             return files.read_arrays(path, wanted) if path.exists() else {}
@@ -115,8 +121,8 @@ class Store:
         return self.path(record["name"], record["key"]).with_suffix(".npz")
 
     def all_records(self) -> Iterator[Record]:
-        """Every record, by file name: also those that a newer record of the same trial supersedes. A damaged one is
-        left out, which is told once on standard error, and in ``damaged``."""
+        """Every record, by file name, also records that a newer one of the same trial supersedes. A damaged record is
+        left out, which is reported once on standard error and noted in ``damaged``."""
         for name in sorted(path.name for path in self.records_folder.glob("*.json")):
             if not name.startswith("."):
                 found = self._record(self.records_folder / name)
@@ -137,7 +143,8 @@ class Store:
             print(f"arbench: left out: {one_line(named)}", file=sys.stderr)
 
     def facts(self) -> dict[str, Any]:
-        """Facts about the reference and the tokenizers (harness/run/limits.py); empty if there are none, or damaged."""
+        """Facts about the reference and the tokenizers (harness/run/limits.py); empty if the file is missing or
+        damaged."""
         path = self.folder / "reference.json"
         try:
             found: dict[str, Any] = files.read_json(path) or {}
@@ -148,9 +155,11 @@ class Store:
         return found
 
     def records(self) -> list[Record]:
-        """The records in force, by name and number of images: of several records of one trial (made by other code,
-        weights or metrics, hence under other keys) the one finished last; what others submitted stands behind what was
-        measured here, unless it has been verified."""
+        """The records in force, by name and number of images.
+
+        A trial may have several records, made by other code, weights or metrics and hence under other keys. The one
+        finished last is in force. A submitted record gives way to a record measured here, unless it has been verified.
+        """
         newest: dict[tuple[str, int], Record] = {}
         with no_collection():
             for record in self.all_records():
@@ -160,31 +169,31 @@ class Store:
         return [newest[place] for place in sorted(newest)]
 
     def table(self) -> "pd.DataFrame":
-        """The records in force as one table: a row a record, nested values under dotted names (``quality.is``)."""
+        """The records in force as one table: one row per record, nested values under dotted names (``quality.is``)."""
         import pandas as pd  # late: reading one record needs no table
 
         with no_collection():
             records = self.records()
             columns = _Columns(len(records))
             for place, record in enumerate(records):
-                told = {name: part for name, part in record.items() if name != "identity"}  # which repeats the others
+                told = {name: part for name, part in record.items() if name != "identity"}  # it repeats the others
                 columns.fill(told, place)
             return pd.DataFrame(dict(columns.named()))
 
 
 class _Columns:
-    """Columns of a table of nested dicts, filled row by row. A frame of dicts would take ten times as long, and joining
-    names for each row twice."""
+    """Columns of a table of nested dicts, filled row by row."""
 
+    # A frame made of dicts would take ten times as long, and joining names for each row twice as long.
     def __init__(self, rows: int) -> None:
         self._values: defaultdict[str, list[Any]] = defaultdict(lambda: [None] * rows)
         self._inner: defaultdict[str, _Columns] = defaultdict(lambda: _Columns(rows))
 
     def fill(self, record: Mapping[str, Any], place: int) -> None:
-        """Put a dict into a row; what it lacks stays None."""
+        """Put a dict into a row. Columns that it lacks stay None."""
         inner, values = self._inner, self._values
         for name, value in record.items():
-            if type(value) is dict:  # as JSON gives it; isinstance takes longer to ask
+            if type(value) is dict:  # JSON gives plain dicts; isinstance takes longer
                 inner[name].fill(value, place)
             else:
                 values[name][place] = value
@@ -198,7 +207,7 @@ class _Columns:
 
 
 def read_record(path: Path) -> Record | None:
-    """A record from its file; None if there is none. ArbenchError if it is damaged, or no record."""
+    """A record from its file; None if there is no file. Raises ArbenchError if the file is damaged or is no record."""
     found: Record | None = files.read_json(path)
     if found is not None:
         try:
@@ -209,13 +218,13 @@ def read_record(path: Path) -> Record | None:
 
 
 def trusted(record: Record) -> bool:
-    """Whether a record was measured here, or submitted (harness/records/submissions.py) and verified since."""
+    """Whether a record was measured here, or was submitted (harness/records/submissions.py) and verified since."""
     submission = record.get("submission")
     return submission is None or bool(submission["verified"])
 
 
 def timed(record: Record) -> bool:
-    """Whether nothing is missing of a record: it is finished, and has its timing. One may be without: after ``run
+    """Whether a record is complete: its trial is finished and timed. A finished trial has no timing after ``run
     --no-timing``, and while a run has still to take it."""
     return record["status"] == "done" and record.get("timing") is not None
 
@@ -225,5 +234,5 @@ def _rank(record: Record) -> tuple[bool, str]:
 
 
 def _for_file(name: str) -> str:
-    """A trial's name as the stem of a file that any file system takes: not hidden, well under 255 bytes."""
+    """A trial's name as the stem of a file that any file system accepts: not hidden, well under 255 bytes."""
     return re.sub(r"[^\w.=,+\[\]-]", "_", name, flags=re.ASCII).lstrip(".")[:180]

@@ -1,7 +1,7 @@
-"""Rows from others: records of a store into one file, and such a file into a store.
+"""Rows from others: packs records of a store into one file, and imports such a file into a store.
 
-What is imported is marked (``submission`` of a record: who, when, of which file) and stands behind every record
-measured here; ``verify`` runs its trial again and, where it comes out, says so in the mark.
+An imported record is marked: its ``submission`` says who submitted it, when, and in which file. It gives way to every
+record measured here. ``verify`` runs its trial again and, if the figures come out, says so in the mark.
 """
 
 from collections.abc import Sequence
@@ -14,13 +14,14 @@ from harness.records.store import REPLICATES, Record, Store, read_record
 
 
 def submit(store: Store, out: Path, by: str, names: Sequence[str] = ()) -> int:
-    """Pack the finished records of a store that were measured here, or those of these names; how many. The machine's
-    name and folders of the command line are left out.
+    """Pack the finished records of a store that were measured here, or only those called ``names``; returns how many.
+    The machine's name and the folders in the command line are left out.
 
-    Raises ArbenchError for a name that there is not, for a record that could not be imported, or if nothing is left.
+    Raises ArbenchError for a name that does not exist, for a record that could not be imported, or if no record is
+    left.
     """
     done = [one for one in store.records() if one["status"] == "done" and "submission" not in one]
-    records = [one for one in done if "foreign" not in one]  # which nobody could verify
+    records = [one for one in done if "foreign" not in one]  # foreign samples cannot be verified
     if unknown := set(names) - {one["name"] for one in records}:
         raise ArbenchError(f"no finished record of {store.folder} is called {min(unknown)!r}")
     chosen = [one for one in records if not names or one["name"] in names]
@@ -43,20 +44,21 @@ def _travelling(arrays: packs.Arrays) -> packs.Arrays:
 
 
 def _without_names(record: Record) -> Record:
-    """The record without what it tells of a person: host name, folders."""
+    """The record without what points to a person: the host name, and folders."""
     about = record["provenance"]
     command = [Path(part).name or part for part in about["command"]]
     timing = record["timing"]
-    if timing is not None:  # without one it is refused, as every import would
+    if timing is not None:  # a record without timing is refused later, as by every import
         timing = {**timing, "machine": {**timing.get("machine", {}), "host": ""}}
     private = {**about, "command": command, "machine": {**about["machine"], "host": ""}}
     return {**record, "provenance": private, "timing": timing}
 
 
 def admit(path: Path, store: Store) -> tuple[int, int]:
-    """Import a file: (records added, records there already). All of it is checked before anything is written.
+    """Import a file; returns (records added, records that were there already). The whole file is checked before
+    anything is written.
 
-    Raises ArbenchError naming the file, the record and the reason it is refused for.
+    Raises ArbenchError with the file, the record and the reason why it is refused.
     """
     pack = packs.read(path)
     new: list[tuple[Record, packs.Arrays]] = []
@@ -81,7 +83,8 @@ def admit(path: Path, store: Store) -> tuple[int, int]:
 
 
 def _known(store: Store, record: Record) -> bool:
-    """Whether the store has this very record; ArbenchError if it has another one of its key or file."""
+    """Whether the store has this record already. Raises ArbenchError if it has another record under the same key or
+    file name."""
     there = read_record(store.path(record["name"], record["key"]))
     if there is None:
         return False

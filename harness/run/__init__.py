@@ -4,5 +4,5 @@ driver        takes the trials of a sweep through their stages and writes their 
 selection     which trials are run, and on whose weights
 live          the report that is written while a run goes on
 limits        what the reference images score and the tokenizers lose: floor and ceiling of a store's figures
-verification  ``arbench verify``: runs a record's trial again
+verification  ``arbench verify``: runs the trials of records again
 """

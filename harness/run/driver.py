@@ -1,6 +1,6 @@
 """The driver: takes the trials of a sweep through their stages and writes their records.
 
-All that does not depend on the machine's quiet (generate, quality, flops) runs first, in worker processes; then timing,
+The stages that do not need a quiet machine (generate, quality, flops) run first, in worker processes. Timing follows,
 in this process, alone. Every stage leaves a file in the store, so a run that was killed goes on where it stopped.
 """
 
@@ -41,13 +41,13 @@ class Options:
     """Options of a run. Only ``inception``, ``reference`` and ``checkpoints`` influence records."""
 
     workers: int = 1  # processes; 0: this one alone
-    batch: int = 250  # images a shard
+    batch: int = 250  # images per shard
     retry_failed: bool = False
-    inception: Path | None = None  # Inception weights: its FID is reported beside that of the sweep's extractor
-    reference: Path | None = None  # of data that do not ship with arbench
+    inception: Path | None = None  # Inception weights: Inception FID is reported beside that of the sweep's extractor
+    reference: Path | None = None  # reference images or statistics of data that do not ship with arbench
     device: str = "cpu"  # torch's name of it; ``cuda``: all GPUs in turn
     cluster: "Settings | None" = None  # how a cluster is used, in place of processes
-    wait: bool = True  # False: leave it to the cluster once all is submitted
+    wait: bool = True  # False: return once everything is submitted to the cluster
     timing: bool = True  # False: records without timing, which a later run adds
     checkpoints: Checkpoints = field(default_factory=dict)  # weights of the user's own
     report: Path | None = None  # folder of the report that is written while the run goes on
@@ -55,13 +55,12 @@ class Options:
 
 @dataclass(frozen=True)
 class Tally:
-    """How a run ended: numbers of trials. failed: also those that an earlier run had recorded as failed; left: those
-    that a cluster goes on with."""
+    """How a run ended, in numbers of trials."""
 
     recorded: int
     skipped: int
-    failed: int
-    left: int = 0
+    failed: int  # also trials that an earlier run has recorded as failed
+    left: int = 0  # trials that a cluster goes on with
 
     def __str__(self) -> str:
         total = counted(self.recorded + self.skipped + self.failed + self.left, "trial")
@@ -70,7 +69,7 @@ class Tally:
 
 
 def run(sweep: Sweep, store: Store, options: Options, stream: TextIO | None = None) -> Tally:
-    """Run a sweep; records go to ``store``, progress to ``stream`` (stderr by default).
+    """Run a sweep. Records go to ``store``, progress to ``stream`` (stderr by default).
 
     Raises ArbenchError, before anything is computed, for a store that cannot be written, weights that cannot be loaded
     and a wrong timing protocol. A trial that fails is recorded as failed, and the others go on.
@@ -80,7 +79,7 @@ def run(sweep: Sweep, store: Store, options: Options, stream: TextIO | None = No
     try:
         return prepared(sweep, store, options, stream).all()
     except ArbenchError:
-        if fresh and options.reference is None:  # what is seen in a reference of the user's own may have taken an hour
+        if fresh and options.reference is None:  # the features of a user's reference may have taken an hour
             store.withdraw()
         raise
 
@@ -95,7 +94,7 @@ def prepared(sweep: Sweep, store: Store, options: Options, stream: TextIO | None
     if settings is None:
         compilation.checked(timing["compile"], devices.checked(options.device))
     else:
-        devices.named(options.device)  # the jobs have it; this machine need not
+        devices.named(options.device)  # the jobs' machines have it; this machine need not
         sites = [settings.site.over(head).over(block) for head, block in sweep.cluster]
         from harness.cluster.site import check  # late: laptops need no cluster
 
@@ -116,7 +115,7 @@ def prepared(sweep: Sweep, store: Store, options: Options, stream: TextIO | None
 
 
 def _extractors(sweep: Sweep, data: Sequence[str], inception: Path | None) -> tuple[tuple[str, Path | None], ...]:
-    """The sweep's extractor, or the usual one of its data; and Inception beside it, if its weights are given."""
+    """The sweep's extractor, or the usual one of its data, and Inception beside it if its weights are given."""
     if not data:
         return ()
     if len(data) > 1:
@@ -150,7 +149,7 @@ class Run:
         known = complete if options.retry_failed else complete | bad
         self._open = _one_of_each_first([planned for planned in plans if planned.key not in known])
         self._again = [planned for planned in self._open if planned.key in bad]
-        self._by_key: dict[str, list[TrialPlan]] = defaultdict(list)  # of a trial, or of the one that makes its images
+        self._by_key: dict[str, list[TrialPlan]] = defaultdict(list)  # by key of a trial, or of its maker
         for planned in self._open:
             for key in {planned.key, planned.maker.key}:
                 self._by_key[key].append(planned)
@@ -187,26 +186,26 @@ class Run:
         return Tally(len(self._open) - failed - left, self._skipped, failed + self._known_failures, left)
 
     def outlook(self) -> str:
-        """What is to be done on the cluster, in lines; nothing is submitted."""
+        """What a cluster would be given to do, in lines of text. Nothing is submitted."""
         from harness.cluster.outlook import outlook  # late: laptops need no submitit
 
         return outlook(self._cluster(lambda line: None), self._waves(), len(self._plans))
 
     def _complete(self, record: Record | None) -> bool:
-        """Whether a record has all that this run is to find out."""
+        """Whether a record has everything that this run is to measure."""
         return record is not None and (timed(record) or (not self._options.timing and record["status"] == "done"))
 
     def _record(self, measured: Sequence[TrialPlan]) -> None:
-        """Write the records of trials that have gone through their stages, but perhaps for the timing: they are whole
-        without it, and it is added when it is there."""
+        """Write the records of trials whose stages are done, except perhaps timing: a record is written without it, and
+        again when the timing is there."""
         for planned in measured:
-            there = self._store.read(planned.name, planned.key)
+            there = self._store.read(planned.name, planned.key)  # another driver may have written it
             if _status(there) != "done" or (planned.done("timing") and not self._complete(there)):
                 record, arrays = assemble(planned, self._instrument, {**self._about, "finished": provenance.now()})
-                self._store.write(record, arrays)  # unless another driver has been here
+                self._store.write(record, arrays)
 
     def _standing(self, then: str) -> str:
-        """How far the run is, for the first lines of a report that is not the last."""
+        """How far the run is, for the first lines of a report that will be written again."""
         records = [self._store.read(planned.name, planned.key) for planned in self._plans]
         done = sum(_status(record) == "done" for record in records)
         text = f"As of {time.strftime('%H:%M')}: {done} of {counted(len(records), 'trial')} measured"
@@ -214,9 +213,9 @@ class Run:
         return f"{text}{'; timing is still to come' if untimed else ''}; {then}"
 
     def _leave(self) -> int:
-        """Submit all that is to be done; how many trials that leaves to the cluster."""
+        """Submit all open jobs; returns how many trials that leaves to the cluster."""
         measured = [planned for planned in self._open if planned.measured and planned.done("timing")]
-        self._record(measured)  # an earlier driver has been here
+        self._record(measured)  # their stages are done, but no driver has written their records
         progress = Progress(0, "trials", self._stream)
         cluster = self._cluster(progress.say)
         for job, failure in cluster.given_up([job for wave in self._waves() for job in wave]):
@@ -225,7 +224,7 @@ class Run:
         return len(self._alive()) - len(measured)
 
     def _waves(self) -> list[list[Job]]:
-        """All open jobs: those that can begin at once, those that need them, the timing."""
+        """All open jobs, in three waves: jobs that can begin at once, jobs that need their results, and timing."""
         alive = self._alive()
         first = _distinct(job for planned in alive for job in jobs(planned, self._options.batch))
         unmerged = [planned for planned in alive if not (planned.done("generate") and planned.done("quality"))]
@@ -240,7 +239,7 @@ class Run:
         return [planned for planned in self._open if planned.key not in self._failed]
 
     def _preflight(self) -> None:
-        """Load every method once: damaged weights are told before hours have gone into the others."""
+        """Load every method once, so that damaged weights are reported before hours have gone into other methods."""
         for planned in _one_each(self._open):
             planned.load_method()
 
@@ -266,20 +265,21 @@ class Run:
             self._look()
 
     def _look(self) -> None:
-        """Have the report written anew, if it is time."""
+        """Start writing the report anew, if it is time."""
         if self._live is not None and self._live.due():
             self._live.start(self._standing("this page is written anew as trials finish."))
 
     def _time(self) -> None:
-        """The timing stage of all trials that lack it, in one session: nothing else of ours runs now."""
+        """Time all trials that lack timing, in one session. Nothing else of this run goes on meanwhile."""
         queue = deque(Job(planned, "timing") for planned in self._alive() if not planned.done("timing"))
-        if self._live is not None and queue:  # now rather than while time is taken
+        if self._live is not None and queue:  # now rather than during timing
             self._live.write(self._standing("this page is written anew when it is taken."))
         for _ in self._finished(queue, Progress(len(queue), "trials", self._stream), lambda job: 1):
             pass
 
     def _finished(self, queue: Queue, progress: Progress, weight: Callable[[Job], int]) -> Iterator[Job]:
-        """Have a queue's jobs done; yields those that succeed. A job that fails takes its trial's others with it."""
+        """Do the jobs of a queue; yields the jobs that succeed. If a job fails, the other jobs of its trials are
+        withdrawn."""
         try:
             for job, failure in self._executor(queue, progress).run(queue) if queue else ():
                 if not self._users(job):
@@ -308,7 +308,7 @@ class Run:
         return Cluster(bench, self._store, self._options.cluster or Settings(), tell)
 
     def _users(self, job: Job) -> list[TrialPlan]:
-        """The trials, not failed, that a job is done for: several, if they share images."""
+        """The trials that a job is done for, without failed ones: several, if they share images."""
         return [planned for planned in self._by_key[job.plan.key] if planned.key not in self._failed]
 
     def _fail_all(self, job: Job, failure: Failure, progress: Progress) -> None:
@@ -335,7 +335,7 @@ def _one_each(plans: Sequence[TrialPlan]) -> list[TrialPlan]:
 
 
 def _one_of_each_first(plans: Sequence[TrialPlan]) -> list[TrialPlan]:
-    """The first plan of each kind, then the others: so that a first look at the figures shows all methods."""
+    """The first plan of each kind, then the others, so that a first look at the figures shows all methods."""
     first = _one_each(plans)
     keys = {planned.key for planned in first}
     return [*first, *(planned for planned in plans if planned.key not in keys)]

@@ -9,8 +9,11 @@ from harness.training.recipe import recipes
 
 
 def reference_facts(references: Mapping[str, Sequence[Reference]]) -> dict[str, Any]:
-    """``is`` and ``label_accuracy`` of the first data set's reference images; ``tokenizers``: name -> ``rfid`` and what
-    else its training measured, for those whose weights are there."""
+    """The facts of a store, as plain values.
+
+    is, label_accuracy: of the first data set's reference images
+    tokenizers: name -> ``rfid`` and other figures that its training measured, for tokenizers whose weights are there
+    """
     first = next(iter(references.values()))[0]
     return {"is": first.is_, "label_accuracy": first.label_accuracy, "tokenizers": _tokenizers()}
 

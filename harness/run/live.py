@@ -1,6 +1,6 @@
 """A report that is written while its run goes on: ``arbench run --report DIR``.
 
-The pages are made by ``arbench report`` in a process of its own, since the harness does not import the reports.
+``arbench report`` makes the pages in a separate process, since the harness does not import the reports.
 """
 
 import contextlib
@@ -13,15 +13,16 @@ from pathlib import Path
 from harness.errors import ArbenchError
 
 LEAST_S, MOST_S = 45.0, 150.0
-"""Seconds from one report to the next at the least, and at the most, as long as trials finish."""
+"""Least and most seconds from one report to the next, as long as trials finish."""
 SHARE = 15
-"""After a report that took one second there is none for so many: reports cost a few percent of one core."""
+"""The pause after a report is so many times as long as the report took: reports cost a few percent of one core."""
 NICE = 5
-"""The report gives way to the processes that make images."""
+"""Priority of the report's process: it gives way to the processes that make images."""
 
 
 class LiveReport:
-    """The report of a store, in a folder. Used by one run, which says when nothing else may use the machine."""
+    """The report of a store, in a folder. It is used by one run, which decides when nothing else may use the
+    machine."""
 
     def __init__(self, store: Path, out: Path) -> None:
         self._store, self._out = store, out
@@ -30,7 +31,7 @@ class LiveReport:
         self._shown: set[str] = set()
 
     def due(self) -> bool:
-        """Whether there are new records to show, and the last report is long enough ago."""
+        """Whether there are new records to show and the last report is old enough."""
         if self._process is not None and self._process.poll() is not None:
             self._done()
         if self._process is not None or time.monotonic() < self._next:
@@ -38,13 +39,13 @@ class LiveReport:
         return self._records() != self._shown
 
     def start(self, note: str) -> None:
-        """Begin to write the report, with a note at the top of its pages; it goes on by itself."""
+        """Start writing the report in the background, with a note at the top of its pages."""
         self._shown, self._began = self._records(), time.monotonic()
         log = self._store / "logs" / "report.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("wb") as file:
             places = ["--store", str(self._store), "--out", str(self._out)]
-            # -P and arbench: modules of our names, here or on PYTHONPATH, must not be taken for ours.
+            # -P and arbench: modules of our names, here or on PYTHONPATH, must not be imported in place of ours.
             command = [sys.executable, "-P", "-m", "arbench", "report", *places]
             self._process = subprocess.Popen(
                 [*command, *(["--note", note] if note else [])],
@@ -57,8 +58,8 @@ class LiveReport:
             os.setpriority(os.PRIO_PROCESS, self._process.pid, NICE)
 
     def write(self, note: str) -> None:
-        """Write the report and wait for it. Raises ArbenchError if that does not work and it is the last, which has no
-        note."""
+        """Write the report and wait until it is written. Raises ArbenchError if the last report, which has no note,
+        fails."""
         if self._process is not None:
             self._process.wait()
         self.start(note)
@@ -70,7 +71,7 @@ class LiveReport:
             raise ArbenchError(f"the report was not written: {(lines or ['no reason was given'])[-1]}")
 
     def stop(self) -> None:
-        """End what is being written; the pages stay as they were."""
+        """Stop writing. The pages stay as they were."""
         if self._process is not None:
             self._process.terminate()
             self._process.wait()

@@ -14,17 +14,19 @@ from harness.sweep import Sweep
 from harness.trial import Trial
 
 SHOWN = 40
-"""Names of trials that an error lists."""
+"""Most names of trials that an error lists."""
 Checkpoints = Mapping[tuple[str, str], Path]
-"""(method, preset) -> the file that takes the place of its weights; preset "" for all of the method's presets."""
+"""(method, preset) -> the file that replaces its weights; preset "" stands for all presets of the method."""
 Named = TypeVar("Named")
 
 
 def only(patterns: Sequence[str], among: Sequence[Named], name: Callable[[Named], str]) -> list[Named]:
-    """Those of ``among`` whose trial's canonical name, or method, matches one of the patterns; all if there are none.
+    """The items of ``among`` whose trial's canonical name, or method, matches one of the patterns; without patterns,
+    all.
 
-    ``*`` and ``?`` stand for anything, as in a shell; brackets stand for themselves, since names have them. Raises
-    ArbenchError, listing what there is, for a pattern that matches nothing.
+    ``*`` and ``?`` stand for anything, as in a shell. Brackets stand for themselves, since names have them. ``name``
+    gives the canonical name of an item. Raises ArbenchError, with methods and trials, for a pattern that matches
+    nothing.
     """
     if not patterns:
         return list(among)
@@ -44,15 +46,18 @@ def _matches(pattern: str, name: str) -> bool:
 
 
 def only_of(sweep: Sweep, patterns: Sequence[str]) -> Sweep:
-    """The sweep with the trials that ``only`` leaves."""
+    """The sweep with the trials that ``only`` selects."""
     places = only(patterns, range(len(sweep.trials)), lambda place: sweep.trials[place].name)
     cluster = tuple(sweep.cluster[place] for place in places) if sweep.cluster else ()
     return replace(sweep, trials=tuple(sweep.trials[place] for place in places), cluster=cluster)
 
 
 def parse_checkpoints(given: Iterable[str]) -> Checkpoints:
-    """METHOD=FILE or METHOD/PRESET=FILE, several of them. Raises ArbenchError for what is no such thing, for an unknown
-    method or preset, a method without weights, a file that cannot be read, and for two files for the same weights."""
+    """Parse several texts METHOD=FILE or METHOD/PRESET=FILE.
+
+    Raises ArbenchError for a text of another form, an unknown method or preset, a method without weights, a file that
+    cannot be read, and two files for the same weights.
+    """
     found: dict[tuple[str, str], Path] = {}
     for text in given:
         named, equals, file = text.partition("=")
@@ -75,15 +80,15 @@ def parse_checkpoints(given: Iterable[str]) -> Checkpoints:
 
 
 def checkpoint_of(trial: Trial, checkpoints: Checkpoints) -> Path | None:
-    """The file that takes the place of a trial's weights, if one does."""
+    """The file that replaces a trial's weights, or None."""
     if trial.setup.weights == "random":
         return None
     return checkpoints.get((trial.method, trial.preset), checkpoints.get((trial.method, "")))
 
 
 def on_own_weights(trials: Sequence[Trial], checkpoints: Checkpoints) -> tuple[Trial, ...]:
-    """The trials, those that a checkpoint is for with its sha256 in their setup, and so in their names and keys. Raises
-    ArbenchError for a checkpoint that is for none of them."""
+    """The trials, with checkpoints applied: a trial on a checkpoint has the file's sha256 in its setup, and so in its
+    name and key. Raises ArbenchError for a checkpoint that is for no trial."""
     unused = dict(checkpoints)
     changed = []
     for trial in trials:

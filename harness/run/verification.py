@@ -1,4 +1,4 @@
-"""``arbench verify``: runs a record's trial again and says whether its figures come out."""
+"""``arbench verify``: runs a record's trial again and says whether its figures are reproduced."""
 
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -19,13 +19,13 @@ from harness.sweep import Sweep
 from harness.trial import ASKED, Trial
 
 ROUNDING = 1e-9
-"""An interval may have no width, as that of a recall that all replicates share: it then holds what is equal but for
-rounding."""
+"""Tolerance at the ends of an interval, for rounding. An interval may have no width, as that of a recall that all
+replicates share."""
 BUNDLED = Path(__file__).parents[1] / "records" / "bundled"
 
 
 def read(path: Path) -> Record:
-    """A finished record from its file. ArbenchError if it is none."""
+    """A finished record from its file. Raises ArbenchError if the file holds none."""
     record = files.read_json(path)
     if isinstance(record, dict) and "foreign" in record:
         raise ArbenchError(f"{path} is of foreign samples: another program made them, so they cannot be made again")
@@ -35,8 +35,9 @@ def read(path: Path) -> Record:
 
 
 def made_elsewhere(record: Record, device: str) -> str:
-    """How a record was verified that was made on another kind of device; empty for one of the same kind. Another kind
-    may draw other tokens here and there: scores are held to their intervals, FLOPs and steps to a thousandth."""
+    """A note on how a record was verified that was made on another kind of device; empty for the same kind. Another
+    kind may draw other tokens here and there: scores must lie in their intervals, FLOPs and steps must agree to a
+    thousandth."""
     timing = record.get("timing") or {}
     made = str(record["provenance"].get("device") or timing.get("device") or "cpu").partition(":")[0]
     here = device.partition(":")[0]
@@ -44,12 +45,13 @@ def made_elsewhere(record: Record, device: str) -> str:
 
 
 def again(records: list[Record], options: Options, stream: TextIO | None = None) -> list[list[str]]:
-    """Run the trials of records again, in a folder that is removed; what was not reproduced of each, in words."""
+    """Run the trials of records again, in a temporary folder; returns, for each record, what was not reproduced, in
+    words."""
     asked = [
         Trial.of(**{name: record["trial"][name] for name in ASKED if name in record["trial"]}) for record in records
     ]
     trials = on_own_weights(asked, options.checkpoints)
-    options = replace(options, timing=False)  # time is not verified, as it is the machine's
+    options = replace(options, timing=False)  # time depends on the machine and is not verified
     with tempfile.TemporaryDirectory(prefix="arbench-verify-") as folder:
         store = Store(Path(folder))
         extractors = {record["quality"]["extractor"] for record in records}
@@ -66,7 +68,8 @@ def again(records: list[Record], options: Options, stream: TextIO | None = None)
 
 
 def _whole(record: Record, path: Path) -> Record:
-    """The record, if all is there that is to be compared. ArbenchError if not, or if it is another trial's name."""
+    """The record, if it has everything that is to be compared. Raises ArbenchError if not, or if its name is that of
+    another trial."""
     try:
         schema.check_finished(record)
         name = Trial.of(**{name: record["trial"][name] for name in ASKED if name in record["trial"]}).name
@@ -114,8 +117,8 @@ def _exact(before: Record, after: Record) -> list[str]:
 def verify(
     store: Store, options: Options, patterns: Sequence[str] = (), stream: TextIO | None = None
 ) -> list[tuple[Record, list[str]]]:
-    """Run the trials of submitted records again, one after another, and mark those whose figures come out; each with
-    what was not reproduced. Times are not verified: they are the submitter's machine's."""
+    """Run the trials of submitted records again, one after another, and mark the records whose figures are reproduced.
+    Returns each record with what was not reproduced. Times are not verified: they belong to the submitter's machine."""
     found = []
     waiting = [one for one in store.all_records() if one.get("submission") and not one["submission"]["verified"]]
     for record in only(patterns, waiting, lambda one: str(one["name"])):

@@ -1,7 +1,7 @@
-"""The table of figures: all that is measured of a trial, each declared once.
+"""The table of figures: all that is measured of a trial, each figure declared once.
 
-Whatever reads figures reads them here: the check of records from elsewhere, `compare`, `diff`, `score`, the pages,
-claims and exports. A figure more is a line of FIGURES and the code that computes it.
+All code that reads figures uses this table: the check of records from elsewhere, `compare`, `diff`, `score`, the pages,
+claims and exports. A new figure needs a line in FIGURES and the code that computes it.
 """
 
 from collections.abc import Mapping
@@ -11,34 +11,36 @@ from typing import Any, Literal
 
 @dataclass(frozen=True)
 class Figure:
-    """What is known of a figure beside its values."""
+    """The description of a figure: all that is known of it beside its values."""
 
-    name: str  # in claims, in columns, in scripts
-    title: str  # in words, for people
-    about: str  # what it is, in a line
-    better: Literal["low", "high"] | None = None  # which end is the good one, if either is
-    unit: str = ""  # what stands behind the title on pages
-    path: str = ""  # where a record has it, in dots; empty: reports compute it from other figures
-    interval: str = ""  # where a record has its 95 % interval, if it has one
-    by_extractor: bool = False  # whether each extractor has a value of its own
-    scale: float = 1.0  # from the record's unit to that of pages
+    name: str  # used in claims, in columns and in scripts
+    title: str  # the name in words, for people
+    about: str  # one line that says what the figure is
+    better: Literal["low", "high"] | None = None  # which end is better; None if neither is
+    unit: str = ""  # printed after the title on pages
+    path: str = ""  # dotted path in a record; empty if reports compute it from other figures
+    interval: str = ""  # dotted path of its 95 % interval in a record; empty if it has none
+    by_extractor: bool = False  # whether each extractor has its own value
+    scale: float = 1.0  # factor from the record's unit to the unit of pages
     digits: int = 3  # significant digits printed
-    places: int | None = None  # decimals printed, in their place
+    places: int | None = None  # decimals printed, if given, in place of significant digits
     valid: tuple[float, float] | None = None  # lowest and highest possible value, in the record's unit
 
     @property
     def heading(self) -> str:
-        """Title and unit, as a column has them."""
+        """Title and unit, as the heading of a column."""
         return f"{self.title} {self.unit}".strip()
 
     @property
     def of_quality(self) -> bool:
-        """Whether it is a score: it needs trained weights, and a reference to be compared with."""
+        """Whether it is a score. A score needs trained weights, and a reference to be compared with."""
         return self.path.startswith("quality.")
 
     def value(self, record: Mapping[str, Any], extractor: str) -> float | None:
-        """Its value in a record, in the unit of pages; None if the record lacks it. extractor: whose value, where
-        there is one for each."""
+        """Its value in a record, in the unit of pages; None if the record lacks it.
+
+        extractor: the extractor whose value is returned, where each has its own.
+        """
         found = _at(record, self.path, extractor)
         return self.scale * found if isinstance(found, int | float) else None
 
@@ -99,12 +101,12 @@ def scores() -> tuple[Figure, ...]:
 
 
 def flat(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested dicts as one, names joined by dots; lists are kept as values."""
+    """Nested dicts flattened into one, names joined by dots; lists are kept as values."""
     row: dict[str, Any] = {}
 
     def add(values: Mapping[str, Any], prefix: str) -> None:
         for name, value in values.items():
-            if isinstance(value, dict):  # not Mapping, which takes longer to ask than all the rest
+            if isinstance(value, dict):  # a test for Mapping takes longer than all the rest
                 add(value, f"{prefix}{name}.")
             else:
                 row[prefix + name] = value
@@ -114,7 +116,7 @@ def flat(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _at(record: Mapping[str, Any], path: str, extractor: str) -> Any:
-    """What stands at a path of a record, and there under the extractor's name if each has its own; None if nothing."""
+    """The value at a dotted path of a record, that of ``extractor`` if each has its own; None if there is none."""
     found: Any = record if path else None
     for part in path.split("."):
         if not isinstance(found, dict):

@@ -1,4 +1,4 @@
-"""Training images in a folder, one sub-folder a class, as ImageNet is unpacked: listed and cut into chunks."""
+"""Training images in a folder with one sub-folder per class, as ImageNet is unpacked. Lists and chunks them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,14 +20,17 @@ if TYPE_CHECKING:
 
 
 CHUNK = 4096
-"""Images whose tokens are kept in one file; processes share out the chunks."""
+"""Images per chunk. The tokens of a chunk are kept in one file. Processes divide the chunks among themselves."""
 
 
 @dataclass(frozen=True)
 class FolderContext(Context):
-    """Images of ``data``, a folder of class folders, in the order of names; class i is the i-th folder."""
+    """A context whose images are in ``data``, a folder of class folders. Class i is the i-th folder.
 
-    processes: "Processes | None" = None
+    Folders and images are in the order of their names.
+    """
+
+    processes: "Processes | None" = None  # None: this process alone
 
     @property
     def device(self) -> torch.device:
@@ -35,7 +38,7 @@ class FolderContext(Context):
 
     @cached_property
     def classes(self) -> list[Path]:
-        """The class folders. Hidden ones are none; links to folders are."""
+        """The class folders. Hidden folders do not count; links to folders do."""
         assert self.data is not None
         if not self.data.is_dir():
             raise ArbenchError(f"{self.data} is no folder")
@@ -43,7 +46,7 @@ class FolderContext(Context):
 
     @cached_property
     def listings(self) -> list[Listing]:
-        """What lies under each class folder."""
+        """The listing of each class folder."""
         return [pictures_under(folder) for folder in self.classes]
 
     @cached_property
@@ -56,8 +59,10 @@ class FolderContext(Context):
         return found
 
     def must_have(self, classes: int, preset: str) -> None:
-        """ArbenchError unless there are as many class folders as a preset has classes: with more or fewer, labels would
-        be those of other classes."""
+        """Raises ArbenchError unless there are as many class folders as a preset has classes.
+
+        With more or fewer, labels would belong to other classes.
+        """
         assert self.data is not None
         if len(self.classes) != classes:
             raise ArbenchError(
@@ -65,7 +70,7 @@ class FolderContext(Context):
             )
 
     def notes(self) -> Iterator[str]:
-        """What was left out, in words."""
+        """Messages that say what was left out."""
         assert self.data is not None
         beside = class_folders(self.data)[1]
         hidden = tuple(name for name in beside if is_hidden(name))
@@ -81,16 +86,16 @@ class FolderContext(Context):
 
     @cached_property
     def data_sha256(self) -> str:
-        """Of names and sizes: reading every byte of ImageNet would take longer than it is worth."""
+        """Hash of names and sizes. Reading every byte of ImageNet would take longer than it is worth."""
         assert self.data is not None
         return digest([[str(path.relative_to(self.data)), path.stat().st_size] for path, _ in self.files])
 
     def chunks(self) -> Iterator[tuple[int, list[Path]]]:
-        """The images in chunks, numbered from 0: those of this process, if there are several."""
+        """The images in chunks, numbered from 0. If there are several processes, only the chunks of this process."""
         count, index = (self.processes.count, self.processes.index) if self.processes else (1, 0)
         for number in range(index, -(-len(self.files) // CHUNK), count):
             yield number, [path for path, _ in self.files[number * CHUNK : (number + 1) * CHUNK]]
 
     def labels(self) -> Tensor:
-        """int64 [N]."""
+        """The class of each image, int64 [N]."""
         return torch.tensor([label for _, label in self.files])

@@ -1,10 +1,10 @@
 """One training loop for everything that is trained: bf16, AdamW, warm-up and cosine, averaged weights, resumable.
 
-A run that is killed at any moment and started again gives the same weights as one left alone: batches and random
-numbers depend on (seed, step) only, torch's own generator (dropout) is saved with the rest of the state, and that is
-saved every minute under a temporary name, then renamed.
+A run that is killed at any moment and started again gives the same weights as an uninterrupted run. Batches and random
+numbers depend on (seed, step) only. The state includes torch's own generator (dropout). The state is saved every
+minute under a temporary name, then renamed.
 
-Who computes a step's gradients is a ``Crew``: this process (``Alone``), or several (``harness.training.processes``).
+A ``Crew`` computes a step's gradients: this process (``Alone``), or several (``harness.training.processes``).
 """
 
 import json
@@ -28,22 +28,21 @@ LOG_EVERY_STEPS = 50
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and how fast. ``lr`` falls to ``final_lr`` times itself by a cosine after ``warmup`` steps; ``ema`` is
-    the decay of the averaged weights, which are the ones kept."""
+    """The hyperparameters of a training run."""
 
     epochs: int
     batch: int
-    lr: float
+    lr: float  # highest learning rate
     seed: int = 0
-    warmup: int = 100
-    final_lr: float = 0.02
+    warmup: int = 100  # steps in which the learning rate rises, before it falls by a cosine
+    final_lr: float = 0.02  # the learning rate falls to this times ``lr``
     weight_decay: float = 0.05
     betas: tuple[float, float] = (0.9, 0.95)
     clip: float = 1.0
-    ema: float = 0.999
+    ema: float = 0.999  # decay of the averaged weights, which are the weights kept
 
     def steps(self, rows: int) -> int:
-        """Steps in all, on so many rows of data: whole batches only."""
+        """Number of steps in all, on this many rows of data. Only whole batches count."""
         return self.epochs * (rows // self.batch)
 
     def rate(self, step: int, steps: int) -> float:
@@ -55,8 +54,10 @@ class Plan:
 
 
 class Draws(torch.Generator):
-    """The random numbers of one step. Where a batch is cut into parts, each is given the same numbers in the same
-    order, so that what is drawn once for a step is the same in all; ``row_uniforms`` gives each part its own rows'.
+    """Random generator of one training step, seeded alike in every part of a split batch.
+
+    A value that is drawn once per step is therefore the same in all parts. For one value per row use ``row_uniforms``,
+    which draws for the whole batch and returns the rows of this part.
     """
 
     def __new__(cls, seed: int, part: slice, whole: int) -> "Draws":
@@ -65,22 +66,22 @@ class Draws(torch.Generator):
     def __init__(self, seed: int, part: slice, whole: int) -> None:
         super().__init__()
         self.manual_seed(seed)
-        self.part, self.whole = part, whole
+        self.part, self.whole = part, whole  # rows of this part; number of rows in the whole batch
 
 
 def row_uniforms(rows: int, generator: torch.Generator) -> Tensor:
-    """Uniforms in [0, 1), one for each of a batch's (or its part's) rows."""
+    """Uniform random numbers in [0, 1), one for each row of a batch or of its part."""
     if not isinstance(generator, Draws):
         return torch.rand(rows, generator=generator)
     return torch.rand(generator.whole, generator=generator)[generator.part]
 
 
 class Trainee(nn.Module, ABC):
-    """What can be trained: a module with a loss."""
+    """A module with a loss, which can be trained."""
 
     @abstractmethod
     def loss(self, batch: Sequence[Tensor], generator: torch.Generator) -> dict[str, Tensor]:
-        """Figures of one batch; ``loss`` is the one minimised."""
+        """Figures of one batch; the figure ``loss`` is minimised."""
 
     def after_step(self, generator: torch.Generator) -> None:  # noqa: B027 - most have nothing to do
         """Called after the optimiser's step."""
@@ -90,10 +91,10 @@ Figures = dict[str, Tensor]
 
 
 class Crew(ABC):
-    """Who computes gradients. device: where; first: whether this process writes and speaks for all."""
+    """The process, or the processes, that compute gradients."""
 
-    device = torch.device("cpu")
-    first = True
+    device = torch.device("cpu")  # where gradients are computed
+    first = True  # whether this process writes and prints for all processes
 
     @property
     def save_every_s(self) -> float:
@@ -102,8 +103,10 @@ class Crew(ABC):
 
     @abstractmethod
     def backward(self, trainee: Trainee, batch: Sequence[Tensor], seed: int) -> tuple[Figures, Draws]:
-        """Leave the gradients of the whole batch's mean loss in the trainee's parameters; its figures, and the step's
-        random numbers as ``loss`` left them."""
+        """Leave the gradients of the whole batch's mean loss in the trainee's parameters.
+
+        Returns the figures of the batch, and the step's random generator as ``loss`` left it.
+        """
 
 
 class Alone(Crew):
@@ -120,10 +123,11 @@ class Alone(Crew):
 def fit(
     trainee: Trainee, data: Sequence[Tensor], plan: Plan, folder: Path, crew: Crew | None = None
 ) -> list[dict[str, float]]:
-    """Train on ``data`` (tensors of one length, cut into batches together; whole numbers of 16 bits are given to the
-    trainee in 64); leaves the averaged weights in ``trainee``.
+    """Train on ``data`` and leave the averaged weights in ``trainee``. Returns the log.
 
-    ``folder`` holds ``state.pt`` (to resume) and ``log.jsonl`` (a line every 50 steps). Returns the log.
+    data: tensors of one length, which are cut into batches together. The trainee gets 16-bit integers as 64-bit ones.
+    folder: holds ``state.pt`` (to resume) and ``log.jsonl`` (a line every 50 steps).
+
     Raises ArbenchError if the folder holds a run with another plan or cannot be written, or if the gradient is not
     finite.
     """
@@ -152,7 +156,7 @@ class _Loop:
         path = self.folder / "state.pt"
         if path.exists():
             self._restore(path)
-        lines = "".join(json.dumps(line) + "\n" for line in self.log)  # without what a killed run logged after saving
+        lines = "".join(json.dumps(line) + "\n" for line in self.log)  # drops what a killed run logged after saving
         if self.crew.first:
             files.write_text(self.folder / "log.jsonl", lines)
 

@@ -1,9 +1,9 @@
-"""Training in several processes, on CPUs or GPUs, under Hugging Face accelerate: the loop of ``loop`` beside it, each
-step's batch cut among the processes and, where it does not fit, into parts one after another.
+"""Training in several processes, on CPUs or GPUs, with Hugging Face accelerate. The loop is ``harness.training.loop``.
 
-``accelerate launch --num_processes 8 -m arbench train ...`` starts them. Gradients are averaged once a step. Any
-number of processes and parts gives the same training but for rounding: random numbers belong to the rows of the batch
-(``harness.training.loop.row_uniforms``).
+Each step's batch is divided among the processes. A share that does not fit into memory is cut into parts, which are
+computed one after another. ``accelerate launch --num_processes 8 -m arbench train ...`` starts the processes. Gradients
+are averaged once a step. Any number of processes and parts gives the same training up to rounding, because random
+numbers belong to the rows of the batch (``harness.training.loop.row_uniforms``).
 """
 
 from collections.abc import Sequence
@@ -18,8 +18,11 @@ MIXED = {"fp32": "no", "bf16": "bf16"}
 
 
 class Processes(Crew):
-    """The processes that accelerate launched, or this one alone. precision: of the arithmetic, by autocast; the weights
-    and the optimiser stay in float32. parts: how many each process cuts its share of a batch into."""
+    """The processes that accelerate launched, or this process alone.
+
+    precision: the precision of the arithmetic, set by autocast. The weights and the optimiser stay in float32.
+    parts: number of parts that each process cuts its share of a batch into.
+    """
 
     def __init__(self, precision: str, parts: int, save_every_s: float) -> None:
         self._accelerator = Accelerator(mixed_precision=MIXED[precision])
@@ -32,20 +35,20 @@ class Processes(Crew):
 
     @property
     def count(self) -> int:
-        """How many processes there are."""
+        """Number of processes."""
         return self._accelerator.num_processes
 
     @property
     def index(self) -> int:
-        """Which of them this one is, from 0."""
+        """Number of this process, counted from 0."""
         return self._accelerator.process_index
 
     def wait(self) -> None:
-        """Until all have come here."""
+        """Wait until all processes have come here."""
         self._accelerator.wait_for_everyone()
 
     def fits(self, batch: int) -> None:
-        """ArbenchError if a batch cannot be cut into equal parts."""
+        """Raises ArbenchError if a batch of this size cannot be cut into equal parts."""
         if batch % (self.count * self._parts):
             raise ArbenchError(
                 f"a batch of {batch} cannot be cut evenly into {self._parts} parts in each of {self.count} processes"

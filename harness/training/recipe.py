@@ -1,8 +1,7 @@
-"""Recipes: how each set of bundled weights comes about. ``arbench train NAME`` runs one, ``nox -s retrain`` all of
-them.
+"""Recipes: how each set of bundled weights is made. ``arbench train NAME`` runs one recipe, ``nox -s retrain`` all.
 
 A package offers its recipes under the entry-point group ``arbench.recipes``. Weights are written with metadata: the
-plan (with its seed), the data's hash, the code's commit, the figures reached, and the loss curve's last line.
+plan (with its seed), the data's hash, the code's commit, the figures reached, and the last line of the loss curve.
 """
 
 import time
@@ -30,13 +29,13 @@ GROUP = "arbench.recipes"
 
 @dataclass(frozen=True)
 class Context:
-    """What a recipe works with: the data set's name, where its training images are, a folder for runs and caches, and
-    the weights of the teacher that a student is distilled from, where they are not the bundled or published ones."""
+    """The inputs of a recipe."""
 
-    data_name: str
-    runs: Path
-    data: Path | None = None
-    download: Path | None = None
+    data_name: str  # name of the data set
+    runs: Path  # folder for runs and caches
+    data: Path | None = None  # folder of the training images
+    download: Path | None = None  # folder that the training images may be downloaded into
+    # Weights of the teacher that a student is distilled from; None: the bundled or published ones.
     teacher: Path | None = None
 
     @cached_property
@@ -51,36 +50,32 @@ class Context:
 
     @property
     def device(self) -> torch.device:
-        """Where to compute."""
+        """The device to compute on."""
         return torch.device("cpu")
 
     @cached_property
     def data_sha256(self) -> str:
-        """What tells the training images from others."""
+        """Hash that identifies the training images."""
         return self.training.sha256
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """One set of weights.
-
-    prepare: gives the trainee and the columns of data to fit it on; export: the module whose state is saved;
-    figures: what was reached, measured on the held-out images; needs: recipes that must have been run before; data: the
-    data set's name.
-    """
+    """How one set of weights is made."""
 
     name: str
-    weights: Path
+    weights: Path  # the file that is written
     plan: Plan
+    # Gives the trainee, and the columns of data to fit it on.
     prepare: Callable[[Context], tuple[Trainee, Sequence[Tensor]]]
-    export: Callable[[Trainee], nn.Module]
-    figures: Callable[[Trainee, Context], Mapping[str, float]]
-    needs: tuple[str, ...] = ()
-    data: str = "fmnist"
+    export: Callable[[Trainee], nn.Module]  # gives the module whose state is saved
+    figures: Callable[[Trainee, Context], Mapping[str, float]]  # the figures reached on the held-out images
+    needs: tuple[str, ...] = ()  # recipes that must have been run before
+    data: str = "fmnist"  # name of the data set
 
 
 def recipes() -> dict[str, Recipe]:
-    """All recipes by name, each after those that it needs."""
+    """All recipes by name, each after the recipes that it needs."""
     found: dict[str, Recipe] = {}
     for point in entry_points(group=GROUP):
         found |= {recipe.name: recipe for recipe in point.load()}
@@ -99,7 +94,7 @@ def recipes() -> dict[str, Recipe]:
 
 
 def recipe_named(name: str) -> Recipe:
-    """The recipe; ArbenchError naming the valid ones if there is none."""
+    """The recipe of this name. Raises ArbenchError, which lists the valid names, if there is none."""
     valid = recipes()
     if name not in valid:
         raise unknown("recipe", name, valid)
@@ -107,8 +102,10 @@ def recipe_named(name: str) -> Recipe:
 
 
 def finished(recipe: Recipe, runs: Path) -> bool:
-    """Whether the folder tells that ``train`` took this recipe to its end, with the plan and the needs of today, and
-    its weights are still the ones written then."""
+    """Whether ``train`` has finished this recipe, according to the folder ``runs``.
+
+    The recipe's plan, the weights that it needs, and its own weights must be the same now as then.
+    """
     if not all(path.exists() for path in _files(recipe).values()):
         return False
     return bool(files.read_json(_note(recipe, runs)) == _identity(recipe))
@@ -119,7 +116,7 @@ def _note(recipe: Recipe, runs: Path) -> Path:
 
 
 def _files(recipe: Recipe) -> dict[str, Path]:
-    """The weights that a recipe writes and those that it needs."""
+    """The weights that a recipe needs and the weights that it writes, by recipe."""
     return {name: recipe_named(name).weights for name in recipe.needs} | {recipe.name: recipe.weights}
 
 
@@ -130,16 +127,16 @@ def _identity(recipe: Recipe) -> dict[str, Any]:
 
 
 def train(recipe: Recipe, context: Context, crew: Crew | None = None) -> Mapping[str, Any]:
-    """Run a recipe to its end (resuming what a killed run left in ``context.runs``) and write its weights; in several
-    processes, the first of them.
+    """Run a recipe to its end and write its weights. A killed run that left its state in ``context.runs`` is resumed.
 
-    Returns the metadata written. Raises ArbenchError if weights that it needs are missing.
+    Of several processes, the first one writes. Returns the metadata written. Raises ArbenchError if weights that the
+    recipe needs are missing.
     """
     crew = crew or Alone()
     for need in recipe.needs:
         if not recipe_named(need).weights.exists():
             raise ArbenchError(f"{recipe.name} needs the weights of {need}: run 'arbench train {need}' first")
-    commit = source_commit()  # now: the tree may have moved on when the training ends
+    commit = source_commit()  # read now: the checkout may have changed when the training ends
     keep_heap()
     torch.manual_seed(recipe.plan.seed)
     trainee, columns = recipe.prepare(context)

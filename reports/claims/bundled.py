@@ -1,6 +1,7 @@
-"""The records that come with arbench, for ``arbench claims`` without a store: those that claims rest on, no images.
+"""The records that come with arbench, for ``arbench claims`` without a store.
 
-``nox -s bundle -- --store STORE`` makes them anew: ``python -m reports.claims.bundled STORE``.
+They are the records that claims rest on, without images. ``nox -s bundle -- --store STORE`` makes them anew; that is
+``python -m reports.claims.bundled STORE``.
 """
 
 import sys
@@ -21,7 +22,7 @@ FILE = FOLDER / "bundled.zip"
 
 @contextmanager
 def bundled_store(file: Path = FILE) -> Iterator[Store]:
-    """The bundled records as a store, in a folder that is removed."""
+    """The bundled records as a store, in a folder that is removed afterwards."""
     with tempfile.TemporaryDirectory(prefix="arbench-claims-") as folder:
         store = Store(Path(folder))
         store.prepare()
@@ -31,7 +32,7 @@ def bundled_store(file: Path = FILE) -> Iterator[Store]:
 
 
 def bundle(store: Store, file: Path = FILE) -> int:
-    """Write the records of a store that a shipped claim rests on into ``file``; how many they are."""
+    """Write the records of a store that shipped claims rest on into ``file``; returns their number."""
     evidence = Evidence(store)
     keys = {key for claim in shipped() for one in judge(claim, evidence).figures for key in one.keys}
     records = [record for record in store.records() if record["key"] in keys]

@@ -1,4 +1,4 @@
-"""Claims as data: what a paper says, where, and what would have to be measured for it to be so."""
+"""Claims as data: what a paper says, where it says so, and what measurements would have to show for it to be true."""
 
 import re
 import tomllib
@@ -19,8 +19,12 @@ OPERANDS = {
     "models": ("params", "gmacs", "gmacs_tokens", "steps"),
     "published": ("params", "steps", "gflops", "fid", "is", "precision", "recall", "time"),
 }
-"""Kinds of things that a claim compares, and which figures they have. trials: measured (the columns of trials.csv);
-models: what an architecture costs, no weights needed; published: a row of reports/published.csv."""
+"""The kinds of things that a claim compares, and the figures of each kind.
+
+trials: measured trials (their figures are the columns of trials.csv)
+models: what an architecture costs; no weights are needed
+published: a row of reports/published.csv
+"""
 SELECTS = {
     "trials": ("method", "preset", "knobs", "sampling"),
     "models": ("method", "preset", "knobs", "sampling"),
@@ -30,34 +34,32 @@ SELECTS = {
 
 @dataclass(frozen=True)
 class Operand:
-    """What a name in an expression stands for. kind: one of OPERANDS; select: how it is found."""
+    """What a name in an expression stands for."""
 
-    kind: str
-    select: Mapping[str, Any]
+    kind: str  # one of OPERANDS
+    select: Mapping[str, Any]  # how it is found
 
 
 @dataclass(frozen=True)
 class Claim:
-    """One statement of a paper. source: where it says so; scale: of SCALES; checks: what exactly is checked here, where
-    it is not the statement itself; tolerance: relative; images: least number a trial; extractor: of FID, "" for that of
-    most records."""
+    """One statement of a paper, and how it is checked."""
 
     id: str
     paper: str
     link: str
     statement: str
-    source: str
-    scale: str
-    checks: str
+    source: str  # where the paper says so
+    scale: str  # one of SCALES
+    checks: str  # what exactly is checked here, if it is not the statement itself
     expression: Expression
-    tolerance: float
+    tolerance: float  # relative
     operands: Mapping[str, Operand]
-    images: int = 0
-    extractor: str = ""
+    images: int = 0  # least number of images a trial
+    extractor: str = ""  # of FID; "": that of most records
 
     @property
     def scored(self) -> bool:
-        """Whether it takes scores, which trials on random weights have not."""
+        """Whether the claim takes scores, which trials on random weights do not have."""
         return any(figure in {score.name for score in scores()} for _, figure in self.expression.names)
 
 
@@ -84,7 +86,7 @@ def shipped() -> list[Claim]:
 
 
 def load(paths: Iterable[Path]) -> list[Claim]:
-    """Claims from files. Raises ArbenchError naming the file, the claim and what is wrong."""
+    """Claims from files. Raises ArbenchError that names the file, the claim and what is wrong."""
     found: dict[str, Claim] = {}
     for path in paths:
         try:

@@ -1,7 +1,7 @@
-"""What a claim is judged by: figures of measured trials, of architectures, of published rows.
+"""The figures that a claim is judged by: of measured trials, of architectures, of published rows.
 
-A figure is an array of replicates, drawn alike for all figures of a store, or one number where nothing is left to
-chance. What cannot be had raises ArbenchError, which says what is missing.
+A figure is an array of replicates, drawn alike for all figures of a store, or one number if nothing is left to chance.
+If a figure is not available, ArbenchError says what is missing.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -30,23 +30,23 @@ NORMAL_95 = 1.96
 
 @dataclass(frozen=True)
 class Found:
-    """What an operand was found to be. where: in words; keys: of the records it was measured by; figures: by name."""
+    """What was found for an operand of a claim."""
 
-    where: str
-    keys: tuple[str, ...]
-    figures: Mapping[str, Values]
+    where: str  # where its figures come from, in words
+    keys: tuple[str, ...]  # of the records that it was measured by
+    figures: Mapping[str, Values]  # by name
 
 
 @dataclass
 class Evidence:
-    """The evidence of one store; None has only what needs no measurement. records: the store's, where they are read."""
+    """The evidence of one store, or what needs no measurement."""
 
-    store: Store | None
-    records: Iterable[Record] | None = None
+    store: Store | None  # None: there is only what needs no measurement
+    records: Iterable[Record] | None = None  # the store's, if they have been read already
     _certainties: dict[str, Certainty] = field(default_factory=dict)
 
     def of(self, claim: Claim) -> dict[str, Found]:
-        """What the operands of a claim are. Raises ArbenchError saying what is missing."""
+        """What was found for each operand of a claim. Raises ArbenchError that says what is missing."""
         trials = {name: operand for name, operand in claim.operands.items() if operand.kind == "trials"}
         found = {
             name: _of_model(operand) if operand.kind == "models" else _of_published(operand, _figures(claim, name))
@@ -57,7 +57,7 @@ class Evidence:
 
     @cached_property
     def _by_kind(self) -> Mapping[tuple[str, str], list[Record]]:
-        """The records that count, by method and preset."""
+        """The records that count (finished and trusted), by method and preset."""
         records = self.records if self.records is not None else self.store.records() if self.store else []
         found: dict[tuple[str, str], list[Record]] = {}
         for one in records:
@@ -80,7 +80,7 @@ class Evidence:
         return {name: self._found(row, _figures(claim, name), fid, used) for name, row in rows.items()}
 
     def _asked(self, operand: Operand) -> list[Record]:
-        """The records of an operand: all of its knobs, and of its sampling what it names."""
+        """The records of an operand: they agree in all knobs, and in the parts of sampling that the operand names."""
         select = operand.select
         try:
             knobs = registry.get(select["method"]).resolve(select.get("knobs", {}), select["preset"])
@@ -109,14 +109,14 @@ class Evidence:
 
 
 def _settings(records: Sequence[Record], fid: str, scored: bool) -> list[Row]:
-    """Rows over seeds of those that may be compared; of random weights too, where no score is asked for."""
+    """Rows over seeds of the records that may be compared; if no score is asked for, of random weights as well."""
     rows = table.tidy(records, fid)
     parts = [table.comparable(rows)[0], *([] if scored else [rows[rows["random"]]])]
     return [row for part in parts if len(part) for row in table.dicts(table.over_seeds(part))]
 
 
 def _chosen(settings: Sequence[Row], records: Mapping[str, Record], operand: Operand, claim: Claim) -> Row:
-    """The row of an operand; where several differ in sampling, the one of lowest FID."""
+    """The row of an operand; if several rows differ in sampling, the row of lowest FID."""
     fitting = [row for row in settings if row["key"] in records]
     if not fitting:
         raise ArbenchError(f"a record of {_words(operand)} that can be compared with the others")
@@ -136,7 +136,7 @@ def _one_machine(records: Iterable[Record]) -> None:
 
 
 def _between_sessions(record: Record) -> Values:
-    """What a session may have changed about all of its times: factors [R]."""
+    """Factors [R] by which a session may have changed all of its times."""
     seed = [*str(record["timing"]["session"]).encode()]
     drawn = np.random.default_rng(seed).standard_normal(1000)
     return np.exp(drawn * SESSIONS / NORMAL_95 / 2**0.5)
@@ -152,7 +152,7 @@ def _of_model(operand: Operand) -> Found:
 def _model(
     method: str, preset: str, knobs: tuple[tuple[str, Any], ...], sampling: tuple[tuple[str, Any], ...]
 ) -> Mapping[str, Values]:
-    """Costs of an architecture, without weights: in the units of the report."""
+    """Costs of an architecture, for which no weights are needed, in the units of the report."""
     try:
         owner = registry.get(method)
         settings = resolve_sampling(owner.preset_named(preset).sampling, dict(sampling))

@@ -2,9 +2,9 @@
 
     ear.fid < raster.fid and ear.steps <= raster.steps / 3
 
-A figure is ``trial.figure``; a word that Python keeps for itself ends with an underscore (``var.is_``). Every
-comparison grants the claim's tolerance, relative to its right side; ``==`` is equality within it. The text is parsed by
-``ast``, each kind of node that may occur is named here, and nothing is ever handed to Python to be run.
+A figure is ``trial.figure``; a word that is reserved in Python ends with an underscore (``var.is_``). Every comparison
+allows for the claim's tolerance, relative to its right side; ``==`` is equality within it. The text is parsed by
+``ast``. Each kind of node that may occur is named here, and Python never runs any of the text.
 """
 
 import ast
@@ -21,10 +21,10 @@ from harness.errors import ArbenchError
 Values = NDArray[np.float64]
 Truths = NDArray[np.bool_]
 Name = tuple[str, str]
-"""A figure: of what (the name that the claim gives it), and which."""
+"""A figure: the name that the claim gives to its operand, and the name of the figure."""
 
 LONGEST = 600
-"""Characters of an expression: a claim that takes more is several claims."""
+"""Most characters of an expression: a claim that takes more is several claims."""
 DEEPEST = 20
 
 ARITHMETIC: Mapping[type[ast.operator], Callable[[Any, Any], Any]] = {
@@ -45,21 +45,23 @@ SLACK: Mapping[type[ast.cmpop], Callable[[Any, Any, Any], Any]] = {
 
 @dataclass(frozen=True)
 class Expression:
-    """A parsed expression. names: the figures that it takes."""
+    """A parsed expression."""
 
     text: str
     tree: ast.expr
-    names: frozenset[Name]
+    names: frozenset[Name]  # the figures that it takes
 
     def holds(self, values: Mapping[Name, Values], tolerance: float) -> Truths:
-        """Whether it holds, in each replicate. values: [R] or scalar, by name. Raises ArbenchError where a side of a
-        comparison is not finite (a division by zero)."""
+        """Whether the expression holds, for each replicate; values: [R] or scalar, by name.
+
+        Raises ArbenchError if a side of a comparison is not finite (a division by zero).
+        """
         with np.errstate(all="ignore"):
             return np.asarray(_truth(self.tree, values, tolerance))
 
 
 def parse(text: str) -> Expression:
-    """Raises ArbenchError for what the language does not have, naming it."""
+    """Parse an expression. Raises ArbenchError that names what the language does not have."""
     if len(text) > LONGEST:
         raise ArbenchError(f"expression of {len(text)} characters (valid: up to {LONGEST})")
     try:
@@ -72,7 +74,7 @@ def parse(text: str) -> Expression:
 
 
 def _check(node: ast.expr, truth: bool, names: set[Name], depth: int) -> None:
-    """Make sure that a node is of the language, and a truth or a number as wanted."""
+    """Make sure that a node belongs to the language, and is a truth value or a number, as ``truth`` says."""
     if depth > DEEPEST:
         raise ArbenchError(f"expression is nested more than {DEEPEST} deep")
     match node:

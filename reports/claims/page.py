@@ -1,4 +1,4 @@
-"""The page of claims: what papers state, and what this store says of it; where published figures disagree."""
+"""The page of claims: what papers state, what this store says about it, and where published figures disagree."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -49,6 +49,6 @@ def _row(site: Site, verdict: Verdict) -> dict[str, Any]:
 
 
 def _figure(site: Site, figure: Figure) -> dict[str, str]:
-    """A figure in words, and the page of the trial that it was measured in; "" where none was."""
+    """A figure in words, and the page of the trial that it was measured in; "" if there is no such trial."""
     known = [key for key in figure.keys if key in site.records]
     return {"words": str(figure), "where": figure.where, "href": f"trial.html#{short(known[0])}" if known else ""}

@@ -1,4 +1,4 @@
-"""Verdicts: a claim's expression in every replicate of the figures."""
+"""Verdicts: a claim's expression is evaluated in every replicate of the figures."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -19,15 +19,15 @@ WORDS = (REPRODUCED, CONTRADICTED, UNDECIDED, NOT_MEASURED)
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure that a verdict rests on. name: as in the expression; low, high: its 95 % interval, the value itself
-    where nothing is left to chance; where: what it belongs to, in words; keys: records it was measured by."""
+    """A figure that a verdict rests on."""
 
-    name: str
+    name: str  # as in the expression
     value: float
+    # low, high: the 95 % interval, or the value itself if nothing is left to chance
     low: float
     high: float
-    where: str
-    keys: tuple[str, ...]
+    where: str  # what the figure belongs to, in words
+    keys: tuple[str, ...]  # of the records that it was measured by
 
     def __str__(self) -> str:
         spread = f" ({figure(self.low)} to {figure(self.high)})" if self.low < self.high else ""
@@ -36,23 +36,23 @@ class Figure:
 
 @dataclass(frozen=True)
 class Verdict:
-    """word: of WORDS; share: of replicates in which the claim holds; missing: what would have to be measured."""
+    """The verdict on a claim."""
 
     claim: Claim
-    word: str
+    word: str  # one of WORDS
     figures: tuple[Figure, ...] = ()
-    share: float | None = None
-    missing: str = ""
+    share: float | None = None  # share of the replicates in which the claim holds
+    missing: str = ""  # what would have to be measured
 
     @property
     def reason(self) -> str:
-        """What the verdict rests on, in a line."""
+        """What the verdict rests on, in one line."""
         if self.missing:
             return f"missing: {self.missing}"
         return "; ".join(map(str, self.figures)) + (f"; holds in {self.share:.1%}" if self.word == UNDECIDED else "")
 
     def plain(self) -> dict[str, Any]:
-        """As plain values."""
+        """The verdict as plain values."""
         claim = self.claim
         about = {
             name: getattr(claim, name) for name in ("id", "paper", "link", "statement", "source", "scale", "checks")
@@ -70,7 +70,7 @@ class Verdict:
 
 
 def judge(claim: Claim, evidence: Evidence) -> Verdict:
-    """The verdict on a claim: reproduced where it holds in 95 % of replicates or more, contradicted in 5 % or fewer."""
+    """The verdict on a claim: reproduced if it holds in 95 % of replicates or more, contradicted if in 5 % or fewer."""
     try:
         found = evidence.of(claim)
         values = {(name, part): values for name, one in found.items() for part, values in one.figures.items()}

@@ -92,7 +92,7 @@ def taken(words: list[str]) -> None:
 def test_the_tutorial_leads_from_nothing_to_pages(programs: Path, tmp_path: Path) -> None:
     said = []
     for command in commands(ROOT / "docs" / "tutorial.md"):
-        if command[0] == "python3":  # installing, and what takes half an hour
+        if command[0] == "python3":  # installing, and what takes ten minutes
             continue
         if command[1] in ("run", "verify"):
             command = [*command, "--workers", "0"]

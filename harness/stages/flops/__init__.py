@@ -2,7 +2,7 @@
 
 stage      the figures of a trial
 counter    counts the operators that run, by part of the network
-operators  which operators cost what, and which are light
+operators  the cost rule of each operator, and which operators are light
 by_trace   a second, independent count: fvcore on a trace
 agreement  ``arbench counters``: all counts of all methods, side by side
 costs      ``arbench flops``: what a preset costs, from its architecture alone

@@ -1,4 +1,4 @@
-"""``arbench counters``: the MACs of every method, dense and sparse, by every counter that there is."""
+"""``arbench counters``: the MACs of every method, dense and sparse, by every counter."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,27 +15,27 @@ from harness.stages.flops.counter import closed_form, count_image
 from harness.stages.flops.operators import MISSING_RULES
 
 MOST = 0.005
-"""Relative difference up to which counters agree."""
+"""Largest relative difference at which counters agree."""
 SPARSITY = 0.5
 
 
 @dataclass(frozen=True)
 class Counted:
-    """One setting. macs: of an image, by counter; uncounted: light operators that ran, with their calls."""
+    """The MACs of one setting of a method, by every counter."""
 
     method: str
     knobs: Mapping[str, KnobValue]
-    macs: Mapping[str, float]
-    uncounted: Mapping[str, int]
+    macs: Mapping[str, float]  # of an image, by counter
+    uncounted: Mapping[str, int]  # number of calls of each light operator that ran
 
     @property
     def apart(self) -> float:
-        """Largest relative difference from what was executed."""
+        """Largest relative difference of a counter from the MACs that were executed."""
         return max(abs(value / self.macs["executed"] - 1) for value in self.macs.values())
 
 
 def table(names: Sequence[str]) -> list[Counted]:
-    """Every method at its defaults, and with every sparsity knob at one half, by random weights of its first preset."""
+    """Every method at its defaults, and with every sparsity knob at one half: its first preset, with random weights."""
     return [counted for name in names for counted in _of(registry.get(name))]
 
 
@@ -54,7 +54,7 @@ def _of(owner: type[Method]) -> list[Counted]:
 
 
 def in_words(rows: Sequence[Counted]) -> str:
-    """The table for a terminal, with the operators that no counter counts below it."""
+    """The table for a terminal. Below it stand the operators that no counter counts."""
     counters = ("executed", "torch", "fvcore", "closed form")
     lines = [f"{'MACs an image':<34}" + "".join(f"{name:>14}" for name in counters) + f"{'apart':>10}"]
     for row in rows:
@@ -70,8 +70,11 @@ def _is_sparse(name: str, value: KnobValue) -> bool:
 
 
 def agreement(method: Method, knobs: Mapping[str, KnobValue], sampling: Sampling, seed: int = 0) -> dict[str, float]:
-    """MACs of image 0, sampled and decoded, by each counter: ``executed``, ``fvcore``, ``torch`` (FlopCounterMode with
-    the rules it lacks) and ``closed form``, which is left out where cost depends on content."""
+    """MACs of image 0, sampled and decoded, by each counter.
+
+    The counters are ``executed``, ``fvcore``, ``torch`` (FlopCounterMode, given the rules that it lacks) and ``closed
+    form``. The last is left out where cost depends on content.
+    """
     from harness.stages.flops.by_trace import (
         traced_macs,  # fvcore takes a second to import, and only this comparison needs it
     )

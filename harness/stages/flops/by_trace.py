@@ -1,4 +1,4 @@
-"""A second, independent count of MACs: fvcore on a trace, with handles for what fvcore lacks or gets wrong."""
+"""A second, independent count of MACs: fvcore on a trace, with handles for operators that it lacks or gets wrong."""
 
 from collections.abc import Callable, Mapping
 from math import prod
@@ -18,7 +18,7 @@ Handle = Callable[[list[Any], list[Any]], Any]
 
 
 def _of(macs: Callable[..., int], first: int, count: int) -> Handle:
-    """A handle that applies a rule on shapes to ``count`` inputs from ``first`` on."""
+    """A handle that applies ``macs``, a rule on shapes, to ``count`` inputs, starting at number ``first``."""
 
     def handle(inputs: list[Any], outputs: list[Any]) -> int:
         return macs(*(get_shape(value) for value in inputs[first : first + count]))
@@ -45,7 +45,7 @@ HANDLES: dict[str, Handle] = {
     "aten::addmm": addmm_flop_jit,
     "aten::_convolution": conv_flop_jit,
     "aten::einsum": _einsum,
-    "aten::matmul": _of(matrix_product, 0, 2),  # fvcore's own under-counts broadcasts and fails on vectors
+    "aten::matmul": _of(matrix_product, 0, 2),  # fvcore's handle under-counts broadcasts and fails on vectors
     "aten::mm": _of(matrix_product, 0, 2),
     "aten::bmm": _of(matrix_product, 0, 2),
     "aten::mv": _of(matrix_product, 0, 2),
@@ -71,14 +71,14 @@ class _Whole(nn.Module):
 def traced_macs(
     method: Method, knobs: Mapping[str, KnobValue], sampling: Sampling, labels: Tensor, noise: Tensor
 ) -> int:
-    """MACs of sampling and decoding this batch, by fvcore. ArbenchError names what it met and cannot count."""
+    """MACs of sampling and decoding this batch, by fvcore. An ArbenchError names the operators that it cannot count."""
     return count_trace(_Whole(method, knobs, sampling), (labels, noise))
 
 
 def count_trace(module: nn.Module, inputs: tuple[Tensor, ...]) -> int:
-    """MACs of one call of a module, by fvcore, with our handles only: its own also charge norms and resizing.
+    """MACs of one call of a module, by fvcore, with our handles only: fvcore's own also count norms and resizing.
 
-    The trace holds what this call ran; the weights' mode (train or eval) is left as it is.
+    The trace holds what this call ran. The module's mode (train or eval) is left as it is.
     """
     analysis = FlopCountAnalysis(module, inputs).clear_op_handles().set_op_handle(**HANDLES)
     analysis = analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
@@ -91,7 +91,7 @@ def count_trace(module: nn.Module, inputs: tuple[Tensor, ...]) -> int:
 
 
 def _light(kind: str) -> bool:
-    """Whether an operator of a trace (``aten::add_``) is light; anything that is not an aten operator is not."""
+    """Whether an operator of a trace (``aten::add_``) is light. Only aten operators can be."""
     namespace, _, name = kind.partition("::")
     if namespace != "aten":
         return False

@@ -1,8 +1,8 @@
 """What a preset costs, from its architecture alone (``arbench flops``).
 
 Parameters and MACs do not depend on the values of weights, so the method is built on torch's meta device, which stores
-none. ``--check`` runs it there and counts what is executed. Where cost depends on content there is no closed form: then
-random weights are drawn, and what runs on them is counted.
+none. ``--check`` runs it there and counts what is executed. Where cost depends on content there is no closed form:
+random weights are drawn, and what runs with them is counted.
 """
 
 from collections.abc import Mapping, Sequence
@@ -42,10 +42,16 @@ def costs(
 ) -> dict[str, Any]:
     """Parameters, and the cost of one image. knobs: complete.
 
-    Keys: ``method``, ``preset``, ``knobs``, ``sampling``, ``branches`` (2 with guidance); ``parameters`` by network and
-    tokenizer; ``macs`` by part, ``steps`` (the same for each step, what is done once an image left out); ``published``:
-    as the authors' own code computes it; ``counted``: by part, what ran, if asked for or if there is no closed form
-    (then ``macs`` is that, of one image on random weights, and ``data_dependent`` is true).
+    Keys:
+
+    - ``method``, ``preset``, ``knobs``, ``sampling``, ``branches`` (2 with guidance)
+    - ``parameters``: by network and tokenizer
+    - ``macs``: by part, from the closed form; where there is none, the same as ``counted``
+    - ``steps``: MACs by part for each step, without the work that is done once an image
+    - ``published``: MACs by part, as the authors' own code computes them
+    - ``counted``: MACs by part that ran, if ``check`` asks for them or if there is no closed form (then they are of one
+      image on random weights)
+    - ``data_dependent``: whether there is no closed form
     """
     with torch.device("meta"), Uninitialised():
         method = owner.build(preset).eval()
@@ -81,7 +87,7 @@ def _counted(method: Method, knobs: Mapping[str, KnobValue], sampling: Sampling)
 
 
 def in_words(found: Mapping[str, Any], every_step: bool = False) -> str:
-    """The same for a terminal."""
+    """The result of ``costs``, for a terminal."""
     settings = {**found["knobs"], "cfg": found["sampling"]["cfg"]}
     lines = [
         f"{found['method']} {found['preset']} ({', '.join(f'{name}={value}' for name, value in settings.items())})",

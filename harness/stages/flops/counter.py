@@ -1,7 +1,7 @@
-"""Counts multiply-adds of the operators that really run, and tells which part of the network ran them.
+"""Counts multiply-adds of the operators that really run, by the part of the network that ran them.
 
 Convention: 1 MAC = one multiply and one add, and FLOPs = 2 x MACs. Matrix products, convolutions and attention over all
-keys handed to it are counted; element-wise work, norms, resizing, look-ups, gathers and scatters are not.
+keys given to it are counted; element-wise work, norms, resizing, look-ups, gathers and scatters are not.
 """
 
 import sys
@@ -30,7 +30,8 @@ CONVENTION = (
 
 
 WITHIN_STEP = ("attention", "ffn", "router")
-"""Parts that start another step where they follow a head; the others may come between two steps."""
+"""A new step begins when one of these parts runs after a head. The other parts may run between two steps and belong to
+the step before."""
 COUNTER = (
     "operators executed on the trial's own labels and noise, by the rules of torch.utils.flop_counter and of arbench"
 )
@@ -38,18 +39,18 @@ COUNTER = (
 
 @dataclass
 class Count:
-    """What ran. by_part and by_operator: MACs; by_step: MACs of each network evaluation, which ends with its head (what
-    comes before the first belongs to it, what comes after the last too); uncounted: calls of light operators, which add
-    nothing."""
+    """The MACs of the operators that ran."""
 
-    by_part: Counter[str] = field(default_factory=Counter)
-    by_operator: Counter[str] = field(default_factory=Counter)
-    uncounted: Counter[str] = field(default_factory=Counter)
+    by_part: Counter[str] = field(default_factory=Counter)  # MACs
+    by_operator: Counter[str] = field(default_factory=Counter)  # MACs
+    uncounted: Counter[str] = field(default_factory=Counter)  # number of calls of light operators, which add no MACs
+    # MACs of each network evaluation. A step ends with its head; work before the first step counts to the first, work
+    # after the last head to the last.
     by_step: list[int] = field(default_factory=lambda: [0])
     _in_head: bool = False
 
     def add(self, part: str, operator: str, macs: int) -> None:
-        """Count an operator."""
+        """Count one run of an operator."""
         self.by_part[part] += macs
         self.by_operator[operator] += macs
         if self._in_head and part in WITHIN_STEP:
@@ -71,10 +72,10 @@ class Count:
 class ExecutedCounter(TorchDispatchMode):
     """Counts what runs while it is entered (``with ExecutedCounter(method) as counter: ...``; then ``counter.count``).
 
-    An operator belongs to the part of the innermost module of ``root`` on the call stack; a module without a part of
-    its own has its owner's, or if its owners disagree its caller's. Work outside every part goes to ``otherwise``; if
-    that is None it is an error, and so is an operator without a rule that is not known to be light: ArbenchError names
-    it.
+    An operator belongs to the part of the innermost module of ``root`` on the call stack. A module that declares no
+    part has the part of its owner or, if its owners disagree, of its caller. Work outside every part counts to
+    ``otherwise``. Two operators raise an ArbenchError that names them: one outside every part if ``otherwise`` is None,
+    and one that has no rule and is not known to be light.
     """
 
     supports_higher_order_operators = True
@@ -131,11 +132,11 @@ class ExecutedCounter(TorchDispatchMode):
         return "outside any module" if module is None else f"in {type(module).__name__}"
 
 
-@cache
+@cache  # asking torch costs more than a small operator
 def _classified(func: Any) -> tuple[str, str, Any]:
-    """(what is done with an operator, its name, its rule). Cached, since asking torch costs more than a small operator.
+    """(what is done with an operator, its name, its rule).
 
-    ``composite`` operators arrive whole in inference mode: they are taken apart until something with a rule appears.
+    ``composite`` operators arrive whole in inference mode. They are taken apart until an operator with a rule appears.
     """
     packet = getattr(func, "_overloadpacket", None)
     if packet is None:  # a higher-order operator
@@ -148,7 +149,7 @@ def _classified(func: Any) -> tuple[str, str, Any]:
 
 
 def part_of(module: nn.Module) -> str | None:
-    """The part that a module itself declares; ArbenchError if it is none of PARTS."""
+    """The part that a module itself declares, if any. Raises ArbenchError if it is none of PARTS."""
     part = getattr(module, "part", None)
     if part is not None and part not in PARTS:
         raise unknown(f"part of {type(module).__name__}", str(part), PARTS)
@@ -156,8 +157,8 @@ def part_of(module: nn.Module) -> str | None:
 
 
 def _modules_on_stack() -> Iterator[nn.Module]:
-    """Modules whose methods are running, innermost first. The stack also sees methods other than ``forward``, which
-    hooks do not."""
+    """Modules whose methods are running, innermost first. Unlike hooks, the call stack also shows methods other than
+    ``forward``."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         if "self" in frame.f_code.co_varnames or "self" in frame.f_code.co_freevars:
@@ -170,7 +171,7 @@ def _modules_on_stack() -> Iterator[nn.Module]:
 def count_image(
     method: Method, knobs: Mapping[str, KnobValue], sampling: Sampling, seed: int, index: int, policy: str = "balanced"
 ) -> tuple[Count, Count]:
-    """What sampling and what decoding ran for one image alone, with the label that ``policy`` gives it."""
+    """The counts of sampling and of decoding one image alone, with the label that ``policy`` gives it."""
     labels, noise = inputs(method, seed, [index], policy)
     sampled, decoded = ExecutedCounter(method), ExecutedCounter(method.tokenizer, otherwise="tokenizer")
     with torch.no_grad():
@@ -182,7 +183,7 @@ def count_image(
 
 
 def closed_form(method: Method, knobs: Mapping[str, KnobValue], sampling: Sampling) -> dict[str, float] | None:
-    """The method's own figure, MACs by part; None where it has none because cost depends on content."""
+    """MACs by part from the method's closed form; None where it has none because cost depends on content."""
     try:
         return method.closed_form(knobs, sampling)
     except ArbenchError:

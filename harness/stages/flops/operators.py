@@ -1,4 +1,4 @@
-"""Which operators cost multiply-adds and by what rule, and which are light enough to be left out of a count.
+"""The operators that cost multiply-adds, with their rules, and the operators light enough to be left out of a count.
 
 An operator that is in neither list is an error wherever operators are counted: a count is never quietly too small.
 """
@@ -39,9 +39,9 @@ _LIGHT = """
     upsample_bilinear2d upsample_nearest1d upsample_nearest2d _upsample_nearest_exact2d
 """
 LIGHT = frozenset(_LIGHT.split())
-"""Names of aten operators (in-place forms included) that torch tags neither as point-wise nor as views, but whose work
-is a reduction, a sort, a norm, a look-up, a move of data, a fill, a pooling or a resizing: a few operations an element,
-and no multiply-adds in the convention used here."""
+"""Names of light aten operators (in-place forms included) that torch tags neither as point-wise nor as views. Their
+work is a reduction, a sort, a norm, a look-up, a move of data, a fill, a pooling or a resizing: a few operations an
+element, and no multiply-adds in the convention used here."""
 
 
 def matrix_product(left: Shape, right: Shape) -> int:
@@ -53,9 +53,9 @@ def matrix_product(left: Shape, right: Shape) -> int:
 
 
 def attention(query: Shape, key: Shape, value: Shape) -> int:
-    """Multiply-adds of scores and weighted sum, over every key given: a mask or causality does not lower it.
+    """Multiply-adds of scores and weighted sum, over every key given. A mask or causality does not lower them.
 
-    query [..., L, E], key [..., S, E], value [..., S, Ev]; with grouped heads the query's heads count.
+    query [..., L, E], key [..., S, E], value [..., S, Ev]. With grouped heads, the heads of the query count.
     """
     return prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
 
@@ -65,7 +65,7 @@ def _shapes(arguments: Sequence[Any]) -> list[Shape]:
 
 
 def _flops(macs: Callable[..., int], first: int, count: int) -> Callable[..., int]:
-    """A rule as torch's registry has them (FLOPs, from the arguments) out of the MACs of ``count`` tensors."""
+    """A rule as in torch's registry (FLOPs from arguments): twice the MACs of ``count`` tensors from ``first`` on."""
 
     def rule(*arguments: Any, out_val: Any = None, **_: Any) -> int:
         return 2 * macs(*_shapes(arguments[first : first + count]))
@@ -88,7 +88,7 @@ MISSING_RULES: dict[Any, Callable[..., int]] = {
     aten.vdot: _flops(matrix_product, 0, 2),
     torch.ops.mkldnn._linear_pointwise: _flops(linear, 0, 3),
 }
-"""What torch's FlopCounterMode counts as nothing though it is heavy; pass it as its ``custom_mapping``."""
+"""Rules for heavy operators that torch's FlopCounterMode counts as nothing; pass them as its ``custom_mapping``."""
 _WHOLE: dict[Any, Callable[..., int]] = {
     aten.linear: _flops(linear, 0, 3),
     aten.matmul: _flops(matrix_product, 0, 2),
@@ -119,5 +119,5 @@ def _overloads(packet: Any) -> Iterator[Any]:
     for name in packet.overloads():
         try:
             yield getattr(packet, name)
-        except (AttributeError, RuntimeError):  # listed, but only for TorchScript's numbers
+        except (AttributeError, RuntimeError):  # an overload that exists only for TorchScript's numbers
             continue

@@ -14,7 +14,7 @@ from harness.stages.flops.counter import CONVENTION, COUNTER, Count, closed_form
 IMAGES = 8
 """Images counted where cost depends on content."""
 FIXED = 2
-"""Images counted where it does not: the second checks the first."""
+"""Images counted where cost does not depend on content: the second checks the first."""
 
 
 def count(
@@ -27,15 +27,18 @@ def count(
 ) -> dict[str, Any]:
     """The ``flops`` part of a record. Every image is sampled alone, so that none pays for another's steps.
 
-    knobs: complete. policy: the trial's ``Setup.labels``: the images that are counted are the first of the trial. Where
-    the method's closed form exists and the first two images cost the same, cost does not depend on content and two
-    images are enough; otherwise ``images`` are counted. Keys, all per image:
+    knobs: complete.
+    policy: the trial's ``Setup.labels``; the images that are counted are the first of the trial.
+    images: how many are counted where cost depends on content. Where the method has a closed form and the first two
+    images cost the same, cost does not depend on content and these two are enough.
+
+    Keys, all per image:
 
     - ``macs``, ``flops`` (2 x MACs): sampling and decoding together; ``tokens_macs`` and ``decoder_macs``: either alone
     - ``macs_std``: spread over the images (population); 0 where cost does not depend on content
     - ``by_part``: MACs by part; their sum is ``macs``
-    - ``by_step``: MACs of each network evaluation; their sum is ``tokens_macs``, so that a late step that few images
-      take is small
+    - ``by_step``: MACs of each network evaluation; their sum is ``tokens_macs``. A late step that few images take is
+      therefore small
     - ``data_dependent``, ``images_counted``, ``counter`` and ``convention``: how it was counted, in words
 
     Raises ArbenchError if an operator has no counting rule, or belongs to no part.
@@ -66,7 +69,7 @@ def count(
 
 
 def _by_step(runs: Sequence[Sequence[int]]) -> list[float]:
-    """Mean over images, of which some may take fewer steps."""
+    """Mean MACs of each step over the images. A step that an image does not take counts 0 for it."""
     return [sum(step) / len(runs) for step in zip_longest(*runs, fillvalue=0)]
 
 

@@ -1,5 +1,5 @@
-"""The stage generate: labels and noise in, images out, of which features are kept.
+"""The stage generate: makes images from labels and noise, and keeps their features.
 
-stage   a shard of images: sampled, decoded, looked at
-shards  the files that shards leave, and how they become one
+stage   samples and decodes a shard of images, and extracts its features
+shards  the files of the shards, and how they are merged
 """

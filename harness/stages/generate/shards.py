@@ -1,4 +1,4 @@
-"""The shards of a trial: files of a range of image indices each, which ones are missing, and how they become one."""
+"""The shards of a trial: one file per range of image indices, which ranges are missing, and how files are merged."""
 
 import shutil
 from collections import Counter
@@ -15,7 +15,7 @@ from harness.errors import ArbenchError
 THUMBNAILS = 40
 """Images 0 to 39 are kept as they are: with 10 classes, four of each."""
 UNKNOWN_CODE = "unknown"
-"""In the place of a code's hash, for files that were written before files carried one."""
+"""Stands in place of the code's hash for files that were written before files carried one."""
 Arrays = dict[str, np.ndarray[Any, Any]]
 
 
@@ -24,14 +24,14 @@ class Shards:
     """The shards of one trial: a folder of START-STOP.npz files, STOP excluded."""
 
     folder: Path
-    images: int
+    images: int  # of the whole trial
 
     def missing(self, batch: int) -> list[range]:
         """Ranges of at most ``batch`` images that no finished shard covers, in order."""
         return list(_cut(self.images, self._present(), batch))
 
     def covers(self, indices: range) -> bool:
-        """Whether finished shards, however cut, hold all of these images."""
+        """Whether finished shards, of whatever sizes, hold all of these images."""
         return not any(gap.start < indices.stop and indices.start < gap.stop for gap in self.missing(self.images))
 
     def _present(self) -> list[tuple[int, int, Path]]:
@@ -50,9 +50,11 @@ class Shards:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def merge(self) -> Arrays:
-        """All shards as one, rows by image index, as ``shard`` gives them (what some of them lack, as older ones may,
-        is left out); ``thumbnails`` [n, C, H, W] of images 0 to n-1; ``seconds`` [] is their sum; ``code`` [] names the
-        hashes of all code that made them, joined by +.
+        """All shards merged: the arrays that ``shard`` returns, rows by image index.
+
+        An array that some shards lack, as older ones may, is left out. ``thumbnails`` [n, C, H, W] are of images 0 to
+        n-1. ``seconds`` [] is the sum over the shards. ``code`` [] names the hashes of all code that made the shards,
+        joined by +.
 
         Raises ArbenchError if images are missing.
         """

@@ -1,7 +1,7 @@
 """The stage generate: images of a trial, in shards. It keeps features, logits, steps and some thumbnails, no images.
 
-A shard is a range of image indices and one .npz. Image i has a label and noise keyed by (seed, i), so it does not
-matter how a trial is cut, or who computes what.
+A shard is a range of image indices and one .npz. The label and noise of image i are keyed by (seed, i), so it does not
+matter how a trial is cut into shards, or which process computes which shard.
 """
 
 import time
@@ -23,23 +23,27 @@ from harness.stages.generate.shards import THUMBNAILS, UNKNOWN_CODE, Arrays
 from harness.trial import Trial
 
 FEWEST = 16
-"""Images that are computed together at the least: with fewer rows a CPU's matrix products are summed up in another
-order, and one image in two hundred came out as another, by a draw next to a border."""
+"""Least number of images that are computed together. With fewer rows a CPU sums its matrix products in another order,
+and one image in two hundred came out different, because one of its draws fell next to a border."""
 
 
 def padded(images: int) -> torch.Tensor:
-    """Which of so many images to compute, int64: all, then the last again until there are FEWEST."""
+    """Indices of the images to compute, int64: all ``images``, then the last one again until there are FEWEST."""
     return torch.arange(max(images, FEWEST)).clamp(max=images - 1)
 
 
 def shard(method: Method, extractors: Sequence[Extractor], trial: Trial, indices: range) -> Arrays:
-    """Sample, decode and look at the images of a range of indices.
+    """Sample and decode the images of a range of indices, and extract their features.
 
-    Returns what the first extractor sees (``features`` float32 [n, D], ``logits`` float32 [n, classes], ``spatial``
-    float32 [n, S] if it has that), of each other ``features NAME`` and so on, ``steps`` and ``labels`` int64 [n],
-    ``fingerprints`` uint64 [n] of the tokens, ``thumbnails`` uint8 [up to n, C, H, W] (images below THUMBNAILS),
-    ``seconds`` of sampling and decoding; of the shard that begins with image 0 the arrays of its trace
-    (harness.traces), if there is one.
+    Returns these arrays:
+
+    - from the first extractor: ``features`` float32 [n, D], ``logits`` float32 [n, classes], and ``spatial`` float32
+      [n, S] if it has that; from each other extractor: ``features NAME`` and so on
+    - ``steps`` and ``labels``: int64 [n]
+    - ``fingerprints``: uint64 [n], of the tokens
+    - ``thumbnails``: uint8 [up to n, C, H, W], the images with an index below THUMBNAILS
+    - ``seconds``: of sampling and decoding
+    - for the shard that begins with image 0: the arrays of its trace (harness.traces), if there is one
     """
     started = time.perf_counter()
     labels, noise = inputs(method, trial.seed, indices, trial.setup.labels)
@@ -67,20 +71,20 @@ def shard(method: Method, extractors: Sequence[Extractor], trial: Trial, indices
 
 
 def fingerprints(tokens: torch.Tensor) -> NDArray[np.uint64]:
-    """A hash of each image's tokens, int64 [n, positions] -> uint64 [n]: whether two runs drew the same image can then
-    be told without keeping either."""
+    """A hash of each image's tokens, int64 [n, positions] -> uint64 [n]. It shows whether two runs drew the same image,
+    and neither image has to be kept."""
     rows = tokens.cpu().numpy().astype("<i8")
     return np.frombuffer(b"".join(blake2b(row, digest_size=8).digest() for row in rows), "<u8").astype(np.uint64)
 
 
 def seen_by(arrays: Arrays, extractor: str = "") -> Arrays:
-    """What an extractor saw in the images of ``Shards.merge``: the first one, or one of the others by its name."""
+    """The arrays of ``Shards.merge`` that come from one extractor: the first, or another one by its name."""
     names = {name: f"{name} {extractor}".strip() for name in ("features", "logits", "spatial")}
     return {name: arrays[kept] for name, kept in names.items() if kept in arrays}
 
 
 def summary(arrays: Arrays) -> dict[str, Any]:
-    """The ``generate`` part of a record: images, mean and spread of the steps really taken, seconds, and ``code``."""
+    """The ``generate`` part of a record: images, mean and spread of the steps really taken, seconds and ``code``."""
     steps = arrays["steps"].astype(np.float64)
     return {
         "images": len(steps),

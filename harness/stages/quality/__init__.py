@@ -2,12 +2,12 @@
 
 stage            the figures of a trial
 score            the figures of images that another program made
-seen             a set of images as Inception sees it
-fidelity         figures with intervals and replicates, which both share
-features         arrays of features: checked, and gone through in blocks
+seen             the Inception features and statistics of a set of images
+fidelity         figures with intervals and replicates, which stage and score share
+features         arrays of features: checks, and iteration in blocks
 distributions    Frechet distance and inception score
-pairs            KID, precision, recall, density, coverage: image against image
+pairs            KID, precision, recall, density, coverage: they compare image with image
 resampling       replicates and intervals
-reference        a reference set as an extractor sees it, cached by content
-reference_files  references by path, for data that do not ship with us
+reference        the features and statistics of a reference set, for one extractor, cached by content
+reference_files  references by path, for data that are not bundled
 """

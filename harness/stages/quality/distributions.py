@@ -1,5 +1,7 @@
-"""Metrics that compare distributions: Fréchet distance and inception score, as pure functions of feature arrays
-(``pairs`` has those that compare image with image). Nothing depends on the order of the rows, but by rounding."""
+"""Metrics that compare distributions: Fréchet distance and inception score, as pure functions of feature arrays.
+
+``pairs`` has the metrics that compare image with image. No result depends on the order of the rows, except by rounding.
+"""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,16 +15,19 @@ from harness.stages.quality.features import _BLOCK, Array, blocks, checked, same
 
 @dataclass(frozen=True)
 class Gaussian:
-    """Mean [D] and covariance [D, D] (over n - 1), float64. ``n``: images behind it, None where a file does not say."""
+    """Mean and covariance of features, float64."""
 
-    mean: Array
-    covariance: Array
-    n: int | None = None
+    mean: Array  # [D]
+    covariance: Array  # [D, D], over n - 1
+    n: int | None = None  # number of images; None where a file does not say
 
     @classmethod
     def stored(cls, mean: object, covariance: object, source: str, n: int | None = None) -> Self:
-        """Statistics that a file holds (ADM's ``mu`` and ``sigma``), float32 or float64, held to be of one shape,
-        symmetric and finite. Raises ArbenchError naming ``source``."""
+        """From the statistics in a file (ADM's ``mu`` and ``sigma``), float32 or float64.
+
+        They must fit each other in shape, and be symmetric and finite; otherwise it raises an ArbenchError that names
+        ``source``.
+        """
         mean, covariance = np.asarray(mean), np.asarray(covariance)
         size = mean.size
         if mean.ndim != 1 or covariance.shape != (size, size):
@@ -38,12 +43,12 @@ class Gaussian:
 
     @property
     def dimensions(self) -> int:
-        """D."""
+        """The number of dimensions, D."""
         return self.mean.size
 
     @cached_property
     def root(self) -> Array:
-        """A matrix R with R^T R = covariance. Cholesky's where it exists, as it is the cheapest."""
+        """A matrix R with R^T R = covariance. It is Cholesky's where that exists, because it is the cheapest."""
         try:
             return np.asarray(np.linalg.cholesky(self.covariance).T, np.float64)
         except np.linalg.LinAlgError:
@@ -53,14 +58,12 @@ class Gaussian:
 
 @dataclass(frozen=True)
 class Moments:
-    """Count, mean [D] and scatter [D, D] (the sum of outer products of deviations from the mean), float64.
+    """Count, mean and scatter of features, float64."""
 
-    Moments of shards merge exactly, whatever their order (to about 1e-12, relatively). Deviations and not raw sums, so
-    that a mean far from zero costs no digits.
-    """
-
-    n: int
-    mean: Array
+    n: int  # number of images
+    mean: Array  # [D]
+    # [D, D], the sum of outer products of deviations from the mean. Raw sums would lose digits if the mean is far from
+    # zero.
     scatter: Array
 
     @classmethod
@@ -84,8 +87,9 @@ class Moments:
 def frechet(one: Gaussian, other: Gaussian) -> float:
     """Squared Fréchet distance between two Gaussians: |m1 - m2|^2 + Tr(S1 + S2 - 2 (S1 S2)^(1/2)), 0 or more.
 
-    The eigenvalues of S1 S2 are those of R S1 R^T with R^T R = S2, which is symmetric: real by construction, and
-    faster. ``other.root`` is kept, so the reference belongs there. Raises ArbenchError where dimensions differ.
+    The eigenvalues of S1 S2 are those of R S1 R^T with R^T R = S2. This matrix is symmetric: its eigenvalues are real
+    by construction, and computed faster. ``other.root`` is cached, so ``other`` should be the reference. Raises
+    ArbenchError where dimensions differ.
     """
     same_width(one.dimensions, other.dimensions, "FID")
     apart = one.mean - other.mean
@@ -102,7 +106,7 @@ def too_small(one: Gaussian) -> str | None:
 
 
 def fid(sample: Gaussian, reference: Gaussian) -> float:
-    """``frechet``, but an ArbenchError where either side has too few images for its dimension."""
+    """``frechet``, but it raises an ArbenchError where either side has too few images for its dimension."""
     for side, gaussian in (("samples", sample), ("reference", reference)):
         if fault := too_small(gaussian):
             raise ArbenchError(f"FID: {side}: {fault}")
@@ -111,12 +115,11 @@ def fid(sample: Gaussian, reference: Gaussian) -> float:
 
 @dataclass(frozen=True)
 class Posteriors:
-    """Sums over images of the class posterior p [C] and of sum_c p log p, float64: all that the inception score needs.
-    They merge as moments do."""
+    """Sums over images of class posteriors p, float64: all that the inception score needs."""
 
-    n: int
-    total: Array
-    negentropy: float
+    n: int  # number of images
+    total: Array  # [C], sum of p
+    negentropy: float  # sum of sum_c p log p
 
     @classmethod
     def of(cls, logits: object) -> Self:
@@ -135,16 +138,16 @@ class Posteriors:
     def score(self) -> float:
         """exp of the mean KL divergence from p to its mean, from 1 to C.
 
-        One split over all images, so that file order does not matter (torch-fidelity's ``isc_splits=1``); ten splits,
-        as often printed, give a little less.
+        It is computed in one split over all images, so that file order does not matter (torch-fidelity's
+        ``isc_splits=1``). Ten splits, as often printed, give a little less.
         """
         return float(inception_scores(self.total, np.asarray(self.negentropy), self.n))
 
 
 def inception_scores(total: Array, negentropy: Array, n: int) -> Array:
-    """Scores [...] of ``Posteriors``' sums, total [..., C] and negentropy [...]."""
+    """Scores [...] from the sums in ``Posteriors``: total [..., C] and negentropy [...]."""
     mean = total / n
-    entropy = np.where(mean > 0, mean * np.log(np.where(mean > 0, mean, 1)), 0)  # a class that no image has adds 0
+    entropy = np.where(mean > 0, mean * np.log(np.where(mean > 0, mean, 1)), 0)  # a class without images adds 0
     return np.exp(negentropy / n - entropy.sum(axis=-1))
 
 

@@ -1,6 +1,6 @@
-"""Arrays of features: checked before they are used, and gone through in blocks.
+"""Arrays of features: checks before they are used, and iteration in blocks.
 
-Features are float32 or float64 [N, D], a row an image. Every fault of them is an ArbenchError.
+Features are float32 or float64 [N, D], one row per image. Every fault in them raises an ArbenchError.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,19 +16,19 @@ from harness.errors import ArbenchError
 Array = NDArray[np.float64]
 Floats = NDArray[np.floating[Any]]
 Tell = Callable[[float], None]
-"""Is told which share of a long computation is done, from 0 to 1."""
+"""A function that is called with the share of a long computation that is done, from 0 to 1."""
 _BLOCK = 2048  # rows taken at a time
 
 
 def silent(share: float) -> None:
-    """A ``Tell`` that tells nobody."""
+    """A ``Tell`` that does nothing."""
 
 
 def checked(features: object, what: str = "features") -> Floats:
     """``features`` as a float array [N, D] on the CPU.
 
-    Raises ArbenchError naming ``what`` for another type than float32 or float64 (uint8 images given for features, half
-    precision), another shape, no rows, or values that are not finite.
+    Raises ArbenchError naming ``what`` for a type other than float32 or float64 (such as uint8 images given as
+    features, or half precision), another shape, no rows, or values that are not finite.
     """
     array = features.detach().cpu() if isinstance(features, Tensor) else features
     if isinstance(array, Tensor) and array.dtype not in (torch.float32, torch.float64):
@@ -50,6 +50,6 @@ def blocks(size: int, block: int) -> Iterator[slice]:
 
 
 def same_width(one: int, other: int, what: str) -> None:
-    """ArbenchError if the dimensions of samples and reference differ."""
+    """Raises ArbenchError if the dimensions of samples and reference differ."""
     if one != other:
         raise ArbenchError(f"{what}: the samples have {one} dimensions, the reference {other}: not the same extractor?")

@@ -1,4 +1,4 @@
-"""Figures of a set of images, with intervals and replicates: what the quality stage and ``arbench score`` share."""
+"""Figures of a set of images, with intervals and replicates; shared by the quality stage and ``arbench score``."""
 
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -18,37 +18,34 @@ if TYPE_CHECKING:
 
 Features = NDArray[np.floating[Any]]
 Narrate = Callable[[str], Tell]
-"""Given what is about to be computed, returns who is told how far it has come."""
+"""Takes the name of the next computation, and returns the ``Tell`` that follows its progress."""
 STATISTICS_ALONE = "the reference holds statistics alone: no KID, precision, recall, density or coverage"
 
 
 class Fidelity:
-    """Figures as they are found, by dotted name: ``fid.inception``, ``is``.
-
-    values; intervals: [low, high], 95 %; replicates: float64 [REPLICATES]; flags: in words, what weakens a figure.
-    """
+    """Collects the figures of a set of images, by dotted name: ``fid.inception``, ``is``."""
 
     def __init__(self, draws: Resampling, narrate: Narrate = lambda what: silent) -> None:
         self.draws, self._narrate = draws, narrate
         self.values: dict[str, float | None] = {}
-        self.intervals: dict[str, list[float]] = {}
-        self.replicates: dict[str, Array] = {}
-        self.flags: list[str] = []
+        self.intervals: dict[str, list[float]] = {}  # [low, high], 95 %
+        self.replicates: dict[str, Array] = {}  # float64 [REPLICATES]
+        self.flags: list[str] = []  # in words, what weakens a figure
 
     def add(self, name: str, value: float, replicates: Array) -> None:
-        """A figure with its replicates."""
+        """Adds a figure with its replicates, and its interval from them."""
         self.values[name], self.replicates[name] = value, replicates
         self.intervals[name] = interval(value, replicates)
 
     def frechet(self, extractor: str, features: Features, against: Gaussian) -> None:
-        """FID and FID-infinity on features [N, D]; ``extractor`` names them."""
+        """Adds FID and FID-infinity of features [N, D]; ``extractor`` is part of their names."""
         infinite, plain = f"fid_infinity.{extractor}", f"fid.{extractor}"
         self.values[infinite] = found = self._frechet(plain, f"FID ({extractor})", features, against)
         if found is not None:
             self.intervals[infinite] = interval(found, self.replicates[plain])
 
     def spatial_frechet(self, extractor: str, features: Features, against: Gaussian) -> None:
-        """sFID: the same distance on features that still have places (Nash et al., arXiv 2103.03841)."""
+        """Adds sFID: the same distance on features that keep spatial positions (Nash et al., arXiv 2103.03841)."""
         self._frechet(f"sfid.{extractor}", f"sFID ({extractor})", features, against)
 
     def _frechet(self, name: str, title: str, features: Features, against: Gaussian) -> float | None:
@@ -65,11 +62,11 @@ class Fidelity:
         return replicated.infinite
 
     def inception_score(self, logits: Features) -> None:
-        """The inception score of logits [N, C]."""
+        """Adds the inception score of logits [N, C]."""
         self.add("is", inception_score(logits), self.draws.inception_score(logits))
 
     def pairs(self, features: Features, reference: Within) -> None:
-        """KID, precision, recall, density and coverage."""
+        """Adds KID, precision, recall, density and coverage."""
         sample = Within.of(features, "samples", self._narrate("samples among themselves"))
         found = compare(sample, reference, self.draws.group, self._narrate("samples against the reference"))
         figures, references = found.figures, len(reference.features)

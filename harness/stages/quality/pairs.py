@@ -1,8 +1,8 @@
 """Metrics that compare every image with every other: KID, precision and recall, density and coverage.
 
-All of them need the same products of features, so they are taken in one walk over tiles of bounded memory. Radii are to
-the 3rd nearest neighbour for precision and recall (Kynkäänniemi et al. 2019), to the 5th of the reference for density
-and coverage (Naeem et al. 2020), as their authors have it.
+All of them need the same products of features, so one pass over tiles of bounded memory computes them all. The radius
+is the distance to the 3rd nearest neighbour for precision and recall (Kynkäänniemi et al. 2019), and to the 5th nearest
+in the reference for density and coverage (Naeem et al. 2020), as their authors define it.
 """
 
 from collections.abc import Iterator
@@ -18,19 +18,18 @@ from harness.errors import ArbenchError
 from harness.stages.quality.features import Array, Floats, Tell, blocks, checked, same_width, silent
 
 NEAR, FAR = 3, 5
-"""Whose distance is the radius: of precision and recall, and of density and coverage."""
-_ROWS, _COLUMNS = 256, 1024  # a tile of distances, 2 MB: stays in the cache, which is worth a quarter of the time
+"""Which nearest neighbour sets the radius: NEAR for precision and recall, FAR for density and coverage."""
+_ROWS, _COLUMNS = 256, 1024  # a tile of distances, 2 MB: it stays in the cache, which saves a quarter of the time
 _TIE = 1e-10  # distances this much beyond a radius, relatively, count as on it: rounding must not decide a tie
 
 
 @dataclass(frozen=True)
 class Within:
-    """A set of images among themselves. features [N, D]; radii: float64 [N, 2], squared distance to the NEAR-th and to
-    the FAR-th nearest other image; kernel: float64 [N], sum of KID's kernel with all the others."""
+    """A set of images compared among themselves."""
 
-    features: Floats
-    radii: Array
-    kernel: Array
+    features: Floats  # [N, D]
+    radii: Array  # float64 [N, 2], squared distance to the NEAR-th and to the FAR-th nearest other image
+    kernel: Array  # float64 [N], sum of KID's kernel with all the other images
 
     def __post_init__(self) -> None:
         count = len(self.features)
@@ -39,12 +38,13 @@ class Within:
 
     @classmethod
     def of(cls, features: object, what: str = "features", tell: Tell = silent) -> "Within":
-        """In blocks of bounded memory. Raises ArbenchError as ``checked`` does, and for FAR images or fewer."""
+        """From features [N, D], in blocks of bounded memory. Raises ArbenchError as ``checked`` does, and for FAR
+        images or fewer."""
         array = checked(features, what)
         if len(array) <= FAR:
             raise ArbenchError(f"{what}: neighbours take more than {FAR} images a side, there are {len(array)}")
         rows = _Rows(array, array.mean(axis=0, dtype=np.float64))
-        nearest = torch.full((len(array), FAR + 1), torch.inf, dtype=torch.float64)  # one more, as each meets itself
+        nearest = torch.full((len(array), FAR + 1), torch.inf, dtype=torch.float64)  # one more: each image meets itself
         kernel = torch.zeros(len(array), dtype=torch.float64)
         for at, against, distances, kernels in _tiles(rows, rows, tell):
             found = torch.cat([nearest[at], distances.topk(min(FAR + 1, distances.shape[1]), largest=False).values], 1)
@@ -63,23 +63,18 @@ class Within:
 
 @dataclass(frozen=True)
 class Between:
-    """N samples against M references.
+    """The comparison of N samples with M references."""
 
-    kid: kernel distance (cubic kernel, unbiased, over all pairs; may be a little below 0), whose mean over random
-    subsets is torch-fidelity's figure; kid_influence: float64 [N], how each sample moves it, their mean 0. precise:
-    bool [N], samples inside the reference's manifold; around: int64 [N], how many wide reference balls hold the sample.
-    recalled, covered: bool [M], references inside the samples' manifold, and with a sample in their wide ball;
-    recalled_by, covered_by: int64 [G], how many of those each group of samples has to itself.
-    """
-
+    # Kernel distance: cubic kernel, unbiased, over all pairs; may be a little below 0. torch-fidelity's figure is its
+    # mean over random subsets.
     kid: float
-    kid_influence: Array = field(repr=False)
-    precise: NDArray[np.bool_] = field(repr=False)
-    around: NDArray[np.int64] = field(repr=False)
-    recalled: NDArray[np.bool_] = field(repr=False)
-    covered: NDArray[np.bool_] = field(repr=False)
-    recalled_by: NDArray[np.int64] = field(repr=False)
-    covered_by: NDArray[np.int64] = field(repr=False)
+    kid_influence: Array = field(repr=False)  # float64 [N], how each sample moves KID; their mean is 0
+    precise: NDArray[np.bool_] = field(repr=False)  # [N], samples inside the reference's manifold
+    around: NDArray[np.int64] = field(repr=False)  # [N], how many wide reference balls hold the sample
+    recalled: NDArray[np.bool_] = field(repr=False)  # [M], references inside the samples' manifold
+    covered: NDArray[np.bool_] = field(repr=False)  # [M], references with a sample in their wide ball
+    recalled_by: NDArray[np.int64] = field(repr=False)  # [G], how many references only this group of samples recalls
+    covered_by: NDArray[np.int64] = field(repr=False)  # [G], how many references only this group of samples covers
 
     @property
     def figures(self) -> dict[str, float]:
@@ -94,9 +89,9 @@ class Between:
 
 
 def compare(sample: Within, reference: Within, group: NDArray[np.int64] | None = None, tell: Tell = silent) -> Between:
-    """``sample`` against ``reference``; group: int [N], which group of images each sample is in (one if not given).
+    """Compares ``sample`` with ``reference``. Raises ArbenchError if their dimensions differ.
 
-    Raises ArbenchError for sides that do not fit each other.
+    group: int [N], the group of images that each sample is in; without it, all samples are in one group.
     """
     same_width(sample.features.shape[1], reference.features.shape[1], "samples")
     ours, theirs = len(sample.features), len(reference.features)
@@ -133,24 +128,28 @@ def compare(sample: Within, reference: Within, group: NDArray[np.int64] | None =
 
 
 class _Rows:
-    """Features as the tiles take them: centred, so that little cancels in a distance. squares [N]: of their lengths.
-    kernel_part [N]: what a row adds to x y / D of uncentred rows, besides half their squared distance."""
+    """Features prepared for the tiles: centred, so that little cancels in a distance.
+
+    squares [N]: the squared lengths of the centred rows.
+    kernel_part [N]: what a row adds to x y / D of two uncentred rows, besides half their squared distance.
+    """
 
     def __init__(self, features: Floats, centre: Array) -> None:
         self.features, self.centre = torch.from_numpy(features), torch.from_numpy(centre)
         self.squares, along = torch.empty(2, len(features), dtype=torch.float64)
-        for rows in blocks(len(features), _COLUMNS):  # one at a time: all of them in float64 are twice the features
+        # In blocks, because all rows in float64 would take twice the memory of the features.
+        for rows in blocks(len(features), _COLUMNS):
             part = self.block(rows)
             self.squares[rows], along[rows] = part.square().sum(1), part @ self.centre
         self.kernel_part = (self.squares / 2 + along) / features.shape[1]
 
     def block(self, rows: slice) -> Tensor:
-        """float64 [rows, D]."""
+        """Centred rows, float64 [rows, D]."""
         return self.features[rows] - self.centre
 
 
 def _tiles(one: _Rows, other: _Rows, tell: Tell) -> Iterator[tuple[slice, slice, Tensor, Tensor]]:
-    """(rows, columns, squared distances, kernels (x y / D + 1)^3), float64, tile by tile."""
+    """Yields (rows, columns, squared distances, kernels (x y / D + 1)^3), float64, tile by tile."""
     width = one.features.shape[1]
     constant = 1 + float(one.centre @ one.centre) / width
     for columns in blocks(len(other.squares), _COLUMNS):
@@ -165,27 +164,30 @@ def _tiles(one: _Rows, other: _Rows, tell: Tell) -> Iterator[tuple[slice, slice,
 
 
 class _Holders:
-    """Which references a sample's ball holds, or whose ball holds a sample, and which of them by one group alone."""
+    """Finds which references samples hold, and how many of them are held by the samples of one group alone. For recall
+    a sample's ball holds the reference; for coverage the reference's ball holds the sample."""
 
     def __init__(self, group: NDArray[np.int64], count: int) -> None:
         self._groups = int(group.max()) + 1
-        # From the middle, so that sums of squares over a tile stay whole numbers that float32 holds exactly.
+        # Groups are numbered from the middle, so that sums of squares over a tile stay whole numbers that float32 holds
+        # exactly.
         number = torch.from_numpy(group - self._groups // 2).float()
         self._powers = torch.stack([torch.ones_like(number), number, number.square()])
         self._sums = torch.zeros(3, count, dtype=torch.float64)
 
     def add(self, rows: slice, columns: slice, holds: Tensor) -> None:
-        """holds: bool [rows, columns]."""
+        """Adds a tile. holds: bool [rows, columns], whether the ball of one holds the other."""
         self._sums[:, columns] += self._powers[:, rows] @ holds.float()
 
     @property
     def held(self) -> NDArray[Any]:
-        """bool [M]."""
+        """bool [M], which references are held."""
         return (self._sums[0] > 0).numpy()
 
     @property
     def alone(self) -> NDArray[np.int64]:
-        """int64 [G]: where the holders' group numbers do not vary, they are of one group."""
+        """int64 [G], how many references each group alone holds."""
         count, total, squares = self._sums
+        # Where the group numbers of a reference's holders do not vary, all holders are of one group.
         single = (count > 0) & (count * squares == total.square())
         return np.bincount((total[single] / count[single]).long().numpy() + self._groups // 2, minlength=self._groups)

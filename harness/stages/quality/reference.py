@@ -1,8 +1,8 @@
-"""The reference that samples are held against: its features, statistics and own scores, cached by content.
+"""The reference that samples are compared with: its features, statistics and own scores, cached by content.
 
-The name of a cache file hashes all that its figures depend on: the images and labels themselves (not their path), the
-extractor's weights as they are in memory, the uint8 rule, the resize, and the version of the metrics. What a hash
-cannot see, the extractor's code, a probe does: before a cached file is believed, a few images go through the extractor.
+The name of a cache file is a hash of all that its figures depend on: the images and labels themselves (not their path),
+the extractor's weights as they are in memory, the uint8 rule, the resize, and the version of the metrics. The hash
+cannot cover the extractor's code. A probe does: before a cached file is used, a few images go through the extractor.
 """
 
 import hashlib
@@ -29,30 +29,24 @@ from harness.stages.quality.pairs import FAR, NEAR, Within
 VERSION = 2
 """Raised when a reference's figures change for the same images and extractor."""
 UINT8_RULE = "round(255 x), clamped"
-"""How images in [0, 1] become uint8 (harness.stages.generate.to_uint8)."""
+"""How images in [0, 1] become uint8 (harness.setup.to_uint8)."""
 _BATCH = 100
 _PROBE = 16
-_PROBE_TOLERANCE = 1e-3  # of the features' standard deviation: far above rounding, far below another network
+_PROBE_TOLERANCE = 1e-3  # share of the features' standard deviation: far above rounding, far below another network
 
 
 @dataclass(frozen=True)
 class Reference:
-    """A reference set as one extractor sees it.
+    """The features, statistics and own scores of a reference set, for one extractor."""
 
-    key: sha256 of all that it depends on; facts: the same in words, for records; within: its features float32 [N, D]
-    among themselves; logits: float32 [N, classes]; gaussian, spatial: of the features, and of those with places, if the
-    extractor has them; is_: its own inception score; label_accuracy: of the extractor's logits on its labels, None
-    where they have other classes. Where a file gave statistics alone, ``within`` is empty and is_ None.
-    """
-
-    key: str
-    facts: Mapping[str, Any]
-    within: Within
-    logits: NDArray[np.float32]
-    gaussian: Gaussian
-    spatial: Gaussian | None
-    is_: float | None
-    label_accuracy: float | None
+    key: str  # sha256 of all that the reference depends on
+    facts: Mapping[str, Any]  # the same in words, for records
+    within: Within  # its features float32 [N, D] compared among themselves; empty if a file gave statistics alone
+    logits: NDArray[np.float32]  # [N, classes]
+    gaussian: Gaussian  # of the features
+    spatial: Gaussian | None  # of the features that keep spatial positions, if the extractor has them
+    is_: float | None  # its own inception score; None if a file gave statistics alone
+    label_accuracy: float | None  # of the extractor's logits on its labels; None if these have other classes
 
     @property
     def extractor(self) -> str:
@@ -61,7 +55,7 @@ class Reference:
 
     @property
     def features(self) -> NDArray[Any]:
-        """float32 [N, D]."""
+        """Its features, float32 [N, D]."""
         return self.within.features
 
     def about(self) -> dict[str, Any]:
@@ -70,10 +64,11 @@ class Reference:
 
 
 def reference_for(images: Images, extractor: Extractor, folder: Path, uint8_rule: str = UINT8_RULE) -> Reference:
-    """The reference of ``images`` under ``extractor``: from ``folder`` (made if need be) if it is there and believed,
-    else computed and written there, at once or not at all. A damaged file is replaced.
+    """The reference of ``images`` for ``extractor``: read from ``folder`` if a valid file is there, else computed.
 
-    Raises ArbenchError if the images are no uint8 [N, C, H, W] with a label each, or the folder cannot be written.
+    A computed reference is written to ``folder``, completely or not at all; the folder is made if need be. A damaged
+    file is replaced. Raises ArbenchError if the images are not uint8 [N, C, H, W] with a label each, or if the folder
+    cannot be written.
     """
     facts = _facts(images, extractor, uint8_rule)
     key = digest(facts)
@@ -139,7 +134,7 @@ def _computed(key: str, facts: Mapping[str, Any], images: Images, extractor: Ext
 
 
 def keep(path: Path, reference: Reference) -> None:
-    """Write a reference for ``cached``."""
+    """Writes a reference to a cache file, which ``cached`` reads."""
     about = {
         "key": reference.key,
         "facts": dict(reference.facts),
@@ -187,8 +182,8 @@ def cached(path: Path) -> Reference | None:
 
 
 def _fits(reference: Reference, key: str, images: Images, extractor: Extractor) -> bool:
-    """Whether a cached reference is this one, is whole, and the extractor still gives its features and logits for a few
-    images spread over the set."""
+    """Whether a cached reference has this key and is complete, and the extractor still gives its features and logits
+    for a few images spread over the set."""
     count = len(images.images)
     if reference.key != key:
         return False

@@ -1,5 +1,5 @@
-"""References by path, for data that do not ship with us: guided-diffusion's .npz, what ``arbench reference build``
-wrote, or images. What Inception sees in them is cached by content, as for bundled data."""
+"""References by path, for data that are not bundled: guided-diffusion's .npz, a file of ``arbench reference build``, or
+images. Their Inception features are cached by content, as for bundled data."""
 
 import os
 from collections.abc import Callable
@@ -25,8 +25,8 @@ BATCH = 50
 
 
 def facts_of(path: Path, extractor: Extractor, reading: Reading = AS_THEY_ARE) -> dict[str, Any]:
-    """All that a reference by path depends on; the digest is its key. ArbenchError for another extractor than
-    Inception, and for what cannot be read."""
+    """All that a reference by path depends on; the digest is its key. Raises ArbenchError for an extractor other than
+    Inception, and for a path that cannot be read."""
     if not isinstance(extractor, InceptionExtractor):
         raise ArbenchError(
             f"reference {path}: a reference by path is for extractor {INCEPTION!r}, not {extractor.name!r}"
@@ -45,9 +45,9 @@ def facts_of(path: Path, extractor: Extractor, reading: Reading = AS_THEY_ARE) -
 
 
 def reference_of(path: Path, extractor: Extractor, folder: Path) -> Reference:
-    """The reference that a file or folder of images gives, from ``folder`` if it was computed before.
+    """The reference from a file or a folder of images; it is read from ``folder`` if it was computed before.
 
-    Raises ArbenchError for another extractor than Inception, and for a file that is no reference.
+    Raises ArbenchError for an extractor other than Inception, and for a file that is no reference.
     """
     facts = facts_of(path, extractor)
     key = digest(facts)
@@ -72,7 +72,7 @@ def reference_of(path: Path, extractor: Extractor, folder: Path) -> Reference:
 
 
 def default_cache() -> Path | None:
-    """Where ``arbench score`` keeps what it computed of references: in the user's cache; None if there is no such
+    """The folder in the user's cache where ``arbench score`` keeps computed references; None if there is no such
     folder."""
     try:
         base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
@@ -89,8 +89,9 @@ def remembered(
     folder: Path | None,
     say: Callable[[str], None],
 ) -> Seen:
-    """``open_reference``, but images are looked at once: what Inception sees in them is kept in ``folder``, by content.
-    ``say`` is told the file. A folder that cannot be written is told, too, and no error."""
+    """``open_reference`` with a cache: images go through Inception only once, and the result is kept in ``folder``, by
+    content. ``say`` gets a line that names the file. If the folder cannot be written, ``say`` gets a line that says so,
+    and no error is raised."""
     if folder is None or not _has_images(path):
         return open_reference(path, extractor, batch, reading)
     key = digest(facts_of(path, extractor, reading))
@@ -101,9 +102,9 @@ def remembered(
             say(f"reference: as it was seen before ({place})")
             return replace(found, about={**found.about, "path": one_line(str(path))})
     except ArbenchError:
-        pass  # not there, or damaged: it is made
+        pass  # not there, or damaged: it is computed
     seen = among_itself(open_reference(path, extractor, batch, reading))
-    seen = replace(seen, arrays={"features": seen.arrays["features"]})  # the rest would stand in memory for nothing
+    seen = replace(seen, arrays={"features": seen.arrays["features"]})  # the other arrays would take memory for nothing
     try:
         write_reference(place, replace(seen, about={**seen.about, "cached": key}), extractor)
         say(f"reference: kept in {place}")
@@ -113,7 +114,7 @@ def remembered(
 
 
 def _has_images(path: Path) -> bool:
-    """Whether there is something to be looked at: not in what was built, nor in statistics alone."""
+    """Whether a path holds images. A file of ``arbench reference build`` and a file of statistics alone hold none."""
     if not holds_statistics(path):
         return True
     names = set(ArrayFile(path).names)
@@ -121,7 +122,7 @@ def _has_images(path: Path) -> bool:
 
 
 def _noted(seen: Seen) -> dict[str, Any]:
-    """What records say of the reference's images, where there is something to be said."""
+    """The notes on the reference's images for records, if there are any."""
     return {"notes": seen.about["notes"]} if seen.about.get("notes") else {}
 
 

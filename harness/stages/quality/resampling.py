@@ -1,10 +1,12 @@
 """Replicates of a figure: what it would have been with other images, by a bootstrap over groups of images.
 
-Images are dealt into groups that hold every class alike where the classes of a trial are given, and at random where
-they were drawn like the images. Whole groups are drawn with replacement; under independent images their means vary as
-images would, at a fraction of the work. The draws depend on the number of images and their labels alone: two trials
-that share labels (and so, image by image, their noise) are resampled alike, and the replicates of their difference are
-the differences of their replicates.
+Images are dealt into groups. The groups hold every class alike where the classes of a trial are given; they are random
+where classes were drawn like the images. Whole groups are drawn with replacement. For independent images, the means of
+groups vary as images would, at a fraction of the work.
+
+The draws depend only on the number of images and their labels. Two trials that share labels (and so, image by image,
+their noise) are therefore resampled alike, and the replicates of their difference are the differences of their
+replicates.
 """
 
 from dataclasses import dataclass
@@ -20,34 +22,35 @@ from harness.stages.quality.features import Array, Tell, blocks, checked, same_w
 
 REPLICATES, GROUPS, SEED = 1000, 250, 2606
 FEWEST_GROUPS = 50
-"""Groups there are at least, even if they cannot hold every class: intervals are then a little too wide."""
+"""Minimum number of groups, even if they cannot hold every class; intervals are then a little too wide."""
 FEWEST, SETTLED = 2, 10
-"""Images a dimension that FID's replicates take, and that FID-infinity takes: with fewer, the covariance is too
-unsettled to be expanded about. Between the two the interval is too wide rather than too narrow."""
-_NULL = 1e-10  # eigenvalues this much below the largest are directions in which no image differs
+"""Minimum number of images per feature dimension: FEWEST for replicates of FID, SETTLED for FID-infinity. With fewer,
+the covariance is too noisy for the second-order expansion. Between the two, the interval is too wide rather than too
+narrow."""
+_NULL = 1e-10  # in directions whose eigenvalue is below this share of the largest, no image differs
 _ROWS = 2048  # images taken at a time
 _TILE = 2**23  # numbers held at a time while groups are compared: 32 MB
 
 
 class Resampling:
-    """The draws for ``labels`` int [N], the classes asked for; zeros where classes were drawn like the images, as then
-    no class has a share that is given.
+    """The bootstrap draws for a set of images.
 
-    group, place: int [N], which group an image is in, and where; groups: how many, G; sizes: int [G]; weights: float64
-    [REPLICATES, G], how often a group was drawn, scaled so that the images drawn are N.
+    labels: int [N], the classes asked for; zeros where classes were drawn like the images, because then no class has a
+    given share.
     """
 
     def __init__(self, labels: NDArray[np.integer[Any]]) -> None:
         count = len(labels)
-        fitting = min(GROUPS, count // len(np.unique(labels)))  # so many hold every class
-        self.groups = max(fitting, min(FEWEST_GROUPS, count))
+        fitting = min(GROUPS, count // len(np.unique(labels)))  # with this many, every group holds every class
+        self.groups = max(fitting, min(FEWEST_GROUPS, count))  # G
         rng = np.random.default_rng(SEED)
         mixed = rng.permutation(count)
         by_class = mixed[np.argsort(labels[mixed], kind="stable")]
-        self.group, self.place = np.empty((2, count), np.int64)
+        self.group, self.place = np.empty((2, count), np.int64)  # [N], the group of each image, its position in it
         self.place[by_class], self.group[by_class] = np.divmod(np.arange(count), self.groups)
-        self.sizes = np.bincount(self.group, minlength=self.groups)
+        self.sizes = np.bincount(self.group, minlength=self.groups)  # int [G]
         drawn = rng.multinomial(self.groups, np.full(self.groups, 1 / self.groups), REPLICATES).astype(np.float64)
+        # float64 [REPLICATES, G], how often a group was drawn, scaled so that the images drawn are N
         self.weights: Array = drawn * (count / (drawn @ self.sizes))[:, None]
 
     def sums(self, values: NDArray[Any]) -> Array:
@@ -59,8 +62,11 @@ class Resampling:
         return self.weights @ self.sums(values) / len(self.group)
 
     def shares(self, alone: NDArray[np.integer[Any]], value: float, count: int) -> Array:
-        """Replicates of a share of ``count`` things that groups have in common. alone: [G], how many of them each has
-        to itself: what the share would lose without it (a jackknife, as the bootstrap loses more than chance does)."""
+        """Replicates of a share of ``count`` things that groups have in common.
+
+        alone: [G], how many of the things only this group has, which the share would lose without the group. This is a
+        jackknife, because the bootstrap loses more than chance does.
+        """
         return value + (self.weights - 1) @ alone / count
 
     def inception_score(self, logits: object) -> Array:
@@ -73,17 +79,16 @@ class Resampling:
 
 @dataclass(frozen=True)
 class FrechetReplicates:
-    """What other images would have made of a FID. value: the FID itself; replicates [REPLICATES]; bias: what it is too
-    high by for N being finite, None with under SETTLED images a dimension."""
+    """A FID, with what it would have been with other images."""
 
-    value: float
-    replicates: Array
-    bias: float | None
+    value: float  # the FID itself
+    replicates: Array  # [REPLICATES]
+    bias: float | None  # excess of FID because N is finite; None with fewer than SETTLED images per dimension
 
     @property
     def infinite(self) -> float | None:
-        """FID extrapolated to infinitely many images (FID-infinity: Chong and Forsyth 2020 draw a line through FIDs of
-        subsets, which estimates the same bias with more noise)."""
+        """FID-infinity: FID extrapolated to infinitely many images. Chong and Forsyth (2020) draw a line through FIDs
+        of subsets, which estimates the same bias with more noise."""
         return None if self.bias is None else self.value - self.bias
 
 
@@ -95,10 +100,11 @@ def frechet_replicates(
 ) -> FrechetReplicates | None:
     """FID of features [N, D] against a reference, expanded in the weights of its images.
 
-    Exact replicates would take a D^3 each. With M the covariance in the reference's whitened space and s the square
+    Exact replicates would cost D^3 each. With M the covariance in the reference's whitened space and s the square
     roots of its eigenvalues, Tr (M + E)^(1/2) = Tr M^(1/2) + sum E_kk / (2 s_k) - sum E_kl^2 / (4 s_k s_l (s_k + s_l))
-    to second order. The first-order terms are each image's influence, and give the replicates; the mean of the
-    second-order terms is the bias. None where there are under FEWEST images a dimension; ``tell``: told the share done.
+    to second order. The first-order terms are each image's influence, and give the replicates. The mean of the
+    second-order terms is the bias. Returns None with fewer than FEWEST images per dimension. ``tell`` is called with
+    the share done.
     """
     array = checked(features)
     same_width(array.shape[1], reference.dimensions, "FID")
@@ -125,7 +131,7 @@ def frechet_replicates(
 
 
 def _bias(grouped: NDArray[np.float32], s: Array, draws: Resampling, tell: Tell) -> float:
-    """Mean of the second-order terms: grouped [G, S, D] are the images along the eigenvectors, s [D] the roots."""
+    """Mean of the second-order terms. grouped [G, S, D]: the images along the eigenvectors; s [D]: the square roots."""
     count, groups = len(draws.group), draws.groups
     total = float((np.square(grouped.sum(1, dtype=np.float64) / count) / s).sum())
     tensor, mean = torch.from_numpy(grouped), torch.from_numpy(np.outer(draws.sizes / count, s**2)).float()
@@ -140,6 +146,6 @@ def _bias(grouped: NDArray[np.float32], s: Array, draws: Resampling, tell: Tell)
 
 
 def interval(value: float, replicates: Array, confidence: float = CONFIDENCE) -> list[float]:
-    """[low, high]: the figure, give or take what its replicates differ from their mean by."""
+    """[low, high]: the figure, plus or minus the deviation of its replicates from their mean."""
     tails = np.quantile(replicates - replicates.mean(), [(1 - confidence) / 2, (1 + confidence) / 2])
     return [float(value - tails[1]), float(value - tails[0])]

@@ -1,6 +1,7 @@
 """``arbench score``: the figures of images that a method outside the registry made, against a reference.
 
-Inception features throughout, figures and intervals as everywhere here. No figure depends on the order of the images.
+All features are Inception's; figures and intervals are those of the stage quality. No figure depends on the order of
+the images.
 """
 
 from collections.abc import Mapping
@@ -24,12 +25,12 @@ class Scored:
     """The score of a set of images."""
 
     figures: dict[str, Any]  # plain values with their intervals; "flags" says in words what weakens a figure
-    replicates: Mapping[str, NDArray[np.float64]]  # of the figures that have some, by dotted name
+    replicates: Mapping[str, NDArray[np.float64]]  # of the figures that have replicates, by dotted name
 
 
 def scored(samples: Seen, against: Seen, narrate: Narrate = lambda what: silent) -> Scored:
-    """All figures; those that the reference has no images for are left out. The classes of the images are not known:
-    all are drawn alike."""
+    """All figures; figures that need images of the reference are left out if it has none. The classes of the images are
+    not known: all images are resampled alike."""
     found = Fidelity(Resampling(np.zeros(samples.about["images"], np.int64)), narrate)
     found.frechet(INCEPTION, samples.arrays["features"], against.gaussian)
     if against.spatial is not None:
@@ -54,7 +55,7 @@ def score(samples: Seen, against: Seen, narrate: Narrate = lambda what: silent) 
 
 
 def in_words(found: Mapping[str, Any]) -> str:
-    """The same for a terminal."""
+    """The figures of ``score``, for a terminal."""
     values, intervals = flat(found), flat(found["intervals"])
     lines = [f"{found['samples']['images']} images of {found['samples']['path']} against {found['reference']['path']}"]
     for figure in scores():

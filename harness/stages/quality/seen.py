@@ -1,4 +1,4 @@
-"""A set of images as Inception sees it: looked at, or read from a file of statistics, and written to one."""
+"""The Inception features and statistics of a set of images: computed, or read from a file, and written to one."""
 
 import hashlib
 import json
@@ -26,29 +26,29 @@ from harness.stages.quality.features import same_width
 from harness.stages.quality.pairs import Within
 
 STORED = ("mu", "sigma", "mu_s", "sigma_s")
-"""guided-diffusion's names of statistics."""
+"""Names of the statistics in guided-diffusion's files."""
 KEPT = (*STORED, "features", "radii", "kernel", "about")
-"""The arrays of ``write_reference``."""
+"""Names of the arrays that ``write_reference`` writes."""
 THUMBNAILS = 20
 """How many of the first images are kept for a leaderboard's pages."""
 
 
 @dataclass(frozen=True)
 class Seen:
-    """A set of images as Inception sees it."""
+    """The Inception features and statistics of a set of images."""
 
-    about: Mapping[str, Any]  # where it came from, in plain values; "notes": what is to be said of the images
+    about: Mapping[str, Any]  # where the images came from, in plain values; "notes": remarks on the images
     gaussian: Gaussian  # moments of features [N, 2048]
-    spatial: Gaussian | None  # moments of the flattened places [N, 2023]
-    arrays: Mapping[str, NDArray[np.float32]]  # "features", "logits", "spatial", as far as they are kept
+    spatial: Gaussian | None  # moments of the flattened spatial features [N, 2023]
+    arrays: Mapping[str, NDArray[np.float32]]  # "features", "logits" and "spatial", as far as they are kept
     is_: float | None  # inception score
-    within: Within | None = None  # the features among themselves, where a file has kept it
+    within: Within | None = None  # the features compared among themselves, if a file has kept that
     thumbnails: NDArray[np.uint8] | None = None  # the first images, [up to THUMBNAILS, 1 or 3, H, W]
 
 
 def see(samples: Samples, extractor: InceptionExtractor, batch: int, advance: Callable[[int], None]) -> Seen:
-    """All images through Inception, ``batch`` at a time; ``advance`` is told how many more are done.
-    Raises ArbenchError where images are damaged, or are no more than one."""
+    """Runs all images through Inception, ``batch`` at a time. ``advance`` is called with how many more are done.
+    Raises ArbenchError if images are damaged, or if there are fewer than two."""
     arrays: dict[str, NDArray[np.float32]] = {}
     content, copies, done = hashlib.sha256(), _Copies(), 0
     first: list[NDArray[np.uint8]] = []
@@ -57,7 +57,7 @@ def see(samples: Samples, extractor: InceptionExtractor, batch: int, advance: Ca
         copies.add(images)
         first.extend(images[: THUMBNAILS - len(first)].numpy().copy())
         for name, values in extractor.features(images).items():
-            if name not in arrays:  # in full at once: parts put together at the end would stand in memory twice
+            if name not in arrays:  # in full at once: joining parts at the end would take the memory twice
                 arrays[name] = _room(samples, values.shape[1])
             arrays[name][done : done + len(images)] = values.cpu().numpy()
         done += len(images)
@@ -75,7 +75,7 @@ def see(samples: Samples, extractor: InceptionExtractor, batch: int, advance: Ca
 
 
 class _Copies:
-    """Counts images that are the same, pixel by pixel, as one before them."""
+    """Counts images that equal an earlier image, pixel by pixel."""
 
     def __init__(self) -> None:
         self._known: set[bytes] = set()
@@ -119,11 +119,14 @@ def holds_statistics(path: Path) -> bool:
 
 
 def open_reference(path: Path, extractor: InceptionExtractor, batch: int, reading: Reading = AS_THEY_ARE) -> Seen:
-    """A reference from images of any kind that ``open_samples`` takes, from guided-diffusion's .npz (whose stored
-    ``mu``, ``sigma``, ``mu_s``, ``sigma_s`` are taken, and its images for KID, precision and recall), or from
-    ``write_reference``'s file.
+    """A reference from a path, which may be one of these:
 
-    Raises ArbenchError if it is none of these, or was made with another extractor, as far as its size tells.
+    - images of any kind that ``open_samples`` takes
+    - guided-diffusion's .npz: its stored ``mu``, ``sigma``, ``mu_s`` and ``sigma_s`` are used, and its images for KID,
+      precision and recall
+    - a file of ``write_reference``
+
+    Raises ArbenchError if it is none of these, or was made with another extractor, as far as its size shows that.
     """
     if is_folder(path) or not zipfile.is_zipfile(path):
         return watched(path, extractor, batch, reading)
@@ -140,7 +143,7 @@ def open_reference(path: Path, extractor: InceptionExtractor, batch: int, readin
 
 
 def _with_statistics(file: ArrayFile, extractor: InceptionExtractor, batch: int, reading: Reading) -> Seen:
-    """A reference of guided-diffusion's kind."""
+    """A reference from guided-diffusion's .npz."""
     path = file.path
     if reading.resize is not None or reading.images is not None:
         raise ArbenchError(
@@ -168,7 +171,7 @@ def _with_statistics(file: ArrayFile, extractor: InceptionExtractor, batch: int,
 
 
 def _kept(file: ArrayFile, extractor: InceptionExtractor, reading: Reading) -> Seen:
-    """A reference of ``write_reference``."""
+    """A reference from a file of ``write_reference``."""
     path = file.path
     if reading.images is not None:
         raise ArbenchError(f"{path} holds no images, but what was computed of them: --images cannot go with it")
@@ -203,14 +206,14 @@ def _weights(extractor: InceptionExtractor) -> Path:
 
 
 def among_itself(seen: Seen) -> Seen:
-    """The same with ``within``, where there are features."""
+    """The same set, with ``within`` computed if there are features."""
     if seen.within is not None or "features" not in seen.arrays:
         return seen
     return replace(seen, within=Within.of(seen.arrays["features"], "reference"))
 
 
 def write_reference(path: Path, seen: Seen, extractor: InceptionExtractor) -> None:
-    """Keep a reference: statistics under guided-diffusion's names, features, and where they came from."""
+    """Writes a reference: statistics under guided-diffusion's names, features, and where they came from."""
     about = {**seen.about, "is": seen.is_, "weights": sha256(_weights(extractor))}
     arrays: dict[str, NDArray[Any]] = {
         "mu": seen.gaussian.mean,

@@ -1,4 +1,4 @@
-"""Stage 2: how close a trial's images are to the reference. Needs features only, no image and no device."""
+"""Stage 2: how close a trial's images are to the reference. It needs only features, no image and no device."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,16 +15,16 @@ from harness.stages.quality.reference import Reference
 from harness.stages.quality.resampling import Resampling
 
 Seen = Mapping[str, NDArray[np.floating[Any]]]
-"""What an extractor sees in a trial's images, float32 or float64: ``features`` [N, D], ``logits`` [N, classes],
-``spatial`` [N, S] if it has such."""
+"""The arrays that an extractor computes from a trial's images, float32 or float64: ``features`` [N, D], ``logits``
+[N, classes], and ``spatial`` [N, S] if the extractor has it."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """figures: the ``quality`` part of a record; replicates: float32 [REPLICATES] each, by the figure's dotted name."""
+    """The figures of a trial's quality, and their replicates."""
 
-    figures: dict[str, Any]
-    replicates: dict[str, NDArray[np.float32]]
+    figures: dict[str, Any]  # the ``quality`` part of a record
+    replicates: dict[str, NDArray[np.float32]]  # [REPLICATES] each, by the figure's dotted name
 
 
 def measure(
@@ -36,13 +36,15 @@ def measure(
 ) -> Measured:
     """The figures of a trial, as plain values, and their replicates.
 
-    labels: integers [N], the classes asked for; others: what other extractors see in the same images, for their FID
-    beside; drawn: whether the classes were drawn like the images (``random`` labels), so that intervals hold the chance
-    of how many there are of each; if not, every replicate has them as they were given. FID (``fid``), FID-infinity and
-    sFID are by extractor. ``intervals`` has the 95 % interval of each figure that has one, under the figure's name:
-    what other images of this method would have given; the reference is taken as it is. ``flags`` says in words what
-    weakens a figure, such as too few images. ``label_accuracy`` is None where the extractor has other classes than the
-    labels.
+    labels: integers [N], the classes asked for.
+    others: the arrays of other extractors for the same images, with their references; they give further FIDs.
+    drawn: whether the classes were drawn like the images (``random`` labels). If so, intervals include the chance of
+    how many images there are of each class; if not, every replicate has the classes as they were given.
+
+    FID (``fid``), FID-infinity and sFID are by extractor. ``intervals`` has the 95 % interval of each figure that has
+    one, under the figure's name: what other images of this method would have given, with the reference taken as it is.
+    ``flags`` says in words what weakens a figure, such as too few images. ``label_accuracy`` is None where the
+    extractor has other classes than the labels.
 
     Raises ArbenchError for fewer than 6 images, and for features that are not finite or not this extractor's.
     """

@@ -1,9 +1,9 @@
 """The stage timing: latency, throughput and memory, all cases in one session, interleaved.
 
-protocol     how time is taken, and the ``[timing]`` table of a sweep
+protocol     how time is measured, and the ``[timing]`` table of a sweep
 stage        a session: rounds of all cases
-pace         takes out the machine's pace, which all cases share
-summary      medians, intervals, ratios and what made a row noisy; reading records needs no more than this
-intervals    of few and unruly samples, by order statistics
+pace         corrects for the machine's pace, which all cases share
+summary      medians, intervals, ratios and why a row is noisy; all that reading records needs
+intervals    intervals for few samples with outliers, by order statistics
 compilation  torch.compile as an option of the protocol
 """

@@ -1,7 +1,7 @@
 """torch.compile as an option of the timing protocol: the same for every method, and stated in every record.
 
-What is compiled is all of ``sample`` and of ``decode``, for each case alone and for each batch size anew, so that no
-case runs what was compiled for another. Steps and shapes that depend on content compile again where they are new.
+All of ``sample`` and of ``decode`` is compiled, for each case separately and for each batch size anew, so that no case
+runs what was compiled for another. Steps and shapes that depend on content are compiled again where they are new.
 """
 
 import inspect
@@ -19,15 +19,16 @@ from harness.sampling import Sampling
 
 NONE, DEFAULT, GRAPHS = "none", "default", "reduce-overhead"
 MODES = (NONE, DEFAULT, GRAPHS)
-"""As torch.compile calls them; ``reduce-overhead`` replays CUDA graphs."""
+"""The names are those of torch.compile; ``reduce-overhead`` replays CUDA graphs."""
 RECOMPILATIONS = 1000
-"""Of one case at one batch size; beyond them it fails. torch's own 8 would go on without a compiler and not say so."""
+"""Limit for one case at one batch size; beyond it the case fails. With torch's own limit of 8 it would go on without a
+compiler and not say so."""
 Sample = Callable[[Tensor, Tensor, Mapping[str, KnobValue], Sampling], Generated]
 Decode = Callable[[Tensor], Tensor]
 
 
 def checked(mode: str, device: torch.device) -> str:
-    """The mode. Raises ArbenchError if there is none of the name, or this machine cannot do it."""
+    """The mode. Raises ArbenchError if there is no mode of this name, or if this machine cannot run it."""
     if mode not in MODES:
         raise unknown("value of compile", mode, MODES)
     if mode != NONE and "isolate_recompiles" not in inspect.signature(torch.compile).parameters:
@@ -44,17 +45,17 @@ def _compilers() -> tuple[str, ...]:
 
 
 def compiled(method: Method, mode: str) -> tuple[Sample, Decode]:
-    """``sample`` and ``decode`` of a method in a mode of MODES; nothing is compiled before they are called."""
+    """``sample`` and ``decode`` of a method in a mode of MODES. Nothing is compiled before they are called."""
     if mode == NONE:
         return method.sample, method.decode
     torch._dynamo.config.fail_on_recompile_limit_hit = True
-    torch._dynamo.config.accumulated_recompile_limit = 10**6  # counts all cases together: a sweep has many
+    torch._dynamo.config.accumulated_recompile_limit = 10**6  # it counts all cases together, and a sweep has many
     settings: Any = {"mode": mode, "isolate_recompiles": True, "recompile_limit": RECOMPILATIONS}
     sample: Sample = torch.compile(method.sample, **settings)
     decode: Decode = torch.compile(method.decode, **settings)
 
     def anew(labels: Tensor, noise: Tensor, knobs: Mapping[str, KnobValue], sampling: Sampling) -> Generated:
-        torch.compiler.cudagraph_mark_step_begin()  # what the last round's graphs hold may be overwritten
+        torch.compiler.cudagraph_mark_step_begin()  # the memory of the last round's graphs may be overwritten
         return sample(labels, noise, knobs, sampling)
 
     return anew, decode

@@ -1,4 +1,4 @@
-"""Intervals of few and unruly samples, by order statistics: little is assumed of how they are distributed."""
+"""Intervals for few samples with outliers, by order statistics: little is assumed about their distribution."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -11,14 +11,16 @@ from harness.errors import ArbenchError
 from harness.stages import CONFIDENCE
 
 SPENT = 0.02
-"""Of the 5 % that an interval may miss, ``5 % - SPENT / k^2`` are spent by its look number k: three at the first."""
+"""An interval may miss the median with a risk of 5 %. Of these, ``5 % - SPENT / k^2`` are spent up to look number k:
+3 % at the first look."""
 
 
 def median_interval(samples: Sequence[float], confidence: float = CONFIDENCE) -> tuple[float, float, float]:
     """An interval that holds the true median with at least ``confidence``: (low, high, coverage).
 
-    It is made of order statistics and assumes no distribution. With too few samples for that (under 6 for 0.95) it is
-    the whole range, and ``coverage`` says how sure that is. ArbenchError without samples.
+    It is made of order statistics and assumes no distribution. ``coverage`` is the confidence that it reaches: with too
+    few samples (under 6 for 0.95) the interval is the whole range, and its coverage is lower. Raises ArbenchError
+    without samples.
     """
     size = len(samples)
     if not size:
@@ -37,11 +39,13 @@ def median_interval(samples: Sequence[float], confidence: float = CONFIDENCE) ->
 def sequential_interval(samples: Sequence[float], every: int) -> tuple[float, float, float]:
     """``median_interval`` of samples that were looked at after each ``every`` of them, to decide whether to go on.
 
-    Whoever goes on until an interval is narrow stops where chance made it narrow, and misses the median more often than
-    the interval says. So the risk of 5 % is shared among the looks: the intervals of all of them together hold the
-    median with at least 95 %, whatever is decided at each, and however the samples are distributed, if they are
-    exchangeable. With 13 samples, looked at after each 13, the two lowest and the two highest do not count; with 26
-    seven on each side, with 39 eleven. With too few samples it is the whole range.
+    If sampling goes on until an interval is narrow, it stops where chance made the interval narrow, and the interval
+    misses the median more often than it says. So the risk of 5 % is shared among the looks: the intervals of all looks
+    together hold the median with at least 95 %. This is true whatever is decided at each look, and however the samples
+    are distributed, if they are exchangeable.
+
+    With 13 samples, looked at after each 13, the interval leaves out the two lowest and the two highest; with 26, seven
+    on each side; with 39, eleven. With too few samples it is the whole range. Raises ArbenchError without samples.
     """
     if not len(samples):
         raise ArbenchError("no samples, so there is no median")
@@ -54,8 +58,8 @@ def sequential_interval(samples: Sequence[float], every: int) -> tuple[float, fl
 def _dropped(size: int, every: int) -> tuple[int, float]:
     """How many of ``size`` samples the last look's interval leaves out on each side, and the risk of all looks so far.
 
-    The number of samples below the median is a random walk, whatever their distribution: it is followed from look to
-    look, and what leaves the interval at one of them is risk.
+    The number of samples below the median is a random walk, whatever their distribution. The walk is followed from look
+    to look. The probability that it leaves the interval at a look is added to the risk.
     """
     walk, drop, risk, last = np.ones(1), 0, 0.0, 0
     for look, count in enumerate([*range(every, size, every), size], 1):
@@ -75,9 +79,9 @@ def centre_interval(samples: Sequence[float], confidence: float = CONFIDENCE) ->
     """The centre of a symmetric distribution and an interval that holds it with at least ``confidence``: (centre, low,
     high), by Wilcoxon's signed ranks (Hodges and Lehmann 1963).
 
-    For differences of two things measured in turn, which are symmetric if the two are alike. It takes two thirds of the
-    samples that a median takes for the same width, and no more heed of outliers. With too few samples it is the whole
-    range. ArbenchError without samples.
+    It is meant for differences of two things measured in turn, which are symmetric if the two are alike. For the same
+    width it needs two thirds of the samples that a median needs, and outliers affect it no more. With too few samples
+    it is the whole range. Raises ArbenchError without samples.
     """
     values = np.asarray(samples, np.float64)
     if not len(values):
@@ -91,7 +95,7 @@ def centre_interval(samples: Sequence[float], confidence: float = CONFIDENCE) ->
 
 @cache
 def _signed_ranks(size: int) -> NDArray[np.float64]:
-    """Probability that the sum of the ranks of the positive among ``size`` samples is at most 0, 1, 2, ..."""
+    """Probability that the ranks of the positive samples, of ``size`` samples, sum up to at most 0, 1, 2, ..."""
     chance = np.zeros(size * (size + 1) // 2 + 1)
     chance[0] = 1.0
     for rank in range(1, size + 1):

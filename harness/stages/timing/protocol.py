@@ -1,4 +1,4 @@
-"""How time is taken, and the ``[timing]`` table of a sweep that says so."""
+"""How time is measured, and the ``[timing]`` table of a sweep that sets it."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -9,11 +9,12 @@ from harness.numbers import as_number, is_number
 from harness.stages.timing.compilation import MODES, NONE
 
 LARGEST = 10**9
-"""Of a number of the timing protocol."""
+"""Largest value of a number in the timing protocol."""
 
 
 def protocol(timing: Mapping[str, Any], source: str) -> dict[str, Any]:
-    """The whole timing protocol, from a sweep's ``[timing]`` table. ArbenchError naming an unknown or wrong setting."""
+    """The whole timing protocol, from a sweep's ``[timing]`` table. Raises ArbenchError that names an unknown or wrong
+    setting."""
     default = asdict(Protocol())
     given: dict[str, Any] = {}
     for name, value in timing.items():
@@ -36,37 +37,39 @@ def protocol(timing: Mapping[str, Any], source: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Protocol:
-    """How time is taken; stated in every record.
+    """How time is measured; stated in every record.
 
-    Latency is the time of one batch of ``latency_batch`` images, throughput comes from batches of ``throughput_batch``.
+    Latency is the time of one batch of ``latency_batch`` images. Throughput comes from batches of ``throughput_batch``.
     Each case first runs ``warmup`` times unmeasured, and then once in each of ``min_rounds`` rounds. After these:
 
-    - Where there are more than FEW cases, those whose row would be marked noisy go on in further rounds, and are asked
-      again every LOOK rounds; the others have ended, so that the time goes to what is unsettled. Samples are brought to
-      the session's usual pace by those of other cases right before and after (harness.stages.timing.pace).
-    - Where there are few, all go on until each is settled: the 95 % interval of its time against the others' of the
-      same round is no wider than ``settled`` of it. This is also asked every LOOK rounds.
+    - With more than FEW cases, the cases whose row would be marked noisy go on in further rounds, and are tested again
+      every LOOK rounds. The others have ended, so that the time goes to the unsettled cases. Samples are brought to the
+      session's usual pace with the samples of other cases right before and after (harness.stages.timing.pace).
+    - With few cases, all go on until each is settled: the 95 % interval of its time, relative to the times of the
+      others in the same round, is no wider than ``settled``. This is also tested every LOOK rounds.
 
     Rounds end at the latest when the budget is spent, and after ``max_rounds``. On a machine so slow or busy that twice
-    the budget is gone before ``min_rounds``, three rounds are enough; such rows say so and are marked noisy.
+    the budget is spent before ``min_rounds``, three rounds are enough; such rows say so and are marked noisy.
 
-    Sampling and decoding are timed apart, with the device synchronised on both sides of each; weights are loaded, and
-    labels and noise drawn, before the clock starts. Images differ from round to round and are the same for all cases.
+    Sampling and decoding are timed separately, with the device synchronised before and after each. Weights are loaded,
+    and labels and noise drawn, before the clock starts. Images differ from round to round and are the same for all
+    cases.
     """
 
     latency_batch: int = 1
     throughput_batch: int = 64
     warmup: int = 1
-    # Their interval of a median leaves out the two lowest and the two highest, so that two disturbed rounds do not
-    # widen it, and risk is left for a second look; with six rounds the interval is the whole range.
+    # With 13 rounds, the interval of a median leaves out the two lowest and the two highest samples: two disturbed
+    # rounds do not widen it, and risk is left for a second look. With six rounds it is the whole range.
     min_rounds: int = 13
     max_rounds: int = 300
-    latency_seconds: float = 1.6  # budget, an average a case, warm-up included
+    latency_seconds: float = 1.6  # budget, as a mean per case, warm-up included
     throughput_seconds: float = 5.5
-    least_seconds: float = 60.0  # where cases are few: budget of all together (throughput: twice that)
+    least_seconds: float = 60.0  # least budget of all cases together, where they are few (throughput: twice that)
     settled: float = 0.03
     seed: int = 0
-    # A mode of ``compilation`` beside this, for all cases alike; compiling comes before the clock and the budget start.
+    # A mode of harness.stages.timing.compilation, the same for all cases. Compiling is done before the clock and the
+    # budget start.
     compile: str = NONE
 
     def __post_init__(self) -> None:

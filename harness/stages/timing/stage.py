@@ -1,7 +1,8 @@
-"""The timing stage: latency, throughput and memory by one stated protocol, methods interleaved round by round.
+"""The stage timing: latency, throughput and memory by one stated protocol, methods interleaved round by round.
 
-Every case is run once a round, in an order shuffled anew each round, so that whatever drifts (clock, heat, other load)
-hits all alike, and two cases can be compared round by round. ``summary`` beside it makes the figures of the samples.
+Every case runs once a round, in an order shuffled anew each round. Whatever drifts (clock, heat, other load) therefore
+affects all cases alike, and two cases can be compared round by round. The module ``summary`` computes the figures from
+the samples.
 """
 
 import gc
@@ -38,22 +39,25 @@ from harness.stages.timing.protocol import Protocol
 from harness.stages.timing.summary import LOOK, noisy, summary
 
 Case = tuple[str, Method | Callable[[], Method], Mapping[str, KnobValue], Sampling]
-"""Name, method (or what loads it: one loader shared by many cases is called once), complete knobs, sampling."""
+"""Name, method (or its loader: a loader that many cases share is called once), complete knobs, sampling."""
 
 PACED = 1.05
-"""A noisy row says by how much the pace of the machine went up and down, if it is more than this."""
+"""A noisy row states the range of the machine's pace, if its highest value is more than this times its lowest."""
 
 COMPANY = 4
-"""In a session of many, at least so many cases go on together: a sample needs others beside it that tell the pace."""
+"""In a session of many cases, at least this many go on together: the pace of a sample is estimated from the samples of
+other cases beside it."""
 
 OVERDRAWN_ROUNDS = 3
-"""If twice the time budget is spent, so many rounds are enough, even if the protocol's min_rounds asks for more."""
+"""If twice the time budget is spent, this many rounds are enough, even if the protocol's min_rounds asks for more."""
 
 FEW = 8
-"""In a session of at most so many cases all go on until all can be told apart; in a larger one only the noisy ones."""
+"""In a session of at most this many cases, all go on until all can be told apart; in a larger session, only the noisy
+cases go on."""
 
 SETTLED, BUDGET, ROUNDS, OVERDRAWN = "settled", "budget", "max_rounds", "overdrawn"
-"""Why a case's rounds ended: its interval was narrow enough, time was up, max_rounds, or far too slow a machine."""
+"""Why a case's rounds ended: its interval was narrow enough, the budget was spent, max_rounds were done, or the machine
+was far too slow."""
 
 
 @dataclass
@@ -65,16 +69,16 @@ class _Run:
     knobs: Mapping[str, KnobValue]
     sampling: Sampling
     tokens: list[float] = field(default_factory=list)  # seconds, one a round
-    decoder: list[float] = field(default_factory=list)
-    turns: list[int] = field(default_factory=list)  # which sample of all it was that each was
-    joules: list[float | None] = field(default_factory=list)  # None where they are not counted
+    decoder: list[float] = field(default_factory=list)  # seconds, one a round
+    turns: list[int] = field(default_factory=list)  # position of each sample in the order of all cases' samples
+    joules: list[float | None] = field(default_factory=list)  # one a round; None where the machine does not count them
     disturbances: list[dict[str, float | None]] = field(default_factory=list)  # one a round
     ended: str = ""  # why its rounds ended
     memory: dict[str, Any] = field(default_factory=dict)
-    sample: Sample | None = None  # the method's, compiled if the protocol says so
-    decode: Decode | None = None
-    compiled: dict[str, float] | None = None  # what came of compiling
-    failure: dict[str, str] | None = None  # why it was given up
+    sample: Sample | None = None  # that of the method, compiled if the protocol says so
+    decode: Decode | None = None  # likewise
+    compiled: dict[str, float] | None = None  # ``seconds`` that compiling took, and ``alike`` (see ``interleaved``)
+    failure: dict[str, str] | None = None  # why the case was given up
 
     @property
     def total(self) -> list[float]:
@@ -87,22 +91,26 @@ def interleaved(
 ) -> list[dict[str, Any]]:
     """The ``timing`` part of the record of each case, in the order of ``cases``; ``tell`` is given lines of progress.
 
-    A case that raises anything but an interrupt is given up, and has the two keys ``failure`` (the reason) and ``log``;
-    the others go on. Otherwise the keys are
+    A case that raises anything except an interrupt is given up, and has the two keys ``failure`` (the reason) and
+    ``log``; the others go on. Otherwise the keys are
 
-    - ``latency`` (of a batch of ``latency_batch``): ``total_s``, ``tokens_s``, ``decoder_s`` (medians, seconds),
-      ``interval`` of total_s, ``coverage`` (of that interval, 0 to 1: from six rounds on at least 0.95), ``noisy``,
-      ``batch``, ``samples`` and ``decoder_samples`` (seconds, one a round), ``ended`` (why its rounds ended: settled,
-      budget, max_rounds, overdrawn), ``pace`` (of the machine around each sample, 1 is the session's usual one: what
-      the clock gave is the sample times its pace; all 1 where cases are few), ``disturbances`` (of each sample, see
-      harness.machine.disturbances), ``why`` (if it is noisy, what disturbed it, in words; else None)
-    - ``throughput``: the same of a batch of ``throughput_batch``, ``images_per_s`` with ``images_per_s_interval``, and
+    - ``latency``, of a batch of ``latency_batch``:
+        - ``total_s``, ``tokens_s``, ``decoder_s``: medians, seconds
+        - ``interval`` of total_s; ``coverage`` of that interval, 0 to 1 (from six rounds on at least 0.95)
+        - ``noisy``; ``why``: what disturbed it, in words, if it is noisy, else None
+        - ``batch``; ``samples`` and ``decoder_samples``: seconds, one a round
+        - ``ended``: why its rounds ended (settled, budget, max_rounds, overdrawn)
+        - ``pace`` of the machine around each sample: 1 is the session's usual pace, and the clock's time is the sample
+          times its pace; all 1 where cases are few
+        - ``disturbances`` of each sample (see harness.machine.disturbances)
+    - ``throughput``: the same of a batch of ``throughput_batch``; ``images_per_s`` with ``images_per_s_interval``; and
       ``joules_per_image`` (median; see harness.machine.energy), None where the machine does not count them
     - ``compiled``: None, or ``seconds`` that compiling took for both batch sizes, first runs included, and ``alike``,
-      the least share of a batch's images that have the tokens they have without it
-    - ``peak_memory_mb`` and what belongs to it (see harness.machine.memory), ``noisy``, ``threads``, ``wait_policy``
-      (how they wait for each other, if the environment says so: OMP_WAIT_POLICY), ``device``, ``conditions`` (before,
-      after: see harness.machine.conditions), ``protocol``, ``session`` (the same of cases timed together)
+      the least share of a batch's images that have the same tokens as without compiling
+    - ``peak_memory_mb`` and the values that belong to it (see harness.machine.memory); ``noisy``; ``threads``;
+      ``wait_policy`` (how threads wait for each other, if the environment says so: OMP_WAIT_POLICY); ``device``;
+      ``conditions`` (before, after: see harness.machine.conditions); ``protocol``; ``session`` (equal for all cases
+      timed together)
     """
     protocol = protocol or Protocol()
     tell = tell or (lambda line: None)
@@ -130,11 +138,9 @@ def interleaved(
 
 @contextmanager
 def _on_quiet_cores(tell: Callable[[str], None]) -> Iterator[int]:
-    """Compute with as many threads as there are cores that nothing else keeps busy; gives their number.
-
-    Threads wait for each other several hundred times an image, so that one without a core holds up the others: on two
-    cores with three other tasks an image of var took 22 to 299 ms with two threads.
-    """
+    """Compute with at most as many threads as there are cores that nothing else keeps busy; yields their number."""
+    # Threads wait for each other several hundred times an image, so a thread without a core holds up the others: on two
+    # cores with three other tasks, an image of var took 22 to 299 ms with two threads.
     usual = torch.get_num_threads()
     threads = min(usual, quiet_cores()) if usual > 1 else usual
     if threads < usual:
@@ -147,7 +153,7 @@ def _on_quiet_cores(tell: Callable[[str], None]) -> Iterator[int]:
 
 
 def _load(cases: Sequence[Case]) -> list[_Run]:
-    """Cases ready to run, each distinct loader called once."""
+    """A run for each case. Each distinct loader is called once."""
     loaded: dict[int, Method | dict[str, str]] = {}
     runs = []
     for name, source, knobs, sampling in cases:
@@ -167,7 +173,7 @@ def _load(cases: Sequence[Case]) -> list[_Run]:
 def _phase(
     runs: Sequence[_Run], protocol: Protocol, batch: int, budget: float, tell: Callable[[str], None]
 ) -> list[dict[str, Any]]:
-    """Times every run at one batch size, in ``budget`` seconds; returns each one's figures (none if given up)."""
+    """Times every run at one batch size, in ``budget`` seconds; returns the figures of each ({} if it was given up)."""
     for run in runs:
         _compile(run, protocol, batch)
     began = time.perf_counter()
@@ -189,7 +195,7 @@ def _phase(
         going = [run for run in going if not run.ended]
         if not going:
             break
-        # A fixed order would let one case always run in the cache and heat left by the same other.
+        # In a fixed order, a case would always run with the cache and the heat that the same other case left.
         for run in random.Random(done).sample(list(going), len(going)):
             _attempt(run, protocol, batch, done, next(turns))
         some = f" of {len(going)} unsettled cases" if len(going) < len(runs) else ""
@@ -200,8 +206,8 @@ def _phase(
 
 
 def _at_pace(runs: Sequence[_Run]) -> list[list[float]]:
-    """By what each sample of each run is divided: its moment's pace against the session's usual one. In a session of
-    few it is 1: they are compared round by round, which takes out the pace without it."""
+    """The pace at each sample of each run, relative to the session's usual pace; samples are divided by it. With few
+    cases it is 1: they are compared round by round, which already cancels the pace."""
     samples = sorted(
         (turn, case, seconds)
         for case, run in enumerate(runs)
@@ -216,8 +222,7 @@ def _at_pace(runs: Sequence[_Run]) -> list[list[float]]:
 
 
 def _going_on(going: Sequence[_Run], runs: Sequence[_Run], protocol: Protocol, done: int) -> list[_Run]:
-    """Of the runs that took part in the last round, those that take part in the next as far as their samples tell;
-    the others have ended."""
+    """The runs of the last round that take part in the next one, as far as samples decide it; the others are ended."""
     alive = [run for run in going if not run.failure]
     if not done or done < protocol.min_rounds or done % LOOK:
         return alive
@@ -237,7 +242,7 @@ def _end(runs: Sequence[_Run], reason: str) -> None:
 
 
 def _compile(run: _Run, protocol: Protocol, batch: int) -> None:
-    """Makes a run's ``sample`` and ``decode`` ready for one batch size, and holds them to what they are to compute."""
+    """Prepares a run's ``sample`` and ``decode`` for one batch size; compares compiled tokens with the usual ones."""
     if run.failure or run.method is None:
         return
     run.sample, run.decode = run.method.sample, run.method.decode
@@ -263,8 +268,11 @@ def _compile(run: _Run, protocol: Protocol, batch: int) -> None:
 
 
 def settled(times: Sequence[Sequence[float]], width: float) -> bool:
-    """Whether the 95 % interval of each case's time, against the others' median of the same round, is at most ``width``
-    wide, relatively; of a single case, its own time's. times: seconds, a row a case, as many rounds of each."""
+    """Whether the 95 % interval of each case's time is at most ``width`` wide, relatively. The time is divided by the
+    median of the other cases in the same round; the time of a single case is taken as it is.
+
+    times: seconds, one row per case, all with the same number of rounds.
+    """
     rows = np.log(times)
     for place, row in enumerate(rows):
         others = np.delete(rows, place, axis=0)
@@ -275,8 +283,10 @@ def settled(times: Sequence[Sequence[float]], width: float) -> bool:
 
 
 def _attempt(run: _Run, protocol: Protocol, batch: int, done: int, turn: int | None) -> None:
-    """Runs a case once, after ``done`` rounds, unless it was given up. turn: the number of the sample, which is kept;
-    None for one that does not count."""
+    """Runs a case once, after ``done`` rounds, unless it was given up.
+
+    turn: the position of the sample in the order of all samples; None for a run that does not count and is not kept.
+    """
     if run.failure or run.method is None:
         return
     try:
@@ -296,9 +306,9 @@ def _attempt(run: _Run, protocol: Protocol, batch: int, done: int, turn: int | N
 
 
 def _time(run: _Run, labels: Tensor, noise: Tensor) -> tuple[float, float]:
-    """Seconds of sampling and of decoding one batch, the device synchronised on both sides of each."""
+    """Seconds of sampling and of decoding one batch; the device is synchronised before and after each."""
     assert run.sample is not None and run.decode is not None
-    gc.collect(0)  # none falls into the measured interval
+    gc.collect(0)  # so that no collection falls into the measured interval
     with torch.inference_mode(), no_collection():
         _synchronise(labels.device)
         start = time.perf_counter()
@@ -315,7 +325,7 @@ def _divided(samples: Sequence[float], pace: Sequence[float]) -> list[float]:
 
 
 def _figures(run: _Run, pace: Sequence[float], batch: int, protocol: Protocol) -> dict[str, Any]:
-    """The figures of a run at one batch size, at the session's usual pace, and why they are noisy if they are."""
+    """The figures of a run at one batch size, at the session's usual pace, and why they are noisy, if they are."""
     found = by_kind(run.disturbances)
     made = summary(_divided(run.tokens, pace), _divided(run.decoder, pace), batch, protocol.min_rounds)
     made["pace"] = [round(one, 4) for one in pace]
@@ -353,6 +363,6 @@ def _device(run: _Run) -> torch.device:
 
 
 def _synchronise(device: torch.device) -> None:
-    """Waits until the device has done all it was given; the CPU always has."""
+    """Waits until the device has finished its work; the CPU always has."""
     if device.type != "cpu":
         torch.accelerator.synchronize(device)

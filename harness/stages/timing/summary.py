@@ -1,5 +1,5 @@
-"""Figures of time, made from samples: medians with their intervals, whether they are noisy and why, and the ratio of
-two cases. Reading records needs no more than this, and no torch."""
+"""Figures of time, computed from samples: medians with their intervals, whether they are noisy and why, and the ratio
+of two cases. Reading records needs only this module, and no torch."""
 
 from collections.abc import Mapping, Sequence
 from math import exp, log
@@ -11,21 +11,23 @@ from harness.stages import CONFIDENCE
 from harness.stages.timing.intervals import centre_interval, median_interval, sequential_interval
 
 NOISY = 0.10
-"""A row is marked noisy if the 95 % interval of its median is wider than this share of it, or not to be had."""
+"""A row is marked noisy if the 95 % interval of its median is wider than this share of the median, or if there are too
+few samples for such an interval."""
 
 LOOK = 13
-"""Every 13 rounds it is tested whether intervals are narrow enough to stop. Testing after each round would stop at a
-moment that is quiet by chance."""
+"""Every 13 rounds we test whether intervals are narrow enough to stop. Testing after each round would stop at a moment
+that is quiet by chance."""
 
 RATIO = 0.995
-"""Confidence of a ratio's interval. More than 95 %, because rounds end by what was measured, other work on the machine
-gives heavy tails, and two copies of one method differ a little for where they lie in memory. It costs a fifth of width:
-an interval that is settled is still narrow enough to tell 5 % apart."""
+"""Confidence of a ratio's interval. It is above 95 % for three reasons: the measured times decide when rounds end,
+other work on the machine gives heavy tails, and two copies of one method differ a little because of where they lie in
+memory. It makes the interval a fifth wider. A settled interval is still narrow enough to tell times 5 % apart."""
 
 FEW_PAIRS, FEW_RATIO = 24, 0.99
-"""With fewer rounds than this, Wilcoxon's interval of a ratio follows a single disturbed round: of 12 rounds it drops 7
-averages of pairs, and one round is part of 12. Then the interval is that of a median, with this confidence: of 13
-rounds the order statistics 2 and 12, which one round cannot move. It is 17 % wider where nothing is disturbed."""
+"""With fewer than FEW_PAIRS rounds, Wilcoxon's interval of a ratio follows a single disturbed round: with 12 rounds it
+drops 7 averages of pairs, and one round is part of 12 averages. The interval is then that of a median, with confidence
+FEW_RATIO: with 13 rounds its ends are order statistics 2 and 12, which one round cannot move. It is 17 % wider where
+nothing is disturbed."""
 
 
 def interval(samples: Sequence[float]) -> tuple[float, float, float]:
@@ -34,14 +36,17 @@ def interval(samples: Sequence[float]) -> tuple[float, float, float]:
 
 
 def noisy(samples: Sequence[float], rounds: int) -> bool:
-    """Whether a row with these samples is marked noisy: too few (under ``rounds``), or too wide an interval."""
+    """Whether a row is marked noisy: it has too few samples (under ``rounds``), or their interval is too wide."""
     low, high, coverage = interval(samples)
     return len(samples) < rounds or coverage < CONFIDENCE or high - low > NOISY * median(samples)
 
 
 def summary(tokens: Sequence[float], decoder: Sequence[float], batch: int, rounds: int) -> dict[str, Any]:
-    """The figures of one case at one batch size. tokens, decoder: seconds, one a round; rounds: how many there should
-    be at least."""
+    """The figures of one case at one batch size.
+
+    tokens, decoder: seconds, one value a round.
+    rounds: how many rounds there should be at least.
+    """
     total = [one + other for one, other in zip(tokens, decoder, strict=True)]
     low, high, coverage = interval(total)
     return {
@@ -58,11 +63,14 @@ def summary(tokens: Sequence[float], decoder: Sequence[float], batch: int, round
 
 
 def ratio(one: Mapping[str, Any], other: Mapping[str, Any], kind: str = "latency") -> tuple[float, float, float]:
-    """``one``'s time over ``other``'s, paired by round, and its interval, of 95 % at the least: (ratio, low, high).
+    """The time of ``one`` divided by that of ``other``, paired by round, and its interval of at least 95 %: (ratio,
+    low, high).
 
-    one, other: timing parts of two records of the same session; kind: ``latency`` or ``throughput``. Sample i of a case
-    is that of round i; a case that went on longer is compared by the rounds that both took part in.
-    ArbenchError if they were not timed together, since then drift would pass for a difference.
+    one, other: timing parts of two records of the same session.
+    kind: ``latency`` or ``throughput``.
+
+    Sample i of a case is that of round i. If one case went on longer, only the rounds that both took part in are
+    compared. Raises ArbenchError if the two were not timed together, because drift would then look like a difference.
     """
     if one.get("session") is None or one.get("session") != other.get("session"):
         raise ArbenchError("timing: two records can be compared round by round only if they were timed in one session")
@@ -70,15 +78,15 @@ def ratio(one: Mapping[str, Any], other: Mapping[str, Any], kind: str = "latency
     logs = [log(first / second) for first, second in pairs]
     if len(logs) < FEW_PAIRS:
         low, high, _ = median_interval(logs, FEW_RATIO)
-        middle = median(logs)  # the estimate that belongs to the interval, so that it lies inside
+        middle = median(logs)  # the estimate that belongs to this interval and lies inside it
     else:
         middle, low, high = centre_interval(logs, RATIO)
     return exp(middle), exp(low), exp(high)
 
 
 def why_noisy(timing: Mapping[str, Any]) -> list[str]:
-    """What made a record's times noisy, a line each for batch 1 and 64, as in ``batch 64: 4 % steal``; none if they are
-    not. Records from before this was counted say so."""
+    """Why a record's times are noisy: a line each for batch 1 and 64, as in ``batch 64: 4 % steal``; no line if they
+    are not noisy. For older records the line says that the cause was not recorded."""
     parts = [timing[kind] for kind in ("latency", "throughput") if isinstance(timing.get(kind), Mapping)]
     return [
         f"batch {one.get('batch')}: {one.get('why') or 'the cause was not recorded'}"
