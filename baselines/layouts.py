@@ -1,9 +1,12 @@
 """How published checkpoints name their tensors, and which files hold what.
 
-Our networks keep the published names where they can. A ``Layout`` describes the differences: ours have one attention
-product in place of three, levels in the order in which they run, and a tokenizer's outer convolutions inside its
-encoder and decoder, not beside them. Names and shapes were read from the files; facts/METHODS.md lists the
-repositories.
+Our networks keep the published names where they can. A ``Layout`` describes the differences:
+
+- Ours have one attention product in place of three.
+- Ours have their levels in the order in which they run.
+- Ours have a tokenizer's outer convolutions inside its encoder and decoder. The published ones have them beside these.
+
+Names and shapes were read from the files; facts/METHODS.md lists the repositories.
 """
 
 import re

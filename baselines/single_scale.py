@@ -38,7 +38,7 @@ class Bundled(Method):
 
     @classmethod
     def trainee(cls, network: nn.Module, tokenizer: nn.Module) -> Trainee:
-        """The network with the loss that it is trained by, on the tokenizer's tokens."""
+        """The network together with its training loss, which is computed on the tokenizer's tokens."""
         return GeneratorTrainee(network)
 
     @classmethod

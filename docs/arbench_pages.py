@@ -5,8 +5,13 @@ missing and none is gone.
 """
 
 import argparse
+import ast
+import inspect
+import io
 import os
 import re
+import textwrap
+import tokenize
 from collections.abc import Iterator
 from typing import Any
 
@@ -79,8 +84,35 @@ def as_rst(lines: list[str]) -> list[str]:
     return found
 
 
+def fields(owner: type) -> list[str]:
+    """The fields of a class with the comments that explain them in its source, as lines of a list: a comment stands on
+    the field's line, or in the lines right above it."""
+    try:
+        source = textwrap.dedent(inspect.getsource(owner))
+    except (OSError, TypeError):  # made at run time
+        return []
+    (body,) = ast.parse(source).body
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    comments = {token.start[0]: token for token in tokens if token.type == tokenize.COMMENT}
+    found = []
+    for node in body.body if isinstance(body, ast.ClassDef) else ():
+        if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name) or node.target.id[0] == "_":
+            continue
+        place = node.lineno - 1
+        above: list[str] = []
+        while place in comments and not comments[place].line[: comments[place].start[1]].strip():
+            above.insert(0, comments[place].string)
+            place -= 1
+        beside = [comments[node.end_lineno].string] if node.end_lineno in comments else above
+        words = " ".join(comment.lstrip("# ") for comment in beside)
+        if words and not words.startswith(("noqa", "type:")):
+            found.append(f"- ``{node.target.id}``: {words}")
+    return found
+
+
 def _docstring(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
-    lines[:] = as_rst(lines)
+    listed = fields(thing) if what == "class" else []
+    lines[:] = as_rst([*lines, *([""] if listed else []), *listed])
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

@@ -288,7 +288,7 @@ def _fixed(rows: pd.DataFrame) -> "pd.Series[bool]":
 
 
 def _curve(own: pd.DataFrame, x: str, y: str, ends: tuple[Any, Any]) -> pd.Index:
-    """Index of the rows that a method's curve joins, in its order."""
+    """Index of the rows through which a method's curve is drawn, in the order in which the curve passes them."""
     fixed = own[_fixed(own)]
     if "knob:steps" in own and fixed["knob:steps"].nunique() > 1:
         best = fixed.groupby("knob:steps")[y]

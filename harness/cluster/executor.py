@@ -274,8 +274,8 @@ class Cluster:
     # --- how many run at once -----------------------------------------------------------------------------------------
 
     def _in_use(self) -> dict[str, tuple[Submission, int, int]]:
-        """Submissions with tasks left, by id: the submission, how many tasks are left, and how many of them may run at
-        once."""
+        """By id, each submission that has tasks left: itself, how many tasks it has left, and how many of these may run
+        at once."""
         left: dict[str, int] = defaultdict(int)
         known = {}
         for submission, _ in self._watch.living():

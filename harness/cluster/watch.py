@@ -25,7 +25,7 @@ ENDING_S = 120.0
 
 
 class Watch:
-    """Knows, of the tasks of all submissions to a store, which may still do something and which have ended."""
+    """Tracks the tasks of every submission to a store: which are still active, and which have ended."""
 
     def __init__(self, submissions: Submissions, every_s: float, visible_s: float) -> None:
         self._submissions, self._every_s, self._visible_s = submissions, every_s, visible_s
@@ -36,8 +36,8 @@ class Watch:
         self._cancelled: set[str] = set()
 
     def look(self, open_jobs: Mapping[str, Job]) -> bool:
-        """Ask Slurm, if it is time to, and handle the tasks that have ended. Returns whether Slurm was asked and has
-        answered. open_jobs: the jobs that are still to be done, by id."""
+        """Ask Slurm which tasks still exist, if it is time to, and handle those that have ended. Returns whether Slurm was
+        asked and has answered. open_jobs: the jobs that are still to be done, by id."""
         if time.monotonic() - self._asked < self._every_s:
             return False
         try:

@@ -74,7 +74,7 @@ def _hashes() -> dict[str, str]:
 
 
 def _files() -> Iterator[tuple[str, Path]]:
-    """Every file of ``packages()`` except caches, with its path below the folder that holds the package as its name."""
+    """Every file of ``packages()`` except caches. A file's name is its path below the folder that holds the package."""
     for folder in packages().values():
         for path in [folder] if folder.is_file() else sorted(folder.rglob("*")):
             name = path.relative_to(folder.parent)

@@ -61,6 +61,16 @@ def test_every_sub_command_and_every_method_is_in_the_reference(pages: Path) -> 
         assert f'id="{name}"' in methods
 
 
+def test_the_reference_explains_the_fields_of_classes(pages: Path) -> None:
+    text = re.sub(r"<[^>]+>", "", (pages / "reference" / "harness.html").read_text())
+    for field, words in (
+        ("steps", "int64 [B]"),
+        ("min_rounds", "two disturbed rounds"),
+        ("extractor", "name of the extr"),
+    ):
+        assert re.search(rf"^{field}: .*{re.escape(words)}", text, re.MULTILINE | re.IGNORECASE), field
+
+
 def test_public_modules_are_in_the_reference() -> None:
     named = {name for page in (ROOT / "docs" / "reference").glob("*.rst") for name in modules(page)}
     private = re.compile(r"__init__|conftest|/test_|recipes|heap|garbage|cli|commands|conformance|skeleton")

@@ -56,10 +56,12 @@ def sequential_interval(samples: Sequence[float], every: int) -> tuple[float, fl
 
 @cache
 def _dropped(size: int, every: int) -> tuple[int, float]:
-    """How many of ``size`` samples the last look's interval leaves out on each side, and the risk of all looks so far.
+    """How many samples to drop at each end, for the interval of ``size`` samples; and the risk that this interval, or
+    one before it, misses the median.
 
-    The number of samples below the median is a random walk, whatever their distribution. The walk is followed from look
-    to look. The probability that it leaves the interval at a look is added to the risk.
+    The samples are looked at after each ``every`` of them, and at the end. The number of samples that lie below the
+    median is a random walk, however the samples are distributed. At each look, the probability that the walk is outside
+    the interval for the first time is added to the risk.
     """
     walk, drop, risk, last = np.ones(1), 0, 0.0, 0
     for look, count in enumerate([*range(every, size, every), size], 1):
