@@ -135,8 +135,8 @@ def head(site: Site) -> dict[str, Any]:
 
 
 def short(key: str) -> str:
-    """A short form of a key, for the site's file names and addresses. `arbench compare` accepts it. It is safe in a path,
-    whatever characters the key holds."""
+    """A short form of a key, for the site's file names and addresses. `arbench compare` accepts it. It is safe in a
+    path, whatever characters the key holds."""
     return safe(key[:KEY_SHOWN])
 
 

@@ -1,8 +1,8 @@
 """The ``arbench`` command.
 
 Packages add sub-commands through the entry-point group ``arbench.commands``. An entry point is a callable that is given
-argparse's subparsers and adds a parser. The callable also sets the parser's default ``run`` to a function of the parsed arguments that
-returns an exit code (or None for 0).
+argparse's subparsers and adds a parser. The callable also sets the parser's default ``run`` to a function of the parsed
+arguments that returns an exit code (or None for 0).
 
 Exit codes: 0; 1 some trials failed; 2 something the user can mend; 130 interrupted.
 """

@@ -36,8 +36,8 @@ class Watch:
         self._cancelled: set[str] = set()
 
     def look(self, open_jobs: Mapping[str, Job]) -> bool:
-        """Ask Slurm which tasks still exist, if it is time to, and handle those that have ended. Returns whether Slurm was
-        asked and has answered. open_jobs: the jobs that are still to be done, by id."""
+        """Ask Slurm which tasks still exist, if it is time to, and handle those that have ended. Returns whether Slurm
+        was asked and has answered. open_jobs: the jobs that are still to be done, by id."""
         if time.monotonic() - self._asked < self._every_s:
             return False
         try:

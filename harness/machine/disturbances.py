@@ -126,8 +126,8 @@ def _digits(values: Sequence[str]) -> bool:
 
 
 def _waited(tasks: Path) -> float | None:
-    """How long the threads of a process waited for a core, in seconds. Each thread's schedstat has it as its second number,
-    in nanoseconds."""
+    """How long the threads of a process waited for a core, in seconds. Each thread's schedstat has it as its second
+    number, in nanoseconds."""
     texts = (_text(task / "schedstat") for task in tasks.glob("*"))
     found = [int(parts[1]) for text in texts if text and len(parts := text.split()) == 3 and parts[1].isdecimal()]
     return sum(found) / 1e9 if found else None

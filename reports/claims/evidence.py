@@ -136,8 +136,8 @@ def _one_machine(records: Iterable[Record]) -> None:
 
 
 def _between_sessions(record: Record) -> Values:
-    """Random factors [R], one a replicate: how much slower or faster all times of this record's session may be than those
-    of another session."""
+    """Random factors [R], one a replicate: how much slower or faster all times of this record's session may be than
+    those of another session."""
     seed = [*str(record["timing"]["session"]).encode()]
     drawn = np.random.default_rng(seed).standard_normal(1000)
     return np.exp(drawn * SESSIONS / NORMAL_95 / 2**0.5)
