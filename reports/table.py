@@ -163,7 +163,8 @@ def _row(record: Record, fid: str) -> dict[str, Any]:
     row |= {f"knob:{name}": value for name, value in trial["knobs"].items()}
     for one in FIGURES:
         row[one.name] = one.value(record, fid)
-        row |= _ends(one.name, one.ends(record, fid))
+        if one.interval and (ends := one.ends(record, fid)):
+            row[one.name + LOW], row[one.name + HIGH] = ends
     return row | {f"FID ({name})": value for name, value in scores.items() if name != fid}
 
 

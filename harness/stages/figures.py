@@ -6,6 +6,7 @@ claims and exports. A new figure needs a line in FIGURES and the code that compu
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal
 
 
@@ -117,9 +118,16 @@ def flat(record: Mapping[str, Any]) -> dict[str, Any]:
 
 def _at(record: Mapping[str, Any], path: str, extractor: str) -> Any:
     """The value at a dotted path of a record, that of ``extractor`` if each has its own; None if there is none."""
-    found: Any = record if path else None
-    for part in path.split("."):
-        if not isinstance(found, dict):
-            return None
+    if not path:
+        return None
+    found: Any = record
+    for part in _parts(path):
         found = found.get(part)
-    return found.get(extractor) if isinstance(found, dict) else found
+        if found is None:
+            return None
+    return found.get(extractor) if type(found) is dict else found
+
+
+@cache
+def _parts(path: str) -> list[str]:
+    return path.split(".")
