@@ -9,6 +9,7 @@ pip fills it: uv does not look where pip has been told to find wheels.
 import fcntl
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -70,6 +71,8 @@ class Environment:
 
         If the CPU build cannot be downloaded after all, PyPI's build is installed, unless the user ``insisted``.
         """
+        # `pip install -e .` leaves this in a checkout. Programs that run there would find its old entry points first.
+        shutil.rmtree(ROOT / "arbench.egg-info", ignore_errors=True)
         # Compiling all modules takes a minute. Python compiles a module at its first import; most are never imported.
         pip = ("python", "-m", "pip", "install", "--no-compile")
         if choice.build == torch_build.CPU:
