@@ -12,8 +12,9 @@ PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 
 
 def blocks(page: Path) -> Iterator[str]:
-    """The indented blocks of a page, lines that end in a backslash joined with the next."""
-    for found in re.findall(r"(?:^    .*\n|^\n(?=    \S))+", page.read_text() + "\n", re.MULTILINE):
+    """The indented blocks of a page, lines that end in a backslash joined with the next. Drawings are no commands."""
+    shown = re.sub(r"^```text\n.*?^```\n", "", page.read_text() + "\n", flags=re.MULTILINE | re.DOTALL)
+    for found in re.findall(r"(?:^    .*\n|^\n(?=    \S))+", shown, re.MULTILINE):
         text = re.sub(r"^    ", "", found, flags=re.MULTILINE).strip("\n")
         if text.strip():
             yield re.sub(r"\\\n\s*", "", text)
