@@ -31,9 +31,9 @@ OF_PLAN = ("epochs", "batch", "lr", "warmup", "seed")
 
 
 def recipe_of(method: str, preset: str, out: Path | None, plan: Mapping[str, Any]) -> Recipe:
-    """The method's own recipe for a preset, where the values of ``plan`` replace those of the recipe's plan.
+    """The recipe of a method for a preset. The values of ``plan`` replace those of the recipe's usual plan.
 
-    Weights go to ``out`` or, if that is None, to where the method looks for its own.
+    Weights are written to ``out``; if ``out`` is None, they are written where the method looks for its weights.
     """
     owner = registry.get(method)
     owner.preset_named(preset)
@@ -48,7 +48,7 @@ def recipe_of(method: str, preset: str, out: Path | None, plan: Mapping[str, Any
 
 
 def run(asked: argparse.Namespace) -> int:
-    """Train. Raises ArbenchError if data, tokenizer or teacher are missing, or if the batch cannot be cut."""
+    """Train. Raises ArbenchError if data, tokenizer or teacher are missing, or if the batch cannot be cut evenly."""
     if asked.threads:  # set here, since a job on a cluster starts with this function
         torch.set_num_threads(asked.threads)
     recipe = _recipe(asked)
@@ -64,7 +64,7 @@ def run(asked: argparse.Namespace) -> int:
 
 
 def launched(asked: argparse.Namespace, how: "Launch") -> int:
-    """Do what ``run`` does in each process of a job on the cluster."""
+    """Start a job on the cluster. Each process of the job does what ``run`` does."""
     from harness.cluster.training import train as launch  # late: laptops need no submitit
 
     work = partial(run, argparse.Namespace(**{**vars(asked), "run": None}))

@@ -27,5 +27,5 @@ def _fused(q: Tensor, k: Tensor) -> bool:
         return True
     # On a CPU the backward pass of fused attention is slow. Its forward pass pays only if the scores of a batch no
     # longer fit the cache and the keys fill its blocks: 26 ms against 34 at [500, 4, 37, 104], but 13 against 10 at
-    # [500, 4, 13, 55] (one thread). The batch size does not count: an image would depend on it in the last bits.
+    # [500, 4, 13, 55] (one thread). The batch size must not decide: the last bits of an image would depend on it.
     return not torch.is_grad_enabled() and q.shape[2] * k.shape[2] >= 2048

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add both to the commands of arbench."""
+    """Add both commands to the command line of arbench."""
     _add_new_method(subparsers)
     about = "train bundled weights from their seed; goes on where a killed run stopped"
     parser = subparsers.add_parser("train", help=about, description=f"{about[0].upper()}{about[1:]}.")
@@ -105,7 +105,7 @@ def run(asked: argparse.Namespace) -> int:
 
 
 def _at_scale(asked: argparse.Namespace) -> bool:
-    """Whether a method is named whose preset has no recipe of its own, so that the data are the user's.
+    """Whether the user names a method and a preset without a bundled recipe, and so must provide the images.
 
     Raises ArbenchError for an unknown preset.
     """

@@ -1,8 +1,8 @@
-"""How the sparse versions of VAR are distilled from the dense one, in stages (ActVAR, arXiv 2511.12893, trains in two).
+"""How the sparse versions of VAR are distilled from the dense one, in three stages (ActVAR, arXiv 2511.12893, has two).
 
-Beyond "two-stage distillation, routing and gating supervised", the stages are ours:
- 1. routing: FFN sparsity is drawn in [0.2, 0.8], token sparsity is zero (a control has no routing to learn and starts
-    with stage 2);
+ActVAR's abstract says only "two-stage distillation, routing and gating supervised". The stages are ours:
+ 1. routing: FFN sparsity is drawn in [0.2, 0.8], token sparsity is zero (a control, which has no routing to learn,
+    starts with stage 2);
  2. gating and reconstruction: token sparsity is drawn in [0.2, 0.8], the FFN is dense;
  3. joint polish: FFN sparsity, token sparsity or both are drawn; the student's own blocks, if it has any, are trained
     as well.
@@ -10,11 +10,11 @@ Beyond "two-stage distillation, routing and gating supervised", the stages are o
 The loss has three parts:
  - the KL divergence between the student's and the teacher's *guided* distributions at every token of the sparse scales,
    with guidance drawn in [1, 6]: sampling is guided, and guidance multiplies the errors of the branches;
- - the squared distance between the light path and the update that it stands for;
- - what a learned selection adds (``auxiliary``).
+ - the squared distance between the light path's output and the block's full update, which this output replaces;
+ - the losses of the router and the gate of a learned selection (``auxiliary``).
 
-Gradients reach scores through straight-through masks. The backbone stays frozen, which keeps the student equal to its
-teacher at zero sparsity.
+Gradients reach the scores of a selection through straight-through masks. The backbone stays frozen, so that at zero
+sparsity the student equals the teacher.
 """
 
 from collections.abc import Sequence
@@ -35,14 +35,14 @@ from harness.training.loop import Plan, Trainee
 DISTILLATION_PLAN = Plan(epochs=2, batch=64, lr=2e-3, warmup=20, ema=0.995, weight_decay=0.0)
 """``batch`` counts images; each image is seen with and without its class."""
 DISTILLATION_IMAGES = 58_000
-"""The training images, without those used for calibration."""
+"""The number of training images, without the images used for calibration."""
 STAGE_ENDS = (0.1, 0.2)
 """Where the first two stages end, as shares of all steps."""
 AUXILIARY_WEIGHT = 0.1
 
 
 class DistillationTrainee(Trainee):
-    """A sparse student with its dense teacher, which is the student's own backbone."""
+    """A sparse student and its dense teacher. The teacher is the backbone of the student."""
 
     done: Tensor
 
@@ -59,7 +59,7 @@ class DistillationTrainee(Trainee):
         return sum(int(self.done) >= end * self.steps for end in STAGE_ENDS)
 
     def draw_sparsity(self, generator: torch.Generator, branches: int = 2) -> Sparsity:
-        """Draw the sparsity of one training step, as its stage asks for."""
+        """Draw the sparsity of one training step, by the rules of the current stage."""
         learned = any(own.requires_grad for one in self.student.selections for own in one.parameters())
         stage = max(self.stage(), 0 if learned else 1)
         kind = stage if stage < 2 else int(torch.randint(0, 3, (), generator=generator))
@@ -87,7 +87,7 @@ class DistillationTrainee(Trainee):
 def guided_kl(net: VARNetwork, student: Tensor, teacher: Tensor, sparsity: Sparsity, sampling: Sampling) -> Tensor:
     """KL(teacher || student) of the guided distributions, in nats: the mean over the tokens of the sparse scales.
 
-    student, teacher: logits [2 B, L, V], all rows with the class before all rows without it.
+    student, teacher: logits [2 B, L, V], first all rows with the class, then all rows without it.
     """
     total, count = student.new_zeros((), dtype=torch.float32), len(net.scales)
     for scale in range(count - sparsity.scales, count):
@@ -123,8 +123,9 @@ def dense_pass(net: VARNetwork, seen: Tensor, labels: Tensor) -> DensePass:
 def masked_logits(student: SparseVARNetwork, dense: DensePass, sparsity: Sparsity) -> tuple[Tensor, Tensor, Tensor]:
     """Run the sparse scales in one pass: everything is computed, and what sampling would skip is masked out.
 
-    The scales before them are the dense network's. Returns logits [B, L, V], the loss of the light path and the loss of
-    the selection. On the same inputs the result equals that of sampling, which gathers, computes and scatters.
+    The logits of the scales before the sparse ones are the dense network's. Returns logits [B, L, V], the loss of the
+    light path and the loss of the selection. Sampling gathers the selected tokens, computes only these and scatters the
+    results; on the same inputs it gives the same logits.
     """
     net = student.backbone[0]
     if sparsity.ffn == 0 and sparsity.token == 0:
@@ -160,9 +161,11 @@ def masked_logits(student: SparseVARNetwork, dense: DensePass, sparsity: Sparsit
 def _masks(
     selection: Selection, h: Tensor, h2: Tensor, spans: Sequence[slice], sparsity: Sparsity
 ) -> tuple[Tensor | None, Tensor | None]:
-    """Which tokens [B, n, 1] and which hidden units [B, n, hidden] of the sparse scales count; None if all do.
+    """Masks of the tokens [B, n, 1] and of the hidden units [B, n, hidden] that count; a mask is None if all count.
 
-    h, h2: the modulated inputs of attention and of the FFN, for the sparse scales alone.
+    Both are for the n tokens of the sparse scales.
+
+    h, h2: the modulated inputs of attention and of the FFN, for the same tokens.
     """
     start, tokens, units = spans[0].start, [], []
     for span, own in zip(spans, sparsity.over([span.stop - span.start for span in spans]), strict=True):
@@ -178,7 +181,10 @@ def _masks(
 
 
 def token_auxiliary(selection: Any, h: Tensor, places: Tensor, gain: Tensor) -> Tensor:
-    """The loss that teaches a learned gate each token's gain: how far the light path's update is from the full one."""
+    """The loss of a learned gate, which is to predict each token's gain; 0 if there is no gate.
+
+    gain: the distance between the light path's update and the full update.
+    """
     if not hasattr(selection, "gate_loss"):
         return gain.new_zeros(())
     loss: Tensor = selection.gate_loss(h, places, gain / gain.mean())
@@ -186,7 +192,10 @@ def token_auxiliary(selection: Any, h: Tensor, places: Tensor, gain: Tensor) -> 
 
 
 def unit_auxiliary(selection: Any, h: Tensor, worth: Tensor) -> Tensor:
-    """The loss that teaches a learned router each expert's worth: the size of what it adds to the block's output."""
+    """The loss of a learned router, which is to predict each expert's worth; 0 if there is no router.
+
+    The worth of an expert is the size of what the expert adds to the block's output.
+    """
     if not hasattr(selection, "router_loss"):
         return worth.new_zeros(())
     loss: Tensor = selection.router_loss(h, worth)

@@ -1,4 +1,4 @@
-"""GELU's tanh approximation, which VAR's FFNs are trained with, and how many rows of an FFN are computed at a time."""
+"""GELU by its tanh approximation, as VAR's FFNs use it, and a function that computes an FFN some rows at a time."""
 
 from collections.abc import Callable
 from math import log, pi
@@ -33,7 +33,7 @@ def _lean(x: Tensor) -> bool:
 
 
 def by_rows(ffn: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """``ffn`` of x [..., dim]; on a CPU about ROWS rows at a time, so that its hidden units stay in the cache."""
+    """Apply ``ffn`` to x [..., dim]; on a CPU to about ROWS rows at a time, so that hidden units stay in the cache."""
     rows = x.shape[:-1].numel()
     if rows <= ROWS or not _lean(x):
         return ffn(x)

@@ -1,10 +1,10 @@
-"""How published checkpoints name their tensors, and which files hold what.
+"""How published checkpoints name their tensors, and from which repository each file comes.
 
 Our networks keep the published names where they can. A ``Layout`` describes the differences:
 
-- Ours have one attention product in place of three.
-- Ours have their levels in the order in which they run.
-- Ours have a tokenizer's outer convolutions inside its encoder and decoder. The published ones have them beside these.
+- Our attention has one weight for queries, keys and values; some files have three.
+- The levels of our networks are numbered in the order in which the levels run.
+- Our tokenizers have the outer convolutions inside encoder and decoder; the files have them beside encoder and decoder.
 
 Names and shapes were read from the files; facts/METHODS.md lists the repositories.
 """
@@ -23,7 +23,8 @@ from harness.checkpoints.tensors import fit_state, read_tensors
 from harness.errors import ArbenchError
 
 INSIDE = (("model",), ("module",), ("state_dict",))
-"""Paths of keys under which repositories save a state dict. A file with none of them is a state dict itself."""
+"""Keys under which the files of repositories hold a state dict, as paths of keys. A file with none of these paths is a
+state dict itself."""
 
 Rename = tuple[str, str | Callable[[re.Match[str]], str]]
 
@@ -34,15 +35,16 @@ class Layout:
 
     # (pattern, replacement) pairs from our names to the published ones, applied in turn
     renames: tuple[Rename, ...] = ()
-    # a part of our name, and the parts that replace it in the file: its tensors are ours cut along the first dimension
+    # (a part of our names, the parts that replace it in the file): the file has one tensor for each of these parts, and
+    # the tensors are pieces of ours, cut along the first dimension
     split: tuple[str, tuple[str, ...]] | None = None
-    flat: tuple[str, ...] = ()  # our names whose first dimension, of size 1, the file leaves out
+    flat: tuple[str, ...] = ()  # names of our tensors with a first dimension of size 1 that the file leaves out
     # names in the file that no network of ours has (constant tables, counters, a frozen teacher)
     ignored: str = r"$^"
-    inside: tuple[tuple[str, ...], ...] = INSIDE  # see INSIDE
+    inside: tuple[tuple[str, ...], ...] = INSIDE  # paths of keys, as in INSIDE
 
     def published(self, name: str) -> list[str]:
-        """The published names of one of our tensors: one name, or several whose tensors make up ours when joined."""
+        """The published names of one of our tensors. If there are several, their tensors joined make up our tensor."""
         for pattern, become in self.renames:
             name = re.sub(pattern, become, name)
         if self.split is None or self.split[0] not in name:
@@ -50,7 +52,7 @@ class Layout:
         return [name.replace(self.split[0], part) for part in self.split[1]]
 
     def shape(self, name: str, tensor: Tensor) -> tuple[int, ...]:
-        """The shape that each of the published tensors has."""
+        """The shape, in the file, of each of the tensors that make up our tensor ``name``."""
         whole = tuple(tensor.shape)[1:] if name in self.flat else tuple(tensor.shape)
         return (whole[0] // len(self.published(name)), *whole[1:]) if whole else whole
 
@@ -155,8 +157,9 @@ class Published:
 
 
 REVISIONS = {"FoundationVision/var": "6d0ee6598a42f75079aa79e58b012b57b284c91b"}
-"""Commits of the hub that we know. Code of others names this one, with var_d30, var_d36 and the tokenizer. We found no
-commits of FoundationVision/LlamaGen, FoodBamboo/EAR and qiuk6/RobustTok; their files come from ``main``."""
+"""The commits that we know of repositories on the Hugging Face hub. Code of others names this commit together with
+var_d30, var_d36 and the tokenizer. We found no commits of FoundationVision/LlamaGen, FoodBamboo/EAR and
+qiuk6/RobustTok; the files of these repositories come from ``main``."""
 
 
 def _files() -> dict[str, Published]:

@@ -1,13 +1,13 @@
-"""Linear layers of the single-scale networks, whose steps have few rows, so that memory limits their speed."""
+"""Linear layers of the single-scale networks. Their sampling steps have few rows, so that memory limits the speed."""
 
 import torch
 from torch import Tensor, nn
 
 ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 LARGE = 2**19
-"""Number of weights from which packing pays: below it, oneDNN adds more to a call than it saves."""
+"""Packing pays from this many weights on. With fewer weights, oneDNN takes more time for a call than packing saves."""
 FEW = 8
-"""Number of rows below which MKL, which torch uses for float32, is faster."""
+"""With fewer rows than this, MKL is faster than oneDNN. Torch uses MKL for plain float32 weights."""
 
 
 class Linear(nn.Linear):
@@ -18,7 +18,7 @@ class Linear(nn.Linear):
     packed: Tensor | None = None
 
     def pack(self) -> None:
-        """Lay large weights out as oneDNN reads them, if it runs on this processor.
+        """Store large weights in the layout that oneDNN reads, if oneDNN runs on this processor.
 
         In float32 the plain weights are kept too, for steps of fewer than FEW rows. In bf16 they are dropped; training
         and saving are not possible after that.

@@ -26,8 +26,8 @@ class RMSNorm(nn.Module):
 def rope_table(grid: int, head_dim: int, base: float = 10000.0) -> Tensor:
     """Rotations of 2-D RoPE, [1 + grid^2, head_dim / 2, 2] (cos, sin).
 
-    The first half of the pairs is rotated by row, the second half by column. Entry 0, that of the class token, is all
-    zeros, as in LlamaGen's code: query and key of that token vanish, only its value counts.
+    The first half of the pairs is rotated by row, the second half by column. Entry 0 is for the class token and is
+    all zeros, as in LlamaGen's code: the query and key of the class token vanish, and only its value counts.
     """
     quarter = head_dim // 4
     freqs = base ** (-torch.arange(quarter) / quarter)
@@ -43,7 +43,8 @@ def rotate(x: Tensor, rope: Tensor) -> Tensor:
 
     The rotation is computed in float32 and returned in x's precision.
     """
-    # A pair is a complex number: one product instead of four on strided halves, which took a sixth of sampling.
+    # A pair is a complex number. This needs one product instead of four on strided halves; the four took a sixth of the
+    # time of sampling.
     pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
     return torch.view_as_real(pairs * torch.view_as_complex(rope)[:, None]).flatten(-2).to(x.dtype)
 
@@ -85,7 +86,7 @@ class Cache:
 
 
 class Attention(nn.Module):
-    """Self-attention without biases. Tokens see what ``bias`` allows; with a cache, they see its slots."""
+    """Self-attention without biases. Tokens see what ``bias`` allows or, with a cache, what the ``Slots`` allow."""
 
     part = "attention"
 
@@ -195,7 +196,10 @@ class Trunk(nn.Module):
                 nn.init.normal_(parameter, std=0.04)
 
     def modulations(self, condition: Tensor) -> list[list[Tensor] | None]:
-        """adaLN of every layer from class embeddings [B, dim]; computed once an image."""
+        """The modulations of every layer (None without adaLN), computed once for each image.
+
+        condition: class embeddings [B, dim].
+        """
         return [layer.ada_lin(condition) if layer.ada_lin else None for layer in self.layers]
 
     def run(

@@ -1,9 +1,10 @@
 """Next-set prediction with two streams (EAR, arXiv 2511.15499; facts/METHODS.md), over any order of a grid's places.
 
 Training sequence: [class, real tokens in order, mask tokens in order]. Real tokens of part i see the class and the real
-tokens of parts <= i. Mask tokens of part i see the class, the real tokens of parts < i and the mask tokens of part i;
-each predicts the token at its own place. A sampling step feeds the real tokens of the previous part and the mask tokens
-of the next. The key and value of a mask token lie in the cache slot of its place until the real token overwrites them.
+tokens of parts <= i. Mask tokens of part i see the class, the real tokens of parts < i and the mask tokens of part i.
+A mask token predicts the token at its place. A sampling step feeds the real tokens of the previous part and the mask
+tokens of the next part. The key and value of a mask token lie in the cache slot of its place until the real token
+overwrites them.
 
 Ours:
  - The sequence has no second class token, because nothing would read it.
@@ -70,7 +71,7 @@ class NextSetNetwork(Trunk):
     def logits(self, tokens: Tensor, labels: Tensor, sizes: list[int]) -> Tensor:
         """Teacher-forced logits [B, T, V], in raster order.
 
-        tokens: [B, T], in raster order; labels: [B], where ``classes`` means no class; sizes: of the parts.
+        tokens: [B, T], in raster order; labels: [B], where ``classes`` means no class; sizes: places in each part.
         """
         total = tokens.shape[1]
         condition = self.cls_embedding(labels)
@@ -96,16 +97,16 @@ class NextSetNetwork(Trunk):
 
 @dataclass
 class _Rows:
-    """Rows still being decoded.
+    """The rows of a batch that are still being decoded, and how far each of them is.
 
-    Slot 0 is the class, slot 1 + p the p-th place in order, the last slot takes padding.
+    A row has slots: slot 0 for the class, slot 1 + p for the p-th place in order, the last slot for padding.
     """
 
-    index: Tensor  # [A], which rows of the batch they are
+    index: Tensor  # [A], the numbers of these rows in the batch
     known: Tensor  # [A, slots], tokens
     # fed, filled: [A], or [1] if alike in all rows; on the CPU, since the loop depends on them
     fed: Tensor  # how many slots hold final keys and values
-    filled: Tensor  # how many slots are decided
+    filled: Tensor  # how many slots have their final token; the class counts
 
 
 class NextSet(SingleScale):
@@ -177,7 +178,10 @@ class NextSet(SingleScale):
     def _step(
         self, rows: _Rows, cache: Cache, modulations: list[list[Tensor] | None], condition: Tensor, ends: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """One network evaluation: logits [rows of all branches, masks, V] and slots of the masks [A or 1, masks]."""
+        """Evaluate the network once; the mask tokens fill the slots from ``rows.filled`` up to ``ends``.
+
+        Returns logits [rows of all branches, masks, V] and the slots of the mask tokens [A or 1, masks].
+        """
         net, total = self.network, self.positions
         padding, branches = total + 1, len(condition) // len(rows.index)
         device = condition.device
@@ -197,7 +201,7 @@ class NextSet(SingleScale):
         hidden = torch.arange(reach, device="cpu") >= limit[..., None]
         bias = torch.zeros(hidden.shape, device="cpu").masked_fill(hidden, -torch.inf)[:, None]
         index, bias, masks = index.to(device), bias.to(x), masks.to(device)
-        slots = Slots(reach, None, bias)  # if all rows are alike, nothing is padded: the last slots within reach
+        slots = Slots(reach, None, bias)  # if rows are alike, nothing is padded: tokens write the last slots
         if len(index) > 1:
             index, bias = index.repeat(branches, 1), bias.repeat(branches, 1, 1, 1)
             slots = Slots(reach, index, bias)
@@ -216,14 +220,14 @@ class NextSet(SingleScale):
 
 
 def _ring_ends(filled: Tensor) -> Tensor:
-    """The slot after the ring that holds the next place; filled: how many slots are decided, the class included."""
+    """The slot after the ring of the next place; filled: how many slots have their final token, the class included."""
     return ((filled - 1).double().sqrt().floor().long() + 1) ** 2 + 1
 
 
 def _prefix(logits: Tensor, threshold: float) -> Tensor:
-    """The length of the longest prefix whose entropies sum up to at most ``threshold`` nats, at least 1.
+    """The length of the longest prefix whose entropies sum up to at most ``threshold`` nats; it is at least 1.
 
-    Drawing the tokens of the prefix independently loses no more than this sum. logits: [A, n, V].
+    The tokens of the prefix are drawn independently; this loses no more than the sum. logits: [A, n, V].
     """
     log_p = logits.log_softmax(-1)
     entropy = -(log_p.exp() * log_p).sum(-1)

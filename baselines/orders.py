@@ -1,6 +1,6 @@
-"""The order controls: EAR's network, schedules and training on another order of the places.
+"""The order controls: EAR's network, schedules and training with another order of the places.
 
-A loss or gain against ``ear`` is due to the order alone, so the controls show whether the spiral is what helps.
+Only the order differs from ``ear``, so the controls show whether the spiral is what helps.
 """
 
 from collections.abc import Mapping

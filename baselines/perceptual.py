@@ -1,9 +1,11 @@
 """The network whose features the tokenizers' perceptual loss compares.
 
-It differs from the metric's network in layout, task and weights. It is a choice of ours: three convolutions, the last
-two strided, learn on Fashion-MNIST's training images to recognise both the class of an image and the multiple of 90
-degrees by which it was turned. The loss is LPIPS-like (Zhang et al., arXiv 1801.03924) without learned weights: squared
-differences of channel-normalised features, averaged over places and summed over layers.
+The network is a choice of ours. It has three convolutions, of which the last two are strided. It is trained on
+Fashion-MNIST's training images to recognise the class of an image and the multiple of 90 degrees by which the image
+was turned. The metric uses another network, with another layout, task and weights.
+
+The loss is LPIPS-like (Zhang et al., arXiv 1801.03924) without learned weights: squared differences of
+channel-normalised features, averaged over places and summed over layers.
 """
 
 from collections.abc import Sequence

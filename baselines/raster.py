@@ -48,10 +48,10 @@ SIZES = {
 
 
 def imagenet_preset(size: str, pixels: int) -> Preset:
-    """The preset of a published LlamaGen with 16x16 tokens, or with 24x24 tokens, decoded at 384x384.
+    """The preset of a published LlamaGen: 16x16 tokens for 256 pixels a side, 24x24 tokens for 384 pixels a side.
 
-    Images of 384x384 are resized to 256x256 for evaluation. Labels are drawn at random, as the authors do. Their
-    127.5 x + 128, cut to a whole number, is our ``round``.
+    Images of 384x384 are resized to 256x256 for evaluation. Labels are drawn at random, as the authors do. The authors
+    turn a value x in [-1, 1] into a byte by cutting 127.5 x + 128 to a whole number, which equals our ``round``.
     """
     dim, layers, heads, cfg = SIZES[size]
     file = f"c2i_{size.upper()}_{pixels}.pt"

@@ -12,8 +12,10 @@ from harness.errors import ArbenchError
 
 
 def spiral(grid: int) -> list[int]:
-    """Raster indices of a square spiral from the centre ((n-1)//2, (n-1)//2): right, down, left, up, arms growing every
-    two turns."""
+    """The places of a grid in the order of a square spiral, as raster indices.
+
+    The spiral starts at the centre ((n-1)//2, (n-1)//2) and goes right, down, left, up. Its arms grow every two turns.
+    """
     row = column = (grid - 1) // 2
     places, arm, turn = [row * grid + column], 1, 0
     moves = ((0, 1), (1, 0), (0, -1), (-1, 0))
@@ -29,12 +31,12 @@ def spiral(grid: int) -> list[int]:
 
 
 def raster(grid: int) -> list[int]:
-    """Row by row."""
+    """The places of a grid row by row, as raster indices."""
     return list(range(grid * grid))
 
 
 def scattered(grid: int, seed: int = 20260101) -> list[int]:
-    """One random permutation, the same for every image."""
+    """The places of a grid in one random order, the same for every image, as raster indices."""
     return np.random.Generator(np.random.Philox(seed)).permutation(grid * grid).tolist()
 
 
@@ -42,20 +44,24 @@ ORDERS = {"spiral": spiral, "raster": raster, "scattered": scattered}
 
 
 def rings(places: int) -> list[int]:
-    """Part sizes 1, 3, 5, ...: cumulative k^2. ``places`` must be a square."""
+    """Part sizes 1, 3, 5, ..., whose running totals are k^2. ``places`` must be a square."""
     return [2 * k + 1 for k in range(_side(places))]
 
 
 def half_rings(places: int) -> list[int]:
-    """Part sizes 1, 1, 2, 2, 3, 3, ...: cumulative k^2 and k (k + 1). Each part is one straight arm of the spiral."""
+    """Part sizes 1, 1, 2, 2, 3, 3, ..., whose running totals are k^2 and k (k + 1) in turn.
+
+    Each part is one straight arm of the spiral.
+    """
     side = _side(places)
     return [1] + [size for k in range(1, side) for size in (k, k + 1)]
 
 
 def growing(places: int, steps: int) -> list[int]:
-    """Part sizes that grow linearly, as nearly as whole numbers allow: cumulative places * (i / steps)^2.
+    """Part sizes that grow linearly, as nearly as whole numbers allow.
 
-    Every part has at least 1 place. With steps = sqrt(places) these are the rings.
+    The first i parts have about places * (i / steps)^2 places together. Every part has at least 1 place.
+    With steps = sqrt(places) these are the rings.
     """
     ends = [round(places * (i / steps) ** 2) for i in range(1, steps + 1)]
     return _strictly(ends, places, steps)
@@ -70,7 +76,7 @@ SCHEDULES = ("growing", "equal", "rings", "half-rings")
 
 
 def parts(schedule: str, places: int, steps: int) -> list[int]:
-    """Part sizes of a schedule. ``rings`` and ``half-rings`` allow one number of steps; others raise ArbenchError."""
+    """Part sizes of a schedule. ``rings`` and ``half-rings`` allow one number of steps, else ArbenchError."""
     if schedule in ("growing", "equal"):
         return (growing if schedule == "growing" else equal)(places, steps)
     sizes = (rings if schedule == "rings" else half_rings)(places)
@@ -82,8 +88,8 @@ def parts(schedule: str, places: int, steps: int) -> list[int]:
 def random_parts(places: int, rng: np.random.Generator) -> list[int]:
     """Part sizes for one training step.
 
-    A quarter of the draws are rings and a quarter half-rings. The rest grow, are equal or are cut at random places, in
-    any number of steps from 1 to ``places``.
+    A quarter of the draws are rings and a quarter half-rings. The other draws are growing parts, equal parts or parts
+    cut at random places, in any number of steps from 1 to ``places``.
     """
     kind = rng.integers(8)
     if kind < 2:
@@ -100,7 +106,10 @@ def random_parts(places: int, rng: np.random.Generator) -> list[int]:
 
 
 def _strictly(ends: list[int], places: int, steps: int) -> list[int]:
-    """Part sizes for the nearest increasing ends, found from the front so that early parts stay small."""
+    """Part sizes for the ends of parts, moved where necessary so that every part has at least 1 place.
+
+    Ends are moved from the first to the last, so that early parts stay small.
+    """
     if not 1 <= steps <= places:
         raise ArbenchError(f"steps = {steps} is out of range (valid: 1 to {places})")
     low = list(accumulate(ends, lambda before, end: max(before + 1, end), initial=0))[1:]

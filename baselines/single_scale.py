@@ -43,10 +43,10 @@ class Bundled(Method):
 
     @classmethod
     def bundled_weights(cls, preset: str) -> Path:
-        """Where the network's own weights are.
+        """The path of the network's weights that ``arbench train`` writes.
 
-        They are bundled if the data are. If not, they are among the published weights, where ``arbench train`` puts
-        them.
+        If the preset's data are bundled, the path lies in the method's folder of weights; if not, in the folder of
+        published weights.
         """
         file = f"{cls.name}-{preset}.safetensors"
         return cls.weights_folder / file if cls.preset_named(preset).data in CLASSES else weights.place(file)
@@ -96,7 +96,7 @@ class Bundled(Method):
         return self.tokenizer.decode(tokens)
 
     def branches(self, labels: Tensor, sampling: Sampling) -> Tensor:
-        """Labels [B]; if guided, "no class" follows for as many rows: [2 B]."""
+        """The labels [B]; with guidance, followed by as many rows of "no class": [2 B]."""
         return torch.cat([labels, torch.full_like(labels, self.preset.classes)]) if sampling.guided else labels
 
 
@@ -128,7 +128,7 @@ class SingleScale(Bundled):
     def published_form(self, knobs: Mapping[str, KnobValue], sampling: Sampling) -> dict[str, float]:
         """MACs of the authors' code: LlamaGen and EAR attend to the class and all positions at every step.
 
-        EAR also puts every token that is fed through the head, and computes adaLN anew at every step.
+        EAR also computes the head for every token that is fed, and adaLN anew at every step.
         """
         steps = [(fed, 1 + self.positions, fed) for fed, _, _ in self.steps(knobs)]
         return self.macs(steps, sampling, conditions=len(steps))
@@ -140,7 +140,7 @@ class SingleScale(Bundled):
     def network_macs(
         self, steps: Sequence[tuple[int, int, int]], sampling: Sampling, conditions: int
     ) -> dict[str, float]:
-        """MACs by part of the given ``steps``, with adaLN computed ``conditions`` times."""
+        """The MACs of the given ``steps`` by part; adaLN is computed ``conditions`` times."""
         net, branches = self.network, 1 + sampling.guided
         dim, layers, hidden = net.dim, len(net.layers), net.layers[0].feed_forward.w1.out_features
         fed = sum(tokens for tokens, _, _ in steps)

@@ -82,7 +82,7 @@ class SparseVAR(NextScale):
     @classmethod
     @abstractmethod
     def order_units(cls, backbone: VARNetwork, preset: Preset, inputs: tuple[Tensor, Tensor]) -> Tensor:
-        """The order of each block's hidden units, [layers, hidden]; inputs: (seen, labels) of training images."""
+        """The new order of each block's hidden units, [layers, hidden]; inputs: (seen, labels) of training images."""
 
     @classmethod
     def score_tokens(cls, backbone: VARNetwork, selections: list[Selection], inputs: tuple[Tensor, Tensor]) -> None:
@@ -90,7 +90,10 @@ class SparseVAR(NextScale):
 
     @classmethod
     def same_as(cls, knobs: Mapping[str, KnobValue], preset: str) -> tuple[str, dict[str, KnobValue]] | None:
-        """At zero sparsity: var, if the sparse scales have blocks of their own, since var's then stay as trained."""
+        """At zero sparsity a method is the same as var if its sparse scales have blocks of their own.
+
+        Only then do var's blocks keep the order of units in which they were trained.
+        """
         dense = knobs[FFN_SPARSITY.name] == knobs[TOKEN_SPARSITY.name] == 0
         return (VAR.name, {}) if dense and cls.preset_named(preset).network["own_blocks"] else None
 
@@ -118,7 +121,7 @@ class SparseVAR(NextScale):
     ) -> None:
         super().__init__(preset, tokenizer, network, weights)
         self.layer = layer.eval()
-        if not layer.own:  # a layer's own blocks are saved as they were arranged
+        if not layer.own:  # own blocks are arranged already: they are saved in that order
             self.layer.arrange()
 
     @classmethod
@@ -129,7 +132,10 @@ class SparseVAR(NextScale):
 
     @classmethod
     def load(cls, preset: str, checkpoint: Path | None = None) -> Self:
-        """``checkpoint``: weights of selections and light paths; the backbone is var's own, bundled or published."""
+        """Load selections and light paths from ``checkpoint``, by default the bundled file.
+
+        The backbone has var's weights, bundled or published.
+        """
         found = cls.preset_named(preset)
         bundled = cls.weight_files(preset)
         path = checkpoint or bundled[0]
@@ -162,7 +168,7 @@ class SparseVAR(NextScale):
     def recipe(
         cls, preset: str = "fmnist", plan: Plan = DISTILLATION_PLAN, images: int | None = DISTILLATION_IMAGES
     ) -> Recipe:
-        """Distillation from ``var``'s weights, on the first ``images`` of the training images (None: all)."""
+        """The recipe of distillation from ``var``'s weights, on the first ``images`` training images (None: all)."""
         return Recipe(
             name=f"{cls.name}-{preset}",
             weights=cls.bundled_weights(preset),

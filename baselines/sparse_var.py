@@ -1,15 +1,15 @@
 """A trained VAR in which a share of the FFN and of the tokens is not computed: the base of ActVAR and its controls.
 
 A ``Selection`` chooses which FFN units and which tokens are computed. It is learned (ActVAR, arXiv 2511.12893), random,
-or fixed for good. The rest is alike for all. In the last ``scales`` scales, in every block:
+or fixed for good. All else is the same in all of them. In the last ``scales`` scales, in every block:
  - A share ``token`` of the scale's tokens is not selected. These tokens get no queries, attention or FFN. A light path,
    which is a low-rank map of the modulated input, reconstructs their update. They stay in the sequence: their keys and
    values are computed and cached, so that later tokens and scales see the whole canvas.
  - For the selected tokens, a share ``ffn`` of the FFN is not computed.
 
 The quotas are exact for each image, so the cost of a setting does not depend on what is generated. At zero sparsity the
-code path is the dense network's. Where the abstract leaves a point open, the choice is ours; ``methods.actvar`` lists
-the choices.
+code path is the dense network's. Where ActVAR's abstract leaves a point open, the choice is ours; ``methods.actvar``
+lists the choices.
 """
 
 import copy
@@ -34,8 +34,8 @@ class Sparsity:
     ffn: float  # share of the FFN that is not computed, in [0, 1)
     token: float  # share of the tokens that are not computed, in [0, 1)
     scales: int  # how many of the last scales are sparse
-    branches: int = 1  # guidance branches in the batch: all rows of one, then all rows of the other
-    tilt: float = 0.0  # from 0: how much more of their FFNs larger scales keep (see ``over``)
+    branches: int = 1  # guidance branches; the batch has all rows of one, then all rows of the other
+    tilt: float = 0.0  # 0 or more; the higher, the more of its FFN a larger scale keeps (see ``over``)
 
     @classmethod
     def of(cls, knobs: Mapping[str, KnobValue], branches: int = 1) -> "Sparsity":
@@ -46,10 +46,10 @@ class Sparsity:
         return cls(float(ffn), float(token), int(scales), branches, float(tilt))
 
     def over(self, tokens: Sequence[int]) -> "list[Sparsity]":
-        """The sparsity of each sparse scale; tokens: the number of tokens of each.
+        """The sparsity of each sparse scale; tokens: the number of tokens of each sparse scale.
 
-        A scale keeps a share of its FFN in proportion to tokens^tilt, at most all of it. Over all sparse scales, the
-        share that is left out is ``ffn``. At tilt 0 the share is the same in each.
+        The share of the FFN that a scale keeps is proportional to tokens^tilt, and at most 1. Over all sparse scales
+        together, the share left out is ``ffn``. At tilt 0 all scales keep the same share.
         """
         if not self.tilt:
             return [self] * len(tokens)
@@ -69,7 +69,8 @@ class Sparsity:
     def agree(self, scores: Tensor) -> Tensor:
         """Replace scores [B, ...] by their mean over the branches of an image.
 
-        Guidance multiplies the difference between the branches, so what only one of them skips would count cfg times.
+        Guidance multiplies the difference between the branches, so work skipped in one branch alone would make an error
+        that counts cfg times.
         """
         if self.branches == 1:
             return scores
@@ -118,13 +119,13 @@ class Selection(nn.Module, ABC):
 
     @abstractmethod
     def ffn(self, block: Block, x: Tensor, places: Tensor, sparsity: Sparsity) -> Tensor:
-        """The output [B, m, dim] of an FFN of which only part is computed; x: its modulated input."""
+        """The output [B, m, dim] of the block's FFN, computed only in part; x: the FFN's modulated input."""
 
     @abstractmethod
     def unit_mask(self, x: Tensor, places: Tensor, selected: Tensor, span: slice, sparsity: Sparsity) -> Tensor:
-        """In training: which hidden units count for each token of a scale, [B, n, hidden].
+        """The mask for training, [B, n, hidden]: 1 for the hidden units that count for a token, 0 for the others.
 
-        Values are 1 or 0; they have a gradient if the selection is learned. selected: bool [B, n].
+        It has a gradient if the selection is learned. selected: which tokens of the scale are computed, bool [B, n].
         """
 
     @abstractmethod
@@ -139,8 +140,8 @@ class Selection(nn.Module, ABC):
 class SparseVARNetwork(nn.Module):
     """A frozen ``backbone`` with a selection and a light path for each block.
 
-    If ``own_blocks``, the sparse scales have blocks of their own, which start as the backbone's and are polished. The
-    module's weights are those of selections, light paths and own blocks only.
+    If ``own_blocks``, the sparse scales have blocks of their own, which start as copies of the backbone's blocks
+    and are trained. The module's weights are those of selections, light paths and own blocks only.
     """
 
     def __init__(self, backbone: VARNetwork, selections: list[Selection], rank: int, own_blocks: bool) -> None:
@@ -160,7 +161,7 @@ class SparseVARNetwork(nn.Module):
         return list(self.own) or list(self.backbone[0].blocks)  # type: ignore[arg-type]
 
     def arrange(self) -> None:
-        """Put the FFNs' hidden units of ``blocks`` in ``unit_order``.
+        """Put the hidden units of the FFNs of ``blocks`` in the order ``unit_order``.
 
         The units of an expert, or the units to keep, then lie side by side. The dense FFN computes the same as before.
         """
@@ -204,7 +205,7 @@ class SparseVARNetwork(nn.Module):
         chosen, rest = order[:, :kept].sort(1).values, order[:, kept:]
         if traces.heard():
             traces.tell_tokens(selection, places, torch.zeros_like(order, dtype=torch.bool).scatter_(1, chosen, True))
-        first = x.shape[1] * torch.arange(len(x), device=x.device)[:, None]  # each row's first token in [B n, dim]
+        first = x.shape[1] * torch.arange(len(x), device=x.device)[:, None]  # number of each row's first token
         some, others = first + chosen, first + rest
         done = self._selected(place, _taken(x, some), _taken(h, some), modulation, (k, v), places[chosen], sparsity)
         light = _taken(x, others) + self.light[place](_taken(h, others))
@@ -232,7 +233,7 @@ class SparseVARNetwork(nn.Module):
         return torch.addcmul(x, gamma2, ffn)
 
     def macs(self, sparsity: Sparsity) -> dict[str, float]:
-        """MACs of one branch's blocks over all scales, by part, in closed form."""
+        """MACs of all blocks over all scales for one guidance branch, by part, in closed form."""
         net = self.backbone[0]
         dim, hidden, rank = net.dim, net.blocks[0].ffn.fc1.out_features, self.light[0].down.out_features
         total = dict.fromkeys(("attention", "ffn", "router"), 0.0)
@@ -253,13 +254,13 @@ class SparseVARNetwork(nn.Module):
 
 
 def _taken(x: Tensor, tokens: Tensor) -> Tensor:
-    """Some tokens of x: x [B, n, dim], tokens [B, m], numbered through all rows, -> [B, m, dim]."""
+    """Some tokens of x, as [B, m, dim]. x: [B, n, dim]; tokens: [B, m], numbers that run on through all rows of x."""
     # a third of the time of x[rows, tokens]
     return x.flatten(0, 1).index_select(0, tokens.flatten()).unflatten(0, tokens.shape)
 
 
 def _copy(block: Block) -> Block:
-    """A trainable copy of a block without its adaLN, which stays the backbone's."""
+    """A trainable copy of a block, but without adaLN: the copy uses the backbone's modulations."""
     own = copy.deepcopy(block).requires_grad_(True)
     own.ada_lin = None
     return own
@@ -278,6 +279,6 @@ def straight_through(hard: Tensor, scores: Tensor) -> Tensor:
 
 
 def network_config(preset_network: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The network settings of a sparse preset, split into VARNetwork's and those of the sparse layer."""
+    """The network settings of a sparse preset, split into those of VARNetwork and those of the sparse version."""
     own = {name: preset_network[name] for name in ("rank", "experts", "own_blocks") if name in preset_network}
     return {name: value for name, value in preset_network.items() if name not in own}, own

@@ -22,17 +22,18 @@ EQUAL_PLAN = Plan(epochs=4, batch=125, lr=2.5e-3, warmup=200, ema=0.998, weight_
 BATCH = 64
 """How many images are turned into tokens at a time."""
 IMAGE_OF = {"vq-fmnist": (1, 28), "msvq-fmnist": (1, 28)}
-"""(channels, side) of the images that a tokenizer takes. Published tokenizers take colour, 16 pixels a token."""
+"""(channels, side) of the images that a tokenizer takes. Published tokenizers take colour images, 16 pixels a side
+for each token."""
 
 
 def drop_class(labels: Tensor, classes: int, generator: torch.Generator) -> Tensor:
-    """Replace a tenth of the labels by ``classes``, which means no class and is needed for guidance."""
+    """Replace a tenth of the labels by ``classes``, which means "no class": guidance needs this label to be trained."""
     dropped = row_uniforms(len(labels), generator) < CLASS_DROPOUT
     return labels.masked_fill(dropped.to(labels.device), classes)
 
 
 class GeneratorTrainee(Trainee):
-    """A network with its own ``loss(tokens, labels, generator)`` over the tokens of a grid."""
+    """Trains a network that has a method ``loss(tokens, labels, generator)`` over the tokens of a grid."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -45,7 +46,7 @@ class GeneratorTrainee(Trainee):
 
 
 class ScaleTrainee(Trainee):
-    """A network over the scales of a multi-scale tokenizer; its loss is the mean cross-entropy per token, in nats."""
+    """Trains a network over a multi-scale tokenizer's scales; the loss is the mean cross-entropy per token, in nats."""
 
     def __init__(self, network: nn.Module, tokenizer: nn.Module) -> None:
         super().__init__()
@@ -84,10 +85,10 @@ def training_tokens(tokenizer: str, context: Context) -> tuple[Tensor, Tensor]:
 
 @torch.inference_mode()
 def folder_tokens(tokenizer: str, context: FolderContext) -> tuple[Tensor, Tensor]:
-    """The same for a folder of images, in int16 and chunk by chunk.
+    """The images of a folder as tokens [N, positions], int16, and their labels.
 
-    Processes share the chunks; a killed run goes on with the chunks that are missing. Every image is cropped in the
-    middle; none is mirrored.
+    Images are encoded chunk by chunk. Processes share the chunks; a killed run goes on with the chunks that are
+    missing. Every image is cropped in the middle; none is mirrored.
     """
     key = sha256(tokenizer_weights(tokenizer))[:12] + context.data_sha256[:12]
     folder = Path(context.runs) / f"tokens-{tokenizer}-{key}"

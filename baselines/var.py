@@ -25,7 +25,7 @@ from harness.sampling import Sampling, draw, guide
 from harness.training.loop import Trainee
 
 Past = tuple[Cache, Slots]
-"""Keys and values of the scales before, and how far the cache reaches with those of this scale."""
+"""The cache with keys and values of the scales before, and its slots up to the end of the present scale."""
 
 
 class SelfAttention(nn.Module):
@@ -57,7 +57,7 @@ class SelfAttention(nn.Module):
         return unit(k).transpose(1, 2), v.transpose(1, 2)
 
     def all_three(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """``queries`` and ``keys_values`` in one product."""
+        """Queries, keys and values, as ``queries`` and ``keys_values`` return them, by one product."""
         bias = torch.cat([self.q_bias, self.zero_k_bias.to(self.q_bias), self.v_bias])
         both, v = F.linear(x, self.mat_qkv.weight, bias).unflatten(-1, (3, self.heads, -1)).split((2, 1), 2)
         temperature = self.temperature()
@@ -66,7 +66,7 @@ class SelfAttention(nn.Module):
         return q, k, v
 
     def temperature(self) -> Tensor:
-        """The learned factor of normalised queries, at most 100: [heads, 1]."""
+        """The learned factor by which normalised queries are multiplied, [heads, 1]; at most 100."""
         return self.scale_mul_1H11[0, :, 0].clamp(max=log(100.0)).exp()
 
     def read(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
@@ -96,7 +96,7 @@ class FFN(nn.Module):
         """The FFN's output [B, n, dim] with the chosen experts alone; for sampling, without a gradient.
 
         All (token, expert) pairs are gathered expert by expert, computed and added up. x: [B, n, dim]; chosen: bool
-        [B, n, experts], where expert e is the e-th run of hidden units.
+        [B, n, experts], where expert e is the e-th of equal runs of hidden units.
         """
         flat, mask = x.flatten(0, 1), chosen.flatten(0, 1)
         counts, tokens = mask.sum(0).tolist(), mask.t().nonzero()[:, 1]  # two synchronisations for all experts
@@ -128,7 +128,8 @@ class Modulation(nn.Sequential):
 class Block(nn.Module):
     """adaLN block: modulations in the order gamma1, gamma2, scale1, scale2, shift1, shift2.
 
-    They come from the block's own ``ada_lin``. If all blocks share one, its modulations plus ``ada_gss`` are used.
+    The modulations come from the block's ``ada_lin``. If all blocks share one adaLN, they are the shared modulations
+    plus the block's ``ada_gss``.
     """
 
     def __init__(self, dim: int, heads: int, hidden: int, shared: bool = False) -> None:
@@ -141,7 +142,8 @@ class Block(nn.Module):
     def forward(
         self, x: Tensor, modulation: list[Tensor], bias: Tensor | None, past: Past | None, place: int
     ) -> Tensor:
-        """x [B, n, dim]; with ``past``, keys and values join those of layer ``place``, and all are attended to."""
+        """Run the block on x [B, n, dim]. With ``past``, keys and values are added to those in the cache for layer
+        ``place``, and x attends to all of them."""
         gamma1, gamma2, scale1, scale2, shift1, shift2 = modulation
         q, k, v = self.attn.all_three(modulated(x, scale1, shift1))
         if past is not None:
@@ -156,12 +158,12 @@ def modulated(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
 
 
 def unit(x: Tensor, scale: Tensor | float = 1.0) -> Tensor:
-    """x / |x| over the last dimension, as F.normalize, times ``scale``, in one product with all of x."""
+    """x / |x| over the last dimension, as F.normalize, times ``scale``; x is multiplied only once."""
     return x * (torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp(min=1e-12).reciprocal() * scale)
 
 
 class Head(nn.Module):
-    """adaLN before the head: modulations scale, shift."""
+    """The adaLN before the head, which has two modulations: scale and shift."""
 
     part = "head"
 
@@ -175,8 +177,9 @@ class Head(nn.Module):
 
 
 class VARNetwork(nn.Module):
-    """[class, canvases of the scales before] -> logits of every scale.
+    """[class, canvases] -> logits of every scale.
 
+    The canvas of a scale is the sum of what the scales before it draw, averaged down to the scale's grid.
     The label ``classes`` means no class. shared: one adaLN for all blocks (VAR-d36).
     """
 
@@ -219,7 +222,7 @@ class VARNetwork(nn.Module):
         return slice(start, start + self.scales[scale] ** 2)
 
     def modulations(self, condition: Tensor) -> list[list[Tensor]]:
-        """adaLN of every block; computed once an image."""
+        """The adaLN modulations of every block, computed once for each image."""
         if self.shared_ada_lin is None:
             return [block.ada_lin(condition) for block in self.blocks if block.ada_lin is not None]
         shared = torch.stack(self.shared_ada_lin(condition), 2)
@@ -252,22 +255,22 @@ class VARNetwork(nn.Module):
         return logits
 
     def causal(self) -> Tensor:
-        """Bias [L, L]: tokens see their own scale and those before."""
+        """Bias [L, L]: tokens see the tokens of their scale and of the scales before."""
         level = self.lvl_1L[0]
         return torch.zeros(len(level), len(level), device=level.device).masked_fill(
             level[:, None] < level[None, :], -torch.inf
         )
 
     def logits(self, seen: Tensor, labels: Tensor) -> Tensor:
-        """Teacher-forced, all scales in one pass: seen [B, L - 1, channels] (``MultiScaleQuantiser.inputs``), labels
-        [B] -> [B, L, V]."""
+        """Teacher-forced logits [B, L, V] of all scales, in one pass. seen: [B, L - 1, channels], made by
+        ``MultiScaleQuantiser.inputs``; labels: [B]."""
         condition = self.class_emb(labels)
         x = self.embed(seen, condition, slice(0, self.lvl_1L.shape[1]))
         return self.read_out(self.run(x, self.modulations(condition), self.causal()), condition)
 
 
 class NextScale(Bundled):
-    """What VAR and its sparse versions share."""
+    """The base class of VAR and its sparse versions."""
 
     weights_folder: ClassVar[Path] = Path(__file__).parent / "weights"
     family: ClassVar[str] = "next-scale"

@@ -1,8 +1,9 @@
-"""Static pruning of VAR: FFN units and tokens are removed for good, by importance. ActVAR claims to beat this.
+"""Static pruning of VAR: FFN units and tokens are removed for good, by importance. ActVAR claims to beat it.
 
 The importance of a unit is the mean size of what it adds to the block's output, over training images. The importance of
-a token is the mean size of its update in the block. Removed tokens get the same light path as ActVAR's, distilled in
-the same way: without it nothing would be left of them, and the control would be a straw man. This control is ours.
+a token is the mean size of its update in the block. A light path, a cheap map that is distilled as in ActVAR, replaces
+the block at removed tokens: without the light path nothing would be left of these tokens, and the control would be a
+straw man. This control is ours.
 """
 
 from pathlib import Path
@@ -19,7 +20,7 @@ from harness.method import Preset
 
 
 class StaticSelection(Selection):
-    """Selects the first units, which are in order of importance, and the places of highest importance."""
+    """Selects the first units and the places of highest importance. The units stand in order of importance."""
 
     token_scores: Tensor
 
@@ -76,7 +77,7 @@ class VARStatic(SparseVAR):
 def importances(net: VARNetwork, inputs: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     """Importance of units [layers, hidden] and of places [layers, positions].
 
-    inputs: (seen, labels) of training images.
+    inputs: (seen, labels) of training images; ``seen`` is what ``MultiScaleQuantiser.inputs`` makes of their tokens.
     """
     seen, labels = inputs
     condition = net.class_emb(labels)

@@ -31,11 +31,11 @@ class Environment:
     """A virtual environment with the packages that requirements.lock pins, and this checkout as an editable install."""
 
     folder: Path
-    python: str = sys.executable  # the interpreter that it is made from
+    python: str = sys.executable  # the interpreter that the environment is made from
 
     def install(self, session: nox.Session) -> None:
-        """Bring the environment up to what the lock, pyproject.toml and the session's --cpu or --cuda say. Returns at
-        once if it is up to date."""
+        """Bring the environment up to date with the lock, pyproject.toml and the session's --cpu or --cuda. Returns at
+        once if the environment is up to date already."""
         asked, _ = torch_build.split(session.posargs)
         self.folder.parent.mkdir(exist_ok=True)
         with self.folder.with_name(f"{self.folder.name}.lock").open("w") as guard:
@@ -105,7 +105,8 @@ def version(python: str) -> str:
 
 
 def _choice(session: nox.Session, asked: str | None, build: str, python: str) -> Choice:
-    """The build of torch to install. An installed build stays unless another is asked for: no index is asked twice."""
+    """The build of torch to install. An installed build stays unless the user asks for a build with --cpu or --cuda, so
+    that the index need not be asked again."""
     if asked is None and build:
         return Choice(build, "it is the one that was installed before")
     major, minor = version(python).split(".")[:2]

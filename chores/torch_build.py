@@ -46,7 +46,8 @@ class NotThereError(Exception):
 
 
 def split(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
-    """The build that a session's arguments ask for, and all other arguments. The last option for a build counts."""
+    """Splits a session's arguments into the build that they ask for (None if they ask for none) and all other
+    arguments. If several options ask for a build, the last one counts."""
     asked = [OPTIONS[argument] for argument in arguments if argument in OPTIONS]
     return (asked[-1] if asked else None), [argument for argument in arguments if argument not in OPTIONS]
 
@@ -112,7 +113,8 @@ def unavailable(pins: dict[str, str], python: tuple[int, int]) -> str | None:
 
 
 def _ask(name: str, answers: dict[str, str | Exception]) -> None:
-    """Read the index's page of a package, or the error, into ``answers``. pip's settings for certificates apply."""
+    """Read the index's page of a package and put its text into ``answers``; if reading fails, put the error there.
+    pip's settings for certificates apply."""
     try:
         trusted = os.environ.get("PIP_CERT") or os.environ.get("REQUESTS_CA_BUNDLE")
         context = ssl.create_default_context(cafile=trusted)

@@ -1,6 +1,7 @@
 """The instrument: how methods are run, measured and recorded. It knows no method by name.
 
-On top are the modules that methods in other packages import, and those that all the rest builds on:
+At the top level stand the modules that methods in other packages import, and the modules on which the rest of the
+harness builds:
 
     method, registry     what a method is; the installed methods, by name
     sampling, noise      how a token is drawn: settings, and the uniforms of each image

@@ -31,7 +31,7 @@ def shown(value: Any) -> str:
 
 
 def one_line(text: str) -> str:
-    """A text as one line that a terminal only displays: unprintable characters are written as escapes."""
+    """A text as one line that is safe to print: unprintable characters, which a terminal might obey, become escapes."""
     words = " ".join(text.split())
     return (
         words

@@ -55,8 +55,8 @@ def what_is(path: Path) -> str:
 def kind_of(head: bytes, size: int | None = None) -> str:
     """The same as ``what_is``, from the file's bytes.
 
-    head: the first READ bytes, or all if there are fewer.
-    size: size of the whole file in bytes, if it is known.
+    head: the file's first READ bytes, or all bytes of a shorter file.
+    size: size of the whole file in bytes, if the size is known.
     """
     if not head:
         return EMPTY

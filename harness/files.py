@@ -1,5 +1,5 @@
-"""Reads and writes files. A reader never sees half a file: it is written under a temporary name in the same folder,
-then renamed."""
+"""Reads and writes files. A file is written under a temporary name in its folder and then renamed, so that a reader
+never sees half a file."""
 
 import errno
 import json
@@ -24,7 +24,7 @@ LONGEST_TOML = 10**6
 
 
 def write(path: Path, fill: Callable[[IO[bytes]], None]) -> None:
-    """Write a whole file or nothing. Its folder is made if needed. Of several writers the last one wins.
+    """Write a whole file or nothing. The file's folder is made if needed. Of several writers the last one wins.
 
     fill: writes the content into the open file.
 
@@ -64,7 +64,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read what ``write_json`` wrote; None if there is no such file. ArbenchError if it is damaged."""
+    """Read a file that ``write_json`` wrote; None if there is no such file. ArbenchError if the file is damaged."""
     try:
         try:
             content = path.read_bytes()
@@ -87,8 +87,8 @@ _SURROGATE = re.compile(r"\\ud[89a-f]", re.IGNORECASE)
 
 
 def valid_text(text: str) -> str:
-    """The text, with characters that UTF-8 cannot encode written as escapes. Python makes such a character, U+DCFF,
-    from a byte 0xff of the command line."""
+    """The text, with characters that UTF-8 cannot encode written as escapes. Python turns a byte 0xff on the command
+    line, for example, into such a character: U+DCFF."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 

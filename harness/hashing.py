@@ -1,4 +1,4 @@
-"""Hashes for keys: of plain values and of files. The hash of a method's source is in harness.identity.source."""
+"""Computes hashes of plain values and of files for keys. harness.identity.source hashes a method's source."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ def digest(value: Any) -> str:
 def file_sha256(path: Path) -> str:
     """The sha256 of a file. ArbenchError if it cannot be read.
 
-    It is computed once per run, and again only if the file's size or modification time changes.
+    The hash is computed once per run, and again only if the file's size or modification time changes.
     """
     try:
         facts = path.stat()

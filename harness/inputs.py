@@ -14,9 +14,10 @@ LABEL_STREAM = 1
 
 
 def inputs(method: Method, seed: int, indices: Sequence[int], policy: str = "balanced") -> tuple[Tensor, Tensor]:
-    """Labels, int64 [B], and noise, float64 [B, positions], of these images, on the method's device.
+    """The inputs of the images with these indices, on the method's device: labels, int64 [B], and noise, float64
+    [B, positions].
 
-    All stages of a trial call this function, so that they see the same images.
+    All stages of a trial call this function, so that all stages see the same images.
 
     policy: a value of ``Setup.labels``.
     """
@@ -27,7 +28,7 @@ def inputs(method: Method, seed: int, indices: Sequence[int], policy: str = "bal
 
 
 def labels(policy: str, seed: int, indices: Sequence[int], classes: int) -> Tensor:
-    """The labels of these images, int64 [n]. policy: a value of ``Setup.labels``."""
+    """The labels of the images with these indices, int64 [n]. policy: a value of ``Setup.labels``."""
     if policy == "balanced":
         return torch.tensor([index % classes for index in indices], dtype=torch.int64)
     counter = np.array([0, 0, 0, LABEL_STREAM], dtype=np.uint64)

@@ -59,7 +59,7 @@ class Knob:
 
 @dataclass(frozen=True)
 class Preset:
-    """One instance of a method, architecture and data, as plain values."""
+    """One instance of a method, with an architecture and a data set, as plain values."""
 
     name: str
     data: str  # name of the data set (``fmnist``)
@@ -79,22 +79,25 @@ class Generated:
     """The result of sampling."""
 
     tokens: Tensor  # int64 [B, positions], in the tokenizer's order (raster or scale)
-    steps: Tensor  # int64 [B]: sequential network evaluations that each image really took
+    steps: Tensor  # int64 [B]: number of sequential network evaluations that each image really took
 
 
 @dataclass(frozen=True)
 class Provenance:
     """Where the weights of a method came from."""
 
-    weights: Mapping[str, str] = field(default_factory=dict)  # sha256 by file; empty for random weights
+    weights: Mapping[str, str] = field(default_factory=dict)  # sha256 of each file, by name; empty for random weights
 
 
 class Method(nn.Module, ABC):
     """A generator of images: a tokenizer and a network, built from a preset and a checkpoint.
 
-    A subclass is registered under the entry-point group ``arbench.methods``. A module whose cost belongs to a part has
-    an attribute ``part`` (one of PARTS); a child module without it belongs to its parent's part. ``sample`` and
-    ``decode`` work in the precision of the weights, which ``harness.setup.in_precision`` sets.
+    A subclass is registered under the entry-point group ``arbench.methods``.
+
+    Costs are split into PARTS. A module's attribute ``part`` names the part to which the module's cost belongs. A child
+    module without this attribute belongs to the part of its parent module.
+
+    ``sample`` and ``decode`` work in the precision of the weights. ``harness.setup.in_precision`` sets that precision.
     """
 
     name: ClassVar[str]
@@ -125,21 +128,22 @@ class Method(nn.Module, ABC):
 
     @classmethod
     def weight_files(cls, preset: str) -> tuple[Path, ...]:
-        """The files that ``load(preset)`` reads, including the tokenizer's. The first is the file that ``checkpoint``
-        replaces. A record's key contains their hashes, which are computed without loading the method."""
+        """The files that ``load(preset)`` reads, including the tokenizer's files. The argument ``checkpoint`` of
+        ``load`` replaces the first file. A record's key contains the hashes of all the files; they are computed without
+        loading the method."""
         return ()
 
     @classmethod
     def weight_sources(cls, preset: str) -> Mapping[str, Source]:
-        """Where the weight files that are not bundled can be fetched from, by file name."""
+        """For each weight file that is not bundled, by file name: the source from which it can be fetched."""
         return {}
 
     @classmethod
     def same_as(cls, knobs: Mapping[str, KnobValue], preset: str) -> "tuple[str, dict[str, KnobValue]] | None":
         """The name and knobs of another method that gives the same tokens bit for bit, with the same MACs; None if
-        there is none. Preset, sampling and weights are the same for both.
+        there is no such method. Preset, sampling and weights are the same for both methods.
 
-        Images and their scores are then made once for both trials. FLOPs and time are measured for each.
+        If there is one, images and scores are made once for both trials. FLOPs and time are measured for each trial.
 
         knobs: complete, as ``resolve`` gives them.
         """
@@ -148,14 +152,14 @@ class Method(nn.Module, ABC):
     @property
     @abstractmethod
     def positions(self) -> int:
-        """How many uniforms an image takes: the width of ``noise``."""
+        """How many uniform random numbers are needed to draw one image: the width of ``noise``."""
 
     @property
     def grids(self) -> tuple[int, ...]:
         """Sides of the square grids that the positions fill one after the other, each in raster order.
 
-        Empty if the positions do not lie on square grids, or if the method does not say. Its images then have no trace
-        (harness.traces).
+        Empty if the positions do not lie on square grids, or if the method does not define ``grids``. Images of such a
+        method have no trace (harness.traces).
         """
         return ()
 
@@ -167,8 +171,8 @@ class Method(nn.Module, ABC):
     def pack(self) -> None:
         """Bring the weights into the layout that the device reads best.
 
-        It is called once the weights have their precision and are on their device, unless a compiler does this work.
-        Afterwards only ``sample`` and ``decode`` are called.
+        ``pack`` is called once the weights have their precision and are on their device. It is not called if a compiler
+        does this work. Afterwards only ``sample`` and ``decode`` are called.
         """
 
     @abstractmethod
@@ -188,17 +192,18 @@ class Method(nn.Module, ABC):
     def closed_form(self, knobs: Mapping[str, KnobValue], sampling: Sampling) -> dict[str, float]:
         """MACs per image by part (keys from PARTS), computed from the architecture alone.
 
-        Matrix products, convolutions and attention over the slots attended to are counted; element-wise work is not.
-        Raises ArbenchError for data-dependent knobs.
+        Matrix products and convolutions are counted. So is attention, but only over the slots that are attended to.
+        Element-wise work is not counted. Raises ArbenchError for data-dependent knobs.
         """
 
     def published_form(self, knobs: Mapping[str, KnobValue], sampling: Sampling) -> dict[str, float]:
-        """MACs as in ``closed_form``, but of the authors' code, if that does work which our code avoids."""
+        """MACs of the authors' code, in the form of ``closed_form``. They differ from ``closed_form`` if the authors'
+        code does work that our code avoids."""
         return self.closed_form(knobs, sampling)
 
     def step_forms(self, knobs: Mapping[str, KnobValue], sampling: Sampling) -> list[dict[str, float]]:
-        """``closed_form`` of each step, in the order of ``schedule``, without the work that is done once per image.
-        Empty if a method does not say."""
+        """MACs of each step, by part as in ``closed_form``, in the order of ``schedule``. Work that is done once per
+        image is left out. Empty if the method does not define ``step_forms``."""
         return []
 
     @abstractmethod
@@ -220,8 +225,8 @@ class Method(nn.Module, ABC):
 
     @classmethod
     def resolve(cls, given: Mapping[str, Any], preset: str | None = None) -> dict[str, KnobValue]:
-        """The values of all knobs: the given values, checked, and the defaults of the others (those of ``preset``, if
-        it is named)."""
+        """The values of all knobs. The given values are checked. Every other knob has its default, which is the
+        preset's default if ``preset`` is named."""
         knobs = cls.knobs if preset is None else cls.knobs_of(preset)
         by_name = {knob.name: knob for knob in knobs}
         for name in given:

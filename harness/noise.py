@@ -1,8 +1,7 @@
-"""The only source of randomness in sampling: uniforms keyed by (seed, image index, position).
+"""The only source of randomness in sampling: uniform random numbers, determined by (seed, image index, position).
 
-Each image has a Philox stream of its own (key = (seed, image index)), and position p of the sequence takes the p-th
-draw of that stream. Image i is therefore the same whatever the batch size, the shard, the number of workers or a
-restart.
+Each image has its own Philox stream (key = (seed, image index)). Position p of the sequence takes the p-th draw of the
+image's stream. Batch size, shard, number of workers and restarts therefore do not change image i.
 """
 
 from collections.abc import Iterable
@@ -13,7 +12,7 @@ from torch import Tensor
 
 
 def uniforms(seed: int, indices: Iterable[int], positions: int) -> Tensor:
-    """Uniforms in [0, 1), float64, shape [len(indices), positions]; one row per image index."""
+    """Uniform random numbers in [0, 1), float64, shape [len(indices), positions]; one row per image index."""
     asked = list(indices)
     rows = np.empty((len(asked), positions))
     # One generator is set to each key in turn: a new one would first ask the system for entropy that it does not need.

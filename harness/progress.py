@@ -15,7 +15,7 @@ EVERY_S = 10.0
 
 
 class Progress:
-    """A progress display, which counts units of work against a total and shows rate and time left."""
+    """A display that counts units of work done, and shows their share of a total, the rate and the time left."""
 
     def __init__(self, total: int, unit: str, stream: TextIO | None = None, every: float = EVERY_S) -> None:
         self.total, self.unit, self.done = total, unit, 0
@@ -39,7 +39,7 @@ class Progress:
             self.say(line)
 
     def reduce(self, count: int) -> None:
-        """Lower the total by ``count`` units, which will never be done."""
+        """Lower the total by ``count`` units because these units will never be done."""
         self.total -= count
         if self._bar is not None:
             self._bar.total = self.total
@@ -58,8 +58,8 @@ class Progress:
             self._bar.close()
 
     def _line(self, now: float, doing: str) -> str:
-        """The line to print now: units done, rate and time left, and the present work. Without a total it is the
-        present work alone. The rate appears as soon as it is known."""
+        """The line to print now: units done, rate and time left, and the present work. If there is no total, the line
+        is the present work alone. The rate appears as soon as the rate is known."""
         seconds, text = now - self._began, ""
         if self.total:
             text = f"{self.done}/{counted(self.total, self.unit.removesuffix('s'))}"
@@ -70,10 +70,10 @@ class Progress:
 
 
 def narrated(stream: TextIO | None = None, every: float = EVERY_S) -> Callable[[str], Callable[[float], None]]:
-    """Prints the progress of long computations, one after another.
+    """Prints the progress of long computations that run one after another.
 
-    The function it returns takes the name of a computation. That gives another function, which is called with the share
-    of the computation that is done.
+    ``narrated`` returns a function ``begin``. Calling ``begin`` with the name of a computation starts the clock and
+    returns a function ``tell``. The computation calls ``tell`` with the share of its work that is done, from 0 to 1.
     """
     say = throttled(lambda line: print(line, file=stream or sys.stderr, flush=True), every)
 

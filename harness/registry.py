@@ -41,8 +41,8 @@ def get(name: str) -> type[Method]:
 
 
 def whence(point: EntryPoint) -> str:
-    """The file, in brackets, that Python finds for the package of an entry point that cannot be loaded. It may belong
-    to another package of the same name. Empty if Python finds no file."""
+    """Says, in brackets, which file Python imports as the package of an entry point. It is called if the entry point
+    cannot be loaded: the file may belong to another package of the same name. Empty if Python finds no file."""
     package = point.value.partition(":")[0].partition(".")[0]
     try:
         spec = importlib.util.find_spec(package)

@@ -92,7 +92,8 @@ def draw(logits: Tensor, uniform: Tensor, sampling: Sampling) -> Tensor:
     logits: [..., V].
     uniform: [...] in [0, 1).
 
-    The sum is computed in float64, so that the last bits of a logit change a draw as rarely as possible.
+    The running sum of the probabilities is computed in float64, so that the last bits of a logit change a draw as
+    rarely as possible.
     """
     logits = logits.float()
     if sampling.temperature != 1:
@@ -115,8 +116,8 @@ BLOCK = 16
 def _locate(weights: Tensor, uniform: Tensor) -> Tensor:
     """The first entry at which the running sum of ``weights`` [..., V] exceeds ``uniform`` [...] times the total.
 
-    The block of 16 entries is searched first, then the entry in it. In torch, a running sum over all entries costs more
-    than a layer of the network.
+    The block of 16 entries that contains this entry is searched first, then the entry in that block. In torch, a
+    running sum over all entries costs more than a layer of the network.
     """
     size = weights.shape[-1]
     whole = F.pad(weights, (0, -size % BLOCK)) if size % BLOCK else weights  # padding by 0 would copy the weights

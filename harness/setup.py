@@ -25,16 +25,16 @@ OWN = re.compile(r"own-[0-9a-f]{8}")
 class Setup:
     """The setup under which a method makes images."""
 
-    # Precision of the weights and arithmetic of all networks, including the tokenizer's decoder. It does not change the
-    # precision of codes and canvases, of logits from guidance on, and of draws.
+    # Precision of the weights and arithmetic of all networks, including the tokenizer's decoder. Codes, canvases,
+    # logits from guidance on, and draws are not affected by this setting.
     precision: str = "fp32"
     # "balanced": image i has label i mod classes (50 images per class with 50,000 images of ImageNet).
     # "random": the label of each image is drawn from (seed, i).
     labels: str = "balanced"
     # How a value x in [0, 1] becomes a byte: 255 x is rounded ("round") or truncated ("truncate").
     uint8: str = "round"
-    # "trained"; "random" (cost and time are measured, quality is not); or "own-" and eight hex digits of the sha256 of
-    # the checkpoint that --checkpoint names.
+    # "trained": the method's weights. "random": cost and time are measured, quality is not. "own-" and eight hex
+    # digits: the checkpoint that --checkpoint names; the digits are from the sha256 of that checkpoint.
     weights: str = "trained"
 
     def __post_init__(self) -> None:

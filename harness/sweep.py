@@ -73,9 +73,10 @@ class Sweep:
 
     name: str
     trials: tuple[Trial, ...]
-    extractor: str = ""  # empty for the usual extractor of the data
+    extractor: str = ""  # name of the extractor; empty for the usual extractor of the data
     timing: Mapping[str, Any] = field(default_factory=dict)  # settings that differ from the protocol's defaults
-    # For each trial, the tables that override the site file: the head's, then its block's.
+    # For each trial, the tables that override the site file: first the table in the head, then the table in the
+    # trial's block.
     cluster: tuple[tuple[Mapping[str, Any], ...], ...] = ()
 
 
@@ -102,7 +103,7 @@ def load(path: Path, images: int | None = None, setup: Mapping[str, Any] | None 
 def parse(
     content: Mapping[str, Any], source: str, images: int | None = None, setup: Mapping[str, Any] | None = None
 ) -> Sweep:
-    """The sweep that a file's content describes; ``source`` is what errors call the file."""
+    """The sweep that a file's content describes. source: the name of the file in errors."""
     _check(content, HEAD, f"{source}: top level")
     content = {**content, **({} if images is None else {"images": images})}
     blocks = content.get("method", {})

@@ -1,9 +1,9 @@
 """How images came about, for pages that show it: at which step each position was decided, and what was computed for it.
 
-Traces are optional; images, keys and figures do not depend on them. A method that defines ``Method.grids`` gets one;
-while sampling it may report what its schedule does not say (``tell_order``, ``tell_tokens``, ``tell_experts``). Reports
-are recorded only in a trial's first shard, for its first IMAGES images. Elsewhere a report costs one look at a
-variable.
+Traces are optional; images, keys and figures do not depend on traces. A trace is made if the method defines
+``Method.grids``. While sampling, a method may also report what the schedule does not say, with ``tell_order``,
+``tell_tokens`` and ``tell_experts``. Reports are recorded only in a trial's first shard, for the first IMAGES images of
+that shard. Elsewhere a report only reads one variable.
 
 A trace of n images consists of these arrays, whose names all begin with TRACE:
     ``grids``    int16 [g]: sides of the square grids that the positions fill one after the other, raster by raster
@@ -38,8 +38,10 @@ class Trace:
 
     images: int  # number of images that are traced
     order: Tensor | None = None  # as ``tell_order`` reported it; None if the schedule's order holds
-    tokens: dict[int, list[tuple[Tensor, Tensor]]] = field(default_factory=dict)  # (places, computed) by layer
-    experts: dict[int, list[tuple[Tensor, Tensor]]] = field(default_factory=dict)  # (places, computed) by layer
+    # By layer, the arguments (places, computed) of each call of ``tell_tokens``.
+    tokens: dict[int, list[tuple[Tensor, Tensor]]] = field(default_factory=dict)
+    # By layer, the arguments (places, computed) of each call of ``tell_experts``.
+    experts: dict[int, list[tuple[Tensor, Tensor]]] = field(default_factory=dict)
 
     def arrays(self, method: Method, knobs: Mapping[str, KnobValue]) -> dict[str, NDArray[Any]]:
         """The trace as arrays; empty if the method does not define ``grids``."""
@@ -66,7 +68,8 @@ class Trace:
         return {TRACE + name: values for name, values in found.items()}
 
     def _filled(self, whole: NDArray[Any], told: Mapping[int, list[tuple[Tensor, Tensor]]]) -> NDArray[Any]:
-        """``whole`` [n, layers, positions], with the reports of each layer written at their places."""
+        """Writes the reports of each layer into ``whole`` [n, layers, positions], at the positions that the reports
+        name, and returns ``whole``."""
         rows = np.arange(self.images)[:, None]
         for layer, parts in enumerate(told.values()):
             for places, values in parts:
@@ -93,13 +96,15 @@ def listening(images: int) -> Iterator[Trace]:
 
 
 def heard() -> bool:
-    """Whether reports are recorded. A method whose report takes work to prepare asks first."""
+    """Whether reports are recorded. A method calls this before it does work that only prepares a report."""
     return _heard.get() is not None
 
 
 def tell_order(steps: Tensor) -> None:
-    """Report the step at which each position of each image was decided, int64 [B, positions], if it is not the
-    schedule's."""
+    """Report an order that differs from the schedule's order.
+
+    steps: int64 [B, positions], the step at which each position of each image was decided.
+    """
     trace = _heard.get()
     if trace is not None:
         trace.order = steps
@@ -118,14 +123,16 @@ def tell_tokens(layer: object, places: Tensor, computed: Tensor) -> None:
 
 
 def tell_experts(layer: object, places: Tensor, computed: Tensor) -> None:
-    """Report which experts a layer computed: as ``tell_tokens``, with ``computed`` bool [B, n, experts]."""
+    """Report which experts a layer computed for each token. The arguments are those of ``tell_tokens``, except that
+    ``computed`` is bool [B, n, experts]."""
     trace = _heard.get()
     if trace is not None:
         trace.experts.setdefault(id(layer), []).append(_first(trace.images, places, computed))
 
 
 def _first(images: int, places: Tensor, computed: Tensor) -> tuple[Tensor, Tensor]:
-    """The part of a report about the first images, as copies, so that the batch's tensors are not kept alive."""
+    """The part of a report that is about the first ``images`` images. It is copied, so that the batch's tensors are not
+    kept alive."""
     return (places[:images] if places.ndim == 2 else places).clone(), computed[:images].clone()
 
 

@@ -66,7 +66,7 @@ class Trial:
 
     @classmethod
     def parse(cls, name: str, images: int) -> "Trial":
-        """The trial that has this canonical name, with ``images`` images (their number is not in a name)."""
+        """The trial with this canonical name. A name does not say how many images are generated: ``images`` says it."""
         match = _NAME.fullmatch(name)
         if match is None:
             raise ArbenchError(
@@ -104,8 +104,12 @@ class Trial:
     def name(self) -> str:
         """The canonical name, which logs, folders, tables and URLs use.
 
-        It holds the preset, the knobs that are axes or differ from their defaults, cfg, the other fields of sampling
-        and setup that differ from the preset's, and the seed.
+        The name contains:
+        - the preset
+        - the knobs that are axes, and the knobs that differ from their defaults
+        - cfg
+        - the other fields of sampling and setup that differ from the preset's
+        - the seed
         """
         default = self.owner.preset_named(self.preset)
         settings: dict[str, Any] = {"preset": self.preset}
@@ -170,7 +174,8 @@ def _text(value: KnobValue) -> str:
 
 
 def number(text: str) -> Any:
-    """The int or float that a text spells, or else the text itself, which the check of its field then refuses."""
+    """The int or float that a text spells. A text that spells no number is returned as it is; the check of the field
+    then refuses it."""
     for kind in (int, float):
         try:
             return kind(text)

@@ -8,8 +8,9 @@ is ours:
    are exactly the dense FFN;
  - router: linear, on the FFN's modulated input; the quota of (token, expert) pairs is spent where scores are highest in
    the scale, so that one token may get more experts than another; the outputs of chosen experts are not weighted;
- - selector: linear, on the attention's modulated input, plus a score of each place, which starts as the mean size of
-   the dense update there (var-static's measure); an unselected token skips the whole block, except keys and values;
+ - selector: linear, on the attention's modulated input, plus a learned score of each place; this score starts as the
+   mean size of the dense update at the place, as in var-static; an unselected token skips the whole block, except keys
+   and values;
  - reconstruction: a low-rank light path (``baselines.sparse_var``), trained to give the update of the whole block;
  - which scales: the last ``sparse_scales``, in all layers; each has the same sparsity, unless ``ffn_tilt`` lets larger
    scales keep more (distillation does not use ``ffn_tilt``);
@@ -37,8 +38,8 @@ from harness.method import Preset
 
 
 class LearnedSelection(Selection):
-    """A learned selection: a gate over tokens, linear in content plus a score of each place, and a linear router over
-    experts."""
+    """A learned selection. A gate scores tokens: a linear map of the input plus a score of each place. A linear router
+    scores experts."""
 
     def __init__(self, dim: int, experts: int, positions: int) -> None:
         super().__init__()
@@ -75,7 +76,7 @@ class LearnedSelection(Selection):
     def router_loss(self, x: Tensor, worth: Tensor) -> Tensor:
         """Mean squared error of the router's scores against each expert's worth.
 
-        worth: that of the hidden units, [B, n, hidden], as squared sizes.
+        worth: [B, n, hidden], the squared size of what each hidden unit adds to the block's output.
         """
         size = worth.unflatten(-1, (self.experts, -1)).float().sum(-1).sqrt()
         return F.mse_loss(self.router(x.detach()).float(), size / size.mean())

@@ -2,9 +2,10 @@
 
 The network, its two streams and the sampling loop are in ``baselines.next_set``, shared with the order controls. The
 paper's "length-adaptive decoding" has no counterpart in the released code (facts/METHODS.md), so ``adaptive`` is ours.
-Every step predicts the rest of the ring that the spiral is in. It accepts the longest prefix whose predicted entropy
-(the sum over its tokens, with guidance) is at most a threshold, and at least one token. It does not predict beyond the
-ring: parts that no published schedule has are predicted worse, however many of their tokens are accepted.
+Every step predicts the rest of the ring that the spiral is in. The step accepts the longest prefix whose predicted
+entropy (the sum over the tokens of the prefix, with guidance) is at most a threshold, and at least one token. It does
+not predict beyond the ring: parts that no published schedule has are predicted worse, however many of their tokens are
+accepted.
 """
 
 from collections.abc import Mapping
@@ -33,8 +34,8 @@ IMAGENET_KNOBS = (
 def imagenet_preset(size: str) -> Preset:
     """The preset of a published EAR-adaLN: 16x16 tokens in 31 parts.
 
-    ``schedule=rings, steps=16`` is the paper's variant of 16 parts, with the same weights. Rotations go by index, not
-    by place (see ``baselines.next_set``). Labels and bytes are as in LlamaGen's presets.
+    ``schedule=rings, steps=16`` is the paper's variant of 16 parts, with the same weights. RoPE goes by index, not by
+    place (see ``baselines.next_set``). Labels are drawn and bytes are rounded as in LlamaGen's presets.
     """
     dim, layers, heads, cfg = SIZES[size]
     return Preset(

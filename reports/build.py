@@ -21,18 +21,22 @@ PAGES: tuple[Page, ...] = (
     claims.sheets,
     measured.sheets,
 )
-"""The pages in the order of the navigation; trials come first, since they write the images that other pages show."""
+"""The pages in the order of the navigation; trials come first: that page writes images for the others."""
 COSTLY: tuple[Page, ...] = (explorer.sheets, claims.sheets)
-"""Pages that take by far most of the time of a report of few trials; a report that is soon replaced leaves them out."""
+"""The pages that take by far the most time if a report has few trials.
+
+A report that will soon be replaced leaves these pages out.
+"""
 HIDDEN = ".writing-"
-"""How the name of the folder begins in which a report is made; the number of its process follows."""
+"""A report is first made in a folder whose name is this text and the number of the process."""
 
 
 def build(store: Path, out: Path, note: str = "") -> Path:
     """Write the report of a store into folder ``out``; returns the path of index.html.
 
-    Files of an earlier report are replaced, other files are left alone. New files are first made in a folder of their
-    own and then renamed, so that a killed process leaves no half page. The same store gives the same files.
+    Files of an earlier report are replaced, other files are left alone. New files are first made in a separate
+    folder and then moved to their places, so that a killed process leaves no half page. The same store gives the same
+    files.
 
     note: what is still open. If there is a note, it stands at the top of every page, and the pages of COSTLY are left
     out. Raises ArbenchError if the store has no records that can be read, or if ``out`` cannot be written.
@@ -64,7 +68,7 @@ def _written(site: Site, out: Path, pages: Sequence[Page]) -> None:
 
 
 def _moved(draft: Path, out: Path) -> None:
-    """Put the files of a draft in their places, pages last: what a page needs is there before the page."""
+    """Move the files of a draft to their places. Pages come last, after the files that they need."""
     for file in sorted(draft.rglob("*"), key=lambda path: (path.parent == draft, path)):
         if file.is_file():
             target = out / file.relative_to(draft)
@@ -73,7 +77,7 @@ def _moved(draft: Path, out: Path) -> None:
 
 
 def _remove_leftovers(out: Path) -> None:
-    """Remove the drafts of processes that are gone."""
+    """Remove drafts if the processes that wrote them no longer run."""
     for draft in out.glob(f"{HIDDEN}*"):
         number = draft.name.removeprefix(HIDDEN)
         if number.isdecimal() and not Path(f"/proc/{number}").exists():

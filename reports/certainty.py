@@ -1,4 +1,8 @@
-"""How certain a place on the frontier is: the frontier is computed anew for every replicate of the figures."""
+"""How certain it is that a setting is on the frontier.
+
+A replicate is a figure computed from images or timed samples that are drawn again at random. The frontier is computed
+anew for every replicate of the figures.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,7 +21,7 @@ from reports.table import dicts
 
 ON, UNDECIDED, OFF = "on", "undecided", "off"
 SCORES = {"fid": "fid.{}", "is": "is"}
-"""The report's scores -> names of their replicates, where {} stands for the extractor."""
+"""Name of a score in the report -> name of the score's replicates in a record; {} stands for the extractor."""
 TIMES = {"latency": "latency", "throughput": "throughput"}
 
 Matrix = NDArray[np.float64]
@@ -25,9 +29,12 @@ _COUNT = 1000  # number of replicates; the scores have as many
 
 
 def standings(x: Matrix, y: Matrix, better: tuple[Better, Better] = ("low", "low")) -> list[str]:
-    """``on``, ``off`` or ``undecided`` for each of n points, at 95 %; empty for a point that is not finite.
+    """Say whether each of n points is ``on`` or ``off`` the frontier at 95 %, or ``undecided``.
 
-    x, y: replicates [n, R], drawn alike for all points, so that what the points share moves them together.
+    The word is empty for a point that is not finite.
+
+    x, y: the points' coordinates in R replicates, [n, R]. Replicates are drawn alike for all points, so that what the
+    points share moves them together.
     """
     known = np.isfinite(x).all(axis=1) & np.isfinite(y).all(axis=1)
     words = np.where(known, OFF, "").astype(object)
@@ -42,8 +49,8 @@ def standings(x: Matrix, y: Matrix, better: tuple[Better, Better] = ("low", "low
 def _contenders(x: Matrix, y: Matrix, better: tuple[Better, Better]) -> NDArray[np.bool_]:
     """Which of n points may be on the frontier in some replicate: bool [n].
 
-    A point whose best is behind another's worst is on none, and it changes nothing for the others. Of thousands of
-    points few are left.
+    If the best values of a point are behind the worst values of another point, the point is on the frontier in no
+    replicate, and leaving it out changes nothing for other points. Of thousands of points few are left.
     """
     if not len(x):
         return np.zeros(0, bool)
@@ -75,21 +82,30 @@ class Certainty:
         self._arrays[key] = {name: arrays[name] for name in self.wanted if name in arrays}
 
     def standing(self, rows: pd.DataFrame, cost: Figure, score: Figure) -> list[str]:
-        """``standings`` of the settings in ``rows`` (of ``over_seeds``) on the frontier of both figures."""
+        """Say where each row stands on the frontier of ``score`` against ``cost``, in the words of ``standings``.
+
+        rows: one setting a row, as ``over_seeds`` gives them.
+        """
         if rows.empty:
             return []
         x, y = (self._matrix(rows, measure.name) for measure in (cost, score))
         return standings(x, y, (cost.better or "low", score.better or "low"))
 
     def _matrix(self, rows: pd.DataFrame, measure: str) -> Matrix:
-        """Replicates [n, R] of a measure in all rows, kept because every frontier shares an axis with another."""
+        """R replicates of a measure in each of n rows, [n, R].
+
+        They are kept, because every frontier has an axis in common with another frontier.
+        """
         place = measure, tuple(rows["keys"])
         if place not in self._matrices:
             self._matrices[place] = np.stack([self.of(row, measure) for row in dicts(rows)])
         return self._matrices[place]
 
     def of(self, row: Mapping[str, Any], measure: str) -> Matrix:
-        """Replicates [R] of a measure of a row of ``over_seeds``; a measure without replicates is repeated R times."""
+        """R replicates of a measure in a row of ``over_seeds``: an array [R].
+
+        If the measure has no replicates, its value is repeated R times.
+        """
         value = float(row[measure])
         found = [self._seed(key, measure) for key in row["keys"]]
         known = [one for one in found if one is not None]
@@ -113,9 +129,9 @@ class Certainty:
 
 
 def _medians(samples: Matrix) -> Matrix | None:
-    """Medians of resampled samples; None for fewer than two samples.
+    """Draw timed samples again, and return the median in each replicate, [R]; None for fewer than two samples.
 
-    Cases with the same number of samples, as most of one session have, draw the same rounds.
+    Trials with the same number of samples draw the same rounds. Most trials of one session have the same number.
     """
     if len(samples) < 2:
         return None

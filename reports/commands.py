@@ -7,7 +7,7 @@ from reports.claims import commands as claims
 
 
 def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add both to the commands of arbench."""
+    """Add ``report`` and ``claims`` to the commands of arbench."""
     parser = subparsers.add_parser("report", help="write the pages and figures of a store")
     parser.add_argument("--store", type=Path, required=True, metavar="DIR", help="the folder of records")
     parser.add_argument("--out", type=Path, default=Path("site"), metavar="DIR", help="folder to write (default: site)")

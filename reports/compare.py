@@ -1,9 +1,9 @@
 """The page that sets two to four trials side by side.
 
 Differences are computed here, by harness.records.comparison, and not in the browser: a paired interval comes from
-replicates, which are 50 KB a trial, and the statistics stay in one place. This limits the number of pairs: they are all
-pairs among MOST trials, those nearest to a frontier first. Other trials stand side by side without differences;
-`arbench compare` gives their differences.
+replicates, which are 50 KB a trial, and the statistics stay in one place. This limits the number of pairs:
+differences are computed for all pairs among MOST trials, and trials nearest to a frontier are chosen first. Trials that
+are not chosen stand side by side without differences; `arbench compare` gives their differences.
 """
 
 from collections.abc import Iterator
@@ -21,11 +21,11 @@ from reports.sheets import Sheet, write_data
 from reports.site import COSTS, Site, short
 
 MOST = 72
-"""Number of trials whose differences from each other are computed."""
+"""The greatest number of trials between which differences are computed."""
 
 
 def sheets(site: Site, out: Path) -> Iterator[Sheet]:
-    """compare.html, and the differences of each chosen trial from the chosen trials after it."""
+    """compare.html, and the differences between each chosen trial and the chosen trials after it."""
     keys = chosen(site)
     records = [dict(site.records[key]) for key in keys]
     loaded = [(record, site.store.arrays(record, _needed)) for record in records]
@@ -47,8 +47,8 @@ def sheets(site: Site, out: Path) -> Iterator[Sheet]:
 def chosen(site: Site) -> list[str]:
     """Keys of the trials whose differences are computed.
 
-    They are each method's best, settings on or near a frontier, then the settings of each method that differ least from
-    its best in FID.
+    First comes the best setting of each method. Then come settings on or near a frontier. Last come the settings of
+    each method whose FID is nearest to the method's best FID.
     """
     best = list(site.board["key"])
     reached = [
@@ -63,7 +63,7 @@ def chosen(site: Site) -> list[str]:
 
 
 def _apart(difference: Difference) -> float:
-    """By how much the other value is larger; for times, as in their intervals, the logarithm of their ratio."""
+    """By how much ``other`` is larger than ``one``. For times, as in their intervals, it is log(other / one)."""
     if difference.figure in ("latency", "throughput"):
         return log(difference.other / difference.one)
     return difference.other - difference.one

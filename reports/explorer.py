@@ -1,4 +1,4 @@
-"""The page of trade-offs: any score against any cost, drawn in the browser by plotly, and the same drawn for print."""
+"""The page of trade-offs: any score against any cost, drawn by plotly in the browser and by matplotlib for print."""
 
 import shutil
 from collections.abc import Iterator, Mapping
@@ -16,7 +16,7 @@ LIBRARY = "plotly.min.js"
 
 
 def sheets(site: Site, out: Path) -> Iterator[Sheet]:
-    """frontier.html, and the printed figures in figures/."""
+    """frontier.html, and the figures for print in figures/."""
     library = _library(out)
     content = {
         "tradeoffs": _tradeoffs(site, out / "figures"),
@@ -36,7 +36,7 @@ def _library(out: Path) -> str:
 
 
 def _levels(site: Site, score: str) -> Mapping[str, float]:
-    """The lines across the figures of a score: the floor under FID or the ceiling over IS."""
+    """Label -> level of each line that is drawn across the figures of a score: floors of FID, or the ceiling of IS."""
     if score == "fid":
         tokenizers = (site.facts.get("tokenizers") or {}).items()
         found = {f"floor {name}": of.get("rfid") for name, of in tokenizers}

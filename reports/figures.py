@@ -1,4 +1,4 @@
-"""Static figures by matplotlib: trade-offs, each as SVG, PNG and PDF. A method has one colour and mark everywhere."""
+"""Static figures of trade-offs by matplotlib, as SVG, PNG and PDF. A method has the same colour and mark everywhere."""
 
 import itertools
 from collections.abc import Iterable, Mapping
@@ -23,12 +23,12 @@ from reports.table import HIGH, LOW, SPARSITY, figure, rank
 
 INK, PALE, GRID, FLOOR = "#1b1f24", "#8b949e", "#e6e8eb", "#6e7781"
 WIDTH, HEIGHT = 5.4, 4.3  # inches: text stays readable where a phone shrinks it to 370 pixels
-# A method with more marks than this has them as pixels inside a figure for print: thousands of shapes are megabytes.
+# If a method has more marks than this, a figure for print holds them as pixels: thousands of shapes are megabytes.
 MANY = 300
 DPI = 150
 NARROW = 3.0  # an axis that spans less than this factor is linear
 DENSE = "var"
-SAVING = 0.212  # of VAR's FLOPs, as ActVAR's paper states
+SAVING = 0.212  # the share of VAR's FLOPs that ActVAR saves, as ActVAR's paper states
 
 RC: Any = {
     "font.size": 10,
@@ -57,7 +57,7 @@ class Style:
     """How a method is drawn, everywhere."""
 
     colour: str  # hex
-    mark: str  # matplotlib's name for it
+    mark: str  # matplotlib's name of the mark
     label: str  # the method's name, cut to 24 characters
 
 
@@ -108,12 +108,15 @@ def styles(methods: Iterable[str]) -> dict[str, Style]:
 def tradeoff(
     settings: pd.DataFrame, x: Figure, y: Figure, looks: Mapping[str, Style], lines: Mapping[str, float], folder: Path
 ) -> Drawn | None:
-    """Draw y against x, one point a row of ``settings``, and the frontier. None if no row has both.
+    """Draw y against x, with one point for each row of ``settings``, and the frontier. None if no row has both figures.
 
-    A method's curve joins its best setting at each fixed number of steps; if it has no such knob, the curve is its own
-    frontier. Other settings are small marks. Marks are hollow if the method chooses its steps image by image.
-    ``lines``: label -> level of y, drawn across (the tokenizer's floor, the test set's own score). Column ``standing``
-    of the rows says whether they are on the frontier (reports.certainty).
+    A method's curve joins the method's best settings at each fixed number of steps. If the method has no knob for
+    steps, the curve is the method's frontier. Settings off the curve are small marks. Marks are hollow if the method
+    chooses the number of steps image by image.
+
+    settings: column ``standing`` says whether a row is on the frontier (reports.certainty).
+    looks: how each method is drawn.
+    lines: label -> level of y at which a line is drawn across (the tokenizer's floor, the test set's own score).
     """
     rows = settings[settings[x.name].notna() & settings[y.name].notna()]
     if rows.empty:
@@ -145,9 +148,9 @@ def tradeoff(
 def sparsity(
     settings: pd.DataFrame, knob: str, y: Figure, looks: Mapping[str, Style], lines: Mapping[str, float], folder: Path
 ) -> Drawn | None:
-    """Draw y against one sparsity knob, with the other knob at zero (curves) or not (small marks).
+    """Draw y against one sparsity knob. None if no setting has the knob.
 
-    None if no setting has the knob.
+    Curves join each method's best settings with the other sparsity knob at zero. All other settings are small marks.
     """
     column, other = f"knob:{knob}", f"knob:{SPARSITY[1 - SPARSITY.index(knob)]}"
     if column not in settings:
@@ -180,9 +183,9 @@ def sparsity(
 def guidance(
     settings: pd.DataFrame, board: pd.DataFrame, y: Figure, looks: Mapping[str, Style], folder: Path
 ) -> Drawn | None:
-    """Draw y against guidance, each method at the knobs of its row in ``board``.
+    """Draw y against guidance. Each method has the knobs of the method's row in ``board``.
 
-    None if no method was measured at two guidances.
+    None if no method was measured at two values of guidance.
     """
     chosen = settings.merge(board[["method", "preset", "knobs"]], on=["method", "preset", "knobs"])
     rows = chosen[chosen[y.name].notna() & chosen["cfg"].notna()]
@@ -203,9 +206,9 @@ def guidance(
 
 
 def same_cost(settings: pd.DataFrame, x: Figure, y: Figure, looks: Mapping[str, Style], folder: Path) -> Drawn | None:
-    """Draw y against x for the sparse methods alone, each with its own frontier, and the dense network beside them.
+    """Draw y against x for the dense network and the sparse methods, each with a frontier over its own settings.
 
-    Over FLOPs, a line shows the saving that ActVAR's paper states. None if no sparse method was measured.
+    If x is FLOPs, a line shows the saving that ActVAR's paper states. None if no sparse method was measured.
     """
     columns = [f"knob:{name}" for name in SPARSITY if f"knob:{name}" in settings]
     if not columns:
@@ -240,7 +243,7 @@ def same_cost(settings: pd.DataFrame, x: Figure, y: Figure, looks: Mapping[str, 
 
 
 def key_file(name: str) -> str:
-    """The file of a method's mark, safe whatever the method is called."""
+    """The file name of a method's mark; it is safe, whatever the method is called."""
     return f"mark-{safe(name)}.svg"
 
 
@@ -263,7 +266,7 @@ def _counted(rows: pd.DataFrame, standing: str, looks: Mapping[str, Style]) -> s
 
 
 def _bars(ax: Axes, rows: pd.DataFrame, x: str, y: str, looks: Mapping[str, Style]) -> None:
-    """Draw the 95 % interval of y, a thin line at each point; methods with more than MANY points get none."""
+    """Draw the 95 % interval of y as a thin line at each point. Methods with more than MANY points get no lines."""
     for name, own in rows.groupby("method"):
         if len(own) <= MANY:
             ax.vlines(own[x], own[y + LOW], own[y + HIGH], color=looks[str(name)].colour, lw=0.8, alpha=0.6, zorder=3)
@@ -283,7 +286,7 @@ def present(looks: Mapping[str, Style], rows: pd.DataFrame) -> list[str]:
 
 
 def _fixed(rows: pd.DataFrame) -> "pd.Series[bool]":
-    """Rows whose steps were the same for every image."""
+    """For each row, whether it took the same number of steps for every image."""
     return ~(rows["steps_std"].fillna(0) > 0)
 
 
@@ -325,7 +328,7 @@ def _scale(ax: Axes, axis: str, values: pd.Series) -> None:
 
 
 def _whole_ticks(ax: Axes, steps: pd.Series) -> None:
-    """Put ticks at the decode lengths that were measured, without those that would run into their neighbour."""
+    """Put ticks at the numbers of steps that were measured, but leave out a tick that would run into the one before."""
     kept: list[float] = []
     for value in sorted(set(steps.round())):
         if not kept or value / kept[-1] > 1.25:
@@ -367,5 +370,5 @@ def _save(fig: Drawing, folder: Path, name: str, title: str, caption: str) -> Dr
 
 
 def _plain(text: str) -> str:
-    """A label that matplotlib prints as it is: dollars make no formula, a leading underscore does not hide it."""
+    """The text as matplotlib prints it unchanged: a dollar starts no formula, a leading underscore hides no label."""
     return (" " if text.startswith("_") else "") + text.replace("$", r"\$")

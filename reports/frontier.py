@@ -11,9 +11,9 @@ Better = Literal["low", "high"]
 def frontier(x: ArrayLike, y: ArrayLike, better: tuple[Better, Better] = ("low", "low")) -> NDArray[np.bool_]:
     """Which points are on the frontier: bool [n].
 
-    x, y: [n]; ``better`` says for each axis which end is the good one. A point is off the frontier if another is at
-    least as good on both axes and better on one; of equal points all or none are on it. A point with a value that is
-    not finite is never on it. Raises ValueError if the lengths differ.
+    x, y: [n]; ``better`` says for each axis whether low or high values are good. A point is off the frontier if another
+    point is at least as good on both axes and better on one. Of equal points, all or none are on the frontier. A point
+    with a value that is not finite is never on the frontier. Raises ValueError if the lengths differ.
     """
     cost, loss = _oriented(x, better[0]), _oriented(y, better[1])
     if cost.shape != loss.shape or cost.ndim != 1:
@@ -33,10 +33,10 @@ def frontier(x: ArrayLike, y: ArrayLike, better: tuple[Better, Better] = ("low",
 def staircase(
     x: ArrayLike, y: ArrayLike, better: tuple[Better, Better] = ("low", "low")
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The corners of the line that bounds what was reached, from the cheapest frontier point to the dearest.
+    """The corners of the stepped line through the frontier points, from the cheapest point to the dearest.
 
-    Between two frontier points the line keeps the cheaper one's y until the dearer one's x: nothing in between is
-    promised. Returns x [m], y [m], m = 2 k - 1 for k distinct frontier points (0 if there are none).
+    Between two frontier points the line keeps the cheaper point's y up to the dearer point's x, since nothing better
+    was reached in between. Returns x [m], y [m], m = 2 k - 1 for k distinct frontier points (0 if there are none).
     """
     on = frontier(x, y, better)
     points = np.unique(np.column_stack([_oriented(x, better[0])[on], _oriented(y, better[1])[on]]), axis=0)
@@ -46,6 +46,6 @@ def staircase(
 
 
 def _oriented(values: ArrayLike, better: Better) -> NDArray[np.float64]:
-    """The values, negated if high is better, so that low is the good end; applied twice, it changes nothing."""
+    """The values, negated if high is better, so that low is always good. Applied twice, this changes nothing."""
     array = np.asarray(values, dtype=np.float64)
     return array if better == "low" else -array

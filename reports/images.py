@@ -1,7 +1,8 @@
-"""Images from the thumbnails of the store: one strip a trial, the same labels and the same noise in all.
+"""Strips of images, made from the thumbnails of the store.
 
-The strips of a few trials keep every pixel. Those of thousands hold fewer images and are compressed until all fit into
-BUDGET, so that the site can be carried and served.
+There is one strip a trial, and all strips have the same labels and the same noise. If there are few trials, strips keep
+every pixel. If there are thousands, strips hold fewer images and are compressed until all strips fit into BUDGET, so
+that the site can be carried and served.
 """
 
 import io
@@ -21,11 +22,11 @@ Thumbnails = NDArray[np.uint8]
 
 COLUMNS, ROWS = 10, 2
 BUDGET = 4_000_000
-"""Most bytes that all strips of a site have together."""
+"""The greatest number of bytes of all strips of a site together."""
 MOST = 150_000
-"""Most bytes of one strip."""
+"""The greatest number of bytes of one strip."""
 SIDE = 128
-"""Most pixels a side: a larger image is shrunk to it."""
+"""The greatest number of pixels a side; larger images are shrunk to this size."""
 RUNGS: tuple[tuple[int, Mapping[str, Any]], ...] = (
     (20, {"lossless": True, "method": 2}),
     (20, {"quality": 85, "method": 0}),
@@ -39,14 +40,14 @@ RUNGS: tuple[tuple[int, Mapping[str, Any]], ...] = (
 
 
 def labels(data: str) -> tuple[str, ...]:
-    """The class names over the columns: those of the data set; none if they are unknown or not COLUMNS in all."""
+    """The data set's class names, one over each column of a strip; none if they are unknown or not COLUMNS in all."""
     declared = known(data)
     names = declared.classes if declared else ()
     return names if len(names) == COLUMNS else ()
 
 
 class Strips:
-    """Writes the strips of a number of trials into a folder, each small enough for all to stay within BUDGET."""
+    """Writes strips of images into a folder. Each is small enough that the strips of all trials stay within BUDGET."""
 
     def __init__(self, folder: Path, trials: int) -> None:
         self._folder, self._most, self._rung = folder, min(MOST, BUDGET // max(trials, 1)), 0
@@ -54,15 +55,17 @@ class Strips:
     def write(self, name: str, thumbnails: NDArray[Any] | None, what: str) -> tuple[str, int]:
         """Write a strip; returns its file name and how many images it shows.
 
-        thumbnails: uint8 [n, C, H, W], C = 1 or 3; what: whose they are, for errors. Raises ArbenchError that says why
-        there is no strip: there are no thumbnails, or the array does not hold thumbnails.
+        thumbnails: uint8 [n, C, H, W], C = 1 or 3; what: the thumbnails' name in errors.
+
+        Raises ArbenchError that says why there is no strip: there are no thumbnails, or the array does not hold
+        thumbnails.
         """
         if thumbnails is None or not len(thumbnails):
             raise ArbenchError(f"{what}: the store has no thumbnails")
         if thumbnails.ndim != 4 or thumbnails.shape[1] not in (1, 3) or thumbnails.dtype != np.uint8:
             shape = f"{thumbnails.dtype} {thumbnails.shape}"
             raise ArbenchError(f"{what}: thumbnails {shape} (valid: uint8 [n, 1 or 3, H, W])")
-        while True:  # a rung that was too large for one trial is not tried for the next
+        while True:  # a rung that was too large for one trial is not tried for later trials
             count, settings = RUNGS[self._rung]
             saved = io.BytesIO()
             Image.fromarray(strip(_small(thumbnails[:count]))).save(saved, "WEBP", **settings)
@@ -74,7 +77,7 @@ class Strips:
 
 
 def real(data: str) -> Thumbnails | None:
-    """Real images [20, C, H, W] with the labels of every strip; None if the data are not bundled."""
+    """Real images [20, C, H, W] with the same labels as every strip; None if the data are not bundled."""
     declared = known(data)
     if declared is None or declared.reference is None or not labels(data):
         return None
@@ -85,9 +88,9 @@ def real(data: str) -> Thumbnails | None:
 
 
 def strip(thumbnails: Thumbnails) -> Thumbnails:
-    """uint8 [n, C, H, W], C = 1 or 3 -> uint8 RGB [height, width, 3].
+    """Join thumbnails, uint8 [n, C, H, W], C = 1 or 3, into one RGB image, uint8 [height, width, 3].
 
-    There are COLUMNS images a row, without gaps; the last row is filled up with grey.
+    There are COLUMNS images a row, without gaps. The last row is filled up with grey.
     """
     count, channels, height, width = thumbnails.shape
     columns = min(count, COLUMNS)

@@ -1,4 +1,4 @@
-"""The first page: every row of the store as data, which static/leaderboard.js sorts, filters and prints."""
+"""The first page. It gets every row of the store as data; static/leaderboard.js sorts, filters and prints the rows."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -15,7 +15,7 @@ from reports.site import COSTS, Site, head, short
 from reports.table import HIGH, LOW
 
 DEFAULT = ("steps", "params", "fid", "is", "gflops", "latency", "throughput")
-"""Columns that are shown at first and are in the page's first data; the others are loaded when they are asked for."""
+"""The columns that are shown and loaded at first. Other columns are loaded when a reader asks for them."""
 PUBLISHED_SIZE = 256
 """Published rows are listed if they have this image size."""
 MEASURED, SUBMITTED, VERIFIED, PUBLISHED = "measured", "submitted", "submitted, verified", "published"
@@ -56,7 +56,7 @@ def sheets(site: Site, out: Path) -> Iterator[Sheet]:
 
 
 def methods(site: Site) -> dict[str, dict[str, str]]:
-    """The data of each method for the scripts of pages."""
+    """By method, the data that the scripts of pages need."""
     found = {}
     for name, look in site.looks.items():
         about = about_method(site, name)
@@ -91,7 +91,7 @@ _WORDS = (
 
 
 def _settings(site: Site) -> Iterator[dict[str, Any]]:
-    """One row for each comparable setting, over its seeds."""
+    """One row for each setting that can be compared, with means over seeds."""
     best, tuned = set(site.board["key"]), set(site.tuned["key"])
     place = {(row["method"], row["settings"]): at for at, row in enumerate(table.dicts(site.shown))}
     for row in table.dicts(site.settings):
@@ -103,7 +103,7 @@ def _settings(site: Site) -> Iterator[dict[str, Any]]:
 def _apart(site: Site) -> Iterator[dict[str, Any]]:
     """Rows of trials that failed, have random weights or cannot be compared with the others.
 
-    Trials with scores are numbered in sets, from 1 on.
+    Trials with scores belong to sets of comparable trials, which are numbered from 1 on.
     """
     rest = site.rows[~site.rows["key"].isin(site.main["key"])]
     known: dict[tuple[str, ...], int] = {}
@@ -111,7 +111,7 @@ def _apart(site: Site) -> Iterator[dict[str, Any]]:
         kind = tuple(str(row[name]) for name in table.COMPARABLE)
         scored = row["status"] == "done" and not row["random"]
         number = known.setdefault(kind, 1 + len(known)) if scored else 0
-        alone = "foreign" in site.records[row["key"]]  # no other row has its name, so none is better
+        alone = "foreign" in site.records[row["key"]]  # no other row has this name, so no row is better
         yield _row(site, row, number) | {"best": alone, "standing": ""}
 
 
@@ -130,10 +130,10 @@ def _row(site: Site, row: Mapping[str, Any], number: int) -> dict[str, Any]:
 
 
 def _note(row: Mapping[str, Any]) -> str:
-    """What is wrong with a row, if anything.
+    """What is wrong with a row; empty if nothing is.
 
-    That is the stage that failed, or which figures are flagged on its page, and what disturbed its times if they are
-    noisy.
+    For a failed trial, the note names the stage that failed. For a finished trial, it says if the trial was not timed,
+    which figures are flagged on the trial's page, and what disturbed noisy times.
     """
     if row["status"] != "done":
         return f"failed in {row['stage'] or 'an unknown stage'}"
@@ -144,7 +144,7 @@ def _note(row: Mapping[str, Any]) -> str:
 
 
 def _published(row: PublishedRow) -> dict[str, Any]:
-    """A published row, with those of its figures that mean the same everywhere. It belongs to the last set."""
+    """A published row for the last set. Only figures that mean the same everywhere are taken from it."""
     apart = [one for one in disagreements(published()) if row in one.rows]
     others = [f"; this checkpoint is published at FID {one.low:g} to {one.high:g}" for one in apart]
     words = "; ".join(filter(None, [row.model, row.sampling and f"sampling {row.sampling}"]))
@@ -169,7 +169,7 @@ def _source(record: Record) -> str:
 
 
 def device(record: Record) -> str:
-    """What a record was timed on, in words; "" if it was not."""
+    """The device and the machine on which a record was timed, in words; "" if it was not timed."""
     name = (record.get("timing") or {}).get("device")
     if not name:
         return ""
@@ -178,7 +178,7 @@ def device(record: Record) -> str:
 
 
 def _sets(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """What each set of comparable rows is, by its number; the last set holds what was published."""
+    """A description of each set of comparable rows, in the order of set numbers. The last set is the published rows."""
     found: dict[int, dict[str, str]] = {}
     for row in rows:
         if row["set"] >= 0 and row["set"] not in found and row["status"] == "done" and not row["random"]:
@@ -191,7 +191,7 @@ def _sets(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
 
 
 def _limits(site: Site) -> Iterator[dict[str, Any]]:
-    """The floor and the ceiling: tokenizers' reconstructions, and the test images themselves."""
+    """Rows of the limits: tokenizers' reconstructions are the floor, the test images themselves are the ceiling."""
     for name, of in (site.facts.get("tokenizers") or {}).items():
         words = "test images, encoded and decoded (rFID)"
         yield {"title": f"Floor: tokenizer {name}", "settings": words, "figures": {"fid": of.get("rfid")}}
@@ -202,13 +202,16 @@ def _limits(site: Site) -> Iterator[dict[str, Any]]:
 
 
 def measure(one: Figure) -> dict[str, Any]:
-    """The data of a measure for the scripts of pages."""
+    """The data about a measure that the scripts of pages need."""
     known = {"name": one.name, "title": one.heading, "about": one.about, "better": one.better}
     return {**known, "digits": one.digits, "places": one.places, "shown": one.name in DEFAULT}
 
 
 def _columns(rows: list[dict[str, Any]], names: Iterable[str]) -> dict[str, Any]:
-    """The rows, column by column. A column of repeating words becomes its words and, for each row, the word's place."""
+    """The rows as columns.
+
+    A column in which words repeat becomes a list of the words and, for each row, the place of a word in the list.
+    """
     found: dict[str, Any] = {}
     for name in names:
         values = [_plain(row.get(name)) for row in rows]
@@ -222,7 +225,7 @@ def _columns(rows: list[dict[str, Any]], names: Iterable[str]) -> dict[str, Any]
 
 
 def _figures(rows: list[dict[str, Any]], names: Iterable[str]) -> dict[str, list[list[Any]]]:
-    """For each measure its values, lower ends and upper ends, each by row."""
+    """By measure, three columns: the values, the lower ends and the upper ends of all rows."""
     found = {}
     for name in names:
         columns = [[rounded(row.get(name + end)) for row in rows] for end in ("", LOW, HIGH)]
@@ -231,7 +234,7 @@ def _figures(rows: list[dict[str, Any]], names: Iterable[str]) -> dict[str, list
 
 
 def rounded(value: Any) -> float | int | None:
-    """A figure cut to five digits, which is more than any has; None if there is none."""
+    """A value cut to five digits, which is more than any figure has; None if there is no value."""
     if value is None or value != value:  # NaN; pandas' own test of a single value is slow
         return None
     short = float(f"{value:.5g}")

@@ -17,14 +17,14 @@ from reports.sheets import Sheet, write_data
 from reports.site import Site, short
 
 COSTS_SHOWN = 12
-"""Number of settings of a method whose cost by part is drawn."""
+"""The greatest number of settings for which a method's page draws the cost by part."""
 TRACES_SHOWN = 8
-"""Number of settings of a method, beside its best, whose trace is shown."""
+"""The greatest number of settings, beside the best one, for which a method's page shows a trace."""
 SCRIPTS = ("data/leaderboard.js", "static/rows.js", "static/plotly.min.js", "static/charts.js", "static/method.js")
 
 
 def sheets(site: Site, out: Path) -> Iterator[Sheet]:
-    """methods.html and method-NAME.html, and in data/ the traces that they show."""
+    """methods.html and the pages method-NAME.html. The traces that they show are written to data/."""
     listed = [_about(site, name) for name in site.looks]
     content = {
         "methods": listed,
@@ -71,7 +71,10 @@ def _about(site: Site, name: str) -> dict[str, Any]:
 
 
 def _knobs(records: list[Any]) -> list[tuple[str, str, str]]:
-    """(name, help, values measured) of each knob; the help is that of the installed method, "" if there is none."""
+    """(name, help, values measured) of each knob.
+
+    The help is taken from the installed method; it is "" if there is none.
+    """
     values: dict[str, set[Any]] = {}
     for record in records:
         for name, value in record["trial"]["knobs"].items():
@@ -81,7 +84,7 @@ def _knobs(records: list[Any]) -> list[tuple[str, str, str]]:
 
 
 def _helps(method: str) -> Mapping[str, str]:
-    """The help of a method's knobs by name; empty if the method is not installed."""
+    """Name of a knob -> help, for the knobs of a method; empty if the method is not installed."""
     from harness import registry
 
     try:
@@ -100,7 +103,7 @@ def _listed(values: set[Any]) -> str:
 
 
 def _costs(site: Site, name: str) -> dict[str, Any]:
-    """MACs by part, in millions, of some settings of a method, spread over the settings that were measured."""
+    """Millions of MACs of each part of a method, for some settings spread over all settings that were measured."""
     own = site.tuned[site.tuned["method"] == name]
     found = []
     for row in table.dicts(_spread(own, COSTS_SHOWN)):
@@ -119,7 +122,7 @@ def _spread(rows: pd.DataFrame, most: int) -> pd.DataFrame:
 
 
 def _traced(site: Site, name: str, out: Path) -> dict[str, Any]:
-    """The settings that have a trace; each trace is written to data/trace-KEY.js."""
+    """Write traces of a method's settings to data/trace-KEY.js; returns the settings that have a trace."""
     own = site.tuned[site.tuned["method"] == name]
     best = own[own["key"].isin(site.board["key"])]
     found = []
@@ -133,7 +136,7 @@ def _traced(site: Site, name: str, out: Path) -> dict[str, Any]:
 
 
 def _trace(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
-    """A trace as scripts take it; empty if the arrays are not a trace or do not fit together."""
+    """The arrays of a trace as lists for scripts; empty if the arrays are not a trace or do not fit together."""
     named = {name.removeprefix(TRACE): values for name, values in arrays.items()}
     grids, order = named.get("grids"), named.get("order")
     if grids is None or order is None or order.ndim != 2 or int((grids.astype(int) ** 2).sum()) != order.shape[1]:

@@ -1,4 +1,4 @@
-"""File names for any name that a record has."""
+"""Safe file names, made from the names in records."""
 
 import hashlib
 
@@ -6,7 +6,7 @@ import hashlib
 def safe(name: str) -> str:
     """A file name for any string: ASCII letters, digits, dash and underscore, at most 49 characters.
 
-    If a part of the string had to go, a hash distinguishes it from similar ones.
+    If characters had to be replaced or cut off, a hash distinguishes the file name from those of similar strings.
     """
     plain = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "-" for c in name)[:40]
     return plain if plain == name and plain else f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"

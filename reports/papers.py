@@ -9,7 +9,7 @@ NUMBER = re.compile(r"\b(\d{2})(\d{2})\.(\d{4,5})\b")
 
 
 def link(paper: str) -> str:
-    """The address of a paper that is named by its arXiv number; "" for other texts, which become no links."""
+    """The address of a paper that is named by its arXiv number; "" for other texts: they become no links."""
     found = NUMBER.search(paper)
     return f"https://arxiv.org/abs/{found[0]}" if found else ""
 
@@ -17,7 +17,7 @@ def link(paper: str) -> str:
 def bibtex(paper: str) -> str:
     """The BibTeX entry of a paper that is named by its arXiv number; "" for others.
 
-    It has title and authors if papers.toml has them; nothing is made up.
+    The entry has title and authors if papers.toml has them; nothing is made up.
     """
     found = NUMBER.search(paper)
     if not found:

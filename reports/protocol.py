@@ -9,7 +9,10 @@ from reports.table import Record, figure
 
 
 def machine_words(machine: Mapping[str, Any]) -> str:
-    """``Intel Xeon @ 2.20GHz, 2 cores, 24 GB, Linux 6.1``: what influences speed, without the host's name."""
+    """A machine in words: what influences speed, without the host's name.
+
+    An example is ``Intel Xeon @ 2.20GHz, 2 cores, 24 GB memory, Linux 6.1``.
+    """
     words = [str(machine[name]) for name in ("processor",) if machine.get(name)]
     if machine.get("cores"):
         words.append(counted(machine["cores"], "core"))
@@ -20,7 +23,10 @@ def machine_words(machine: Mapping[str, Any]) -> str:
 
 
 def protocol(records: Iterable[Record]) -> list[tuple[str, str]]:
-    """(topic, text) pairs. Where records differ, every value is given with the number of records that have it."""
+    """(topic, text) pairs that say how the records were measured.
+
+    Where records differ, every value is given with the number of records that have it.
+    """
     records = list(records)
 
     def said(*path: str) -> str:

@@ -1,8 +1,8 @@
-"""What papers, READMEs and users have published: data for hollow marks, never mixed with what was measured here.
+"""Figures that papers, READMEs and users have published.
 
-A published row comes from another protocol and device, and often from another FID. Its type therefore differs from that
-of a record's row, and it carries its source. ``disagreements`` finds rows of one checkpoint under like sampling whose
-figures differ.
+They are drawn as hollow marks and never mixed with figures that were measured here. A published row comes from another
+protocol and device, and often from another FID. A published row therefore has another type than the row of a record,
+and names its source. ``disagreements`` finds checkpoints for which several FIDs were published under like sampling.
 """
 
 import csv
@@ -45,7 +45,10 @@ class PublishedRow:
     source: str  # where the row was published
 
     def figure(self, name: str) -> float | None:
-        """A figure by its name in claims and pages, ``is`` for ``is_``; steps only if they are a single number."""
+        """The figure that has this name in claims and pages; None if the source does not say it.
+
+        Name ``is`` stands for field ``is_``. ``steps`` is a figure only if it is a single number.
+        """
         if name == "steps":
             return float(self.steps) if self.steps.isdecimal() else None
         value: float | None = getattr(self, "is_" if name == "is" else name)
@@ -73,7 +76,7 @@ def published(path: Path = FILE) -> tuple[PublishedRow, ...]:
 
 
 def disagreements(rows: Iterable[PublishedRow]) -> list[Disagreement]:
-    """Checkpoints with more than one published FID. Rows that say they sampled without guidance are kept apart."""
+    """Checkpoints with more than one published FID. Rows that say that no guidance was used are kept apart."""
     groups: dict[tuple[str, bool], list[PublishedRow]] = {}
     for row in rows:
         if row.checkpoint and row.fid is not None:

@@ -1,7 +1,8 @@
-"""How a page of the site is made: sheets from modules, templates around them, data beside them as scripts.
+"""How a page of the site is made: a module gives the content, a template the HTML, and scripts hold the data.
 
-A page is a module with ``sheets(site, out)``, listed in ``reports.build.PAGES``; its template extends base.html. The
-data that its script reads are in data/*.js, since a page opened from disk may load scripts but not fetch files.
+The module has a function ``sheets(site, out)``, which is listed in ``reports.build.PAGES``. The template extends
+base.html. The data that the page's script reads are in data/*.js, since a page that is opened from disk may load
+scripts but not fetch files.
 """
 
 import json
@@ -23,20 +24,20 @@ STATIC = Path(__file__).parent / "static"
 class Sheet:
     """One HTML file."""
 
-    file: str  # its name in the site's folder
+    file: str  # name of the file in the site's folder
     title: str
-    template: str  # its name in reports/templates
+    template: str  # name of the template in reports/templates
     content: Mapping[str, Any] = field(default_factory=dict)  # what the template takes
-    nav: str = ""  # its name in the navigation, "" for none
+    nav: str = ""  # name of the page in the navigation, "" for none
     scripts: Sequence[str] = ()  # files relative to the site's folder, in the order in which they are loaded
 
 
 Page = Callable[[Site, Path], Iterable[Sheet]]
-"""(site, folder of the site) -> the page's sheets. A page may write files of its own below the folder."""
+"""Function (site, folder of the site) -> sheets of a page. It may also write other files below the folder."""
 
 
 def write(sheets: Sequence[Sheet], out: Path, note: str = "") -> None:
-    """Write the sheets into a folder, each with the navigation of all, and a note at the top if there is one."""
+    """Write the sheets into a folder. Each sheet has links to all pages, and the note at the top if there is one."""
     env = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
@@ -71,16 +72,16 @@ def _json(value: Any) -> str:
     compact = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False)  # ASCII: no U+2028
     try:
         text = compact.encode(value)
-    except ValueError:  # numbers that are not finite are rare, so only then they are replaced
+    except ValueError:  # numbers that are not finite are rare: they are replaced only if there are any
         text = compact.encode(_finite(value))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def _literal(text: str) -> str:
-    """A JavaScript string literal.
+    """The text as a JavaScript string literal.
 
-    Values are parsed from a string: in an object literal a name like __proto__ is more than a name, and browsers parse
-    JSON faster.
+    Scripts hold data as a string of JSON, not as an object literal. In an object literal a name like __proto__ is more
+    than a name, and browsers parse JSON faster.
     """
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 

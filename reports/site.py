@@ -1,4 +1,4 @@
-"""What the pages of a store share while they are made; it is read once."""
+"""The data that all pages of a store share. The store is read once."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,25 +21,25 @@ from reports.names import safe
 from reports.protocol import machine_words
 
 COSTS = ("steps", "gflops", "latency", "throughput")
-"""Measures that have a frontier with FID on the leaderboard."""
+"""The costs. The leaderboard shows the frontier of FID against each of them."""
 
 
 @dataclass
 class Site:
-    """A store as its pages need it."""
+    """The content of a store, as the pages of the report need it."""
 
     store: Store
     records: Mapping[str, Record]  # by key, in the order of their names
     facts: Mapping[str, Any]  # about the reference (``reference.json``)
-    fid: str  # the extractor whose FID leads
+    fid: str  # the extractor of the FID by which the report ranks
     rows: pd.DataFrame  # one row a trial
-    main: pd.DataFrame  # the rows that can be compared
-    settings: pd.DataFrame  # ``main`` over its seeds
+    main: pd.DataFrame  # the rows that can be compared with each other
+    settings: pd.DataFrame  # one row a setting of ``main``, with means over seeds
     tuned: pd.DataFrame  # settings at their best guidance
     looks: Mapping[str, Style]  # how each method is drawn
     notes: list[str] = field(default_factory=list)  # what the reader must be told first
     note: str = ""  # what is still open, if the report is not the last
-    images: dict[str, Mapping[str, Any]] = field(default_factory=dict)  # by key, strips once written (reports.trials)
+    images: dict[str, Mapping[str, Any]] = field(default_factory=dict)  # by key: strips, added by reports.trials
 
     @cached_property
     def certainty(self) -> Certainty:
@@ -48,13 +48,15 @@ class Site:
 
     @property
     def measures(self) -> dict[str, Figure]:
-        """The measures by name; FID's title names its extractor."""
+        """The measures by name; the title of FID names the extractor."""
         return {measure.name: measure for measure in table.named(self.fid)}
 
     @cached_property
     def shown(self) -> pd.DataFrame:
-        """The settings of curves and frontiers: ``tuned``, without sparse methods at zero sparsity if the dense network
-        itself was measured."""
+        """The settings that are drawn in curves and frontiers.
+
+        They are ``tuned``. If the dense network was measured, sparse methods at zero sparsity are left out.
+        """
         return self.tuned[~table.is_dense(self.tuned)] if figures.DENSE in set(self.tuned["method"]) else self.tuned
 
     @cached_property
@@ -64,7 +66,7 @@ class Site:
 
     @cached_property
     def standing(self) -> dict[str, list[str]]:
-        """By cost, the standing of each row of ``shown`` on the frontier of FID and that cost: on, off or undecided."""
+        """For each cost, where each row of ``shown`` stands on the frontier of FID against it: on, off or undecided."""
         fid = self.measures["fid"]
         return {cost: self.certainty.standing(self.shown, self.measures[cost], fid) for cost in COSTS}
 
@@ -135,8 +137,8 @@ def head(site: Site) -> dict[str, Any]:
 
 
 def short(key: str) -> str:
-    """A short form of a key, for the site's file names and addresses. `arbench compare` accepts it. It is safe in a
-    path, whatever characters the key holds."""
+    """A short form of a key, for the site's file names and addresses. `arbench compare` accepts the short form. It is
+    safe in a path, whatever characters the key holds."""
     return safe(key[:KEY_SHOWN])
 
 

@@ -10,15 +10,15 @@ from reports.table import HIGH, LOW, Record, dicts
 
 BASES = {"next-scale": "var", "sparsity control": "var"}
 BASE = "raster"
-"""The methods that savings refer to: VAR for methods that decode scale by scale, raster AR for all others."""
+"""The bases that savings refer to: VAR for methods that decode scale by scale, raster AR for all other methods."""
 KINDS = {"saved_b1": "latency", "saved_b64": "throughput"}
 
 
 def added(rows: pd.DataFrame, records: Iterable[Record]) -> pd.DataFrame:
-    """``rows`` (of ``tidy``) with columns ``flops_saved``, ``saved_b1`` and ``saved_b64`` in per cent.
+    """Return ``rows`` (of ``tidy``) with savings in per cent: columns ``flops_saved``, ``saved_b1`` and ``saved_b64``.
 
-    They are negative if a setting costs more. Times are compared round by round, so only with a base of the same
-    session. A method that is its own base has no savings.
+    A saving is negative if the setting costs more than the base. Times are compared round by round, so the base must
+    have been timed in the same session. A method that is its own base has no savings.
     """
     by_key = {str(record["key"]): record for record in records}
     bases: dict[tuple[str, ...], Mapping[str, object] | None] = {}
@@ -36,7 +36,7 @@ _COLUMNS = ["flops_saved", *(name + end for name in KINDS for end in ("", LOW, H
 
 
 def _base(row: Mapping[str, object], rows: pd.DataFrame) -> Mapping[str, object] | None:
-    """The base's setting of lowest FID on the same preset and number of images; None if there is none."""
+    """The setting of lowest FID of the row's base, on the same preset and number of images; None if there is none."""
     name = BASES.get(str(row["family"]), BASE)
     same = (rows["method"] == name) & (rows["preset"] == row["preset"]) & (rows["images"] == row["images"])
     candidates = rows[same & rows["fid"].notna()]

@@ -1,4 +1,4 @@
-"""Records in, tidy pandas rows out: one row a trial, its settings in words, its figures in the units of the report."""
+"""Turns records into tidy pandas rows: one row a trial, with settings in words and figures in the report's units."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -24,15 +24,15 @@ UNUSUAL = {
     ("compile", "default"): "timed compiled",
     ("compile", "reduce-overhead"): "timed compiled, CUDA graphs",
 }
-"""Setup that a row's settings mention: all but fp32, balanced labels, rounding, trained weights and timing as it is."""
+"""Words for unusual setup. Usual are fp32, balanced labels, rounding, trained weights and timing without a compiler."""
 
 
 LOW, HIGH = ":low", ":high"
-"""What follows a figure's name in the columns of its 95 % interval."""
+"""Endings of a figure's name. They name the columns that hold the lower and upper end of the figure's 95 % interval."""
 
 
 def named(extractor: str) -> tuple[Figure, ...]:
-    """The figures; the title of FID names the extractor that it was taken with."""
+    """The figures; the title of FID names the extractor."""
     return tuple(replace(one, title=f"FID ({extractor})") if one.name == "fid" else one for one in FIGURES)
 
 
@@ -53,7 +53,7 @@ def figure(value: Any, digits: int = 3, places: int | None = None) -> str:
 
 
 def extractor(records: Iterable[Record]) -> str:
-    """The extractor whose FID the report leads with: the one that most records were scored with."""
+    """The extractor of the FID by which the report ranks: the extractor with which most records were scored."""
     names = pd.Series([str(r["quality"]["extractor"]) for r in records if r.get("quality")], dtype="object")
     return str(names.mode().iloc[0]) if len(names) else "no extractor"
 
@@ -81,7 +81,7 @@ ORDER = ("raster", "ear", "raster-blocks", "random-order", "var", "actvar", "var
 
 
 def rank(method: str) -> tuple[int, str]:
-    """Sort key: the project's own methods in the order of the question that they answer, then other methods by name."""
+    """Sort key: first the project's own methods, ordered by the question they answer; then other methods by name."""
     return (ORDER.index(method) if method in ORDER else len(ORDER), method)
 
 
@@ -92,17 +92,17 @@ def _sortable(value: Any) -> tuple[int, float, str]:
 
 
 def knob_words(knobs: Mapping[str, Any]) -> str:
-    """``steps 13, schedule half-rings``"""
+    """Knobs in words: ``steps 13, schedule half-rings``."""
     return ", ".join(f"{name} {f'{v:g}' if isinstance(v, float) else v}" for name, v in knobs.items())
 
 
 def sampling_words(sampling: Mapping[str, Any]) -> str:
-    """``cfg 1.5, top_k 100``: guidance always, other fields if they have an effect."""
+    """Sampling in words: ``cfg 1.5, top_k 100``. Guidance is always named, other fields if they have an effect."""
     return knob_words({name: v for name, v in sampling.items() if name == "cfg" or OFF.get(name) != v})
 
 
 def setup_words(setup: Mapping[str, Any]) -> str:
-    """``precision bf16, random labels``: what is unusual."""
+    """What is unusual in a setup, in words: ``precision bf16, random labels``."""
     own = str(setup.get("weights", "")).partition("own-")[2]
     found = [words for name, value in setup.items() if (words := UNUSUAL.get((name, value)))]
     return ", ".join([*found, *([f"own weights {own}"] if own else [])])
@@ -169,9 +169,9 @@ def _row(record: Record, fid: str) -> dict[str, Any]:
 
 
 def by_own_extractor(row: Mapping[str, Any], record: Record, fid: str) -> Mapping[str, Any]:
-    """A row of ``tidy`` with the distances of its record's own extractor, if that is not ``fid``.
+    """A row of ``tidy`` with distances by the extractor that scored the record, even if the extractor is not ``fid``.
 
-    For pages that show the row apart from the others, under its extractor's name.
+    This is for pages that show the row apart from other rows, under the extractor's name.
     """
     quality = record.get("quality") or {}
     own = quality.get("extractor", fid)
@@ -200,7 +200,7 @@ COMPARABLE = ["data", "images", "extractor", "reference"]
 
 
 def comparable(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """The largest set of finished trials that may be compared, and one line for every other set.
+    """The largest set of finished trials that may be compared, and one line of text about every other set.
 
     Trials on random weights, which have no score, are in no set.
     """
@@ -227,7 +227,8 @@ def dicts(rows: pd.DataFrame) -> list[dict[str, Any]]:
 def over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
     """One row a setting, with means over its seeds.
 
-    Column ``seeds`` is their number, ``keys`` the keys of their records. Other columns are those of the lowest seed.
+    Column ``seeds`` is the number of seeds, and column ``keys`` has the keys of the records of all seeds. Other columns
+    are taken from the lowest seed.
     """
     by = ["method", "settings"]
     rows = rows.sort_values("seed", kind="stable")
@@ -248,17 +249,17 @@ def over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def at_best_guidance(settings: pd.DataFrame) -> pd.DataFrame:
-    """Of settings that differ only in sampling, the one with the lowest FID. Settings without FID are left out."""
+    """Keep the setting of lowest FID among settings that differ only in sampling. Settings without FID are left out."""
     scored = settings[settings["fid"].notna()]
     kinds = scored.groupby(["method", "preset", "knobs", "setup", "submitted"], sort=False)
     return scored.loc[kinds["fid"].idxmin()].reset_index(drop=True)
 
 
 def leaderboard(settings: pd.DataFrame) -> pd.DataFrame:
-    """One row a method and preset: its setting of lowest FID, sorted by FID. Submitted records have rows of their own.
+    """The setting of lowest FID of each method and preset, sorted by FID. Submitted records have separate rows.
 
-    A method with sparsity knobs is listed with its best *sparse* setting, since at zero it is the dense network. If it
-    was measured only at zero, that setting is listed.
+    A method with sparsity knobs is listed with its best *sparse* setting, since at zero sparsity it is the dense
+    network. If the method was measured only at zero, the setting at zero is listed.
     """
     scored = settings[settings["fid"].notna()]
     candidates = scored[~is_dense(scored)]

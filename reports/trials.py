@@ -20,14 +20,14 @@ from reports.site import Site, short
 from reports.table import HIGH, LOW
 
 LOG_SHOWN = 4000
-"""Number of characters that are shown of a log: its last ones, since the end says what happened."""
+"""Number of characters of a log that are shown: the last ones, since the end of a log says what happened."""
 _NUMBERS = (int, float, type(None))
 LONG = 40
-"""Number of characters of JSON from which on a value is worth sharing."""
+"""A value is worth sharing if its JSON has at least so many characters."""
 
 
 def sheets(site: Site, out: Path) -> Iterator[Sheet]:
-    """trial.html, the data of every trial, and its images in images/."""
+    """trial.html, the data of every trial, and the images of every trial in images/."""
     strips = Strips(out / "images", len(site.rows))
     rows = table.dicts(site.rows)
     found = [_trial(site, row) for row in rows]
@@ -47,7 +47,7 @@ def sheets(site: Site, out: Path) -> Iterator[Sheet]:
 
 
 def _names(site: Site) -> list[tuple[str, str]]:
-    """(key, name) of each method's best trial, shown if the page is opened without a trial."""
+    """(key, name) of each method's best trial. The page lists these if it is opened without a trial."""
     return [(short(row["key"]), f"{row['method']}, {row['settings']}") for row in table.dicts(site.board)]
 
 
@@ -82,7 +82,7 @@ def _trial(site: Site, row: Mapping[str, Any]) -> dict[str, Any]:
 def _timing(record: Mapping[str, Any]) -> Any:
     """The timing of a record as the page draws it.
 
-    The decoder's own samples are left out. It says which samples were disturbed, but not by what.
+    Samples of the decoder alone are left out. The page's data say which samples were disturbed, but not by what.
     """
     found = record.get("timing")
     if not found:
@@ -94,7 +94,7 @@ def _timing(record: Mapping[str, Any]) -> Any:
 
 
 def _lost(timed: Mapping[str, Any]) -> dict[str, list[int]]:
-    """The numbers of the disturbed samples, as ``disturbed``; empty if there are none."""
+    """``disturbed``: the places of the disturbed samples in the list of samples; empty if no sample was disturbed."""
     samples = timed.get("samples") or []
     found = disturbed(samples, timed.get("disturbances") or {})
     places = [place for place, one in enumerate(found) if one]
@@ -109,7 +109,7 @@ def _figure(row: Mapping[str, Any], name: str) -> list[float] | None:
 
 
 def _images(site: Site, row: Mapping[str, Any], strips: Strips) -> dict[str, Any]:
-    """The strip's file and how many images it shows, or the reason why there is none."""
+    """The file of a trial's strip and the number of images in the strip, or the reason why there is no strip."""
     record = site.records[row["key"]]
     if record["status"] != "done" or row["random"]:
         return {"reason": "no images: the trial failed" if record["status"] != "done" else "no images: random weights"}
@@ -129,7 +129,7 @@ def _real(site: Site, out: Path) -> str:
 
 
 def _short_numbers(value: Any) -> Any:
-    """The value with its numbers cut to five digits: that is more than any of them has, and half as long."""
+    """The value with its numbers cut to five digits: no number has as many, and JSON gets half as long."""
     if isinstance(value, float):
         return float(f"{value:.5g}")
     if isinstance(value, Mapping):
@@ -142,7 +142,7 @@ def _short_numbers(value: Any) -> Any:
 def _sharing(found: list[dict[str, Any]]) -> tuple[Callable[[Any], Any], list[Any]]:
     """A function that replaces shared values of a record by references, and the list of the shared values.
 
-    Shared values are those that occur more than once.
+    A value is shared if it occurs more than once.
     """
     counts: Counter[str] = Counter()
     written: dict[int, str] = {}  # by the id of a value, so that JSON is made once; ``found`` keeps all values alive

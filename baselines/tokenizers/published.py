@@ -18,7 +18,7 @@ XQGAN = vit.ViTConfig(grid=16, patch=16, codes=32)
 def vq16(grid: int, size: int = 0, vocabulary: int = 16384, config: vqgan.VQGANConfig = VQ16) -> Tokenizer:
     """LlamaGen's VQ-16: codes have length 1 and are chosen by angle.
 
-    Decoded images have 16 x ``grid`` pixels a side and are then resized to ``size``, unless that is 0.
+    Decoded images have 16 x ``grid`` pixels a side and are then resized to ``size``, unless ``size`` is 0.
     """
     quantiser = Quantiser(FixedCodes(vocabulary, config.codes, cosine=True, unit=True), (grid,))
     return Tokenizer(quantiser, vqgan.Encoder(config), vqgan.Decoder(config, grid), size)

@@ -1,7 +1,9 @@
 """How the ``fmnist`` tokenizers are trained and what is reported about them.
 
-Losses: L1, commitment (with weight 0.25; the codes are moving averages), and the perceptual distance of
-``baselines.perceptual``, whose network is not the metric's. There is no adversarial loss.
+There are three losses, and no adversarial one:
+ - L1;
+ - commitment, with weight 0.25 (the codes are moving averages and need no loss);
+ - the perceptual distance of ``baselines.perceptual``, computed by another network than the metric.
 """
 
 from collections.abc import Callable, Sequence

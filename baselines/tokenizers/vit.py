@@ -77,7 +77,7 @@ class Block(nn.Module):
 
 
 class ViT(nn.Module):
-    """Blocks and a final norm; a class token and learned positions for [class, grid^2 tokens]."""
+    """Blocks and a final norm, with a class token and learned position embeddings of [class, grid^2 tokens]."""
 
     def __init__(self, config: ViTConfig) -> None:
         super().__init__()
@@ -100,7 +100,8 @@ class ViT(nn.Module):
 class Encoder(nn.Module):
     """images [B, 3, H, W] in [-1, 1] -> vectors [B, codes, grid, grid].
 
-    The vectors are the outputs of the latent tokens, which stand behind the patches and share their positions.
+    Latent tokens stand behind the patches in the sequence and get the position embeddings of the patches. The
+    outputs of the latent tokens become the vectors.
     """
 
     def __init__(self, config: ViTConfig) -> None:
@@ -123,7 +124,8 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """vectors [B, codes, grid, grid] -> images [B, 3, H, W], about [-1, 1].
 
-    Mask tokens, which become the patches, stand before the vectors. Both have a class token and the same positions.
+    Mask tokens stand before the vectors in the sequence; the outputs of the mask tokens become the image patches. Masks
+    and vectors have a class token each, and the same position embeddings.
     """
 
     def __init__(self, config: ViTConfig) -> None:

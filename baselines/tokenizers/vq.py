@@ -1,9 +1,12 @@
 """Single-scale and multi-scale vector quantisation.
 
-Single-scale: VQ-VAE (van den Oord et al., arXiv 1711.00937) with moving-average codes (its appendix A.1). Multi-scale:
-VAR's residual quantiser (arXiv 2404.02905, algorithm 1 and 2). Ours: the multi-scale codes are moving averages as well,
-in which a token of a coarse scale has the weight of the grid places that it covers; codes that fall out of use restart
-at a vector of the batch.
+Single-scale: VQ-VAE (van den Oord et al., arXiv 1711.00937) with moving-average codes (appendix A.1 there).
+Multi-scale: VAR's residual quantiser (arXiv 2404.02905, algorithm 1 and 2).
+
+Ours:
+ - The multi-scale codes are moving averages as well. A token of a coarse scale weighs as much as all the grid places
+   that it covers.
+ - Codes that fall out of use restart at a vector of the batch.
 """
 
 from collections.abc import Sequence
@@ -38,7 +41,7 @@ class FixedCodes(Codes):
     cosine: codes are chosen by angle instead of distance
     unit: codes are scaled to length 1 when they are read
 
-    LlamaGen uses both, XQGAN as EAR uses it only ``cosine``, VAR neither.
+    LlamaGen's tokenizer has both, EAR's (XQGAN) has ``cosine`` only, VAR's has neither.
     """
 
     def __init__(self, size: int, channels: int, cosine: bool = False, unit: bool = False) -> None:
@@ -85,9 +88,9 @@ class Quantised:
     """The result of quantising while training.
 
     vectors: [B, C, grid, grid], for the decoder
-    loss: commitment and, with phi, reconstruction of the vectors
+    loss: commitment loss; for several scales also the error of the reconstructed vectors
     tokens: [B, positions]
-    seen: what ``Codebook.learn`` needs
+    seen: the vectors, indices and weights for ``Codebook.learn``
     """
 
     def __init__(self, vectors: Tensor, loss: Tensor, tokens: Tensor, seen: tuple[Tensor, Tensor, Tensor]) -> None:
@@ -128,9 +131,9 @@ class Quantiser(nn.Module):
 
 
 class MultiScaleQuantiser(Quantiser):
-    """Residual over scales: at each scale the residual is averaged down, quantised, interpolated up and smoothed by
-    phi.
+    """Residual quantisation: at each scale the residual is averaged down, quantised, interpolated up, smoothed by phi.
 
+    The sum of the results of all scales so far is the canvas; the residual is what the canvas still lacks.
     phi_k(h) = h / 2 + conv3x3(h) / 2 with ``phis`` convolutions shared among the scales, as in VAR.
     """
 
@@ -140,20 +143,20 @@ class MultiScaleQuantiser(Quantiser):
         self.phis = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in range(phis))
 
     def phi(self, scale: int) -> nn.Module:
-        """The convolution of a scale (0-based): the nearest, where all are spread evenly over the scales."""
-        # In float64 by numpy, as when VAR was trained: its rounding decides between two equally near convolutions.
+        """The convolution of a scale (0-based). Convolutions are spread evenly over scales; the nearest is taken."""
+        # In float64 by numpy, as when VAR was trained: rounding decides between two equally near convolutions.
         count = len(self.phis)
         margin = 1 / (3 if count == 4 else 2) / count
         ticks = np.linspace(margin, 1 - margin, count)
         return self.phis[int(np.abs(ticks - scale / max(len(self.scales) - 1, 1)).argmin())]
 
     def grow(self, index: Tensor, scale: int) -> Tensor:
-        """tokens [B, side^2] of a scale -> their contribution [B, C, grid, grid]."""
+        """tokens [B, side^2] of a scale -> what they add to the canvas, [B, C, grid, grid]."""
         side = self.scales[scale]
         h = self.codebook.read(index).permute(0, 2, 1).unflatten(2, (side, side))
         if side != self.grid:
             h = F.interpolate(h, size=(self.grid, self.grid), mode="bicubic")
-        # In this layout oneDNN gives an image the same bits in a batch of 1 and of 64; in the other it does not.
+        # Channels last, oneDNN gives an image the same bits in a batch of 1 and of 64; in the usual layout it does not.
         h = h.contiguous(memory_format=torch.channels_last)
         return h * 0.5 + self.phi(scale)(h) * 0.5
 
@@ -206,10 +209,10 @@ class MultiScaleQuantiser(Quantiser):
 
 
 class Tokenizer(nn.Module):
-    """Encoder, quantiser and decoder. Tokens lie in [0, vocabulary); images float in [0, 1].
+    """Encoder, quantiser and decoder. Tokens lie in [0, vocabulary); images are float in [0, 1].
 
     encoder: images [B, channels, H, W] in about [-1, 1] -> vectors [B, C, grid, grid]
-    decoder: vectors -> images; its ``macs()`` gives its MACs in closed form
+    decoder: vectors -> images; ``decoder.macs()`` gives the MACs in closed form
     size: decoded images are resized to size x size pixels; 0 leaves them as they are
     """
 
@@ -222,7 +225,7 @@ class Tokenizer(nn.Module):
 
     @property
     def positions(self) -> int:
-        """Tokens an image."""
+        """Number of tokens of an image."""
         return self.quantiser.positions
 
     @property

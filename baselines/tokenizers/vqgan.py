@@ -19,7 +19,7 @@ class VQGANConfig:
     """Sizes of encoder and decoder."""
 
     width: int  # channels of the first level
-    vectors: int  # channels between encoder or decoder and the convolution beside the quantiser
+    vectors: int  # channels that the convolution beside the quantiser gets from the encoder and gives the decoder
     codes: int  # channels of the quantised vectors
     kernel: int  # size of the convolution beside the quantiser
     # channels of each level in multiples of ``width``, from full resolution down; each level has half the resolution of
@@ -121,7 +121,7 @@ class Level(nn.Module):
         return x if self.resample is None else self.resample(x)
 
     def macs(self, side: int) -> int:
-        """MACs of the blocks at side x side, and of an upsampling to twice that."""
+        """MACs of the blocks at side x side, and of the upsampling, if any, to 2 side x 2 side."""
         own: int = sum(part.macs(side) for part in (*self.block, *self.attn))
         return own + (conv_macs(self.resample.conv, side=2 * side) if self.resample else 0)
 

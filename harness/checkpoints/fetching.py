@@ -1,11 +1,12 @@
 """Fetch published weights from the Hugging Face hub, or from a mirror named by HF_ENDPOINT.
 
-huggingface_hub makes the URL, asks what the hub announces (commit, size, hash) and downloads. Its ``http_get``
-continues where a file stops, tries again when a connection breaks, and shows its progress. ``hf_hub_download`` is not
-used: in 2.4 it downloads under a new name each time, and so never continues a download that was killed.
+huggingface_hub makes the URL, asks the hub for commit, size and hash of the file, and downloads the file. The function
+``http_get`` of huggingface_hub continues a partial file, tries again when a connection breaks, and shows progress.
+Its function ``hf_hub_download`` is not used: in version 2.4 it downloads under a new name each time, and so never
+continues a download that was killed.
 
-What arrives is checked against the announced size and sha256. A file gets its name only when it is whole. Beside it
-stands NAME.json with the file's URL, commit and hash. No token is sent: all the files are public.
+The downloaded file is checked against the announced size and sha256. A file gets its name only when it is whole. Beside
+the file stands NAME.json with the file's URL, commit and hash. No token is sent: all the files are public.
 """
 
 import json
@@ -29,8 +30,8 @@ US = "arbench"
 def fetch(source: Source, path: Path) -> None:
     """Download a file to ``path``. A download that was cut short is kept, and the next call continues it.
 
-    Raises ArbenchError if the server cannot be reached or has no such file, or if the file that arrived is not the one
-    it announced.
+    Raises ArbenchError if the server cannot be reached or has no such file, or if the downloaded file is not the file
+    that the server announced.
     """
     from httpx2 import HTTPError, InvalidURL  # late, like all imports for the network
     from huggingface_hub import hf_hub_url

@@ -26,8 +26,8 @@ class Source:
 
 
 def folders() -> tuple[Path, ...]:
-    """The folders in which published weights are searched: those in ARBENCH_WEIGHTS, else one in the user's cache.
-    ArbenchError if that folder cannot be determined: a container's user may have no home."""
+    """The folders in which published weights are searched: the folders that ARBENCH_WEIGHTS names, or else one folder
+    in the user's cache. ArbenchError if a folder cannot be determined: a container's user may have no home."""
     given = [part for part in os.environ.get(VARIABLE, "").split(os.pathsep) if part]
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     try:
@@ -43,7 +43,8 @@ def place(file: str) -> Path:
 
 
 def must_be_there(paths: Iterable[Path], preset: str, sources: Mapping[str, Source]) -> None:
-    """ArbenchError if files are missing. It names them and, if they are published, the ways to get them."""
+    """ArbenchError if files are missing. The error names the missing files. If they are published, it also names the
+    ways to get them."""
     missing = [path for path in paths if not path.is_file()]
     fetchable = [path for path in missing if path.name in sources]
     if fetchable:

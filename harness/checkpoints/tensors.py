@@ -1,7 +1,7 @@
 """Weights on disk.
 
-Our own files are safetensors with metadata. They are read strictly, and written as a whole or not at all. Files that
-others publish are read without running code that they may hold.
+Our own files are safetensors with metadata. They are read strictly, and written as a whole or not at all. Files
+published by others may contain code; they are read without running that code.
 """
 
 import argparse
@@ -33,8 +33,8 @@ LONGEST_FAULT = 200
 
 
 def write_weights(path: Path, state: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
-    """Write tensors and metadata under a temporary name, then rename the file: a reader never sees half of it.
-    ArbenchError if that fails.
+    """Write tensors and metadata under a temporary name, then rename the file: a reader never sees half a file.
+    ArbenchError if the file cannot be written.
 
     about: the metadata, values that JSON can hold (config, seed, data hash, commit, figures).
     """
@@ -66,8 +66,8 @@ def read_weights(path: Path, module: nn.Module) -> nn.Module:
 def read_tensors(path: Path, inside: Sequence[tuple[str, ...]] = ()) -> dict[str, Tensor]:
     """The tensors, by name, of a safetensors file or of a file written by torch.save.
 
-    inside: paths of keys under which the dictionary of tensors may lie. They are tried in turn. A plain dictionary of
-    tensors needs none.
+    inside: where the dictionary of tensors may lie inside nested dictionaries. Each entry is the sequence of keys that
+    lead to it; the entries are tried in turn. A file that is a plain dictionary of tensors needs no entry.
 
     Raises ArbenchError if the file is missing or truncated, holds no such dictionary, or holds objects other than plain
     values and tensors. Such objects could run code, and are never loaded.
@@ -145,8 +145,8 @@ def _read_pickle(path: Path) -> Any:
 
 
 def _must_be_whole(path: Path, found: Any) -> None:
-    """ValueError if a tensor is longer than its part of the file. torch maps the file into memory, and would use the
-    bytes that follow."""
+    """ValueError if a tensor is longer than its part of the file. torch maps the file into memory, and would fill the
+    tensor with the bytes after that part."""
     with zipfile.ZipFile(path) as pack:
         sizes = Counter(member.file_size for member in pack.infolist() if "/data/" in member.filename)
     storages = {
@@ -197,7 +197,7 @@ def fit_state(module: nn.Module, state: Mapping[str, Tensor], source: Path) -> N
 
 
 def _odd(given: Tensor, wanted: Tensor) -> str:
-    """What ``given`` is, in words, if it cannot be copied into ``wanted`` value by value; empty if it can."""
+    """Describes ``given`` in words if it cannot be copied into ``wanted`` value by value; empty if it can be copied."""
     if given.layout is not torch.strided or given.is_quantized or given.device.type != "cpu":
         return "sparse, quantized, or without values"
     return "" if given.is_complex() == wanted.is_complex() else f"{given.dtype}, not {wanted.dtype}"

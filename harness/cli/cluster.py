@@ -1,5 +1,5 @@
-"""The command's parts for clusters: the options that ``run`` and ``train`` have for them, and ``status`` and
-``cancel``."""
+"""The command's parts for clusters: the options of ``run`` and ``train`` for clusters, and the commands
+``status`` and ``cancel``."""
 
 import argparse
 import sys
@@ -44,7 +44,7 @@ def add_options(parser: argparse.ArgumentParser, about: str) -> Any:
 
 
 def add_sweep_options(cluster: Any) -> None:
-    """Add the options that only ``run`` has to that group."""
+    """Add to the group ``cluster`` the options that ``run`` has and ``train`` lacks."""
     cluster.add_argument(
         "--shard-minutes",
         type=above_zero,
@@ -57,8 +57,8 @@ def add_sweep_options(cluster: Any) -> None:
 
 
 def settings(asked: argparse.Namespace) -> "Settings | None":
-    """How ``run`` is to use the cluster; None without a cluster. Raises ArbenchError for options that then mean
-    nothing."""
+    """How ``run`` is to use the cluster; None without a cluster. Raises ArbenchError for options that mean
+    nothing without a cluster."""
     if not _on_a_cluster(asked):
         return None
     from harness.cluster.executor import Settings
@@ -68,7 +68,7 @@ def settings(asked: argparse.Namespace) -> "Settings | None":
 
 
 def launch(asked: argparse.Namespace) -> "Launch | None":
-    """How ``train`` is to use the cluster; otherwise as ``settings``."""
+    """How ``train`` is to use the cluster; None without a cluster. Raises as ``settings`` does."""
     if not _on_a_cluster(asked):
         return None
     from harness.cluster.site import load

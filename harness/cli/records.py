@@ -130,7 +130,7 @@ def _verify(asked: argparse.Namespace) -> int:
 
 
 def _told(found: list[tuple[Record, list[str]]], device: str) -> int:
-    """Print whether each record was reproduced. On other hardware than it was made on, also print in which sense."""
+    """Print whether each record was reproduced. If another kind of device made it, also print in which sense."""
     from harness.run.verification import made_elsewhere
 
     for record, faults in found:

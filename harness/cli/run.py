@@ -88,7 +88,7 @@ def _run(asked: argparse.Namespace) -> int:
 
 
 def _workers(asked: argparse.Namespace) -> int:
-    """Number of processes on this machine; none for a cluster, which may have devices that this machine lacks."""
+    """Number of processes on this machine; 0 for a cluster, which may have devices that this machine lacks."""
     from harness.machine import devices
 
     if asked.cluster is not None:

@@ -1,5 +1,5 @@
-"""Standard output and error whose faults never end a run: if they are closed, on a full disk, or in an encoding that
-lacks characters."""
+"""Standard output and error that never end a run, even if they are closed, on a full disk, or in an encoding that lacks
+characters."""
 
 import contextlib
 import io
@@ -50,7 +50,7 @@ class Lenient:
 
 
 def drop(stream: TextIO) -> None:
-    """Redirect a stream to the null device, since Python writes to it once more when it ends."""
+    """Redirect a stream to the null device, since Python writes to the stream once more when the process ends."""
     with contextlib.suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
@@ -86,7 +86,7 @@ def lenient() -> Iterator[Lenient]:
 
 def _fill_gaps() -> None:
     """Open each of the descriptors 0 to 2 that is closed. Otherwise the next file to be opened would get that number,
-    and warnings on standard error would be written to it."""
+    and warnings on standard error would be written into that file."""
     for descriptor in range(3):
         try:
             os.fstat(descriptor)

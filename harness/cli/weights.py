@@ -1,4 +1,4 @@
-"""The commands about weights: ``weights`` lists them, ``weights fetch`` downloads those of a preset."""
+"""The commands about weights: ``weights`` lists them, ``weights fetch`` downloads the weights of a preset."""
 
 import argparse
 import json
@@ -28,7 +28,7 @@ def listed(hashes: bool = False) -> list[dict[str, Any]]:
     source: repository@revision; None if the file is bundled or not published
     pinned: whether the source is one commit; None without a source
     found: whether the file is there
-    sha256: as noted when the file was fetched, computed if ``hashes``, else None
+    sha256: the hash that was noted when the file was fetched; without such a note, computed if ``hashes``, else None
     """
     from harness import registry  # late: --help needs no torch
 

@@ -1,9 +1,9 @@
-"""Sweeps on a cluster: the executor for Slurm, through submitit. All its state is in files of the store.
+"""Sweeps on a cluster: the executor for Slurm, through submitit. The executor's state is in files of the store.
 
 executor   the executor: what the driver hands its jobs to
 bundles    which of our jobs make up one job of Slurm, by measured rates
 launch     sbatch, through submitit
-submitted  what was submitted: a folder each under STORE/cluster
+submitted  the submissions: each is a folder under STORE/cluster
 task       what runs inside a job of Slurm: several of our jobs, one after another
 leases     which task is doing which job: files in each trial's work folder
 faults     what went wrong at a job: files beside the leases

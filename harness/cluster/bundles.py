@@ -11,12 +11,13 @@ from harness.jobs.plan import Job, TrialPlan
 from harness.records.store import Store
 
 LEAST_S = 30.0
-"""Least seconds of work of a task that is cut short to keep more tasks busy: starting a task takes seconds, too."""
+"""Tasks are made shorter if more tasks can then work at once, but not shorter than so many seconds of work: starting a
+task takes seconds, too."""
 UNKNOWN_JOBS = 8
-"""Jobs per task, if neither their rate nor the number of tasks that may run at once is known."""
+"""Jobs per task, if neither the rate of the jobs nor the number of tasks that may run at once is known."""
 WAVES = 4
-"""If rates are not known, this many tasks are made for each task that may run at once, so that no task holds up all for
-long."""
+"""If rates are not known, jobs are cut into this many times as many tasks as may run at once. The tasks are then short,
+and no task holds up the others for long."""
 
 Name = TypeVar("Name", bound=Hashable)
 Kind = tuple[str, str]
@@ -24,7 +25,8 @@ Kind = tuple[str, str]
 
 
 class Rates:
-    """The rates that a store has seen: seconds per image of a trial, and seconds of jobs of the other stages.
+    """The rates that were measured in a store: seconds per image for each trial, and seconds per job for each other
+    stage.
 
     The rate of a trial comes from its own tasks on a cluster, else from its record, else from other trials of its
     method and preset, on a cluster or in records.
@@ -46,8 +48,8 @@ class Rates:
         self._by_stage: dict[str, float] = {}
 
     def look(self, plans: Iterable[TrialPlan]) -> None:
-        """Read what tasks have reported so far. plans: the trials whose jobs these may be; plans of earlier calls are
-        known."""
+        """Read the times that tasks have reported so far. plans: trials to which the reported jobs may belong; the
+        plans of earlier calls are remembered."""
         self._kinds |= {plan.short: plan.kind[:2] for plan in plans}
         images: dict[str, list[float]] = defaultdict(list)
         stages: dict[str, list[float]] = defaultdict(list)
@@ -94,9 +96,12 @@ def bundles(
 ) -> list[list[Job]]:
     """Cut jobs, in order, into tasks.
 
-    minutes: about the work of a task; a task gets less if some of the ``parallel`` tasks that may run at once would
-    otherwise have nothing to do. alone: whether a job gets a task of its own. All other jobs of stage timing are one
-    task, since they are measured together.
+    minutes: how many minutes of work a task gets, roughly; less if there would otherwise be fewer than ``parallel``
+        tasks
+    parallel: how many tasks may run at once; None for any number
+    alone: whether a job gets a task for itself
+
+    All other jobs of stage timing are one task, since they are measured together.
     """
     found = [[job] for job in jobs if alone(job)]
     rest = [job for job in jobs if not alone(job)]

@@ -1,7 +1,7 @@
 """The third executor: Slurm, through submitit.
 
-It submits the open jobs that no task has yet, and sees in the store which jobs are done. All its state is in the
-store's files: started again, it goes on from there.
+The executor submits the open jobs that no task has yet, and sees in the store which jobs are done. The executor's state
+is in the store's files: an executor that is started again goes on from there.
 """
 
 import time
@@ -29,7 +29,7 @@ from harness.records.store import Store
 FILES_S = 2.0
 """Seconds between two looks at the store's files."""
 REFUSALS = 10
-"""Submissions that Slurm may refuse, one after another, while no task of ours waits or runs. Then the run ends."""
+"""The run ends when Slurm has refused so many submissions in a row and no task of ours waits or runs."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,10 @@ class Settings:
     """How a sweep uses a cluster."""
 
     site: Site = field(default_factory=Site)
-    shard_minutes: float = 10.0  # work of a task
+    shard_minutes: float = 10.0  # minutes of work in one task
     max_parallel: int | None = None  # tasks at once; None for any number
     retries: int = 2  # how often a job is tried again after a fault
-    sites: Mapping[str, Site] = field(default_factory=dict)  # by a plan's key, where they differ from ``site``
+    sites: Mapping[str, Site] = field(default_factory=dict)  # sites of single plans, by plan key; else ``site`` holds
 
     def resources(self, job: Job) -> Resources:
         """The resources of a job."""
@@ -106,7 +106,7 @@ class Cluster:
         return count
 
     def groups(self, jobs: Sequence[Job]) -> list[tuple[Resources, list[list[Job]]]]:
-        """The tasks into which jobs are cut, grouped by the resources that they are given."""
+        """Cut jobs into tasks. Returns the tasks, grouped by the resources that the tasks are given."""
         self._rates.look([plan for plan, _ in _by_plan(jobs)])
         kinds: dict[str, tuple[Resources, list[Job]]] = {}
         alone: set[str] = set()
@@ -165,8 +165,8 @@ class Cluster:
         return found
 
     def _claimed(self, job: Job) -> bool:
-        """Whether a task is at a job: a task of this store that may still do something, or an unknown one with a fresh
-        lease."""
+        """Whether a task holds the lease of a job. A task of this store counts if it may still do something; an unknown
+        task counts if it has touched the lease lately."""
         lease = Lease(job)
         holder = lease.holder()
         if holder is None:
@@ -174,8 +174,8 @@ class Cluster:
         return self._watch.lives(holder) if self._watch.knows(holder) else lease.fresh()
 
     def _must_not_be_cancelled(self) -> None:
-        """If `arbench cancel` was called, end this run as well. What this driver was submitting at that moment may have
-        been missed, so it is cancelled here."""
+        """Raise ArbenchError if `arbench cancel` was called. The call may have missed arrays that this driver was
+        submitting at that moment, so these are cancelled here."""
         if self._submissions.cancels() != self._cancels:
             missed = [one for one in self._mine if not one.cancelled and one.number is not None]
             if missed:
@@ -258,8 +258,8 @@ class Cluster:
     def _refuse(self, made: Submission, reason: str) -> None:
         """Handle an array that Slurm has not accepted.
 
-        Slurm may be restarting, or have limits under which smaller arrays fit. If it has accepted the array all the
-        same, squeue will show it. The next try follows the next look at squeue.
+        Slurm may be restarting, or have limits under which smaller arrays fit. If Slurm has accepted the array although
+        sbatch failed, squeue will show the array. The next try comes after squeue was asked again.
         """
         self._refused += 1
         self._waiting = True
@@ -274,8 +274,8 @@ class Cluster:
     # --- how many run at once -----------------------------------------------------------------------------------------
 
     def _in_use(self) -> dict[str, tuple[Submission, int, int]]:
-        """By id, each submission that has tasks left: itself, how many tasks it has left, and how many of these may run
-        at once."""
+        """The submissions that have tasks left, by id. Each comes with the number of tasks that are left, and with how
+        many of these tasks may run at once."""
         left: dict[str, int] = defaultdict(int)
         known = {}
         for submission, _ in self._watch.living():
@@ -292,7 +292,8 @@ class Cluster:
         return max(0, self._settings.max_parallel - sum(running for _, _, running in self._in_use().values()))
 
     def _spread(self, queue: Queue) -> None:
-        """If more tasks may run at once now, raise the bounds of arrays whose tasks wait only for that."""
+        """Raise the bounds on how many tasks of an array run at once, if ``max_parallel`` now leaves room for more
+        tasks. Only arrays whose bound keeps tasks waiting get a higher bound."""
         free = self._free()
         for submission, count, running in self._in_use().values() if free else ():
             number = submission.number

@@ -1,4 +1,4 @@
-"""Faults: what went wrong at a job, a file each in the trial's work folder, so that all tasks know of it."""
+"""Faults: what went wrong at a job. Each fault is a file in the trial's work folder, so that all tasks know of it."""
 
 import time
 from collections import defaultdict
@@ -17,7 +17,7 @@ def blame(job: Job, failure: Failure, once: str) -> None:
 
 
 def faults(folder: Path) -> dict[str, list[Failure]]:
-    """The faults of the jobs of a trial with this work folder, by ``Job.part``, oldest first."""
+    """The faults in a trial's work folder: a list for each job that has faults, by ``Job.part``; oldest first."""
     found: dict[str, list[tuple[float, Failure]]] = defaultdict(list)
     for path in (folder / "faults").glob("[!.]*.json"):
         content: dict[str, Any] | None = files.read_json(path)

@@ -13,7 +13,7 @@ from harness.cluster.submitted import Submission
 from harness.errors import ArbenchError
 
 REQUEUES = 10**6
-"""So many that submitit's own limit on requeues after time-outs never applies: our files show which job never ends."""
+"""submitit's limit on requeues after time-outs, so high that it never applies: our files show which job never ends."""
 
 
 class RefusedError(ArbenchError):
@@ -25,8 +25,8 @@ def submit(
 ) -> None:
     """Submit a task for each piece of work.
 
-    code: the copy of the code that the tasks run; after: jobs that must have ended before they start. Raises
-    RefusedError, and ArbenchError if files cannot be written.
+    code: the copy of the code that the tasks run; after: jobs of Slurm that must have ended before the tasks start.
+    Raises RefusedError, and ArbenchError if files cannot be written.
     """
     try:
         with slurm.outside(resources.options):

@@ -1,8 +1,8 @@
 """Leases: files in a trial's work folder by which the tasks of a cluster share out its jobs, without locks.
 
 A task makes a lease when it begins a job, touches it while it works, and removes it when the job is done. This keeps
-two tasks from doing the same shard, as far as a shared file system allows. If it fails because a lease is not visible
-yet, both tasks write the same shard, and the last one stays.
+two tasks from doing the same shard, as far as a shared file system allows. If one task does not see the lease of the
+other yet, both write the same shard, and the shard that is written last stays.
 """
 
 import json
@@ -18,8 +18,8 @@ from harness.jobs.plan import Job
 BEAT_S = 20
 """Seconds between two touches of a lease."""
 STALE_S = 180
-"""After so many seconds without a touch, the task that made a lease is taken for dead. This is longer than the delay
-with which file systems show changes (NFS: 60 s at most by default), and than a few beats."""
+"""If a lease is not touched for so many seconds, its task is taken for dead. This is longer than the delay with which
+file systems show changes (NFS: 60 s at most by default), and longer than the time of a few touches."""
 
 
 class Lease:
@@ -39,15 +39,15 @@ class Lease:
             return ""
 
     def fresh(self) -> bool:
-        """Whether the lease was touched lately. Both times are the file server's, so no clock has to be right."""
+        """Whether the lease was touched lately. Both times come from the file server, so no clock has to be right."""
         try:
             return _server_time(self.path.parent) - self.path.stat().st_mtime < STALE_S
         except FileNotFoundError:
             return False
 
     def take(self, task: str) -> bool:
-        """Take the lease of the job for a task; False if another task has it. Raises ArbenchError if it cannot be
-        written."""
+        """Take the lease of the job for a task; False if another task has it. Raises ArbenchError if the lease
+        cannot be written."""
         content = json.dumps({"task": task})
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)

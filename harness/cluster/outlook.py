@@ -1,4 +1,4 @@
-"""What `--dry-run` prints: what would be submitted, and how long that takes by measured rates."""
+"""What `--dry-run` prints: what would be submitted, and how long the submitted work takes by measured rates."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,8 @@ from harness.jobs.plan import Job
 
 
 def outlook(cluster: Cluster, waves: Sequence[Sequence[Job]], trials: int) -> str:
-    """The open jobs of a sweep, in lines of text: for each kind of task its number, its jobs and its hours."""
+    """The open jobs of a sweep, in lines of text: for each kind of task, the number of tasks, their jobs and their
+    hours."""
     jobs = [job for wave in waves for job in wave]
     shards = sum(job.stage == "generate" for job in jobs)
     images = sum(len(job.indices) for job in jobs)

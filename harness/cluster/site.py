@@ -14,11 +14,11 @@ modules = ["cuda/12.4"]             # module load, in every job, first
 setup = ["source ~/env/bin/activate"]    # lines of shell, run next
 container = "apptainer exec --nv arbench.sif"    # goes before python's command
 python = "python"                   # the default is the Python that runs this program
-signal-seconds = 90                 # how long before its end a job is warned
+signal-seconds = 90                 # a job is warned this long before its end
 poll-seconds = 30                   # how often squeue is asked
 visibility-seconds = 60             # how late files may appear on other machines
 
-[timing]                            # generate, quality, flops, timing: overrides the above for that stage
+[timing]                            # a table for one stage overrides the above: generate, quality, flops or timing
 constraint = "h100"                 # timing has exclusive = true unless it is set otherwise
 
 [train]                             # for arbench train: one process for each task of the job
@@ -52,8 +52,8 @@ STAGES = (*SWEEP, "train")
 ALIASES = {"cpus": "cpus-per-task", "memory": "mem"}
 _OURS = "array clusters dependency error help job-name open-mode output parsable quiet signal test-only usage verbose"
 OURS = frozenset((*_OURS.split(), "version", "wait", "wrap"))
-"""Options that a site file cannot have: arbench sets them itself, or they would make sbatch do something else, or
-submit where squeue does not look."""
+"""Options that a site file cannot have. Some are set by arbench itself. With others, sbatch would not submit a job, or
+would submit it where squeue does not look."""
 LISTS, TEXTS = ("modules", "setup"), ("container", "python")
 SECONDS = {"signal-seconds": 90, "poll-seconds": 30, "visibility-seconds": 60}
 MOST = 10**9
@@ -66,17 +66,17 @@ HINTS = {
     "qos": ("sacctmgr", "-nP", "show", "qos", "format=name"),
     "feature": ("sinfo", "--noheader", "--format=%f"),
 }
-"""The command that lists the valid values, for each word that sbatch's error may have."""
+"""For each word that may occur in an error of sbatch: the command that lists the valid values."""
 
 
 @dataclass(frozen=True)
 class Resources:
     """The resources of one kind of job."""
 
-    options: Mapping[str, Any]  # of sbatch, by their long names; True for an option without a value
+    options: Mapping[str, Any]  # options of sbatch, by their long names; True for an option without a value
     setup: tuple[str, ...]  # lines of shell that run first
     python: str  # the command that runs Python
-    signal_s: int  # how many seconds before its end a job is warned
+    signal_s: int  # a job is warned so many seconds before its end
 
     @property
     def minutes(self) -> int:
@@ -85,7 +85,7 @@ class Resources:
 
     @property
     def gpus(self) -> int:
-        """GPUs of a job, as far as its options say."""
+        """Number of GPUs of a job, as far as the options say; else 0."""
         for name in ("gpus", "gpus-per-node", "gpus-per-task", "gres"):
             counts = re.findall(r"(?:gpu[^,]*:|^|:)(\d+)(?=,|$|\()", str(self.options.get(name, "")))
             if counts:
@@ -103,7 +103,7 @@ class Site:
 
     source: str = "site"  # its name in error messages
     common: Mapping[str, Any] = field(default_factory=dict)  # options of all stages
-    stages: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # options that override them for one stage
+    stages: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by stage; override ``common``
 
     def seconds(self, name: str) -> float:
         """The value of a key of SECONDS."""
@@ -237,8 +237,8 @@ def _try(site: Site, stage: str, resources: Resources) -> None:
 
 
 def _test(flags: Sequence[str]) -> None:
-    """Have sbatch check options. An error that sbatch does not call invalid may be temporary, so it is tried again: a
-    slurmctld that has just started may not know its nodes yet."""
+    """Have sbatch check options. An error that sbatch does not call invalid may be temporary, so the check is repeated:
+    a slurmctld that has just started may not know its nodes yet."""
     for pause in (5, 10):
         try:
             slurm.call("sbatch", "--test-only", *flags, "--wrap=true")

@@ -24,8 +24,8 @@ runs."""
 OF_THE_USER = ("account", "partition", "qos", "reservation", "constraint")
 """Options of sbatch that people set for all their jobs, by variables such as SBATCH_ACCOUNT."""
 OF_A_JOB = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "ZE_AFFINITY_MASK", "GPU_DEVICE_ORDINAL", *cores.THREADS)
-"""Other variables that a job is given or sets for itself. Jobs that are submitted from inside it must not inherit
-them."""
+"""Other variables that a job is given or sets for itself. New jobs that are submitted from inside a job must not
+inherit these variables."""
 
 TaskId = tuple[str, int]
 """A submission's id, and the index of one of its tasks."""
@@ -39,7 +39,7 @@ class UnreachableError(ArbenchError):
 class Queued:
     """A task that Slurm is not done with."""
 
-    job: str  # Slurm's name of it, ``123_4``
+    job: str  # Slurm's name of the task, ``123_4``
     state: str  # squeue's word: RUNNING, PENDING...
     reason: str  # why it waits
 
@@ -62,11 +62,11 @@ def call(*command: str, harmless: tuple[str, ...] = ()) -> str:
 
 @contextmanager
 def outside(given: Collection[str] = ()) -> Iterator[None]:
-    """Inside the ``with``, have the environment that there is outside any job.
+    """Inside the ``with``, the environment is that of a process outside any job of Slurm.
 
-    sbatch hands the environment on to what it submits. A parent's SLURM_ARRAY_TASK_ID or SLURM_CPUS_PER_TASK would
-    there be taken for the job's own. given: the options that sbatch is given; the user's variables for these are left
-    out, as they would have precedence.
+    sbatch hands the environment on to the job that it submits. The new job would take this job's SLURM_ARRAY_TASK_ID or
+    SLURM_CPUS_PER_TASK for its own. given: the options that sbatch is given; the user's variables for these options are
+    left out, as the variables would have precedence.
     """
     kept = [*OF_THE_CLUSTER, *(f"SBATCH_{name.upper()}" for name in OF_THE_USER if name not in given)]
     values = {name: os.environ[name] for name in kept if name in os.environ}
@@ -76,8 +76,8 @@ def outside(given: Collection[str] = ()) -> Iterator[None]:
 
 
 def own_cores() -> int:
-    """How many threads a process of a job should have: the cores of the job's own allocation, shared among the
-    processes on the node, and no more than this process may use."""
+    """How many threads a process of a job should have: the cores that the job has on the node, divided by the
+    number of processes there, but no more cores than this process may use."""
     given = int(os.environ.get("SLURM_CPUS_PER_TASK") or 0)
     if not given:
         tasks = re.match(r"\d+", os.environ.get("SLURM_STEP_TASKS_PER_NODE", ""))  # for example 2(x3),1 on four nodes
@@ -98,8 +98,8 @@ def queue(users: Iterable[int]) -> dict[TaskId, Queued]:
 
 
 def ends(jobs: Iterable[str]) -> dict[str, str]:
-    """How jobs ended, by Slurm's names for them (``123_4``): ``TIMEOUT``, ``FAILED (exit code 1:0)``. Jobs that
-    accounting does not know are left out."""
+    """How jobs ended, such as ``TIMEOUT`` or ``FAILED (exit code 1:0)``, by Slurm's names of the jobs (``123_4``). Jobs
+    that accounting does not know are left out."""
     asked = sorted({job.partition("_")[0] for job in jobs})
     found = {}
     if asked:
@@ -116,8 +116,9 @@ def cancel(jobs: Iterable[str]) -> None:
 
 
 def throttle(job: str, parallel: int) -> None:
-    """Let ``parallel`` tasks of an array run at once from now on. If some of its tasks are over, scontrol reports a
-    failure, and for the other tasks an error line that says there was no error."""
+    """Let ``parallel`` tasks of an array run at once from now on. If some tasks of the array are over,
+    scontrol reports a failure. It then prints an error line for the other tasks, too, which says that there was no
+    error."""
     call(
         *("scontrol", "update", f"JobId={job}", f"ArrayTaskThrottle={parallel}"),
         harmless=(": No error", *OVER),
@@ -125,8 +126,8 @@ def throttle(job: str, parallel: int) -> None:
 
 
 def cut_off(said: str) -> bool:
-    """Whether sbatch's error leaves open whether Slurm has accepted the job: there was no answer, or only a part of
-    one."""
+    """Whether we cannot know from sbatch's error if Slurm has accepted the job: Slurm gave no answer, or only a part
+    of one."""
     return any(sign in said.lower() for sign in ("contact", "timed out", "zero bytes", "connection", "communication"))
 
 

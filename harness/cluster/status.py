@@ -32,10 +32,10 @@ class Standing:
     name: str
     images: int
     images_left: int
-    shards: tuple[int, int]  # done, and how many there are
+    shards: tuple[int, int]  # number of shards that are done, number of all shards
     stages: tuple[str, ...]  # stages that are done
-    record: dict[str, Any] | None  # its content, if there is a record
-    faults: list[str]  # of jobs that are still open, in words
+    record: dict[str, Any] | None  # content of the trial's record; None if there is no record
+    faults: list[str]  # faults of jobs that are still open, in words
 
     @property
     def state(self) -> str:
@@ -57,7 +57,7 @@ def standings(store: Store) -> Iterator[Standing]:
 
 
 def _announced(path: Path) -> dict[str, Any]:
-    """The content of a file of ``Store.announce``. Raises ArbenchError if it is damaged."""
+    """The content of a file that ``Store.announce`` has written. Raises ArbenchError if the file is damaged."""
     content = files.read_json(path)
     if content is None:  # the file is gone meanwhile
         return {"trials": [], "batch": 1}
@@ -173,7 +173,7 @@ def _ours(submissions: Submissions) -> dict[TaskId, Queued]:
 
 
 def cancel(folder: Path) -> int:
-    """End all tasks of a store, or of a folder of training runs, by one call; returns how many there were. A file
+    """End all tasks of a store, or of a folder of training runs, by one call; returns how many tasks there were. A file
     informs the processes that wait for these tasks or are about to submit more. Raises ArbenchError if nothing was ever
     submitted from there."""
     submissions = Submissions(folder.absolute())

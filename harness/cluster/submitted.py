@@ -2,10 +2,10 @@
 
 tasks.json      the jobs of each task, by their ids; the driver and the code that submitted them
 submitted.json  Slurm's number of the array, once it is known
-parallel.json   how many of its tasks may run at once, where that has been changed since
+parallel.json   how many tasks of the array may run at once, if the number was changed after the submission
 task-N.jsonl    the events that task N reports, one per line; only task N writes it
 ended-N.json    what a driver found out about task N's end
-cancelled       `arbench cancel` has ended it
+cancelled       is there if `arbench cancel` has ended the submission
 *_log.out, *.pkl, *.sh  submitit's files
 
 STORE/cluster/cancelled.json informs drivers that `arbench cancel` was called, whatever was submitted at that moment.
@@ -59,7 +59,7 @@ class Submission:
 
     @property
     def cancelled(self) -> bool:
-        """Whether `arbench cancel` has ended it."""
+        """Whether `arbench cancel` has ended the submission."""
         return (self.folder / "cancelled").exists()
 
     @property
@@ -149,8 +149,8 @@ class Submissions:
         return "" if found is None else str(found["call"])
 
     def queued(self) -> dict[slurm.TaskId, slurm.Queued]:
-        """The tasks that wait or run, of all users who have submitted to this store; their tasks for other stores, too.
-        Raises UnreachableError."""
+        """All tasks that wait or run and belong to users who have submitted to this store. The users' tasks for other
+        stores are included. Raises UnreachableError."""
         self.all()
         return slurm.queue(self._users)
 
@@ -166,6 +166,6 @@ def driver() -> str:
 
 
 def since_start(events: Sequence[Mapping[str, Any]]) -> list[Event] | None:
-    """The events of a task's current or last life, without its start; None if the task has never begun."""
+    """The events of a task after its last start; None if the task has never begun."""
     starts = [place for place, event in enumerate(events) if event["event"] == "start"]
     return [dict(event) for event in events[starts[-1] + 1 :]] if starts else None

@@ -28,7 +28,8 @@ from harness.machine.heap import keep_heap
 from harness.records.store import Store, timed
 
 FRUITLESS = 3
-"""After so many lives in a row that were interrupted with nothing done, the job that was being done is to blame."""
+"""A task has a new life whenever Slurm begins it again. After so many lives in a row that were interrupted with nothing
+done, the job that was being done is to blame."""
 
 
 @dataclass
@@ -39,10 +40,11 @@ class Task:
     index: int
     bench: Bench
     jobs: list[Job]
-    retries: int  # a job with more faults is left alone, and so are the other jobs of its trial
+    retries: int  # once a job of a trial has more faults than this, no job of the trial is done any more
     limit_s: float  # the time limit, less the warning before it
     store: Path
-    about: Mapping[str, Any] | None = None  # where no driver waits: provenance of the records that the last task writes
+    # provenance of the records that the last task writes; None if a driver waits and writes the records
+    about: Mapping[str, Any] | None = None
     _at: Job | None = field(default=None, init=False)  # the job that is being done
     _began: float = field(default=0.0, init=False)  # when this life began
     _fruitful: bool = field(default=False, init=False)  # whether this life has done a job
@@ -79,8 +81,9 @@ class Task:
         self._tell("end")
 
     def checkpoint(self) -> DelayedSubmission:
-        """submitit calls this when the job is preempted or its time is over, before it has Slurm requeue the job. The
-        job that is being done is not to blame, unless it alone has used up all the time, or several lives."""
+        """submitit calls this when Slurm preempts the task or the task's time is over; then Slurm requeues the task.
+        The job that is being done is to blame only if this life has done no other job, and if it has used up its time
+        or is the last of several lives in a row that have done no job."""
         self._fruitless = 0 if self._fruitful else self._fruitless + 1
         short = time.time() - self._began < 0.8 * self.limit_s and self._fruitless < FRUITLESS
         if self._at is not None and (self._fruitful or short):
@@ -97,8 +100,8 @@ class Task:
 
     @contextmanager
     def _claimed(self, job: Job, heart: Heart) -> Iterator[bool]:
-        """Hold the lease of a job inside the ``with``; yields False if another task has it. A kill, or an interrupt,
-        leaves it."""
+        """Hold the lease of a job inside the ``with``; yields False if another task has it. If the task
+        is killed or interrupted inside the ``with``, the lease stays."""
         lease = Lease(job)
         if not lease.take(self.name):
             yield False
@@ -127,7 +130,8 @@ class Task:
         blame(job, failure, f"{self.submission.id}-{self.index}-{life}")
 
     def _account_for(self, before: list[dict[str, Any]], life: int) -> None:
-        """If the last life of this task was killed before it had done a job, blame the job that it was doing."""
+        """Blame the job that was being done when the last life of this task was killed, if that life had not finished
+        any job. Release the job's lease."""
         earlier = since_start(before)
         for job in self.jobs if earlier is not None else ():
             lease = Lease(job)

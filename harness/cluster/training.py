@@ -1,7 +1,7 @@
-"""Training on a cluster: one job of Slurm, with a process for each of its tasks, as torchrun would start them.
+"""Training on a cluster: one job of Slurm, in which each task of Slurm is one process, as if torchrun had started it.
 
-The job goes on by itself after preemption, requeues and time limits. If it ends otherwise, the process that waits for
-it submits it again. Its state is in the folder of runs, so that it goes on from there.
+The job goes on by itself after preemption, requeues and time limits. If the job ends otherwise, the process that waits
+for it submits it again. The state of the training is in the folder of runs, so that the job goes on from there.
 """
 
 import os
@@ -20,9 +20,10 @@ from harness.errors import ArbenchError
 from harness.identity import source
 
 FRUITLESS = 3
-"""Lives that may be interrupted, one after another, without keeping anything. Then the job is not requeued."""
+"""The job has a new life whenever Slurm begins it again. It is not requeued after so many lives in a row that were
+interrupted and have kept nothing."""
 SLURMS_OWN = ("srun:", "slurmstepd", "submitit ")
-"""Beginnings of lines in a job's output that the training has not printed."""
+"""Lines that begin like this in a job's output were printed by Slurm or submitit, not by the training."""
 
 
 @dataclass
@@ -53,14 +54,14 @@ class Training:
             self.submission.tell(0, "end")
 
     def checkpoint(self) -> DelayedSubmission | None:
-        """submitit calls this in the first process before it has Slurm requeue the job. Returns None if its last lives
-        have all kept nothing: the job is then not requeued."""
+        """submitit calls this in the first process before it has Slurm requeue the job. Returns None if the job's last
+        lives have all kept nothing: the job is then not requeued."""
         self._fruitless = 0 if self._kept() else self._fruitless + 1
         self.submission.tell(0, "interrupted")
         return DelayedSubmission(self) if self._fruitless < FRUITLESS else None
 
     def _kept(self) -> bool:
-        """Whether this life has kept state from which the next can go on."""
+        """Whether this life has kept state from which the next life can go on."""
         found = (path for path in self.runs.glob("*/*") if path.parent.name != "cluster" and path.name != "log.jsonl")
         return any(path.stat().st_mtime > self._began for path in found)
 
@@ -104,7 +105,7 @@ def train(name: str, work: Callable[[], object], runs: Path, how: Launch, tell: 
 
 
 def _on_its_way(submissions: Submissions, name: str) -> Submission | None:
-    """The job of an earlier call whose end has not been recorded, or None."""
+    """The job that an earlier call has submitted, if the job's end has not been recorded; else None."""
     for one in submissions.all():
         if one.tasks == ((name,),) and not one.cancelled and not _ended(one).exists():
             return one

@@ -17,11 +17,12 @@ from harness.jobs.bench import Failure, last_lines
 from harness.jobs.plan import Job
 
 INNOCENT = ("PREEMPTED", "NODE_FAIL", "BOOT_FAIL", "REVOKED")
-"""Ends of a task for which the job that it was doing is not to blame."""
+"""Slurm's words for ends of a task after which the job that was being done is not to blame."""
 EXTERNAL = ("TIMEOUT", "CANCELLED", "DEADLINE")
-"""Ends of a task for which the job that it was doing is to blame only if the task had done no other job."""
+"""Slurm's words for ends of a task after which the job that was being done is to blame only if the task had done no
+other job."""
 ENDING_S = 120.0
-"""Seconds for which a task that is COMPLETING is waited for."""
+"""How many seconds we wait for a task that is COMPLETING."""
 
 
 class Watch:
@@ -36,8 +37,8 @@ class Watch:
         self._cancelled: set[str] = set()
 
     def look(self, open_jobs: Mapping[str, Job]) -> bool:
-        """Ask Slurm which tasks still exist, if it is time to, and handle those that have ended. Returns whether Slurm
-        was asked and has answered. open_jobs: the jobs that are still to be done, by id."""
+        """Ask Slurm which tasks still exist, if it is time to, and handle the tasks that have ended. Returns whether
+        Slurm was asked and has answered. open_jobs: the jobs that are still to be done, by id."""
         if time.monotonic() - self._asked < self._every_s:
             return False
         try:
@@ -47,10 +48,11 @@ class Watch:
         return True
 
     def settle(self, open_jobs: Mapping[str, Job]) -> None:
-        """Ask Slurm until it is known of each task whether it may still do something. Raises UnreachableError.
+        """Ask Slurm again and again until we know of every task whether the task may still do something. Raises
+        UnreachableError.
 
-        A task that Slurm is just ending (COMPLETING) will be gone, or wait again, in seconds. If it hangs, it counts as
-        alive.
+        A task that Slurm is just ending (COMPLETING) will be gone in seconds, or wait in the queue again. If it stays
+        COMPLETING, it counts as alive.
         """
         began = time.monotonic()
         self._ask(open_jobs)
@@ -77,11 +79,12 @@ class Watch:
                         yield submission, index
 
     def in_flight(self) -> set[str]:
-        """Ids of the jobs of all tasks that may still do something, also of finished jobs."""
+        """Ids of all jobs of the tasks that may still do something. Finished jobs of these tasks are included."""
         return {job for submission, index in self.living() for job in submission.tasks[index]}
 
     def number(self, submission: Submission, index: int) -> str | None:
-        """Slurm's number of a task's array, if the submission or squeue has it."""
+        """Slurm's number of the array to which a task belongs; None if neither the submission nor squeue has the
+        number."""
         queued = self.queued.get((submission.id, index))
         return submission.number or (None if queued is None else queued.job.partition("_")[0])
 
@@ -120,8 +123,8 @@ class Watch:
         return {}
 
     def _bury(self, submission: Submission, index: int, end: str, open_jobs: Mapping[str, Job]) -> None:
-        """Record faults of the jobs that are to blame for the end of a task before its work was done; release its
-        leases."""
+        """Handle a task that has ended before its work was done: record faults of the jobs that are to blame for its
+        end, and release its leases."""
         left = [open_jobs[job] for job in submission.tasks[index] if job in open_jobs]
         leased = [job for job in left if Lease(job).holder() == f"{submission.id}:{index}"]
         events = submission.events(index)

@@ -6,6 +6,6 @@
     test_steps    methods that decode in steps
     check         ``arbench check``
 
-It ships with arbench, so that a package which adds methods needs no checkout. ``tests/conformance`` runs it on
-arbench's own methods.
+It ships with arbench, so that a package which adds methods needs no checkout of arbench. ``tests/conformance`` runs it
+on arbench's own methods.
 """

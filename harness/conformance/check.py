@@ -14,7 +14,7 @@ SUITE = Path(__file__).parent
 def methods_of(package: str) -> list[str]:
     """The methods that an installed package registers. package: the name of its distribution or of its module.
 
-    Raises ArbenchError, with the names of the packages that register methods, if this one does not.
+    Raises ArbenchError if the package registers none; the error names the packages that do.
     """
     found: dict[str, list[str]] = {}
     for point in registry.points():
@@ -27,7 +27,7 @@ def methods_of(package: str) -> list[str]:
 
 def check(package: str, options: Sequence[str] = ()) -> int:
     """Run the suite on a package's methods, with one line of pytest per fault. Returns 0 if all tests pass. options:
-    for pytest."""
+    more options for pytest."""
     wanted = methods_of(package)
     for name in wanted:
         registry.get(name)  # if it cannot be imported, that is one line of error

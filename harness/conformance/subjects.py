@@ -1,4 +1,5 @@
-"""What the conformance suite runs on: registered methods with random weights, their settings, their logits."""
+"""The methods that the conformance suite tests, with random weights; settings of their knobs; their images and
+logits."""
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
@@ -21,7 +22,7 @@ COMPANIONS: dict[tuple[str, KnobValue], dict[str, KnobValue]] = {
     ("schedule", "rings"): {"steps": 7},
     ("schedule", "half-rings"): {"steps": 13},
 }
-"""Values of other knobs that a knob's value requires."""
+"""(knob, value) -> the values that other knobs must have if the knob has this value."""
 
 CONTENT = "adaptive"
 """The knob that makes the number of steps depend on what is generated."""
@@ -58,8 +59,8 @@ def with_knobs(*knobs: str) -> list[str]:
 
 
 def cases(wanted: Callable[[Knobs], bool] = lambda given: True) -> list[Any]:
-    """Pytest parameters (method, knobs given), as far as ``wanted`` accepts the knobs: the defaults, then every knob
-    changed alone. A method that cannot be imported has one case, which fails."""
+    """Pytest parameters (method, knobs given) for every method: the defaults, then every knob changed alone. Cases
+    whose knobs ``wanted`` does not accept are left out. A method that cannot be imported has one case, which fails."""
     found = []
     for name in names():
         try:
@@ -80,14 +81,14 @@ def _words(knobs: Knobs) -> str:
 
 
 def moved(owner: type[Method]) -> list[Knobs]:
-    """Settings of knobs: none given; then every knob alone, at its ends and in the middle, with the values that this
-    requires of other knobs."""
+    """Settings of knobs: none given; then every knob alone, at its ends and in the middle. Values of other knobs are
+    added where a knob's value requires them."""
     alone = [{knob.name: value} for knob in owner.knobs for value in values(knob) if value != knob.default]
     return [{}, *({**COMPANIONS.get(next(iter(knobs.items())), {}), **knobs} for knobs in alone)]
 
 
 def values(knob: Knob) -> list[KnobValue]:
-    """A knob's choices, or its ends and its middle (for an end that is left out, a value close to it)."""
+    """A knob's choices, or its ends and its middle. If the upper end is not valid, a value a little below is taken."""
     if knob.kind == "choice":
         return list(knob.choices)
     assert knob.low is not None
@@ -105,8 +106,8 @@ def dense(knobs: Mapping[str, KnobValue]) -> Knobs:
 
 @cache
 def subject(name: str) -> Method:
-    """The method with random weights under which every input matters. The weights that training starts from almost
-    close the residual branches, so that a cache could hold anything unnoticed."""
+    """The method, with random weights under which every input matters. Initial weights of a training would not do: they
+    almost close the residual branches, and wrong content of a cache would go unnoticed."""
     owner = registry.get(name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
@@ -119,7 +120,7 @@ def subject(name: str) -> Method:
 
 @cache
 def trained(name: str) -> Method:
-    """The method with its bundled weights; with random ones if it bundles none."""
+    """The method with its bundled weights; with random weights if none are bundled."""
     owner = registry.get(name)
     preset = preset_of(owner)
     return owner.load(preset) if owner.weight_files(preset) else subject(name)
@@ -141,7 +142,7 @@ def liven(network: nn.Module) -> None:
 
 
 def in_shard(method: Method, indices: list[int], knobs: Mapping[str, KnobValue]) -> Generated:
-    """Tokens of these images, with seed 3, computed as a shard of these images computes them."""
+    """Tokens of these images, with seed 3, computed as for a shard of exactly these images: the batch is padded."""
     made = images_of(method, [indices[row] for row in padded(len(indices))], knobs)
     return Generated(made.tokens[: len(indices)], made.steps[: len(indices)])
 
@@ -161,7 +162,7 @@ def sampling_of(method: Method, **changed: Any) -> Sampling:
 def step_logits(
     method: Method, knobs: Knobs, sampling: Sampling, labels: Tensor, noise: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Tokens [B, positions], and the logits [B or 2B, positions, V] that they were drawn from, before guidance."""
+    """Tokens [B, positions], and the logits [B or 2B, positions, V], before guidance, from which they were drawn."""
     with recorded(method) as seen:
         tokens = method.sample(labels, noise, knobs, sampling).tokens
     found = torch.full((len(seen[0]), method.positions, method.vocabulary), torch.nan)
@@ -172,8 +173,8 @@ def step_logits(
 
 @contextmanager
 def recorded(method: Method) -> Iterator[list[Tensor]]:
-    """The logits that ``guide`` is given at every step of sampling. Skips the test of a method that does not use
-    ``guide``."""
+    """Record the logits that a method gives to ``guide`` at every step of sampling inside the ``with``. Skips the test
+    if the method does not use ``guide``."""
     names_of_sample = inspect.unwrap(type(method).sample).__globals__
     if names_of_sample.get("guide") is not guide:
         pytest.skip(f"{method.name} does not sample through harness.sampling.guide")
@@ -192,8 +193,8 @@ def recorded(method: Method) -> Iterator[list[Tensor]]:
 def teacher_forced(method: Method, tokens: Tensor, labels: Tensor, knobs: Knobs) -> Tensor:
     """Logits [B, positions, V] of all tokens in one pass, by the network's own method ``logits``.
 
-    ``logits`` is given tokens, or canvases if it has a parameter ``seen``; and the ``sizes`` of the parts, if it has
-    that parameter. Skips the test of a network without ``logits``.
+    If ``logits`` has a parameter ``seen``, it is given canvases, else tokens. If it has a parameter ``sizes``, it is
+    also given the sizes of the schedule's parts. Skips the test of a network without ``logits``.
     """
     network: Any = method.network
     if not hasattr(network, "logits"):

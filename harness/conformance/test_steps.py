@@ -1,4 +1,4 @@
-"""The cost of a step: counted on what runs, and by the method's own closed form."""
+"""Tests of the cost of a step: the MACs that run are those of the method's closed form."""
 
 import pytest
 

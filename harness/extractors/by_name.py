@@ -1,10 +1,11 @@
-"""The extractors, by name. They are found through the entry-point group ``arbench.extractors``, so that a stranger's
-package adds one as it adds a method:
+"""The extractors, by name. They are found through the entry-point group ``arbench.extractors``, so that any package can
+add an extractor, in the same way in which it can add a method:
 
     [project.entry-points."arbench.extractors"]
     stripes-mean = "my_package.looks:load"
 
-The entry is a callable: given a path of weights, or None for its own, it returns an ``Extractor``.
+The entry names a function that takes a path of weights, or None for the extractor's default weights, and returns an
+``Extractor``.
 """
 
 from functools import cache
@@ -24,7 +25,8 @@ def _points() -> dict[str, EntryPoint]:
 
 
 def usual(data: str) -> str:
-    """Name of the extractor that a data set is scored with if none is named. Undeclared data take Inception."""
+    """Name of the extractor that a data set is scored with if the user names none. This is Inception for a data set
+    that no installed package declares."""
     declared = datasets.known(data)
     return INCEPTION if declared is None else declared.extractor
 
@@ -32,7 +34,8 @@ def usual(data: str) -> str:
 def load(name: str, weights: Path | None = None) -> Extractor:
     """The extractor of this name, with the given weights or its default ones.
 
-    Raises ArbenchError, which lists the valid names, if there is none, and if its package cannot be imported.
+    Raises ArbenchError, which lists the valid names, if there is no such extractor. Raises ArbenchError, too, if the
+    extractor's package cannot be imported.
     """
     if name not in _points():
         raise unknown("extractor", name, _points())

@@ -1,7 +1,7 @@
-"""The extractor ``fmnist-cnn``: a small classifier trained on Fashion-MNIST's training images, bundled.
+"""The extractor ``fmnist-cnn``: a small classifier trained on Fashion-MNIST's training images. Its weights are bundled.
 
-Scores on its features are called "FID (fmnist-cnn)". The network is our choice: no source states an extractor for
-28x28. Importing harness.extractors.for_torch_fidelity registers it with torch-fidelity.
+FID on its features is called "FID (fmnist-cnn)". The network is our choice: no source names an extractor for images of
+28x28. Importing harness.extractors.for_torch_fidelity registers the extractor with torch-fidelity.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,8 @@ FMNIST_CNN_WEIGHTS = Path(__file__).parent / "weights" / "fmnist-cnn.safetensors
 
 
 class FmnistCNN(Trainee):
-    """Four 3x3 convolutions. Gives features [B, 128], logits [B, 10] and the positions of some channels [B, 126]."""
+    """A network of four 3x3 convolutions and two linear layers. Gives features [B, 128], logits [B, 10] and spatial
+    features [B, 126]: the first SPATIAL_CHANNELS channels at each of 3x3 positions."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -31,9 +31,9 @@ class Inception(nn.Module):
     """Inception for images of any size. It gives features [B, 2048], logits [B, 1008] (without bias, as for the
     inception score) and spatial features [B, 2023].
 
-    The spatial features are the first 7 channels of the 1x1 branch of the block that TensorFlow calls mixed_6, in the
-    order of stored statistics (row, column, channel). guided-diffusion's evaluator computes sFID on them (Nash et al.,
-    2103.03841).
+    The spatial features come from the block that TensorFlow calls mixed_6: they are the first 7 channels of the block's
+    1x1 branch. Their order (row, column, channel) is that of stored statistics. guided-diffusion's evaluator computes
+    sFID on these features (Nash et al., 2103.03841).
     """
 
     def __init__(self, state: Mapping[str, Tensor]) -> None:
@@ -77,11 +77,13 @@ class InceptionExtractor(Extractor):
 
 
 def load_inception(weights: Path | None = None, sha256: str | None = None) -> InceptionExtractor:
-    """The extractor, with the weights of a file; by default, WEIGHTS_FILE in torch's download folder.
+    """The extractor, with weights from a file.
 
-    sha256: the expected hash, in hex; by default that of the one published file. Raises ArbenchError, before the file
-    is opened as a pickle, if its hash is another. Raises ArbenchError, too, if the file is missing, holds more than
-    tensors, or does not fit the network.
+    weights: path of the file; by default, WEIGHTS_FILE in torch's download folder.
+    sha256: the expected hash of the file, in hex; by default, the hash of the one published file.
+
+    Raises ArbenchError if the file has another hash; the file is then not opened as a pickle. Raises ArbenchError, too,
+    if the file is missing, holds more than tensors, or does not fit the network.
     """
     path = weights or Path(torch.hub.get_dir()) / "checkpoints" / WEIGHTS_FILE
     try:
@@ -106,7 +108,7 @@ def load_inception(weights: Path | None = None, sha256: str | None = None) -> In
 
 
 def _must_be_possible(path: Path) -> None:
-    """Raises ArbenchError, which says what the file is, if it cannot be a weights file at all."""
+    """Raises ArbenchError if a file cannot be a weights file at all. The error says what the file is."""
     kind = file_kinds.what_is(path) if path.is_file() or path.is_dir() else "no regular file"
     if kind not in (*WRITTEN_BY_TORCH, file_kinds.UNKNOWN):
         raise ArbenchError(f"Inception weights {path}: it is {kind} (valid: {WEIGHTS_FILE})")

@@ -36,8 +36,14 @@ def source_commit() -> str:
 
 @cache
 def gather() -> dict[str, Any]:
-    """What all records of a run share: commit, dirty, code (sha256 of its Python files), lock (sha256 or None),
-    machine, versions, command."""
+    """The part that all records of a run share.
+
+    - ``commit``: as ``source_commit`` gives it, without ``+dirty``
+    - ``dirty``: whether the tree differs from the commit
+    - ``code``: sha256 of the Python files
+    - ``lock``: sha256 of the lock file, or None
+    - ``machine``, ``versions``, ``command``
+    """
     from harness.identity.source import code_sha256  # late: it imports torch with the methods; --help needs none
 
     commit, _, dirty = source_commit().partition("+")

@@ -1,7 +1,7 @@
-"""The code that runs: its hashes, and a copy of it.
+"""Hashes the code that runs, and copies it.
 
 Records carry the hash of all the code. Keys contain the hash of the code that a method's images depend on. Jobs that
-start later and elsewhere use the copy.
+start later and elsewhere run the copy.
 """
 
 import ast
@@ -20,8 +20,8 @@ from harness.hashing import digest
 
 
 def packages() -> dict[str, Path]:
-    """The package ``harness`` and all packages that hold methods: top-level name -> folder, or file if the package is a
-    single file."""
+    """The package ``harness`` and all packages that hold methods, by top-level name. The value is the package's folder,
+    or its file if the package is a single file."""
     found = {}
     for name in sorted({"harness", *(point.module.split(".")[0] for point in registry.points())}):
         spec = importlib.util.find_spec(name)
@@ -39,11 +39,12 @@ def code_sha256() -> str:
 
 
 def keep(folder: Path) -> Path:
-    """Copy ``packages()`` into a new folder inside ``folder``, and return the new folder: PYTHONPATH has to name it.
+    """Copy ``packages()`` into a new folder inside ``folder``, and return the new folder. To run the copy, put the new
+    folder on PYTHONPATH.
 
-    Its name is a hash of all their files. If it exists already, nothing is copied. ArbenchError if it cannot be
-    written, or if a file has changed since this process first read it: the code that this process runs is then no
-    longer there to be copied.
+    The name of the new folder is a hash of all files of the packages. If the new folder exists already, nothing is
+    copied. ArbenchError if the new folder cannot be written, or if a file of the packages has changed since this
+    process first read it: the code that this process runs can then no longer be copied.
     """
     place = folder / digest(_hashes())[:16]
     if place.is_dir():
@@ -92,9 +93,10 @@ DRAWING = ("harness.sampling", "harness.noise")
 def source_sha256(owner: type) -> str:
     """The sha256 of the code that a method's images depend on.
 
-    It covers the module of ``owner``, everything that it imports from packages that hold methods, and DRAWING.
-    Comments, docstrings and layout do not count. ``Method.same_as`` does not count, because it makes no image. Imports
-    of the harness are left out, so that it does not matter where in the harness a module stands.
+    The hash covers the module of ``owner``, the modules of the harness that DRAWING lists, and all modules that these
+    import from packages that hold methods. Comments, docstrings and layout do not count. ``Method.same_as`` does not
+    count, because it makes no image. Imports of the harness are left out, so that it does not matter where in the
+    harness a module stands.
     """
     packages = {point.module.split(".")[0] for point in registry.points()}
     packages |= {base.__module__.split(".")[0] for base in owner.__mro__} - {"harness", "torch", "builtins", "abc"}
@@ -114,8 +116,8 @@ def source_sha256(owner: type) -> str:
 def _plain(node: Any) -> Any:
     """A syntax tree as plain values that are the same under every Python.
 
-    The output of ast.unparse and ast.dump differs between Python versions. With it, a store would be measured anew
-    under the next version.
+    The output of ast.unparse and ast.dump differs between Python versions. If keys depended on that output, everything
+    in a store would be measured anew under the next Python version.
     """
     if isinstance(node, ast.JoinedStr):  # Python 3.12 leaves empty texts in some f-strings
         return ["JoinedStr", [_plain(part) for part in node.values if getattr(part, "value", None) != ""]]
@@ -128,7 +130,8 @@ def _plain(node: Any) -> Any:
 
 
 def _parsed(module: str) -> ast.Module | None:
-    """The syntax tree of a module; None if there is no such module (``b`` in ``from a import b`` may be an object)."""
+    """The syntax tree of a module; None if there is no such module. In ``from a import b``, for example, ``b`` may be
+    an object."""
     try:
         spec = importlib.util.find_spec(module)
     except (ImportError, ValueError):
@@ -160,7 +163,8 @@ def _without_docstrings(tree: ast.Module) -> ast.Module:
 def _without_harness(tree: ast.Module) -> ast.Module:
     """The tree without its imports of the harness, including imports inside functions and ``if``.
 
-    The harness has version numbers for its parts. Without the imports, a module that moves within it changes no key.
+    Changes of the harness count through the version numbers of its parts. Because the imports are left out, no key
+    changes when a module is moved within the harness.
     """
     for node in ast.walk(tree):
         for name in ("body", "orelse", "finalbody"):

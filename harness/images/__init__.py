@@ -1,7 +1,7 @@
 """Reading images: the bundled data set, and files that users supply.
 
-datasets  what a data set is; those that are installed, by name
-bundled   Fashion-MNIST, of which the test images lie beside it (fmnist/)
+datasets  what a data set is; the installed data sets, by name
+bundled   Fashion-MNIST; its test images lie in the folder fmnist/
 imagenet  ImageNet at 256 and 512, whose images do not ship
 pictures  one image file, of whatever kind and mode, as 8 bits a channel
 listing   the image files under a folder

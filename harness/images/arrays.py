@@ -114,7 +114,8 @@ class ArrayFile:
         return content
 
     def ended(self, file: IO[bytes]) -> None:
-        """Raises ArbenchError unless the file ends here. A zip member's checksum is compared only at its end."""
+        """Raises ArbenchError unless the file ends here. Python compares the checksum of a zip member only when the
+        member is read to its end."""
         if file.read(1):
             raise ArbenchError(f"{self.path} goes on after the last value of an array")
 
@@ -127,7 +128,7 @@ class ArrayFile:
         """Read and check the header of an array.
 
         size: bytes of header and values together
-        packed: their compressed size in the zip; None for an .npy
+        packed: compressed size in the zip of header and values together; None for an .npy
         """
         title = f"{self.path}: {shown_name(name) or 'the array'}"
         start = file.read(np.lib.format.MAGIC_LEN)

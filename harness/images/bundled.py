@@ -32,9 +32,13 @@ def _reference() -> Images:
 def _training(folder: Path | None, download_to: Path | None) -> Images:
     """The training images.
 
-    They come from ``folder`` if it is given (the two train files of Fashion-MNIST), else from Debian's package
-    dataset-fashion-mnist, else from torchvision, which downloads them into ``download_to``. Raises ArbenchError, which
-    names these three ways if none works, or the file whose hash is wrong.
+    The first of these ways that applies is taken:
+    - ``folder``, if it is given, with the two train files of Fashion-MNIST
+    - Debian's package dataset-fashion-mnist, if it is installed
+    - torchvision, which downloads the images into ``download_to``, if that is given
+
+    Raises ArbenchError if there are no images; the error names these three ways. Also raises ArbenchError, naming the
+    file, if the hash of a file is wrong.
     """
     if folder is not None:
         return _read(folder, "train")
@@ -74,7 +78,8 @@ def _read(folder: Path, split: str) -> Images:
 
 
 def _idx(path: Path, header: int) -> tuple["np.ndarray[tuple[int], np.dtype[np.uint8]]", str]:
-    """The bytes after the header of an IDX file, and the sha256 of its content, which must be the published one."""
+    """The bytes after the header of an IDX file, and the sha256 of the unzipped file. ArbenchError if that sha256 is
+    not the published one."""
     try:
         content = gzip.decompress(path.read_bytes())
     except (OSError, EOFError, zlib.error) as error:

@@ -1,5 +1,5 @@
-"""The data sets, by name. They are found through the entry-point group ``arbench.datasets``, so that a stranger's
-package adds one as it adds a method:
+"""The data sets, by name. They are found through the entry-point group ``arbench.datasets``, so that any package can
+add a data set, in the same way in which it can add a method:
 
     [project.entry-points."arbench.datasets"]
     stripes = "my_package.data:STRIPES"
@@ -24,7 +24,7 @@ class Images(NamedTuple):
 
     images: Tensor  # uint8 [N, C, H, W]
     labels: Tensor  # int64 [N]
-    sha256: str  # of the files that both came from
+    sha256: str  # hash of the files that images and labels came from
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,13 @@ class DataSet:
 
     name: str
     shape: tuple[int, int, int]  # channels, height, width
-    extractor: str  # name of the extractor that the data set is scored with if nothing else is said
-    classes: tuple[str, ...] = ()  # their names, by label; empty if pages have no use for them
-    # The images that scores are measured against; None if they do not ship: people then give them by --reference.
+    extractor: str  # name of the extractor that is used for scores unless another is named
+    classes: tuple[str, ...] = ()  # names of the classes, by label; empty if pages have no use for the names
+    # Gives the images that scores are measured against. None if these images do not ship: people then name them with
+    # --reference.
     reference: Callable[[], Images] | None = None
-    # The training images, from a folder of the user's, or downloaded into another; None if `arbench train` has none.
+    # Gives the training images. The arguments are a folder of the user's that holds the images, and a folder into which
+    # they may be downloaded. None if `arbench train` has no training images.
     training: Callable[[Path | None, Path | None], Images] | None = None
     instead: str = ""  # where people get the reference, if it does not ship
 
@@ -62,7 +64,8 @@ def get(name: str) -> DataSet:
 
 
 def known(name: str) -> DataSet | None:
-    """The data set; None if none has the name, as where a record comes from somebody who has more packages."""
+    """The data set; None if no installed data set has the name. This happens if a record comes from somebody who has
+    more packages installed."""
     return get(name) if name in _points() else None
 
 
@@ -76,8 +79,8 @@ def reference_images(name: str) -> Images:
 
 
 def training_images(name: str, folder: Path | None = None, download_to: Path | None = None) -> Images:
-    """The training images, from ``folder`` or downloaded into ``download_to``; where else they are looked for, the data
-    set knows. ArbenchError if there are none."""
+    """The training images, from ``folder`` or downloaded into ``download_to``. A data set may look for them in further
+    places. ArbenchError if there are no training images."""
     data = get(name)
     if data.training is None:
         raise ArbenchError(f"data {name} have no training images that arbench can read by themselves (valid: --data)")

@@ -1,8 +1,8 @@
 """Lists the image files under a folder.
 
-Scoring and training read the files in this listing, and references are hashed by it. Links are followed. A folder that
-may not be read, or a link that leads nowhere, is an error and is never skipped. ``notes`` says what is left out (hidden
-files, files that are no images).
+Scoring and training read the files of a listing. The hash of a reference is computed from the files of a listing, too.
+Links are followed. A folder that may not be read is an error and is never skipped, and so is a link that leads nowhere.
+``notes`` says what is left out (hidden files, files that are no images).
 """
 
 import os
@@ -34,8 +34,8 @@ class Listing:
     folder: Path
     files: tuple[Path, ...]  # the images, sorted by path
     hidden: tuple[str, ...] = ()  # hidden files and folders that were left out, relative to the folder
-    others: tuple[str, ...] = ()  # endings of the files that are no images, one for each file
-    twice: tuple[str, ...] = ()  # links to folders that are listed anyway
+    others: tuple[str, ...] = ()  # for each file that is no image: the ending of its name
+    twice: tuple[str, ...] = ()  # links that are not followed because the folder they lead to is listed already
 
     def notes(self) -> Iterator[str]:
         """Messages that say what was left out."""
@@ -103,7 +103,8 @@ def is_folder(path: Path) -> bool:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder of this name is hidden or litter, and so is neither an image nor a class."""
+    """Whether a name begins with a dot or is in LITTER. A file of such a name does not count as an image, and a folder
+    of such a name does not count as a class."""
     return name.startswith(".") or name.lower() in LITTER
 
 
@@ -120,7 +121,7 @@ class _Walk:
         self._links: list[Path] = []  # to folders, not followed yet
 
     def walk(self) -> None:
-        """Go through the folders themselves first, then through the folders that links lead to.
+        """Go through the folder and all folders in it first, then through the folders that links lead to.
 
         Each folder is entered once. A circle of links therefore ends, and a link to a folder does not make its images
         count twice.

@@ -2,8 +2,8 @@
 
 We follow guided-diffusion's evaluator, torch-fidelity and clean-fid, which all use Pillow's ``convert("RGB")``: colour
 profiles and the rotation that EXIF asks for are ignored, an alpha channel is dropped, and CMYK becomes RGB by the plain
-formula. Of 16 bits the upper 8 are taken, as Pillow itself does for colour. A mode that cannot be read in this way is
-refused, and the error names it.
+formula. Of 16 bits per channel the upper 8 are taken, as Pillow itself does for colour. A mode that cannot be read in
+this way is refused, and the error names the mode.
 """
 
 import io
@@ -155,7 +155,8 @@ def _transparent(image: Image.Image) -> bool:
 
 
 def eight_bits(image: Image.Image, mode: str = "RGB") -> Image.Image:
-    """An image of any mode as RGB or L. Raises ArbenchError, which names the mode, if it is in REFUSED or unknown."""
+    """An image of any mode, converted to RGB or L. If the image's mode is in REFUSED or unknown, raises ArbenchError
+    naming the mode."""
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
         _must_be_16_bits(image)
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))

@@ -20,7 +20,7 @@ class Reading:
     """Options of reading images."""
 
     resize: int | None = None  # each image is centre-cropped to this side in pixels, as in guided-diffusion
-    images: int | None = None  # only this many images are read, the first
+    images: int | None = None  # only the first images are read, this many
     key: str | None = None  # name of the array in an .npz, or ending of the images' names in a .tar
 
 
@@ -58,7 +58,7 @@ class Samples(ABC):
 
 
 class PictureSamples(Samples):
-    """A set of images, each in a file of its own."""
+    """A set of images in which every image is a separate file."""
 
     @abstractmethod
     def read(self, index: int) -> Picture:

@@ -125,7 +125,8 @@ class SeveralSamples(Samples):
 
 
 def open_samples(paths: Path | Sequence[Path], reading: Reading = AS_THEY_ARE) -> Samples:
-    """The images of files and folders, in the order given. Raises ArbenchError if a path is neither or holds none."""
+    """The images of files and folders, in the order given. Raises ArbenchError if a path is neither a file nor a
+    folder, or holds no images."""
     parts = [_opened(path, reading) for path in ([paths] if isinstance(paths, Path) else paths)]
     whole = parts[0] if len(parts) == 1 else SeveralSamples(parts)
     if reading.images is not None:

@@ -62,7 +62,7 @@ class TarSamples(PictureSamples):
         return self.reading.key is None or name.lower().endswith(f".{self.reading.key.lower().lstrip('.')}")
 
     def _one_a_sample(self) -> None:
-        """Raises ArbenchError if a sample has two images (0001.jpg and 0001.seg.png): one is not the model's."""
+        """Raises ArbenchError if a sample has two images (0001.jpg and 0001.seg.png): the model made only one."""
         stems = Counter(name.rpartition(".")[0] for name, _, _ in self._members)
         for name, _, _ in self._members:
             stem = name.rpartition(".")[0]

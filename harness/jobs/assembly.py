@@ -62,8 +62,8 @@ def heading(planned: TrialPlan, status: str) -> dict[str, Any]:
 
 
 def origin(planned: TrialPlan, instrument: Instrument, about: Mapping[str, Any]) -> dict[str, Any]:
-    """The provenance of a record: ``about``, which all records of a run share, and the hashes that are this trial's
-    own."""
+    """The provenance of a record: ``about``, which all records of a run share, and the hashes of the files on which
+    this trial depends."""
     references = instrument.references[planned.data] if "quality" in planned.stages else ()
     own = planned.checkpoint
     return {

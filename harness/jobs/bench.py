@@ -30,16 +30,16 @@ from harness.stages.timing.protocol import Protocol
 from harness.stages.timing.stage import interleaved
 
 LOG_LINES = 30
-"""Last lines of a log that a failed record keeps."""
+"""How many lines the record of a failed trial keeps from the end of a log."""
 
 
 @dataclass(frozen=True)
 class Failure:
     """Why a trial failed."""
 
-    stage: str  # in which it failed
+    stage: str  # the stage in which the trial failed
     reason: str  # in one line
-    log: str  # the last lines of its log
+    log: str  # the last lines of the log
 
 
 class Bench:
@@ -54,8 +54,8 @@ class Bench:
         extractors: Sequence[tuple[str, Path | None]],
         folder: Path,  # where references are kept
         timing: Mapping[str, Any] | None = None,  # the whole timing protocol
-        reference: Path | None = None,  # of data that do not ship with arbench
-        device: str = "cpu",  # torch's name of it
+        reference: Path | None = None,  # reference images or statistics of data that do not ship with arbench
+        device: str = "cpu",  # torch's name of the device
     ) -> None:
         self._named, self._folder, self._timing = tuple(extractors), folder, dict(timing or {})
         self._reference, self.device = reference, device
@@ -185,7 +185,7 @@ def _packed(plan: TrialPlan, device: str) -> Method:
 
 @contextmanager
 def _unless_done(plan: TrialPlan) -> Iterator[None]:
-    """Ignore errors about shards if another runner has meanwhile merged them all, and so removed their folder."""
+    """Ignore errors about shards if another runner has meanwhile merged all shards and so removed their folder."""
     try:
         yield
     except (ArbenchError, OSError):

@@ -1,8 +1,8 @@
 """Executors do the jobs: in this process, or in local worker processes of one thread each. A cluster has a third
 executor.
 
-Each takes a queue that the caller may add to and remove from while the executor runs. It yields each job with its
-failure, or None.
+Each executor takes a queue of jobs. The caller may add jobs and remove jobs while the executor runs. The executor
+yields each job with the job's failure, or with None if the job succeeded.
 """
 
 import contextlib
@@ -30,8 +30,8 @@ from harness.machine.heap import keep_heap
 Outcome = tuple[Job, Failure | None]
 Queue = deque[Job]
 DEATHS = 3
-"""A job is given up when so many workers have died at it. The run is given up when so many have died before their first
-job."""
+"""A job is given up when so many workers have died while they did it. The run is given up when so many workers have
+died before their first job."""
 
 
 class Executor(Protocol):
@@ -171,8 +171,8 @@ def _log_of(worker: _Worker) -> str:
 
 @contextlib.contextmanager
 def _one_thread() -> Iterator[None]:
-    """Child processes that are started inside the ``with`` use one thread each. Libraries read these variables when
-    they are loaded."""
+    """Child processes that are started inside the ``with`` use one thread each. Environment variables say
+    so; libraries read the variables when they are loaded."""
     before = {name: os.environ.get(name) for name in THREADS}
     os.environ.update(dict.fromkeys(THREADS, "1"))
     try:

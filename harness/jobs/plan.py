@@ -28,7 +28,8 @@ UNTIMED = ("generate", "quality", "flops")
 class Instrument:
     """The measuring setup that all trials of a run share."""
 
-    extractors: tuple[tuple[str, Path | None], ...]  # (name, weights; None: bundled); scores are named after the first
+    # (name, weights) of each extractor; weights None: bundled. The scores are named after the first extractor.
+    extractors: tuple[tuple[str, Path | None], ...]
     references: Mapping[str, Sequence[Reference]]  # for each data set, its reference as each extractor sees it
     timing: Mapping[str, Any]  # the whole timing protocol
 
@@ -46,7 +47,8 @@ class TrialPlan:
     weights: Mapping[str, str]  # sha256 by file name
     identity: Mapping[str, Any] = field(default_factory=dict)  # the values whose digest is ``key``
     checkpoint: Path | None = None  # a file of the user's own, in place of the network's weights
-    twin: "TrialPlan | None" = None  # another method's trial with the same images: its jobs make them, once for both
+    # another method's trial that has the same images; the twin's jobs make the images, once for both trials
+    twin: "TrialPlan | None" = None
 
     @property
     def maker(self) -> "TrialPlan":
@@ -60,7 +62,7 @@ class TrialPlan:
 
     @property
     def short(self) -> str:
-        """The beginning of the ids of its jobs."""
+        """The beginning of the ids of the trial's jobs."""
         return self.key[:16]
 
     @property
@@ -83,7 +85,7 @@ class TrialPlan:
             shutil.rmtree(folder / "faults", ignore_errors=True)
 
     def load_method(self, device: str = "cpu") -> Method:
-        """The method, with the weights that the key was made of, in the trial's precision, on a device.
+        """Load the method onto a device, in the trial's precision, with the weights from which the plan's key was made.
 
         Raises ArbenchError if weights cannot be read, are not named by ``weight_files``, or have changed since the plan
         was made.
@@ -140,8 +142,8 @@ class Job:
 def plan(trial: Trial, instrument: Instrument, store: Store, checkpoint: Path | None = None) -> TrialPlan:
     """The plan of a trial. checkpoint: a file of the user's own, in place of the network's weights.
 
-    The name of a stage's file depends on everything that its content depends on. If something else changes, the file is
-    found again and still valid. Raises ArbenchError if weights cannot be read.
+    The name of a stage's file depends on everything that influences the file's content. If something else changes, the
+    name stays, and the file is found again and still valid. Raises ArbenchError if weights cannot be read.
     """
     made = _alone(trial, instrument, store, checkpoint)
     twin = _twin(made, instrument, store)
@@ -152,8 +154,8 @@ def plan(trial: Trial, instrument: Instrument, store: Store, checkpoint: Path | 
 
 
 def _twin(made: TrialPlan, instrument: Instrument, store: Store) -> TrialPlan | None:
-    """The plan of the trial that a method declares to have the same images (``Method.same_as``), if it has the same
-    weights here."""
+    """The plan of another method's trial that has the same images, as the trial's method declares (``Method.same_as``).
+    None if there is no such trial, or if its data or weights are not the same here."""
     trial = made.trial
     same = trial.owner.same_as(trial.knobs, trial.preset) if trial.setup.weights == "trained" else None
     if same is None:
@@ -216,8 +218,8 @@ def _alone(trial: Trial, instrument: Instrument, store: Store, checkpoint: Path 
 
 
 def listed(planned: TrialPlan) -> dict[str, Any]:
-    """A plan as ``Store.announce`` takes it. folder: work folder with its shards, relative to the store's folder;
-    stages: the stages' files, relative to that work folder."""
+    """A plan as ``Store.announce`` takes it. folder: the work folder that has the trial's shards, relative to
+    the store's folder; stages: the stages' files, relative to that work folder."""
     home = planned.maker.folder
     stages = {
         stage: path.name if path.parent == home else f"../{path.parent.name}/{path.name}"
@@ -230,7 +232,7 @@ def listed(planned: TrialPlan) -> dict[str, Any]:
 
 def jobs(planned: TrialPlan, batch: int) -> Iterator[Job]:
     """The open jobs that can start at once; ``quality`` follows when the shards are there. Trials that share images
-    share the jobs that make them."""
+    share the jobs that make the images."""
     if not planned.done("generate"):
         yield from (Job(planned.maker, "generate", indices) for indices in planned.maker.shards.missing(batch))
     if not planned.done("flops"):

@@ -1,10 +1,10 @@
 """What the machine is, and what else it does during timing.
 
-hardware      its name, processor, cores, memory
-cores         how many cores this process may use, a container's quota included
+hardware      name, processor, cores and memory of the machine
+cores         how many cores this process may use; a container's quota counts
 devices       CPU and GPUs by torch's names
 conditions    load, clock, governor, temperature, driver, before and after a measurement
-disturbances  the time that other work, steal and CPU limits took from each sample
+disturbances  the time that each sample lost to other work, to other virtual machines (steal) and to CPU limits
 energy        joules, from the machine's counters
 memory        peak memory of the process and of its GPU
 heap          keeps freed memory in the process

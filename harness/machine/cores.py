@@ -15,8 +15,8 @@ heeded: list[str] = []
 
 
 def cores(root: Path = ROOT) -> int:
-    """The number of cores this process may use, at least 1. A quota of 1.5 cores gives 1: of two threads, both would be
-    stopped for a part of each tenth of a second."""
+    """The number of cores this process may use, at least 1. A quota of 1.5 cores gives 1: if two threads ran, the
+    system would stop both for a part of each tenth of a second."""
     share = quota(root)
     return allowed() if share is None else max(1, min(allowed(), int(share)))
 
@@ -34,8 +34,8 @@ def quota(root: Path = ROOT) -> float | None:
 
 
 def heed_quota(root: Path = ROOT) -> None:
-    """Limit numpy and torch to as many threads as a quota lets run. Without a quota they count the cores themselves.
-    A number of threads that the user has set stays."""
+    """Limit numpy and torch to as many threads as a quota lets run. If there is no quota, nothing is changed: numpy and
+    torch count the cores themselves. If the user has set a number of threads, that number stays."""
     if quota(root) is None or THREADS[0] in os.environ:
         return
     for name in THREADS:
@@ -61,8 +61,9 @@ def groups(root: Path) -> Iterator[Path]:
 
 
 def _below(path: str, top: str) -> PurePosixPath:
-    """The part of a group's path below ``top``, the group that is mounted; empty if the path is not below it. A
-    container sees only its own groups, but it may be given their paths as they are outside."""
+    """The part of a control group's path below ``top``, the group that is mounted; empty if the path is not below
+    ``top``. A container sees only its own groups, but the paths that the system names there may be those outside the
+    container."""
     group = PurePosixPath(path)
     inside = group.relative_to(top) if group.is_relative_to(top) else PurePosixPath()
     return PurePosixPath() if ".." in inside.parts else inside

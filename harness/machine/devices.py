@@ -39,8 +39,8 @@ def workers(name: str) -> int:
 
 
 def spread(name: str, taken: Sequence[str]) -> str:
-    """The device of the next process. If ``name`` stands for several GPUs, it is the one that occurs least often in
-    ``taken``."""
+    """The device of the next process. If ``name`` stands for several GPUs, the GPU is chosen that occurs least often in
+    ``taken``, the devices of the processes that run already."""
     device = checked(name)
     if device.type == "cpu" or device.index is not None:
         return name

@@ -1,5 +1,6 @@
-"""What disturbed a measurement, as far as the system counts it: other work, steal, waiting for a core, a container's
-CPU limit. Disturbed samples are not dropped: every sample stays and counts."""
+"""Says what disturbed a measurement, as far as the system counts disturbances: other work, steal (time that the
+hypervisor gave to other machines), waiting for a core, a container's CPU limit. Disturbed samples are not dropped:
+every sample stays and counts."""
 
 import os
 import time
@@ -25,7 +26,7 @@ class Counters:
     busy: float | None  # CPU time of everything on the cores that this process may use
     steal: float | None  # time that the hypervisor gave those cores to other machines
     waited: float | None  # time that threads of this process were ready to run but had no core
-    throttled: float | None  # time that the CPU limit of this container stopped it
+    throttled: float | None  # time for which this container was stopped by its CPU limit
     switches: int  # how often a thread of this process had to leave its core (involuntary context switches)
 
 
@@ -38,8 +39,12 @@ def counters(system: Path = SYSTEM) -> Counters:
 
 
 def between(before: Counters, after: Counters) -> dict[str, float | None]:
-    """What happened between two readings: seconds of ``others`` (CPU time of other work on the same cores), ``steal``,
-    ``waited`` and ``throttled``, and the number of ``switches``."""
+    """What happened between two readings of the counters.
+
+    - ``others``: CPU time of other work on the same cores, in seconds
+    - ``steal``, ``waited``, ``throttled``: as in Counters, in seconds
+    - ``switches``: number of involuntary context switches
+    """
     busy = _less(after.busy, before.busy)
     # May be negative: the system counts in ticks of 10 ms, this process's own time is exact.
     others = None if busy is None else round(busy - (after.own - before.own), 3)
@@ -53,8 +58,8 @@ def between(before: Counters, after: Counters) -> dict[str, float | None]:
 
 
 def quiet_cores(seconds: float = LOOK_S) -> int:
-    """How many of the cores that this process may use are left free by other work, at least 1. It observes them for
-    ``seconds``."""
+    """How many cores other work leaves free, at least 1. Only cores that this process may use count. They are observed
+    for ``seconds``."""
     before = counters()
     time.sleep(seconds)
     others = between(before, counters())["others"] or 0.0
@@ -62,14 +67,21 @@ def quiet_cores(seconds: float = LOOK_S) -> int:
 
 
 def by_kind(found: Sequence[Mapping[str, float | None]]) -> dict[str, list[float] | None]:
-    """The results of ``between`` for each sample, as a list by kind; None for a kind that the system does not count."""
+    """For each kind of disturbance, the list of its values, one per sample; None if the system does not count the kind.
+
+    found: the result of ``between`` for each sample.
+    """
     names = found[0] if found else ()
     columns = {name: [one[name] for one in found] for name in names}
     return {name: None if None in values else [v for v in values if v is not None] for name, values in columns.items()}
 
 
 def disturbed(samples: Sequence[float], found: Mapping[str, Sequence[float] | None]) -> list[bool]:
-    """Whether each of the samples (seconds) was disturbed. found: as ``by_kind`` gives it."""
+    """For each sample: whether steal, waiting and throttling took more than the share DISTURBED of the sample's time.
+
+    samples: seconds that each sample took.
+    found: as ``by_kind`` gives it.
+    """
     lost = [0.0] * len(samples)
     for name in ("steal", "waited", "throttled"):
         for place, seconds in enumerate((found.get(name) or ())[: len(lost)]):
@@ -78,9 +90,11 @@ def disturbed(samples: Sequence[float], found: Mapping[str, Sequence[float] | No
 
 
 def in_words(samples: Sequence[float], found: Mapping[str, Sequence[float] | None], cores: int, threads: int) -> str:
-    """What disturbed a case's samples, as in ``4 % steal, other processes used 0.7 of 2 cores``.
+    """Says what disturbed these samples, as in ``4 % steal, other processes used 0.7 of 2 cores``.
 
-    threads: number of threads that the case computes with.
+    samples, found: as in ``disturbed``.
+    cores: number of cores that this process may use.
+    threads: number of threads that computed the samples.
     """
     whole = sum(samples)
 
@@ -107,8 +121,10 @@ def _text(path: Path) -> str | None:
 
 
 def _cores(stat: str | None) -> tuple[float | None, float | None]:
-    """Busy and stolen seconds of the cores that this process may use, from /proc/stat: ``cpu0 user nice system idle
-    iowait irq softirq steal ...``."""
+    """Busy seconds and stolen seconds of the cores that this process may use.
+
+    stat: the text of /proc/stat, which has a line ``cpu0 user nice system idle iowait irq softirq steal ...`` per core.
+    """
     if stat is None:
         return None, None
     ours = {f"cpu{core}" for core in os.sched_getaffinity(0)}
@@ -126,8 +142,11 @@ def _digits(values: Sequence[str]) -> bool:
 
 
 def _waited(tasks: Path) -> float | None:
-    """How long the threads of a process waited for a core, in seconds. Each thread's schedstat has it as its second
-    number, in nanoseconds."""
+    """How many seconds the threads of a process waited for a core.
+
+    tasks: the folder with a folder per thread. The second number in a thread's file ``schedstat`` is its waiting time
+    in nanoseconds.
+    """
     texts = (_text(task / "schedstat") for task in tasks.glob("*"))
     found = [int(parts[1]) for text in texts if text and len(parts := text.split()) == 3 and parts[1].isdecimal()]
     return sum(found) / 1e9 if found else None
@@ -146,7 +165,7 @@ def _throttled(system: Path) -> float | None:
 
 @cache
 def _limits(system: Path) -> list[Path]:
-    """The files in which control groups count how often their limit stopped them."""
+    """The files (cpu.stat) in which the system counts for how long each control group was stopped by its CPU limit."""
     return [path for group in groups(system) if (path := group / "cpu.stat").is_file()]
 
 

@@ -12,8 +12,8 @@ POWERCAP = Path("/sys/class/powercap")
 def joules(device: torch.device, powercap: Path = POWERCAP) -> float | None:
     """Joules that the device has used since some fixed moment; only differences have a meaning.
 
-    On CUDA it is the energy of the GPU, otherwise that of all processors, including the work of other processes. None
-    if there is no counter, or none that may be read.
+    On CUDA the energy is that of the GPU; otherwise it is that of all processors. The work of other processes is
+    included. None if there is no counter, or none that may be read.
     """
     if device.type == "cuda":
         return _gpu(device)
@@ -23,8 +23,8 @@ def joules(device: torch.device, powercap: Path = POWERCAP) -> float | None:
 
 @cache
 def packages(powercap: Path = POWERCAP) -> tuple[Path, ...]:
-    """RAPL's zones of whole processors, such as intel-rapl:0. Their energy includes that of their parts, such as
-    intel-rapl:0:1."""
+    """RAPL's zones that stand for whole processors, such as intel-rapl:0. The energy of such a zone includes the energy
+    of its parts, such as intel-rapl:0:1."""
     return tuple(sorted(zone for zone in powercap.glob("*-rapl:*") if zone.name.count(":") == 1))
 
 

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 def no_collection() -> Iterator[None]:
     """Switch garbage collection off inside the ``with``.
 
-    Also used while thousands of long-lived objects are built, such as records. On leaving, they are moved to the oldest
-    generation, so that the next collection does not scan them once more.
+    ``no_collection`` is also used while thousands of long-lived objects, such as records, are built. On leaving, all
+    objects are moved to the oldest generation, so that the next collection does not scan them once more.
     """
     # While records were built, the collector scanned them repeatedly, which took half of the time.
     was_on = gc.isenabled()

@@ -17,8 +17,9 @@ def peak_memory(device: torch.device) -> Iterator[dict[str, Any]]:
 
     - ``peak_memory_mb``: the process's largest resident size, including interpreter, libraries and all loaded weights;
       None if the system does not report it
-    - ``peak_memory_rise_mb``: how far that exceeds the size on entering, which is the share of this run. Memory that an
-      earlier run left with the allocator is returned to the system first, if the C library can do that
+    - ``peak_memory_rise_mb``: ``peak_memory_mb`` minus the resident size on entering, which is the memory that this run
+      added. Before, memory that an earlier run left with the allocator is returned to the system, if the C library can
+      do that
     - ``peak_memory_scope``: ``run``, or ``process`` if the high-water mark could not be reset and counts from the start
       of the process
     - ``gpu_peak_memory_mb``: the largest allocation on the GPU; only on CUDA
@@ -53,7 +54,7 @@ def _status(name: str) -> float | None:
 
 
 def _give_back() -> None:
-    """Has glibc return freed memory to the system: memory left by one run would hide the rise of the next."""
+    """Makes glibc return freed memory to the system. Freed memory that one run left would hide the rise of the next."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)

@@ -1,8 +1,8 @@
 """Whether a record from somewhere else may be admitted: its schema, hashes and plausibility are checked.
 
-Whether the record is true is for ``arbench verify`` to find out, by running the trial again. Values that a record
-states in several places must agree: the key with the values it is the digest of, FLOPs with their parts, medians with
-their samples, intervals with their replicates.
+``arbench verify`` finds out whether the record is true, by running the trial again. Values that a record states in
+several places must agree: the key with the digest of ``identity``, FLOPs with their parts, medians with their samples,
+intervals with their replicates.
 """
 
 import re

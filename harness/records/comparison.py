@@ -1,9 +1,9 @@
 """Compares two records: which figures differ by more than chance.
 
 Scores are compared by their replicates. Trials with the same labels were resampled alike. If their seeds agree too,
-their images share the noise: what they share cancels, and the comparison is paired. Times are compared round by round
-if they were taken in one session. Times of two sessions count as different only if they differ by more than sessions
-do.
+their images were made from the same noise: the variation that both share cancels, and the comparison is paired. Times
+are compared round by round if they were taken in one session. Times of two sessions count as different only if they
+differ by more than two sessions may differ for no reason.
 """
 
 from collections.abc import Iterator, Mapping
@@ -38,7 +38,7 @@ class Difference:
     # ``other - one`` lies between low and high. Times are compared by logarithm, so their low and high are relative.
     low: float
     high: float
-    paired: bool  # whether what both records share was taken out
+    paired: bool  # whether the variation that both records share was taken out
 
     @property
     def moved(self) -> bool:
@@ -79,8 +79,8 @@ def _scores(one: tuple[Record, Arrays], other: tuple[Record, Arrays], confidence
 
 
 def _high() -> set[str]:
-    """Names of the figures of which more is better. Costs are compared in seconds and multiply-adds: less of them is
-    better."""
+    """Names of the figures for which a higher value is better. Costs are not among them: they are compared in seconds
+    and multiply-adds, and a lower cost is better."""
     return {figure.name for figure in scores() if figure.better == "high"}
 
 
@@ -125,8 +125,8 @@ class Moved:
 
 
 def moved(one: Store, other: Store) -> Moved:
-    """Which figures moved, of the trials that two stores share. Each interval is widened for the number of figures
-    compared (Bonferroni): where nothing has changed, one run in twenty names a figure."""
+    """Compares the trials that two stores share, and finds the figures that moved. Each interval is widened for the
+    number of figures compared (Bonferroni): if nothing has changed, one comparison in twenty still names a figure."""
     mine, theirs = _finished(one), _finished(other)
     pairs = [
         ((mine[place], one.arrays(mine[place])), (theirs[place], other.arrays(theirs[place])))

@@ -26,13 +26,13 @@ from harness.stages.quality.seen import Seen
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,59}", re.ASCII)
 FAMILY = "foreign samples"
-"""The family that such a row gives, where a method gives its own; also its preset."""
+"""Stands in such a row as its family, in place of a method's family, and also as its preset."""
 DIFFERENCES = "Images made by another program: scored here, not generated here. No FLOPs, no times."
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row to be written. It is checked when the object is made, so that errors come before anything is computed."""
+    """A row to be written. Its name is checked when the object is made, so that errors come before any computation."""
 
     folder: Path  # of the store
     name: str
@@ -128,8 +128,8 @@ class Row:
         }
 
     def _data(self, reference: str) -> str | None:
-        """The name that the store's trials use for this reference's data, so that the row stands in one set with them;
-        None if no trial has this reference."""
+        """The name that the store's trials use for this reference's data; None if no trial has this reference. Under
+        that name, the row stands in one set with these trials."""
         for record in Store(self.folder).all_records():
             if (record.get("provenance") or {}).get("reference") == reference and record.get("data"):
                 return str(record["data"])

@@ -4,8 +4,9 @@
     0/record.json           a record as the store has it
     0/NAME.npy              its arrays
 
-Members are read into memory and never unpacked. Each member is bounded in size, whatever the zip says of it; it must be
-named as above and be listed in about.json. Nothing is unpickled. Any fault raises ArbenchError with the reason.
+Members are read into memory and never unpacked. The size of each member is limited, whatever size the zip
+states. A member must be named as above and be listed in about.json. Nothing is unpickled. Any fault raises ArbenchError
+with the reason.
 """
 
 import hashlib
@@ -164,7 +165,7 @@ def _bounded(pack: zipfile.ZipFile, name: str, most: int) -> bytes:
 
 def strict_json(content: bytes, what: str) -> dict[str, Any]:
     """A JSON object of plain values. Refuses not-a-number, infinities, huge numbers, keys that occur twice, deep
-    nesting and long texts, which Python's own reader would take."""
+    nesting and long texts. Python's own reader would accept all of these."""
     try:
         found = json.loads(
             content.decode("utf-8"),

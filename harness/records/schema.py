@@ -47,8 +47,8 @@ FINISHED: Mapping[str, tuple[str, ...]] = {
 
 
 def check_kinds(record: Any, section: str) -> None:
-    """Raises ArbenchError if a part of a record's section is not of its kind. A section that is not there is in
-    order."""
+    """Raises ArbenchError if a part of a record's section is not of its kind. A missing section is
+    accepted."""
     found = record
     for name in section.split(".") if section else ():
         found = found.get(name)
@@ -63,7 +63,7 @@ def check_kinds(record: Any, section: str) -> None:
 
 
 def check(record: Any) -> None:
-    """Raises ArbenchError if this is no record of a store. What its figures say does not matter."""
+    """Raises ArbenchError if this is no record of a store. The values of figures are not checked."""
     for section in KINDS:
         check_kinds(record, section)
     _check_there(record, NEEDED)

@@ -35,7 +35,7 @@ Record = dict[str, Any]
 REPLICATES = "replicates "
 """Prefix of the names of replicates among a record's arrays. The figure's dotted name follows (``fid.fmnist-cnn``)."""
 KEY_SHOWN = 12
-"""Hex digits of a key in file names."""
+"""How many hex digits of a key stand in file names."""
 
 
 class Store:
@@ -47,8 +47,8 @@ class Store:
         self.damaged: set[str] = set()  # names of files left out because they cannot be read
 
     def prepare(self) -> None:
-        """Make the folder and check that it can be written. Raises ArbenchError, with the folder and the reason, if
-        not."""
+        """Make the folder and check that it can be written. If it cannot, raises ArbenchError with the folder and the
+        reason."""
         try:
             self.records_folder.mkdir(parents=True, exist_ok=True)
             files.remove_stale(self.records_folder)
@@ -102,11 +102,11 @@ class Store:
     def arrays(
         self, record: Record, wanted: Callable[[str], bool] = lambda name: True
     ) -> "dict[str, np.ndarray[Any, Any]]":
-        """The arrays of a record, or those whose names are ``wanted``. Empty for a failed trial.
+        """The arrays of a record, or only the arrays for whose name ``wanted`` is true. Empty for a failed trial.
 
         thumbnails: uint8 [n, C, H, W] of images 0 to n-1
         steps, labels: int64 [N] of all images
-        fingerprints: uint64 [N] of all images, of their tokens
+        fingerprints: uint64 [N] of all images, hashes of the images' tokens
         replicates NAME: float32, of a figure
         trace NAME: of the first images (harness.traces)
         """
@@ -121,8 +121,8 @@ class Store:
         return self.path(record["name"], record["key"]).with_suffix(".npz")
 
     def all_records(self) -> Iterator[Record]:
-        """Every record, by file name, also records that a newer one of the same trial supersedes. A damaged record is
-        left out, which is reported once on standard error and noted in ``damaged``."""
+        """Every record, in the order of file names, including records that a newer record of the same trial replaces. A
+        damaged record is left out; this is reported once on standard error and noted in ``damaged``."""
         for name in sorted(path.name for path in self.records_folder.glob("*.json")):
             if not name.startswith("."):
                 found = self._record(self.records_folder / name)
@@ -157,8 +157,9 @@ class Store:
     def records(self) -> list[Record]:
         """The records in force, by name and number of images.
 
-        A trial may have several records, made by other code, weights or metrics and hence under other keys. The one
-        finished last is in force. A submitted record gives way to a record measured here, unless it has been verified.
+        A trial may have several records, made by different code, weights or metrics and hence under different keys. The
+        record that was finished last is in force. A submitted record gives way to a record measured here, unless it has
+        been verified.
         """
         newest: dict[tuple[str, int], Record] = {}
         with no_collection():
@@ -224,8 +225,8 @@ def trusted(record: Record) -> bool:
 
 
 def timed(record: Record) -> bool:
-    """Whether a record is complete: its trial is finished and timed. A finished trial has no timing after ``run
-    --no-timing``, and while a run has still to take it."""
+    """Whether a record is complete: its trial is finished and timed. A finished trial has no timing if it was run with
+    ``--no-timing``, or if the run has yet to time it."""
     return record["status"] == "done" and record.get("timing") is not None
 
 

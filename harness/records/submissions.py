@@ -1,7 +1,7 @@
 """Rows from others: packs records of a store into one file, and imports such a file into a store.
 
 An imported record is marked: its ``submission`` says who submitted it, when, and in which file. It gives way to every
-record measured here. ``verify`` runs its trial again and, if the figures come out, says so in the mark.
+record measured here. ``verify`` runs its trial again and, if the figures come out the same, says so in the mark.
 """
 
 from collections.abc import Sequence
@@ -14,8 +14,8 @@ from harness.records.store import REPLICATES, Record, Store, read_record
 
 
 def submit(store: Store, out: Path, by: str, names: Sequence[str] = ()) -> int:
-    """Pack the finished records of a store that were measured here, or only those called ``names``; returns how many.
-    The machine's name and the folders in the command line are left out.
+    """Pack those finished records of a store that were measured here; returns how many. If ``names`` are given, only
+    the records of these names are packed. The machine's name and the folders in the command line are left out.
 
     Raises ArbenchError for a name that does not exist, for a record that could not be imported, or if no record is
     left.

@@ -1,8 +1,8 @@
 """A sweep, from its file to its records.
 
 driver        takes the trials of a sweep through their stages and writes their records
-selection     which trials are run, and on whose weights
+selection     which trials are run, and with which weights
 live          the report that is written while a run goes on
-limits        what the reference images score and the tokenizers lose: floor and ceiling of a store's figures
+limits        scores of the reference images, losses of the tokenizers: floor and ceiling of a store's figures
 verification  ``arbench verify``: runs the trials of records again
 """

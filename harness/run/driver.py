@@ -40,16 +40,16 @@ if TYPE_CHECKING:
 class Options:
     """Options of a run. Only ``inception``, ``reference`` and ``checkpoints`` influence records."""
 
-    workers: int = 1  # processes; 0: this one alone
+    workers: int = 1  # number of worker processes; 0: this process does all jobs
     batch: int = 250  # images per shard
     retry_failed: bool = False
-    inception: Path | None = None  # Inception weights: Inception FID is reported beside that of the sweep's extractor
+    inception: Path | None = None  # Inception weights, for an Inception FID beside the FID of the sweep's extractor
     reference: Path | None = None  # reference images or statistics of data that do not ship with arbench
-    device: str = "cpu"  # torch's name of it; ``cuda``: all GPUs in turn
-    cluster: "Settings | None" = None  # how a cluster is used, in place of processes
+    device: str = "cpu"  # torch's name of the device; ``cuda``: all GPUs in turn
+    cluster: "Settings | None" = None  # how a cluster is used; None: processes here do the jobs
     wait: bool = True  # False: return once everything is submitted to the cluster
     timing: bool = True  # False: records without timing, which a later run adds
-    checkpoints: Checkpoints = field(default_factory=dict)  # weights of the user's own
+    checkpoints: Checkpoints = field(default_factory=dict)  # files of the user that replace weights
     report: Path | None = None  # folder of the report that is written while the run goes on
 
 
@@ -60,7 +60,7 @@ class Tally:
     recorded: int
     skipped: int
     failed: int  # also trials that an earlier run has recorded as failed
-    left: int = 0  # trials that a cluster goes on with
+    left: int = 0  # trials that are left to a cluster
 
     def __str__(self) -> str:
         total = counted(self.recorded + self.skipped + self.failed + self.left, "trial")
@@ -115,7 +115,8 @@ def prepared(sweep: Sweep, store: Store, options: Options, stream: TextIO | None
 
 
 def _extractors(sweep: Sweep, data: Sequence[str], inception: Path | None) -> tuple[tuple[str, Path | None], ...]:
-    """The sweep's extractor, or the usual one of its data, and Inception beside it if its weights are given."""
+    """The extractors, as (name, weights). The first is the sweep's extractor or, if the sweep names none, the usual
+    extractor of the data. Inception is the second if Inception weights are given."""
     if not data:
         return ()
     if len(data) > 1:
@@ -196,8 +197,8 @@ class Run:
         return record is not None and (timed(record) or (not self._options.timing and record["status"] == "done"))
 
     def _record(self, measured: Sequence[TrialPlan]) -> None:
-        """Write the records of trials whose stages are done, except perhaps timing: a record is written without it, and
-        again when the timing is there."""
+        """Write the records of trials whose stages are done, except perhaps timing. A record without timing is written
+        again when the trial's timing is there."""
         for planned in measured:
             there = self._store.read(planned.name, planned.key)  # another driver may have written it
             if _status(there) != "done" or (planned.done("timing") and not self._complete(there)):
@@ -224,7 +225,8 @@ class Run:
         return len(self._alive()) - len(measured)
 
     def _waves(self) -> list[list[Job]]:
-        """All open jobs, in three waves: jobs that can begin at once, jobs that need their results, and timing."""
+        """All open jobs, in three waves: jobs that can begin at once, then jobs that need the results of the first
+        wave, then timing."""
         alive = self._alive()
         first = _distinct(job for planned in alive for job in jobs(planned, self._options.batch))
         unmerged = [planned for planned in alive if not (planned.done("generate") and planned.done("quality"))]
@@ -308,7 +310,7 @@ class Run:
         return Cluster(bench, self._store, self._options.cluster or Settings(), tell)
 
     def _users(self, job: Job) -> list[TrialPlan]:
-        """The trials that a job is done for, without failed ones: several, if they share images."""
+        """The trials for which a job is done, without failed trials. There are several if trials share images."""
         return [planned for planned in self._by_key[job.plan.key] if planned.key not in self._failed]
 
     def _fail_all(self, job: Job, failure: Failure, progress: Progress) -> None:

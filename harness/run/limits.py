@@ -1,4 +1,4 @@
-"""Facts that belong to a store and not to a trial: what the reference images score, what the tokenizers lose."""
+"""Facts that belong to a store and not to a trial: the scores of the reference images, the losses of the tokenizers."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,15 +11,16 @@ from harness.training.recipe import recipes
 def reference_facts(references: Mapping[str, Sequence[Reference]]) -> dict[str, Any]:
     """The facts of a store, as plain values.
 
-    is, label_accuracy: of the first data set's reference images
-    tokenizers: name -> ``rfid`` and other figures that its training measured, for tokenizers whose weights are there
+    is, label_accuracy: figures of the first data set's reference images
+    tokenizers: for each tokenizer whose weights are there, by name: ``rfid`` and the other figures that were measured
+        in the tokenizer's training
     """
     first = next(iter(references.values()))[0]
     return {"is": first.is_, "label_accuracy": first.label_accuracy, "tokenizers": _tokenizers()}
 
 
 def _tokenizers() -> dict[str, Any]:
-    """Figures of every recipe that has an rFID, from its weights' metadata."""
+    """The figures in the metadata of each recipe's weights. Recipes without an rFID in the metadata are left out."""
     written = {name: recipe.weights for name, recipe in recipes().items() if recipe.weights.exists()}
     figures = {name: read_about(path).get("figures", {}) for name, path in written.items()}
     return {name: found for name, found in figures.items() if "rfid" in found}

@@ -15,14 +15,14 @@ from harness.errors import ArbenchError
 LEAST_S, MOST_S = 45.0, 150.0
 """Least and most seconds from one report to the next, as long as trials finish."""
 SHARE = 15
-"""The pause after a report is so many times as long as the report took: reports cost a few percent of one core."""
+"""The pause after a report is this many times as long as writing it took: reports cost a few percent of one core."""
 NICE = 5
 """Priority of the report's process: it gives way to the processes that make images."""
 
 
 class LiveReport:
-    """The report of a store, in a folder. It is used by one run, which decides when nothing else may use the
-    machine."""
+    """Writes the report of a store to a folder, again and again. One run uses it. The run decides when a report is
+    written, since at times nothing but the run may use the machine."""
 
     def __init__(self, store: Path, out: Path) -> None:
         self._store, self._out = store, out

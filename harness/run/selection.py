@@ -1,4 +1,5 @@
-"""Which trials of a sweep are run, and on whose weights: ``--only`` and ``--checkpoint`` of ``run`` and ``verify``."""
+"""Which trials of a sweep are run, and with which weights: ``--only`` and ``--checkpoint`` of ``run`` and
+``verify``."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -14,19 +15,19 @@ from harness.sweep import Sweep
 from harness.trial import Trial
 
 SHOWN = 40
-"""Most names of trials that an error lists."""
+"""An error lists at most so many names of trials."""
 Checkpoints = Mapping[tuple[str, str], Path]
-"""(method, preset) -> the file that replaces its weights; preset "" stands for all presets of the method."""
+"""(method, preset) -> the file that replaces the preset's weights; preset "" stands for all presets of the method."""
 Named = TypeVar("Named")
 
 
 def only(patterns: Sequence[str], among: Sequence[Named], name: Callable[[Named], str]) -> list[Named]:
-    """The items of ``among`` whose trial's canonical name, or method, matches one of the patterns; without patterns,
-    all.
+    """The items of ``among`` that match one of the patterns; all items if there are no patterns. An item matches if the
+    canonical name of its trial does, or the trial's method.
 
-    ``*`` and ``?`` stand for anything, as in a shell. Brackets stand for themselves, since names have them. ``name``
-    gives the canonical name of an item. Raises ArbenchError, with methods and trials, for a pattern that matches
-    nothing.
+    ``*`` and ``?`` stand for anything, as in a shell. Brackets stand for themselves, since names contain brackets.
+    ``name`` gives the canonical name of an item. Raises ArbenchError, with methods and trials, for a pattern that
+    matches no item.
     """
     if not patterns:
         return list(among)

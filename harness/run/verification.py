@@ -19,13 +19,13 @@ from harness.sweep import Sweep
 from harness.trial import ASKED, Trial
 
 ROUNDING = 1e-9
-"""Tolerance at the ends of an interval, for rounding. An interval may have no width, as that of a recall that all
-replicates share."""
+"""Tolerance at the ends of an interval, for rounding. An interval may have no width, for example if all
+replicates have the same recall."""
 BUNDLED = Path(__file__).parents[1] / "records" / "bundled"
 
 
 def read(path: Path) -> Record:
-    """A finished record from its file. Raises ArbenchError if the file holds none."""
+    """A finished record from its file. Raises ArbenchError if the file holds no finished record."""
     record = files.read_json(path)
     if isinstance(record, dict) and "foreign" in record:
         raise ArbenchError(f"{path} is of foreign samples: another program made them, so they cannot be made again")
@@ -35,9 +35,9 @@ def read(path: Path) -> Record:
 
 
 def made_elsewhere(record: Record, device: str) -> str:
-    """A note on how a record was verified that was made on another kind of device; empty for the same kind. Another
-    kind may draw other tokens here and there: scores must lie in their intervals, FLOPs and steps must agree to a
-    thousandth."""
+    """A note for a record that was made on another kind of device than it is verified on; empty if the kinds are the
+    same. Another kind of device may draw other tokens here and there. Scores must therefore lie in their intervals, and
+    FLOPs and steps must agree to a thousandth."""
     timing = record.get("timing") or {}
     made = str(record["provenance"].get("device") or timing.get("device") or "cpu").partition(":")[0]
     here = device.partition(":")[0]
@@ -45,8 +45,8 @@ def made_elsewhere(record: Record, device: str) -> str:
 
 
 def again(records: list[Record], options: Options, stream: TextIO | None = None) -> list[list[str]]:
-    """Run the trials of records again, in a temporary folder; returns, for each record, what was not reproduced, in
-    words."""
+    """Run the trials of records again, in a temporary folder. Returns a list for each record: everything that was not
+    reproduced, in words."""
     asked = [
         Trial.of(**{name: record["trial"][name] for name in ASKED if name in record["trial"]}) for record in records
     ]
@@ -68,8 +68,8 @@ def again(records: list[Record], options: Options, stream: TextIO | None = None)
 
 
 def _whole(record: Record, path: Path) -> Record:
-    """The record, if it has everything that is to be compared. Raises ArbenchError if not, or if its name is that of
-    another trial."""
+    """The record, if it has everything that is to be compared. Raises ArbenchError if something is missing, or if the
+    record has the name of another trial."""
     try:
         schema.check_finished(record)
         name = Trial.of(**{name: record["trial"][name] for name in ASKED if name in record["trial"]}).name

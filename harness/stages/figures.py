@@ -34,19 +34,19 @@ class Figure:
 
     @property
     def of_quality(self) -> bool:
-        """Whether it is a score. A score needs trained weights, and a reference to be compared with."""
+        """Whether the figure is a score. A score needs trained weights, and a reference to be compared with."""
         return self.path.startswith("quality.")
 
     def value(self, record: Mapping[str, Any], extractor: str) -> float | None:
-        """Its value in a record, in the unit of pages; None if the record lacks it.
+        """The figure's value in a record, in the unit of pages; None if the record lacks it.
 
-        extractor: the extractor whose value is returned, where each has its own.
+        extractor: the extractor whose value is returned, where each extractor has its own value.
         """
         found = _at(record, self.path, extractor)
         return self.scale * found if isinstance(found, int | float) else None
 
     def ends(self, record: Mapping[str, Any], extractor: str) -> tuple[float, float] | None:
-        """Its interval in a record, in the unit of pages; None if the record lacks it."""
+        """The figure's interval in a record, in the unit of pages; None if the record lacks the interval."""
         found = _at(record, self.interval, extractor)
         return (self.scale * found[0], self.scale * found[1]) if found else None
 
@@ -117,7 +117,8 @@ def flat(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _at(record: Mapping[str, Any], path: str, extractor: str) -> Any:
-    """The value at a dotted path of a record, that of ``extractor`` if each has its own; None if there is none."""
+    """The value at a dotted path of a record; None if there is no value. If each extractor has its own value there, it
+    is the value of ``extractor``."""
     if not path:
         return None
     found: Any = record

@@ -1,4 +1,5 @@
-"""Training images in a folder with one sub-folder per class, as ImageNet is unpacked. Lists and chunks them."""
+"""Lists training images in a folder with one sub-folder per class, as ImageNet is unpacked, and divides them into
+chunks."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -86,7 +87,7 @@ class FolderContext(Context):
 
     @cached_property
     def data_sha256(self) -> str:
-        """Hash of names and sizes. Reading every byte of ImageNet would take longer than it is worth."""
+        """Hash of the files' names and sizes. To read every byte of ImageNet would take too long."""
         assert self.data is not None
         return digest([[str(path.relative_to(self.data)), path.stat().st_size] for path, _ in self.files])
 

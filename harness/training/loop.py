@@ -35,11 +35,11 @@ class Plan:
     lr: float  # highest learning rate
     seed: int = 0
     warmup: int = 100  # steps in which the learning rate rises, before it falls by a cosine
-    final_lr: float = 0.02  # the learning rate falls to this times ``lr``
+    final_lr: float = 0.02  # lowest learning rate at the end, as a share of ``lr``
     weight_decay: float = 0.05
     betas: tuple[float, float] = (0.9, 0.95)
     clip: float = 1.0
-    ema: float = 0.999  # decay of the averaged weights, which are the weights kept
+    ema: float = 0.999  # decay of the averaged weights; the averaged weights are the result of the training
 
     def steps(self, rows: int) -> int:
         """Number of steps in all, on this many rows of data. Only whole batches count."""
@@ -54,10 +54,10 @@ class Plan:
 
 
 class Draws(torch.Generator):
-    """Random generator of one training step, seeded alike in every part of a split batch.
+    """Random generator of one training step. If a batch is split into parts, the generators of all parts have one seed.
 
-    A value that is drawn once per step is therefore the same in all parts. For one value per row use ``row_uniforms``,
-    which draws for the whole batch and returns the rows of this part.
+    A value that is drawn once per step is therefore the same in all parts. To draw one value per row, use
+    ``row_uniforms``: it draws for the whole batch and returns the rows of this part.
     """
 
     def __new__(cls, seed: int, part: slice, whole: int) -> "Draws":
@@ -70,7 +70,7 @@ class Draws(torch.Generator):
 
 
 def row_uniforms(rows: int, generator: torch.Generator) -> Tensor:
-    """Uniform random numbers in [0, 1), one for each row of a batch or of its part."""
+    """Uniform random numbers in [0, 1), one for each row of a batch or, if the batch is split, of this part."""
     if not isinstance(generator, Draws):
         return torch.rand(rows, generator=generator)
     return torch.rand(generator.whole, generator=generator)[generator.part]
@@ -81,7 +81,7 @@ class Trainee(nn.Module, ABC):
 
     @abstractmethod
     def loss(self, batch: Sequence[Tensor], generator: torch.Generator) -> dict[str, Tensor]:
-        """Figures of one batch; the figure ``loss`` is minimised."""
+        """The figures of one batch, by name. Training minimises the figure named ``loss``."""
 
     def after_step(self, generator: torch.Generator) -> None:  # noqa: B027 - most have nothing to do
         """Called after the optimiser's step."""
@@ -105,7 +105,7 @@ class Crew(ABC):
     def backward(self, trainee: Trainee, batch: Sequence[Tensor], seed: int) -> tuple[Figures, Draws]:
         """Leave the gradients of the whole batch's mean loss in the trainee's parameters.
 
-        Returns the figures of the batch, and the step's random generator as ``loss`` left it.
+        Returns the figures of the batch, and the step's random generator in the state in which ``loss`` left it.
         """
 
 
@@ -125,7 +125,8 @@ def fit(
 ) -> list[dict[str, float]]:
     """Train on ``data`` and leave the averaged weights in ``trainee``. Returns the log.
 
-    data: tensors of one length, which are cut into batches together. The trainee gets 16-bit integers as 64-bit ones.
+    data: tensors of one length. A batch takes the same rows of all of them. 16-bit integers are converted to 64 bits
+        before the trainee gets them.
     folder: holds ``state.pt`` (to resume) and ``log.jsonl`` (a line every 50 steps).
 
     Raises ArbenchError if the folder holds a run with another plan or cannot be written, or if the gradient is not

@@ -1,4 +1,5 @@
-"""Recipes: how each set of bundled weights is made. ``arbench train NAME`` runs one recipe, ``nox -s retrain`` all.
+"""Recipes: how each set of bundled weights is made. ``arbench train NAME`` runs one recipe; ``nox -s retrain`` runs all
+recipes.
 
 A package offers its recipes under the entry-point group ``arbench.recipes``. Weights are written with metadata: the
 plan (with its seed), the data's hash, the code's commit, the figures reached, and the last line of the loss curve.
@@ -35,7 +36,7 @@ class Context:
     runs: Path  # folder for runs and caches
     data: Path | None = None  # folder of the training images
     download: Path | None = None  # folder that the training images may be downloaded into
-    # Weights of the teacher that a student is distilled from; None: the bundled or published ones.
+    # Weights of the teacher from which a student is distilled. If None, the bundled or published weights are used.
     teacher: Path | None = None
 
     @cached_property
@@ -66,7 +67,7 @@ class Recipe:
     name: str
     weights: Path  # the file that is written
     plan: Plan
-    # Gives the trainee, and the columns of data to fit it on.
+    # Gives the module to be trained, and the tensors of training data, such as images and labels.
     prepare: Callable[[Context], tuple[Trainee, Sequence[Tensor]]]
     export: Callable[[Trainee], nn.Module]  # gives the module whose state is saved
     figures: Callable[[Trainee, Context], Mapping[str, float]]  # the figures reached on the held-out images
@@ -102,9 +103,9 @@ def recipe_named(name: str) -> Recipe:
 
 
 def finished(recipe: Recipe, runs: Path) -> bool:
-    """Whether ``train`` has finished this recipe, according to the folder ``runs``.
+    """Whether ``train`` has finished this recipe, according to the folder ``runs``, and nothing has changed since.
 
-    The recipe's plan, the weights that it needs, and its own weights must be the same now as then.
+    The recipe's plan, the weights that the recipe needs and the weights that it wrote must be the same as at its end.
     """
     if not all(path.exists() for path in _files(recipe).values()):
         return False
@@ -116,7 +117,8 @@ def _note(recipe: Recipe, runs: Path) -> Path:
 
 
 def _files(recipe: Recipe) -> dict[str, Path]:
-    """The weights that a recipe needs and the weights that it writes, by recipe."""
+    """The files of weights that a recipe needs and the file that it writes. The keys are the names of the recipes that
+    write these files."""
     return {name: recipe_named(name).weights for name in recipe.needs} | {recipe.name: recipe.weights}
 
 

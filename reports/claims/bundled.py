@@ -1,7 +1,7 @@
 """The records that come with arbench, for ``arbench claims`` without a store.
 
-They are the records that claims rest on, without images. ``nox -s bundle -- --store STORE`` makes them anew; that is
-``python -m reports.claims.bundled STORE``.
+Verdicts on claims rest on these records, which are stored without images. ``nox -s bundle -- --store STORE`` makes the
+file of records anew; this is the same as ``python -m reports.claims.bundled STORE``.
 """
 
 import sys
@@ -32,7 +32,7 @@ def bundled_store(file: Path = FILE) -> Iterator[Store]:
 
 
 def bundle(store: Store, file: Path = FILE) -> int:
-    """Write the records of a store that shipped claims rest on into ``file``; returns their number."""
+    """Write into ``file`` the records on which the verdicts on shipped claims rest; returns how many they are."""
     evidence = Evidence(store)
     keys = {key for claim in shipped() for one in judge(claim, evidence).figures for key in one.keys}
     records = [record for record in store.records() if record["key"] in keys]

@@ -37,7 +37,7 @@ class Operand:
     """What a name in an expression stands for."""
 
     kind: str  # one of OPERANDS
-    select: Mapping[str, Any]  # how it is found
+    select: Mapping[str, Any]  # key of SELECTS -> the value by which the operand is found
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ class Claim:
     expression: Expression
     tolerance: float  # relative
     operands: Mapping[str, Operand]
-    images: int = 0  # least number of images a trial
-    extractor: str = ""  # of FID; "": that of most records
+    images: int = 0  # the least number of images that a trial must have
+    extractor: str = ""  # the extractor of FID; "" for the extractor of most records
 
     @property
     def scored(self) -> bool:
@@ -86,7 +86,7 @@ def shipped() -> list[Claim]:
 
 
 def load(paths: Iterable[Path]) -> list[Claim]:
-    """Claims from files. Raises ArbenchError that names the file, the claim and what is wrong."""
+    """Read claims from files. Raises ArbenchError that names the file, the claim and what is wrong."""
     found: dict[str, Claim] = {}
     for path in paths:
         try:

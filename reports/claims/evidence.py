@@ -1,6 +1,7 @@
-"""The figures that a claim is judged by: of measured trials, of architectures, of published rows.
+"""The figures on which a claim is judged: figures of measured trials, of architectures and of published rows.
 
-A figure is an array of replicates, drawn alike for all figures of a store, or one number if nothing is left to chance.
+A figure is an array of replicates, or one number if nothing is left to chance. Replicates are drawn alike for all
+figures of a store.
 If a figure is not available, ArbenchError says what is missing.
 """
 
@@ -32,17 +33,17 @@ NORMAL_95 = 1.96
 class Found:
     """What was found for an operand of a claim."""
 
-    where: str  # where its figures come from, in words
-    keys: tuple[str, ...]  # of the records that it was measured by
+    where: str  # where the operand's figures come from, in words
+    keys: tuple[str, ...]  # keys of the records in which the operand was measured
     figures: Mapping[str, Values]  # by name
 
 
 @dataclass
 class Evidence:
-    """The evidence of one store, or what needs no measurement."""
+    """Finds the figures for claims: figures measured in one store, and figures that need no measurement."""
 
-    store: Store | None  # None: there is only what needs no measurement
-    records: Iterable[Record] | None = None  # the store's, if they have been read already
+    store: Store | None  # None: only figures that need no measurement are found
+    records: Iterable[Record] | None = None  # the store's records, if they have been read already
     _certainties: dict[str, Certainty] = field(default_factory=dict)
 
     def of(self, claim: Claim) -> dict[str, Found]:
@@ -80,7 +81,7 @@ class Evidence:
         return {name: self._found(row, _figures(claim, name), fid, used) for name, row in rows.items()}
 
     def _asked(self, operand: Operand) -> list[Record]:
-        """The records of an operand: they agree in all knobs, and in the parts of sampling that the operand names."""
+        """The records with all knobs of an operand, and with the values of sampling that the operand names."""
         select = operand.select
         try:
             knobs = registry.get(select["method"]).resolve(select.get("knobs", {}), select["preset"])
@@ -109,7 +110,10 @@ class Evidence:
 
 
 def _settings(records: Sequence[Record], fid: str, scored: bool) -> list[Row]:
-    """Rows over seeds of the records that may be compared; if no score is asked for, of random weights as well."""
+    """One row a setting, with means over seeds, for the records that may be compared with each other.
+
+    If no score is asked for, records on random weights get rows as well.
+    """
     rows = table.tidy(records, fid)
     parts = [table.comparable(rows)[0], *([] if scored else [rows[rows["random"]]])]
     return [row for part in parts if len(part) for row in table.dicts(table.over_seeds(part))]
@@ -136,8 +140,10 @@ def _one_machine(records: Iterable[Record]) -> None:
 
 
 def _between_sessions(record: Record) -> Values:
-    """Random factors [R], one a replicate: how much slower or faster all times of this record's session may be than
-    those of another session."""
+    """Random factors [R], one a replicate.
+
+    A factor says how much slower or faster all times of this record's session may be than times of another session.
+    """
     seed = [*str(record["timing"]["session"]).encode()]
     drawn = np.random.default_rng(seed).standard_normal(1000)
     return np.exp(drawn * SESSIONS / NORMAL_95 / 2**0.5)
@@ -153,7 +159,7 @@ def _of_model(operand: Operand) -> Found:
 def _model(
     method: str, preset: str, knobs: tuple[tuple[str, Any], ...], sampling: tuple[tuple[str, Any], ...]
 ) -> Mapping[str, Values]:
-    """Costs of an architecture, for which no weights are needed, in the units of the report."""
+    """The costs of an architecture by name, in the units of the report. No weights are needed."""
     try:
         owner = registry.get(method)
         settings = resolve_sampling(owner.preset_named(preset).sampling, dict(sampling))

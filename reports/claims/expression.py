@@ -3,8 +3,9 @@
     ear.fid < raster.fid and ear.steps <= raster.steps / 3
 
 A figure is ``trial.figure``; a word that is reserved in Python ends with an underscore (``var.is_``). Every comparison
-allows for the claim's tolerance, relative to its right side; ``==`` is equality within it. The text is parsed by
-``ast``. Each kind of node that may occur is named here, and Python never runs any of the text.
+allows for the claim's tolerance, relative to the right side of the comparison; ``==`` holds if both sides are equal
+within the tolerance. The text is parsed by ``ast``. Only the kinds of nodes named in this module may occur, and Python
+never runs any of the text.
 """
 
 import ast
@@ -21,10 +22,10 @@ from harness.errors import ArbenchError
 Values = NDArray[np.float64]
 Truths = NDArray[np.bool_]
 Name = tuple[str, str]
-"""A figure: the name that the claim gives to its operand, and the name of the figure."""
+"""A figure in an expression: the operand's name in the claim, and the figure's name."""
 
 LONGEST = 600
-"""Most characters of an expression: a claim that takes more is several claims."""
+"""The greatest number of characters of an expression; a claim that needs more is several claims."""
 DEEPEST = 20
 
 ARITHMETIC: Mapping[type[ast.operator], Callable[[Any, Any], Any]] = {
@@ -49,10 +50,12 @@ class Expression:
 
     text: str
     tree: ast.expr
-    names: frozenset[Name]  # the figures that it takes
+    names: frozenset[Name]  # the figures that occur in the expression
 
     def holds(self, values: Mapping[Name, Values], tolerance: float) -> Truths:
-        """Whether the expression holds, for each replicate; values: [R] or scalar, by name.
+        """Whether the expression holds in each replicate.
+
+        values: by name, the R replicates of a figure, [R], or a single number.
 
         Raises ArbenchError if a side of a comparison is not finite (a division by zero).
         """
@@ -61,7 +64,7 @@ class Expression:
 
 
 def parse(text: str) -> Expression:
-    """Parse an expression. Raises ArbenchError that names what the language does not have."""
+    """Parse an expression. Raises ArbenchError that names the part that is not in the language."""
     if len(text) > LONGEST:
         raise ArbenchError(f"expression of {len(text)} characters (valid: up to {LONGEST})")
     try:
@@ -74,7 +77,10 @@ def parse(text: str) -> Expression:
 
 
 def _check(node: ast.expr, truth: bool, names: set[Name], depth: int) -> None:
-    """Make sure that a node belongs to the language, and is a truth value or a number, as ``truth`` says."""
+    """Check that a node belongs to the language, and add the figures below the node to ``names``.
+
+    truth: the node must be a truth value; otherwise it must be a number. Raises ArbenchError.
+    """
     if depth > DEEPEST:
         raise ArbenchError(f"expression is nested more than {DEEPEST} deep")
     match node:

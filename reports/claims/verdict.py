@@ -19,7 +19,7 @@ WORDS = (REPRODUCED, CONTRADICTED, UNDECIDED, NOT_MEASURED)
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure that a verdict rests on."""
+    """A figure on which a verdict rests."""
 
     name: str  # as in the expression
     value: float
@@ -27,7 +27,7 @@ class Figure:
     low: float
     high: float
     where: str  # what the figure belongs to, in words
-    keys: tuple[str, ...]  # of the records that it was measured by
+    keys: tuple[str, ...]  # keys of the records in which the figure was measured
 
     def __str__(self) -> str:
         spread = f" ({figure(self.low)} to {figure(self.high)})" if self.low < self.high else ""
@@ -46,7 +46,7 @@ class Verdict:
 
     @property
     def reason(self) -> str:
-        """What the verdict rests on, in one line."""
+        """The figures on which the verdict rests, or what is missing, in one line."""
         if self.missing:
             return f"missing: {self.missing}"
         return "; ".join(map(str, self.figures)) + (f"; holds in {self.share:.1%}" if self.word == UNDECIDED else "")
@@ -70,7 +70,10 @@ class Verdict:
 
 
 def judge(claim: Claim, evidence: Evidence) -> Verdict:
-    """The verdict on a claim: reproduced if it holds in 95 % of replicates or more, contradicted if in 5 % or fewer."""
+    """Judge a claim.
+
+    The claim is reproduced if it holds in at least 95 % of the replicates, and contradicted if it holds in at most 5 %.
+    """
     try:
         found = evidence.of(claim)
         values = {(name, part): values for name, one in found.items() for part, values in one.figures.items()}
@@ -89,7 +92,7 @@ def _figures(claim: Claim, found: Mapping[str, Found], values: Mapping[tuple[str
 
 
 def in_words(verdicts: Iterable[Verdict]) -> str:
-    """A table for a terminal, paper by paper, and how many there are of each verdict."""
+    """The verdicts as a table for a terminal, paper by paper, and how many claims have each verdict."""
     verdicts = list(verdicts)
     width = max((len(one.claim.id) for one in verdicts), default=0)
     lines, paper = [], ""

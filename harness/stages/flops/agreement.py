@@ -35,7 +35,10 @@ class Counted:
 
 
 def table(names: Sequence[str]) -> list[Counted]:
-    """Every method at its defaults, and with every sparsity knob at one half: its first preset, with random weights."""
+    """Counts every method at its defaults, and with every sparsity knob at one half.
+
+    A method is built as its first preset, with random weights.
+    """
     return [counted for name in names for counted in _of(registry.get(name))]
 
 
@@ -72,8 +75,8 @@ def _is_sparse(name: str, value: KnobValue) -> bool:
 def agreement(method: Method, knobs: Mapping[str, KnobValue], sampling: Sampling, seed: int = 0) -> dict[str, float]:
     """MACs of image 0, sampled and decoded, by each counter.
 
-    The counters are ``executed``, ``fvcore``, ``torch`` (FlopCounterMode, given the rules that it lacks) and ``closed
-    form``. The last is left out where cost depends on content.
+    The counters are ``executed``, ``fvcore``, ``torch`` (FlopCounterMode, given the rules that torch lacks) and
+    ``closed form``. ``closed form`` is left out where cost depends on content.
     """
     from harness.stages.flops.by_trace import (
         traced_macs,  # fvcore takes a second to import, and only this comparison needs it

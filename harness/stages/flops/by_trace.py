@@ -1,4 +1,4 @@
-"""A second, independent count of MACs: fvcore on a trace, with handles for operators that it lacks or gets wrong."""
+"""A second, independent count of MACs: fvcore on a trace, with handles for operators that fvcore lacks or miscounts."""
 
 from collections.abc import Callable, Mapping
 from math import prod
@@ -27,7 +27,7 @@ def _of(macs: Callable[..., int], first: int, count: int) -> Handle:
 
 
 def _einsum(inputs: list[Any], outputs: list[Any]) -> int:
-    """MACs of an einsum of two operands: one for each combination of all its indices. fvcore rounds to four digits."""
+    """MACs of an einsum of two operands: one per combination of all indices. fvcore's rule rounds to four digits."""
     equation = inputs[0].toIValue().replace(" ", "")
     terms = equation.split("->")[0].split(",")
     shapes = [get_shape(value) for value in inputs[1].node().inputs()]
@@ -71,12 +71,12 @@ class _Whole(nn.Module):
 def traced_macs(
     method: Method, knobs: Mapping[str, KnobValue], sampling: Sampling, labels: Tensor, noise: Tensor
 ) -> int:
-    """MACs of sampling and decoding this batch, by fvcore. An ArbenchError names the operators that it cannot count."""
+    """MACs of sampling and decoding this batch, by fvcore. An ArbenchError names operators that have no rule."""
     return count_trace(_Whole(method, knobs, sampling), (labels, noise))
 
 
 def count_trace(module: nn.Module, inputs: tuple[Tensor, ...]) -> int:
-    """MACs of one call of a module, by fvcore, with our handles only: fvcore's own also count norms and resizing.
+    """MACs of one call of a module, by fvcore, with our handles only: fvcore's handles also count norms and resizing.
 
     The trace holds what this call ran. The module's mode (train or eval) is left as it is.
     """

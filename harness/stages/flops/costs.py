@@ -1,8 +1,8 @@
 """What a preset costs, from its architecture alone (``arbench flops``).
 
 Parameters and MACs do not depend on the values of weights, so the method is built on torch's meta device, which stores
-none. ``--check`` runs it there and counts what is executed. Where cost depends on content there is no closed form:
-random weights are drawn, and what runs with them is counted.
+no values. With ``--check`` the method also runs on that device, and the operators that run are counted. Where cost
+depends on content there is no closed form: random weights are drawn, and the operators that run with them are counted.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,10 @@ from harness.trial import RESERVED, number
 
 
 def parse_settings(owner: type[Method], given: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Knobs and sampling settings from NAME=VALUE. Raises ArbenchError for what is neither."""
+    """Knobs and sampling settings from texts NAME=VALUE.
+
+    Raises ArbenchError for a text of another form, and for a name on which a cost does not depend.
+    """
     knobs: dict[str, Any] = {}
     settings: dict[str, Any] = {}
     kinds = {knob.name: knob.kind for knob in owner.knobs}
@@ -49,8 +52,8 @@ def costs(
     - ``macs``: by part, from the closed form; where there is none, the same as ``counted``
     - ``steps``: MACs by part for each step, without the work that is done once an image
     - ``published``: MACs by part, as the authors' own code computes them
-    - ``counted``: MACs by part that ran, if ``check`` asks for them or if there is no closed form (then they are of one
-      image on random weights)
+    - ``counted``: MACs by part of the operators that ran, if ``check`` asks for them or if there is no closed form
+      (then for one image on random weights); else None
     - ``data_dependent``: whether there is no closed form
     """
     with torch.device("meta"), Uninitialised():

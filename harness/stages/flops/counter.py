@@ -1,7 +1,7 @@
 """Counts multiply-adds of the operators that really run, by the part of the network that ran them.
 
-Convention: 1 MAC = one multiply and one add, and FLOPs = 2 x MACs. Matrix products, convolutions and attention over all
-keys given to it are counted; element-wise work, norms, resizing, look-ups, gathers and scatters are not.
+Convention: 1 MAC = one multiply and one add, and FLOPs = 2 x MACs. Matrix products and convolutions are counted, and
+attention over all keys that it is given; element-wise work, norms, resizing, look-ups, gathers and scatters are not.
 """
 
 import sys
@@ -30,8 +30,8 @@ CONVENTION = (
 
 
 WITHIN_STEP = ("attention", "ffn", "router")
-"""A new step begins when one of these parts runs after a head. The other parts may run between two steps and belong to
-the step before."""
+"""A new step begins when one of these parts runs after a head. The other parts may run between two steps; they
+then belong to the step before."""
 COUNTER = (
     "operators executed on the trial's own labels and noise, by the rules of torch.utils.flop_counter and of arbench"
 )
@@ -44,8 +44,8 @@ class Count:
     by_part: Counter[str] = field(default_factory=Counter)  # MACs
     by_operator: Counter[str] = field(default_factory=Counter)  # MACs
     uncounted: Counter[str] = field(default_factory=Counter)  # number of calls of light operators, which add no MACs
-    # MACs of each network evaluation. A step ends with its head; work before the first step counts to the first, work
-    # after the last head to the last.
+    # MACs of each network evaluation (step). A step ends with its head. Work before the first step counts to the first
+    # step; work after the last head counts to the last step.
     by_step: list[int] = field(default_factory=lambda: [0])
     _in_head: bool = False
 
@@ -70,12 +70,14 @@ class Count:
 
 
 class ExecutedCounter(TorchDispatchMode):
-    """Counts what runs while it is entered (``with ExecutedCounter(method) as counter: ...``; then ``counter.count``).
+    """Counts the operators that run in a block ``with ExecutedCounter(method) as counter``; see ``counter.count``.
 
     An operator belongs to the part of the innermost module of ``root`` on the call stack. A module that declares no
-    part has the part of its owner or, if its owners disagree, of its caller. Work outside every part counts to
-    ``otherwise``. Two operators raise an ArbenchError that names them: one outside every part if ``otherwise`` is None,
-    and one that has no rule and is not known to be light.
+    part has the part of the module that contains it. If several modules contain it and have different parts, it has the
+    part of the module that calls it. Work outside every part counts to ``otherwise``.
+
+    An ArbenchError names an operator that is outside every part if ``otherwise`` is None, and an operator that has no
+    rule and is not known to be light.
     """
 
     supports_higher_order_operators = True
@@ -134,7 +136,7 @@ class ExecutedCounter(TorchDispatchMode):
 
 @cache  # asking torch costs more than a small operator
 def _classified(func: Any) -> tuple[str, str, Any]:
-    """(what is done with an operator, its name, its rule).
+    """How an operator is treated (``counted``, ``light``, ``composite`` or ``heavy``), its name, and its rule if any.
 
     ``composite`` operators arrive whole in inference mode. They are taken apart until an operator with a rule appears.
     """
@@ -183,7 +185,7 @@ def count_image(
 
 
 def closed_form(method: Method, knobs: Mapping[str, KnobValue], sampling: Sampling) -> dict[str, float] | None:
-    """MACs by part from the method's closed form; None where it has none because cost depends on content."""
+    """MACs by part from the method's closed form; None if cost depends on content: then there is none."""
     try:
         return method.closed_form(knobs, sampling)
     except ArbenchError:

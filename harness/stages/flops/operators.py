@@ -65,7 +65,11 @@ def _shapes(arguments: Sequence[Any]) -> list[Shape]:
 
 
 def _flops(macs: Callable[..., int], first: int, count: int) -> Callable[..., int]:
-    """A rule as in torch's registry (FLOPs from arguments): twice the MACs of ``count`` tensors from ``first`` on."""
+    """A rule as in torch's registry, which computes FLOPs from an operator's arguments.
+
+    It gives twice the MACs that ``macs`` computes from the shapes of ``count`` arguments, the first of which is number
+    ``first``.
+    """
 
     def rule(*arguments: Any, out_val: Any = None, **_: Any) -> int:
         return 2 * macs(*_shapes(arguments[first : first + count]))
@@ -88,7 +92,7 @@ MISSING_RULES: dict[Any, Callable[..., int]] = {
     aten.vdot: _flops(matrix_product, 0, 2),
     torch.ops.mkldnn._linear_pointwise: _flops(linear, 0, 3),
 }
-"""Rules for heavy operators that torch's FlopCounterMode counts as nothing; pass them as its ``custom_mapping``."""
+"""Rules for heavy operators that torch's FlopCounterMode counts as nothing, for its ``custom_mapping``."""
 _WHOLE: dict[Any, Callable[..., int]] = {
     aten.linear: _flops(linear, 0, 3),
     aten.matmul: _flops(matrix_product, 0, 2),

@@ -34,11 +34,12 @@ def count(
 
     Keys, all per image:
 
-    - ``macs``, ``flops`` (2 x MACs): sampling and decoding together; ``tokens_macs`` and ``decoder_macs``: either alone
+    - ``macs``, ``flops`` (2 x MACs): sampling and decoding together
+    - ``tokens_macs``, ``decoder_macs``: sampling alone, decoding alone
     - ``macs_std``: spread over the images (population); 0 where cost does not depend on content
     - ``by_part``: MACs by part; their sum is ``macs``
-    - ``by_step``: MACs of each network evaluation; their sum is ``tokens_macs``. A late step that few images take is
-      therefore small
+    - ``by_step``: MACs of each network evaluation, a mean over all images; their sum is ``tokens_macs``. A late step
+      that few images take is therefore small
     - ``data_dependent``, ``images_counted``, ``counter`` and ``convention``: how it was counted, in words
 
     Raises ArbenchError if an operator has no counting rule, or belongs to no part.
@@ -69,7 +70,7 @@ def count(
 
 
 def _by_step(runs: Sequence[Sequence[int]]) -> list[float]:
-    """Mean MACs of each step over the images. A step that an image does not take counts 0 for it."""
+    """Mean MACs of each step over the images. A step counts 0 for an image that does not take it."""
     return [sum(step) / len(runs) for step in zip_longest(*runs, fillvalue=0)]
 
 

@@ -15,7 +15,7 @@ from harness.errors import ArbenchError
 THUMBNAILS = 40
 """Images 0 to 39 are kept as they are: with 10 classes, four of each."""
 UNKNOWN_CODE = "unknown"
-"""Stands in place of the code's hash for files that were written before files carried one."""
+"""Stands in place of the code's hash in files that were written before files had such a hash."""
 Arrays = dict[str, np.ndarray[Any, Any]]
 
 

@@ -78,7 +78,7 @@ def fingerprints(tokens: torch.Tensor) -> NDArray[np.uint64]:
 
 
 def seen_by(arrays: Arrays, extractor: str = "") -> Arrays:
-    """The arrays of ``Shards.merge`` that come from one extractor: the first, or another one by its name."""
+    """The arrays of ``Shards.merge`` that come from one extractor. extractor: its name; empty for the first one."""
     names = {name: f"{name} {extractor}".strip() for name in ("features", "logits", "spatial")}
     return {name: arrays[kept] for name, kept in names.items() if kept in arrays}
 

@@ -25,8 +25,8 @@ class Gaussian:
     def stored(cls, mean: object, covariance: object, source: str, n: int | None = None) -> Self:
         """From the statistics in a file (ADM's ``mu`` and ``sigma``), float32 or float64.
 
-        They must fit each other in shape, and be symmetric and finite; otherwise it raises an ArbenchError that names
-        ``source``.
+        Raises an ArbenchError that names ``source`` if mean and covariance do not fit each other in shape, if the
+        covariance is not symmetric, or if a value is not finite.
         """
         mean, covariance = np.asarray(mean), np.asarray(covariance)
         size = mean.size
@@ -48,7 +48,7 @@ class Gaussian:
 
     @cached_property
     def root(self) -> Array:
-        """A matrix R with R^T R = covariance. It is Cholesky's where that exists, because it is the cheapest."""
+        """A matrix R with R^T R = covariance: the Cholesky factor where there is one, because it is the cheapest."""
         try:
             return np.asarray(np.linalg.cholesky(self.covariance).T, np.float64)
         except np.linalg.LinAlgError:
@@ -87,8 +87,8 @@ class Moments:
 def frechet(one: Gaussian, other: Gaussian) -> float:
     """Squared Fréchet distance between two Gaussians: |m1 - m2|^2 + Tr(S1 + S2 - 2 (S1 S2)^(1/2)), 0 or more.
 
-    The eigenvalues of S1 S2 are those of R S1 R^T with R^T R = S2. This matrix is symmetric: its eigenvalues are real
-    by construction, and computed faster. ``other.root`` is cached, so ``other`` should be the reference. Raises
+    S1 S2 has the same eigenvalues as R S1 R^T, where R^T R = S2. R S1 R^T is symmetric, so its eigenvalues are real by
+    construction, and are computed faster. ``other.root`` is cached, so ``other`` should be the reference. Raises
     ArbenchError where dimensions differ.
     """
     same_width(one.dimensions, other.dimensions, "FID")
@@ -115,7 +115,7 @@ def fid(sample: Gaussian, reference: Gaussian) -> float:
 
 @dataclass(frozen=True)
 class Posteriors:
-    """Sums over images of class posteriors p, float64: all that the inception score needs."""
+    """Sums, over images, of the class posteriors p and of p log p, float64. They give the inception score."""
 
     n: int  # number of images
     total: Array  # [C], sum of p
@@ -136,7 +136,7 @@ class Posteriors:
         return cls(len(array), total, negentropy)
 
     def score(self) -> float:
-        """exp of the mean KL divergence from p to its mean, from 1 to C.
+        """The inception score: exp of the KL divergence between p and the mean of p, averaged over the images; 1 to C.
 
         It is computed in one split over all images, so that file order does not matter (torch-fidelity's
         ``isc_splits=1``). Ten splits, as often printed, give a little less.

@@ -27,8 +27,11 @@ def silent(share: float) -> None:
 def checked(features: object, what: str = "features") -> Floats:
     """``features`` as a float array [N, D] on the CPU.
 
-    Raises ArbenchError naming ``what`` for a type other than float32 or float64 (such as uint8 images given as
-    features, or half precision), another shape, no rows, or values that are not finite.
+    Raises ArbenchError, which names ``what``, in these cases:
+
+    - the type is neither float32 nor float64: half precision, or uint8 images given as features
+    - the shape is not [N, D], or there are no rows
+    - some values are not finite
     """
     array = features.detach().cpu() if isinstance(features, Tensor) else features
     if isinstance(array, Tensor) and array.dtype not in (torch.float32, torch.float64):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Features = NDArray[np.floating[Any]]
 Narrate = Callable[[str], Tell]
-"""Takes the name of the next computation, and returns the ``Tell`` that follows its progress."""
+"""A function that takes the name of a computation, and returns the ``Tell`` to call while that computation runs."""
 STATISTICS_ALONE = "the reference holds statistics alone: no KID, precision, recall, density or coverage"
 
 
@@ -33,19 +33,19 @@ class Fidelity:
         self.flags: list[str] = []  # in words, what weakens a figure
 
     def add(self, name: str, value: float, replicates: Array) -> None:
-        """Adds a figure with its replicates, and its interval from them."""
+        """Adds a figure and its replicates, and computes its interval from the replicates."""
         self.values[name], self.replicates[name] = value, replicates
         self.intervals[name] = interval(value, replicates)
 
     def frechet(self, extractor: str, features: Features, against: Gaussian) -> None:
-        """Adds FID and FID-infinity of features [N, D]; ``extractor`` is part of their names."""
+        """Adds FID and FID-infinity of features [N, D]; ``extractor`` is part of the figures' names."""
         infinite, plain = f"fid_infinity.{extractor}", f"fid.{extractor}"
         self.values[infinite] = found = self._frechet(plain, f"FID ({extractor})", features, against)
         if found is not None:
             self.intervals[infinite] = interval(found, self.replicates[plain])
 
     def spatial_frechet(self, extractor: str, features: Features, against: Gaussian) -> None:
-        """Adds sFID: the same distance on features that keep spatial positions (Nash et al., arXiv 2103.03841)."""
+        """Adds sFID: the Fréchet distance on features that keep spatial positions (Nash et al., arXiv 2103.03841)."""
         self._frechet(f"sfid.{extractor}", f"sFID ({extractor})", features, against)
 
     def _frechet(self, name: str, title: str, features: Features, against: Gaussian) -> float | None:
@@ -77,7 +77,7 @@ class Fidelity:
         self.add("coverage", figures["coverage"], self.draws.shares(found.covered_by, figures["coverage"], references))
 
     def figures(self) -> dict[str, Any]:
-        """Plain values: the figures, ``intervals`` under the same names, ``resampling`` (how) and ``flags``."""
+        """Plain values: the figures, ``intervals`` under the same names, ``resampling`` (its settings), ``flags``."""
         how = {"replicates": REPLICATES, "groups": self.draws.groups, "seed": SEED, "confidence": CONFIDENCE}
         return {
             **_nested(self.values),

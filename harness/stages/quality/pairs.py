@@ -1,8 +1,11 @@
 """Metrics that compare every image with every other: KID, precision and recall, density and coverage.
 
-All of them need the same products of features, so one pass over tiles of bounded memory computes them all. The radius
-is the distance to the 3rd nearest neighbour for precision and recall (Kynkäänniemi et al. 2019), and to the 5th nearest
-in the reference for density and coverage (Naeem et al. 2020), as their authors define it.
+All of them need the same products of features, so one pass over tiles of bounded memory computes them all.
+
+Precision, recall, density and coverage ask which images lie in the ball around another image. For precision and recall,
+the radius of a ball is the distance from its centre to the 3rd nearest neighbour in the same set (Kynkäänniemi et al.
+2019). Density and coverage have wide balls around references alone: the radius is the distance to the 5th nearest
+reference (Naeem et al. 2020).
 """
 
 from collections.abc import Iterator
@@ -18,9 +21,9 @@ from harness.errors import ArbenchError
 from harness.stages.quality.features import Array, Floats, Tell, blocks, checked, same_width, silent
 
 NEAR, FAR = 3, 5
-"""Which nearest neighbour sets the radius: NEAR for precision and recall, FAR for density and coverage."""
+"""Which nearest neighbour sets the radius of a ball: NEAR for precision and recall, FAR for density and coverage."""
 _ROWS, _COLUMNS = 256, 1024  # a tile of distances, 2 MB: it stays in the cache, which saves a quarter of the time
-_TIE = 1e-10  # distances this much beyond a radius, relatively, count as on it: rounding must not decide a tie
+_TIE = 1e-10  # a distance above a radius by up to this share counts as equal to it: rounding must not decide a tie
 
 
 @dataclass(frozen=True)
@@ -63,16 +66,20 @@ class Within:
 
 @dataclass(frozen=True)
 class Between:
-    """The comparison of N samples with M references."""
+    """The comparison of N samples with M references.
 
-    # Kernel distance: cubic kernel, unbiased, over all pairs; may be a little below 0. torch-fidelity's figure is its
-    # mean over random subsets.
+    The manifold of a set is the union of the balls around its images, which reach to the NEAR-th neighbour. A wide ball
+    reaches to the FAR-th neighbour.
+    """
+
+    # Kernel distance with a cubic kernel, an unbiased estimate over all pairs; it may be a little below 0.
+    # torch-fidelity gives the mean of such distances over random subsets.
     kid: float
     kid_influence: Array = field(repr=False)  # float64 [N], how each sample moves KID; their mean is 0
-    precise: NDArray[np.bool_] = field(repr=False)  # [N], samples inside the reference's manifold
-    around: NDArray[np.int64] = field(repr=False)  # [N], how many wide reference balls hold the sample
-    recalled: NDArray[np.bool_] = field(repr=False)  # [M], references inside the samples' manifold
-    covered: NDArray[np.bool_] = field(repr=False)  # [M], references with a sample in their wide ball
+    precise: NDArray[np.bool_] = field(repr=False)  # [N], whether the sample is in the references' manifold
+    around: NDArray[np.int64] = field(repr=False)  # [N], in how many references' wide balls the sample is
+    recalled: NDArray[np.bool_] = field(repr=False)  # [M], whether the reference is in the samples' manifold
+    covered: NDArray[np.bool_] = field(repr=False)  # [M], whether a sample is in the reference's wide ball
     recalled_by: NDArray[np.int64] = field(repr=False)  # [G], how many references only this group of samples recalls
     covered_by: NDArray[np.int64] = field(repr=False)  # [G], how many references only this group of samples covers
 
@@ -131,7 +138,8 @@ class _Rows:
     """Features prepared for the tiles: centred, so that little cancels in a distance.
 
     squares [N]: the squared lengths of the centred rows.
-    kernel_part [N]: what a row adds to x y / D of two uncentred rows, besides half their squared distance.
+    kernel_part [N]: the part that each row adds to the product x y / D of two uncentred rows. The product is the sum of
+    both rows' parts and of |centre|^2 / D, less the squared distance of the two rows / (2 D).
     """
 
     def __init__(self, features: Floats, centre: Array) -> None:
@@ -164,8 +172,11 @@ def _tiles(one: _Rows, other: _Rows, tell: Tell) -> Iterator[tuple[slice, slice,
 
 
 class _Holders:
-    """Finds which references samples hold, and how many of them are held by the samples of one group alone. For recall
-    a sample's ball holds the reference; for coverage the reference's ball holds the sample."""
+    """Finds which references the samples hold, and how many references the samples of each group hold alone.
+
+    For recall, a sample holds a reference if the reference lies in the sample's ball; for coverage, if the sample lies
+    in the reference's wide ball.
+    """
 
     def __init__(self, group: NDArray[np.int64], count: int) -> None:
         self._groups = int(group.max()) + 1
@@ -176,7 +187,7 @@ class _Holders:
         self._sums = torch.zeros(3, count, dtype=torch.float64)
 
     def add(self, rows: slice, columns: slice, holds: Tensor) -> None:
-        """Adds a tile. holds: bool [rows, columns], whether the ball of one holds the other."""
+        """Adds a tile. holds: bool [rows, columns], whether a row's sample holds a column's reference."""
         self._sums[:, columns] += self._powers[:, rows] @ holds.float()
 
     @property

@@ -32,7 +32,7 @@ UINT8_RULE = "round(255 x), clamped"
 """How images in [0, 1] become uint8 (harness.setup.to_uint8)."""
 _BATCH = 100
 _PROBE = 16
-_PROBE_TOLERANCE = 1e-3  # share of the features' standard deviation: far above rounding, far below another network
+_PROBE_TOLERANCE = 1e-3  # share of the features' standard deviation: rounding gives far less, another network far more
 
 
 @dataclass(frozen=True)
@@ -40,13 +40,15 @@ class Reference:
     """The features, statistics and own scores of a reference set, for one extractor."""
 
     key: str  # sha256 of all that the reference depends on
-    facts: Mapping[str, Any]  # the same in words, for records
-    within: Within  # its features float32 [N, D] compared among themselves; empty if a file gave statistics alone
+    facts: Mapping[str, Any]  # all that the reference depends on, in words, for records
+    within: Within  # features float32 [N, D], compared among themselves; empty if a file gave statistics alone
     logits: NDArray[np.float32]  # [N, classes]
     gaussian: Gaussian  # of the features
     spatial: Gaussian | None  # of the features that keep spatial positions, if the extractor has them
-    is_: float | None  # its own inception score; None if a file gave statistics alone
-    label_accuracy: float | None  # of the extractor's logits on its labels; None if these have other classes
+    is_: float | None  # inception score of the reference images; None if a file gave statistics alone
+    # Share of the reference images that the extractor puts in their labelled class; None if the labels' classes are not
+    # the extractor's.
+    label_accuracy: float | None
 
     @property
     def extractor(self) -> str:
@@ -55,7 +57,7 @@ class Reference:
 
     @property
     def features(self) -> NDArray[Any]:
-        """Its features, float32 [N, D]."""
+        """The features of the reference images, float32 [N, D]."""
         return self.within.features
 
     def about(self) -> dict[str, Any]:
@@ -81,7 +83,7 @@ def reference_for(images: Images, extractor: Extractor, folder: Path, uint8_rule
 
 
 def label_accuracy(logits: NDArray[Any], labels: NDArray[Any]) -> float:
-    """Share of rows whose largest logit is that of their label. Raises ArbenchError if a row lacks its label."""
+    """Share of rows whose largest logit is at the row's label. Raises ArbenchError if there is not a label a row."""
     if labels.shape != logits.shape[:1]:
         raise ArbenchError(f"labels: shape {labels.shape} for {len(logits)} images")
     return float((logits.argmax(axis=1) == labels).mean())
@@ -156,7 +158,7 @@ def keep(path: Path, reference: Reference) -> None:
 
 
 def cached(path: Path) -> Reference | None:
-    """The reference in a cache file; None if there is none, or if it is damaged."""
+    """The reference in a cache file; None if the file is missing or damaged."""
     try:
         arrays = files.read_arrays(path)
         about = json.loads(str(arrays["about"]))
@@ -182,8 +184,8 @@ def cached(path: Path) -> Reference | None:
 
 
 def _fits(reference: Reference, key: str, images: Images, extractor: Extractor) -> bool:
-    """Whether a cached reference has this key and is complete, and the extractor still gives its features and logits
-    for a few images spread over the set."""
+    """Whether a cached reference may be used: it has this key and is complete, and for a few images spread over the set
+    the extractor still gives the features and logits that are in the cache."""
     count = len(images.images)
     if reference.key != key:
         return False

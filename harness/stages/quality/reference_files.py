@@ -25,8 +25,8 @@ BATCH = 50
 
 
 def facts_of(path: Path, extractor: Extractor, reading: Reading = AS_THEY_ARE) -> dict[str, Any]:
-    """All that a reference by path depends on; the digest is its key. Raises ArbenchError for an extractor other than
-    Inception, and for a path that cannot be read."""
+    """All facts on which a reference by path depends; the digest of these facts is the reference's key. Raises
+    ArbenchError for an extractor other than Inception, and for a path that cannot be read."""
     if not isinstance(extractor, InceptionExtractor):
         raise ArbenchError(
             f"reference {path}: a reference by path is for extractor {INCEPTION!r}, not {extractor.name!r}"
@@ -90,8 +90,8 @@ def remembered(
     say: Callable[[str], None],
 ) -> Seen:
     """``open_reference`` with a cache: images go through Inception only once, and the result is kept in ``folder``, by
-    content. ``say`` gets a line that names the file. If the folder cannot be written, ``say`` gets a line that says so,
-    and no error is raised."""
+    content. ``say`` is called with a line that names the cached file. If the folder cannot be written, ``say`` is
+    called with a line that says so, and no error is raised."""
     if folder is None or not _has_images(path):
         return open_reference(path, extractor, batch, reading)
     key = digest(facts_of(path, extractor, reading))

@@ -1,8 +1,8 @@
-"""Replicates of a figure: what it would have been with other images, by a bootstrap over groups of images.
+"""Replicates of a figure: its values if the images had been others, by a bootstrap over groups of images.
 
-Images are dealt into groups. The groups hold every class alike where the classes of a trial are given; they are random
-where classes were drawn like the images. Whole groups are drawn with replacement. For independent images, the means of
-groups vary as images would, at a fraction of the work.
+Images are dealt into groups. Where the classes of a trial are given, each class is spread evenly over the groups. Where
+classes were drawn like the images, the groups are random. Whole groups are drawn with replacement. For independent
+images, a mean varies between such draws as it would between draws of single images, at a fraction of the work.
 
 The draws depend only on the number of images and their labels. Two trials that share labels (and so, image by image,
 their noise) are therefore resampled alike, and the replicates of their difference are the differences of their
@@ -22,12 +22,12 @@ from harness.stages.quality.features import Array, Tell, blocks, checked, same_w
 
 REPLICATES, GROUPS, SEED = 1000, 250, 2606
 FEWEST_GROUPS = 50
-"""Minimum number of groups, even if they cannot hold every class; intervals are then a little too wide."""
+"""Minimum number of groups, even if a group then cannot hold every class; intervals are then a little too wide."""
 FEWEST, SETTLED = 2, 10
 """Minimum number of images per feature dimension: FEWEST for replicates of FID, SETTLED for FID-infinity. With fewer,
 the covariance is too noisy for the second-order expansion. Between the two, the interval is too wide rather than too
 narrow."""
-_NULL = 1e-10  # in directions whose eigenvalue is below this share of the largest, no image differs
+_NULL = 1e-10  # directions whose eigenvalue is below this share of the largest are left out: images do not differ there
 _ROWS = 2048  # images taken at a time
 _TILE = 2**23  # numbers held at a time while groups are compared: 32 MB
 
@@ -62,10 +62,10 @@ class Resampling:
         return self.weights @ self.sums(values) / len(self.group)
 
     def shares(self, alone: NDArray[np.integer[Any]], value: float, count: int) -> Array:
-        """Replicates of a share of ``count`` things that groups have in common.
+        """Replicates of a share ``value`` of ``count`` references: of the share that the samples hold.
 
-        alone: [G], how many of the things only this group has, which the share would lose without the group. This is a
-        jackknife, because the bootstrap loses more than chance does.
+        alone: [G], how many references each group alone holds. Without the group, the share would lose them. This is a
+        jackknife, because a bootstrap would lose more references than chance does.
         """
         return value + (self.weights - 1) @ alone / count
 
@@ -79,11 +79,11 @@ class Resampling:
 
 @dataclass(frozen=True)
 class FrechetReplicates:
-    """A FID, with what it would have been with other images."""
+    """A FID, and the values that it would have had with other images."""
 
     value: float  # the FID itself
     replicates: Array  # [REPLICATES]
-    bias: float | None  # excess of FID because N is finite; None with fewer than SETTLED images per dimension
+    bias: float | None  # by how much FID is too high as N is finite; None with fewer than SETTLED images per dimension
 
     @property
     def infinite(self) -> float | None:
@@ -98,13 +98,15 @@ def frechet_replicates(
     draws: Resampling,
     tell: Tell = silent,
 ) -> FrechetReplicates | None:
-    """FID of features [N, D] against a reference, expanded in the weights of its images.
+    """FID of features [N, D] against a reference, with its replicates and its bias.
 
-    Exact replicates would cost D^3 each. With M the covariance in the reference's whitened space and s the square
-    roots of its eigenvalues, Tr (M + E)^(1/2) = Tr M^(1/2) + sum E_kk / (2 s_k) - sum E_kl^2 / (4 s_k s_l (s_k + s_l))
-    to second order. The first-order terms are each image's influence, and give the replicates. The mean of the
-    second-order terms is the bias. Returns None with fewer than FEWEST images per dimension. ``tell`` is called with
-    the share done.
+    Exact replicates would cost D^3 each. So FID is expanded in the weights of the images. Let M be the covariance of
+    the samples in the reference's whitened space, s the square roots of the eigenvalues of M, and E a change of M. Then
+    Tr (M + E)^(1/2) = Tr M^(1/2) + sum E_kk / (2 s_k) - sum E_kl^2 / (4 s_k s_l (s_k + s_l)) to second order. The
+    first-order terms are each image's influence, and give the replicates. The mean of the second-order terms is the
+    bias.
+
+    Returns None with fewer than FEWEST images per dimension. ``tell`` is called with the share done.
     """
     array = checked(features)
     same_width(array.shape[1], reference.dimensions, "FID")
@@ -131,7 +133,11 @@ def frechet_replicates(
 
 
 def _bias(grouped: NDArray[np.float32], s: Array, draws: Resampling, tell: Tell) -> float:
-    """Mean of the second-order terms. grouped [G, S, D]: the images along the eigenvectors; s [D]: the square roots."""
+    """Mean of the second-order terms in ``frechet_replicates``.
+
+    grouped [G, S, D]: coordinates of the images along the eigenvectors, by group.
+    s [D]: square roots of the eigenvalues.
+    """
     count, groups = len(draws.group), draws.groups
     total = float((np.square(grouped.sum(1, dtype=np.float64) / count) / s).sum())
     tensor, mean = torch.from_numpy(grouped), torch.from_numpy(np.outer(draws.sizes / count, s**2)).float()
@@ -146,6 +152,6 @@ def _bias(grouped: NDArray[np.float32], s: Array, draws: Resampling, tell: Tell)
 
 
 def interval(value: float, replicates: Array, confidence: float = CONFIDENCE) -> list[float]:
-    """[low, high]: the figure, plus or minus the deviation of its replicates from their mean."""
+    """[low, high]: the figure, less the upper and the lower quantile of its replicates' deviations from their mean."""
     tails = np.quantile(replicates - replicates.mean(), [(1 - confidence) / 2, (1 + confidence) / 2])
     return [float(value - tails[1]), float(value - tails[0])]

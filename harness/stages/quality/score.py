@@ -29,8 +29,8 @@ class Scored:
 
 
 def scored(samples: Seen, against: Seen, narrate: Narrate = lambda what: silent) -> Scored:
-    """All figures; figures that need images of the reference are left out if it has none. The classes of the images are
-    not known: all images are resampled alike."""
+    """All figures. If the reference has no images, the figures that need them are left out. The classes of the samples
+    are not known: all samples are resampled alike."""
     found = Fidelity(Resampling(np.zeros(samples.about["images"], np.int64)), narrate)
     found.frechet(INCEPTION, samples.arrays["features"], against.gaussian)
     if against.spatial is not None:
@@ -50,7 +50,7 @@ def scored(samples: Seen, against: Seen, narrate: Narrate = lambda what: silent)
 
 
 def score(samples: Seen, against: Seen, narrate: Narrate = lambda what: silent) -> dict[str, Any]:
-    """The figures of ``scored`` alone."""
+    """The figures of ``scored``, without the replicates."""
     return scored(samples, against, narrate).figures
 
 

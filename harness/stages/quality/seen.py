@@ -47,8 +47,8 @@ class Seen:
 
 
 def see(samples: Samples, extractor: InceptionExtractor, batch: int, advance: Callable[[int], None]) -> Seen:
-    """Runs all images through Inception, ``batch`` at a time. ``advance`` is called with how many more are done.
-    Raises ArbenchError if images are damaged, or if there are fewer than two."""
+    """Runs all images through Inception, ``batch`` at a time. After each batch, ``advance`` is called with the batch's
+    number of images. Raises ArbenchError if images are damaged, or if there are fewer than two."""
     arrays: dict[str, NDArray[np.float32]] = {}
     content, copies, done = hashlib.sha256(), _Copies(), 0
     first: list[NDArray[np.uint8]] = []
@@ -114,7 +114,7 @@ def watched(
 
 
 def holds_statistics(path: Path) -> bool:
-    """Whether a file is an .npz with mu and sigma: a reference, whatever else it holds."""
+    """Whether a file is an .npz with mu and sigma. Such a file is a reference, whatever else it holds."""
     return not is_folder(path) and zipfile.is_zipfile(path) and bool({"mu", "about"} & set(ArrayFile(path).names))
 
 
@@ -126,7 +126,8 @@ def open_reference(path: Path, extractor: InceptionExtractor, batch: int, readin
       precision and recall
     - a file of ``write_reference``
 
-    Raises ArbenchError if it is none of these, or was made with another extractor, as far as its size shows that.
+    Raises ArbenchError if the path is none of these, or if the sizes of the statistics, or the weights named in the
+    file, show that the file was made with another extractor.
     """
     if is_folder(path) or not zipfile.is_zipfile(path):
         return watched(path, extractor, batch, reading)
@@ -213,7 +214,7 @@ def among_itself(seen: Seen) -> Seen:
 
 
 def write_reference(path: Path, seen: Seen, extractor: InceptionExtractor) -> None:
-    """Writes a reference: statistics under guided-diffusion's names, features, and where they came from."""
+    """Writes a reference: statistics under guided-diffusion's names, features, and the images' origin."""
     about = {**seen.about, "is": seen.is_, "weights": sha256(_weights(extractor))}
     arrays: dict[str, NDArray[Any]] = {
         "mu": seen.gaussian.mean,

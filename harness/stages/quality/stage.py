@@ -1,4 +1,4 @@
-"""Stage 2: how close a trial's images are to the reference. It needs only features, no image and no device."""
+"""Stage 2: how close a trial's images are to the reference. The stage needs only features, no image and no device."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -37,16 +37,20 @@ def measure(
     """The figures of a trial, as plain values, and their replicates.
 
     labels: integers [N], the classes asked for.
-    others: the arrays of other extractors for the same images, with their references; they give further FIDs.
-    drawn: whether the classes were drawn like the images (``random`` labels). If so, intervals include the chance of
-    how many images there are of each class; if not, every replicate has the classes as they were given.
+    others: the arrays of other extractors for the same images, each with the reference of that extractor; they give
+    further FIDs.
+    drawn: whether the classes were drawn like the images (``random`` labels). If so, the number of images of a class
+    varies between replicates, and intervals include this chance; if not, every replicate has the classes as they were
+    given.
 
-    FID (``fid``), FID-infinity and sFID are by extractor. ``intervals`` has the 95 % interval of each figure that has
-    one, under the figure's name: what other images of this method would have given, with the reference taken as it is.
+    FID (``fid``), FID-infinity and sFID have one value for each extractor. ``intervals`` has the 95 % interval of each
+    figure that has one, under the figure's name. The interval covers what other images of this method would have given;
+    the reference is taken as it is.
     ``flags`` says in words what weakens a figure, such as too few images. ``label_accuracy`` is None where the
     extractor has other classes than the labels.
 
-    Raises ArbenchError for fewer than 6 images, and for features that are not finite or not this extractor's.
+    Raises ArbenchError for fewer than 6 images, and for features that are not finite or that do not have the dimensions
+    of the reference.
     """
     if any(len(rows) != len(labels) for rows in seen.values()):
         counts = ", ".join(f"{len(rows)} {name}" for name, rows in seen.items())

@@ -21,8 +21,8 @@ NONE, DEFAULT, GRAPHS = "none", "default", "reduce-overhead"
 MODES = (NONE, DEFAULT, GRAPHS)
 """The names are those of torch.compile; ``reduce-overhead`` replays CUDA graphs."""
 RECOMPILATIONS = 1000
-"""Limit for one case at one batch size; beyond it the case fails. With torch's own limit of 8 it would go on without a
-compiler and not say so."""
+"""Most recompilations of one case at one batch size; a case that needs more fails. At its own limit of 8, torch would
+go on without compiling, and would not say so."""
 Sample = Callable[[Tensor, Tensor, Mapping[str, KnobValue], Sampling], Generated]
 Decode = Callable[[Tensor], Tensor]
 

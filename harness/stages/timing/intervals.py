@@ -11,16 +11,17 @@ from harness.errors import ArbenchError
 from harness.stages import CONFIDENCE
 
 SPENT = 0.02
-"""An interval may miss the median with a risk of 5 %. Of these, ``5 % - SPENT / k^2`` are spent up to look number k:
-3 % at the first look."""
+"""A look is a test, while samples are being taken, whether the interval is narrow enough to stop. The intervals of all
+looks together may miss the median with a risk of 5 %. Of this risk, ``5 % - SPENT / k^2`` may be spent up to look
+number k: 3 % at the first look."""
 
 
 def median_interval(samples: Sequence[float], confidence: float = CONFIDENCE) -> tuple[float, float, float]:
     """An interval that holds the true median with at least ``confidence``: (low, high, coverage).
 
-    It is made of order statistics and assumes no distribution. ``coverage`` is the confidence that it reaches: with too
-    few samples (under 6 for 0.95) the interval is the whole range, and its coverage is lower. Raises ArbenchError
-    without samples.
+    The interval lies between two order statistics; no distribution is assumed. ``coverage`` is the confidence that the
+    interval reaches: with too few samples (under 6 for 0.95) the interval is the whole range, and its coverage is lower
+    than ``confidence``. Raises ArbenchError without samples.
     """
     size = len(samples)
     if not size:
@@ -37,15 +38,17 @@ def median_interval(samples: Sequence[float], confidence: float = CONFIDENCE) ->
 
 
 def sequential_interval(samples: Sequence[float], every: int) -> tuple[float, float, float]:
-    """``median_interval`` of samples that were looked at after each ``every`` of them, to decide whether to go on.
+    """An interval of the median, as ``median_interval`` gives it: (low, high, coverage). It also holds if a look after
+    every ``every`` samples decided whether to take more samples.
 
     If sampling goes on until an interval is narrow, it stops where chance made the interval narrow, and the interval
     misses the median more often than it says. So the risk of 5 % is shared among the looks: the intervals of all looks
     together hold the median with at least 95 %. This is true whatever is decided at each look, and however the samples
     are distributed, if they are exchangeable.
 
-    With 13 samples, looked at after each 13, the interval leaves out the two lowest and the two highest; with 26, seven
-    on each side; with 39, eleven. With too few samples it is the whole range. Raises ArbenchError without samples.
+    With a look after every 13 samples, the interval of 13 samples leaves out the two lowest and the two highest; that
+    of 26 samples leaves out seven on each side; that of 39 samples, eleven. With too few samples the interval is the
+    whole range. Raises ArbenchError without samples.
     """
     if not len(samples):
         raise ArbenchError("no samples, so there is no median")
@@ -56,10 +59,10 @@ def sequential_interval(samples: Sequence[float], every: int) -> tuple[float, fl
 
 @cache
 def _dropped(size: int, every: int) -> tuple[int, float]:
-    """How many samples to drop at each end, for the interval of ``size`` samples; and the risk that this interval, or
-    one before it, misses the median.
+    """How many samples the interval of ``size`` samples drops at each end; and the risk that this interval, or the
+    interval of an earlier look, misses the median.
 
-    The samples are looked at after each ``every`` of them, and at the end. The number of samples that lie below the
+    There is a look after every ``every`` samples, and one at the end. The number of samples that lie below the
     median is a random walk, however the samples are distributed. At each look, the probability that the walk is outside
     the interval for the first time is added to the risk.
     """
@@ -81,9 +84,10 @@ def centre_interval(samples: Sequence[float], confidence: float = CONFIDENCE) ->
     """The centre of a symmetric distribution and an interval that holds it with at least ``confidence``: (centre, low,
     high), by Wilcoxon's signed ranks (Hodges and Lehmann 1963).
 
-    It is meant for differences of two things measured in turn, which are symmetric if the two are alike. For the same
-    width it needs two thirds of the samples that a median needs, and outliers affect it no more. With too few samples
-    it is the whole range. Raises ArbenchError without samples.
+    It is meant for differences between two things that are measured in turn: these differences are symmetric if the two
+    things are alike. For an interval of the same width, the centre needs two thirds of the samples that a median needs.
+    Outliers affect the centre no more than a median. With too few samples the interval is the whole range. Raises
+    ArbenchError without samples.
     """
     values = np.asarray(samples, np.float64)
     if not len(values):
@@ -97,7 +101,8 @@ def centre_interval(samples: Sequence[float], confidence: float = CONFIDENCE) ->
 
 @cache
 def _signed_ranks(size: int) -> NDArray[np.float64]:
-    """Probability that the ranks of the positive samples, of ``size`` samples, sum up to at most 0, 1, 2, ..."""
+    """The probabilities that the sum of the ranks of the positive samples is at most 0, 1, 2, ..., for ``size`` samples
+    in all."""
     chance = np.zeros(size * (size + 1) // 2 + 1)
     chance[0] = 1.0
     for rank in range(1, size + 1):

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 FEWEST = 3
-"""Least number of cases. With two, the pace of each would be estimated from the other alone, and their difference would
-count twice."""
+"""Least number of cases. With two cases, the pace for each case would be estimated from the other case alone, and the
+difference of the two cases would count twice."""
 CLOSE, MOST_TURNS = 1e-6, 100
 """The levels of the cases and the pace are estimated in turns, until the levels move by less than CLOSE, or for
 MOST_TURNS turns."""
@@ -48,7 +48,8 @@ def factors(cases: Sequence[int], seconds: Sequence[float]) -> list[float]:
 
 
 def _neighbours(case: NDArray[np.intp]) -> NDArray[np.intp]:
-    """int [2, N]: for each sample, the nearest sample of another case before and after; itself where there is none."""
+    """int [2, N]: for each sample, the index of the nearest earlier sample of another case, and of the nearest later
+    one. Where there is no such sample, it is the sample's own index."""
     found = np.tile(np.arange(len(case)), (2, 1))
     for row, step in zip(found, (-1, 1), strict=True):
         for place in range(len(case))[::-step]:
@@ -60,7 +61,8 @@ def _neighbours(case: NDArray[np.intp]) -> NDArray[np.intp]:
 
 
 def _around(deviations: Floats, beside: NDArray[np.intp]) -> Floats:
-    """The mean deviation of both neighbours from their usual times, or the deviation of the only neighbour."""
+    """For each sample, the mean of its two neighbours' deviations from their usual times; with one neighbour, the
+    deviation of that neighbour."""
     there = beside != np.arange(len(deviations))
     sums = np.where(there, deviations[beside], 0.0).sum(axis=0)
     return np.asarray(sums / np.maximum(there.sum(axis=0), 1))

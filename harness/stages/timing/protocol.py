@@ -42,11 +42,13 @@ class Protocol:
     Latency is the time of one batch of ``latency_batch`` images. Throughput comes from batches of ``throughput_batch``.
     Each case first runs ``warmup`` times unmeasured, and then once in each of ``min_rounds`` rounds. After these:
 
-    - With more than FEW cases, the cases whose row would be marked noisy go on in further rounds, and are tested again
-      every LOOK rounds. The others have ended, so that the time goes to the unsettled cases. Samples are brought to the
-      session's usual pace with the samples of other cases right before and after (harness.stages.timing.pace).
-    - With few cases, all go on until each is settled: the 95 % interval of its time, relative to the times of the
-      others in the same round, is no wider than ``settled``. This is also tested every LOOK rounds.
+    - With more than ``stage.FEW`` cases, the cases whose row would be marked noisy go on in further rounds, and are
+      tested again every ``summary.LOOK`` rounds. The other cases end here, so that the time goes to noisy cases. Each
+      sample is corrected to the session's usual pace. The pace at a sample is estimated from the samples of other cases
+      right before and after it (harness.stages.timing.pace).
+    - With few cases, all go on until each case is settled. A case is settled if the 95 % interval of its time, relative
+      to the times of the other cases in the same round, is no wider than ``settled``. This is also tested every
+      ``summary.LOOK`` rounds.
 
     Rounds end at the latest when the budget is spent, and after ``max_rounds``. On a machine so slow or busy that twice
     the budget is spent before ``min_rounds``, three rounds are enough; such rows say so and are marked noisy.
@@ -60,7 +62,7 @@ class Protocol:
     throughput_batch: int = 64
     warmup: int = 1
     # With 13 rounds, the interval of a median leaves out the two lowest and the two highest samples: two disturbed
-    # rounds do not widen it, and risk is left for a second look. With six rounds it is the whole range.
+    # rounds do not widen it, and risk is left for a second test. With six rounds the interval is the whole range.
     min_rounds: int = 13
     max_rounds: int = 300
     latency_seconds: float = 1.6  # budget, as a mean per case, warm-up included

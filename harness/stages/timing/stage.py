@@ -42,7 +42,7 @@ Case = tuple[str, Method | Callable[[], Method], Mapping[str, KnobValue], Sampli
 """Name, method (or its loader: a loader that many cases share is called once), complete knobs, sampling."""
 
 PACED = 1.05
-"""A noisy row states the range of the machine's pace, if its highest value is more than this times its lowest."""
+"""A noisy row states the range of the machine's pace if the highest pace is more than PACED times the lowest."""
 
 COMPANY = 4
 """In a session of many cases, at least this many go on together: the pace of a sample is estimated from the samples of
@@ -52,8 +52,8 @@ OVERDRAWN_ROUNDS = 3
 """If twice the time budget is spent, this many rounds are enough, even if the protocol's min_rounds asks for more."""
 
 FEW = 8
-"""In a session of at most this many cases, all go on until all can be told apart; in a larger session, only the noisy
-cases go on."""
+"""In a session of at most this many cases, all cases go on until all are settled (see ``settled``); in a larger
+session, only the noisy cases go on."""
 
 SETTLED, BUDGET, ROUNDS, OVERDRAWN = "settled", "budget", "max_rounds", "overdrawn"
 """Why a case's rounds ended: its interval was narrow enough, the budget was spent, max_rounds were done, or the machine
@@ -70,13 +70,13 @@ class _Run:
     sampling: Sampling
     tokens: list[float] = field(default_factory=list)  # seconds, one a round
     decoder: list[float] = field(default_factory=list)  # seconds, one a round
-    turns: list[int] = field(default_factory=list)  # position of each sample in the order of all cases' samples
+    turns: list[int] = field(default_factory=list)  # when each sample was taken: its number among all cases' samples
     joules: list[float | None] = field(default_factory=list)  # one a round; None where the machine does not count them
     disturbances: list[dict[str, float | None]] = field(default_factory=list)  # one a round
     ended: str = ""  # why its rounds ended
     memory: dict[str, Any] = field(default_factory=dict)
-    sample: Sample | None = None  # that of the method, compiled if the protocol says so
-    decode: Decode | None = None  # likewise
+    sample: Sample | None = None  # the method's ``sample``, compiled if the protocol says so
+    decode: Decode | None = None  # the method's ``decode``, compiled if the protocol says so
     compiled: dict[str, float] | None = None  # ``seconds`` that compiling took, and ``alike`` (see ``interleaved``)
     failure: dict[str, str] | None = None  # why the case was given up
 
@@ -206,8 +206,8 @@ def _phase(
 
 
 def _at_pace(runs: Sequence[_Run]) -> list[list[float]]:
-    """The pace at each sample of each run, relative to the session's usual pace; samples are divided by it. With few
-    cases it is 1: they are compared round by round, which already cancels the pace."""
+    """The pace at each sample of each run, relative to the session's usual pace; samples are divided by the pace. With
+    few cases the pace is given as 1: the cases are compared round by round, which already cancels the pace."""
     samples = sorted(
         (turn, case, seconds)
         for case, run in enumerate(runs)
@@ -222,7 +222,10 @@ def _at_pace(runs: Sequence[_Run]) -> list[list[float]]:
 
 
 def _going_on(going: Sequence[_Run], runs: Sequence[_Run], protocol: Protocol, done: int) -> list[_Run]:
-    """The runs of the last round that take part in the next one, as far as samples decide it; the others are ended."""
+    """The runs of the last round whose samples do not yet suffice, so that they go on; the other runs are ended.
+
+    The time budget and ``max_rounds`` are not considered here.
+    """
     alive = [run for run in going if not run.failure]
     if not done or done < protocol.min_rounds or done % LOOK:
         return alive
@@ -268,8 +271,10 @@ def _compile(run: _Run, protocol: Protocol, batch: int) -> None:
 
 
 def settled(times: Sequence[Sequence[float]], width: float) -> bool:
-    """Whether the 95 % interval of each case's time is at most ``width`` wide, relatively. The time is divided by the
-    median of the other cases in the same round; the time of a single case is taken as it is.
+    """Whether every case is settled: the 95 % interval of its relative time is at most ``width`` wide, as a share.
+
+    The relative time of a case is its time divided by the median time of the other cases in the same round. If there is
+    only one case, its time is taken as it is.
 
     times: seconds, one row per case, all with the same number of rounds.
     """
@@ -325,7 +330,7 @@ def _divided(samples: Sequence[float], pace: Sequence[float]) -> list[float]:
 
 
 def _figures(run: _Run, pace: Sequence[float], batch: int, protocol: Protocol) -> dict[str, Any]:
-    """The figures of a run at one batch size, at the session's usual pace, and why they are noisy, if they are."""
+    """The figures of a run at one batch size, at the session's usual pace; if they are noisy, also why."""
     found = by_kind(run.disturbances)
     made = summary(_divided(run.tokens, pace), _divided(run.decoder, pace), batch, protocol.min_rounds)
     made["pace"] = [round(one, 4) for one in pace]

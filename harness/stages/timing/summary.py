@@ -1,5 +1,5 @@
 """Figures of time, computed from samples: medians with their intervals, whether they are noisy and why, and the ratio
-of two cases. Reading records needs only this module, and no torch."""
+of two cases. Code that only reads records has to import only this module, and no torch."""
 
 from collections.abc import Mapping, Sequence
 from math import exp, log
@@ -21,7 +21,7 @@ that is quiet by chance."""
 RATIO = 0.995
 """Confidence of a ratio's interval. It is above 95 % for three reasons: the measured times decide when rounds end,
 other work on the machine gives heavy tails, and two copies of one method differ a little because of where they lie in
-memory. It makes the interval a fifth wider. A settled interval is still narrow enough to tell times 5 % apart."""
+memory. This makes the interval a fifth wider. A settled interval is still narrow enough to tell times 5 % apart."""
 
 FEW_PAIRS, FEW_RATIO = 24, 0.99
 """With fewer than FEW_PAIRS rounds, Wilcoxon's interval of a ratio follows a single disturbed round: with 12 rounds it
@@ -31,12 +31,12 @@ nothing is disturbed."""
 
 
 def interval(samples: Sequence[float]) -> tuple[float, float, float]:
-    """Interval of the median of a case's samples, and its coverage: (low, high, coverage)."""
+    """The interval of the median of a case's samples, and the interval's coverage: (low, high, coverage)."""
     return sequential_interval(samples, LOOK)
 
 
 def noisy(samples: Sequence[float], rounds: int) -> bool:
-    """Whether a row is marked noisy: it has too few samples (under ``rounds``), or their interval is too wide."""
+    """Whether a row is marked noisy: it has under ``rounds`` samples, too few for an interval, or a wide interval."""
     low, high, coverage = interval(samples)
     return len(samples) < rounds or coverage < CONFIDENCE or high - low > NOISY * median(samples)
 
@@ -85,8 +85,8 @@ def ratio(one: Mapping[str, Any], other: Mapping[str, Any], kind: str = "latency
 
 
 def why_noisy(timing: Mapping[str, Any]) -> list[str]:
-    """Why a record's times are noisy: a line each for batch 1 and 64, as in ``batch 64: 4 % steal``; no line if they
-    are not noisy. For older records the line says that the cause was not recorded."""
+    """Why a record's times are noisy: a line for each batch size whose times are noisy, as in ``batch 64: 4 % steal``.
+    For older records the line says that the cause was not recorded."""
     parts = [timing[kind] for kind in ("latency", "throughput") if isinstance(timing.get(kind), Mapping)]
     return [
         f"batch {one.get('batch')}: {one.get('why') or 'the cause was not recorded'}"
