@@ -56,7 +56,7 @@ def sheets(site: Site, out: Path) -> Iterator[Sheet]:
 
 
 def methods(site: Site) -> dict[str, dict[str, str]]:
-    """By method, the data that the scripts of pages need."""
+    """The data that the scripts on the pages need of each method, by its name."""
     found = {}
     for name, look in site.looks.items():
         about = about_method(site, name)

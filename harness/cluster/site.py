@@ -204,7 +204,7 @@ def check(sites: Sequence[Site], stages: Sequence[str] = SWEEP) -> None:
     """Check sites against the cluster, before anything is submitted. Raises ArbenchError with what is wrong and what is
     valid.
 
-    sbatch itself checks the values (--test-only), once for all ``stages`` that have the same resources.
+    sbatch itself checks the values (--test-only). Stages with the same resources share one check.
     """
     valid = slurm.options() - OURS | {*LISTS, *TEXTS, *SECONDS}
     partitions, tried = slurm.partitions(), set()

@@ -54,8 +54,8 @@ class Training:
             self.submission.tell(0, "end")
 
     def checkpoint(self) -> DelayedSubmission | None:
-        """submitit calls this in the first process before it has Slurm requeue the job. Returns None if the job's last
-        lives have all kept nothing: the job is then not requeued."""
+        """submitit calls this in the first process, and afterwards asks Slurm to requeue the job. Returns None, so that
+        the job is not requeued, if its last FRUITLESS lives were interrupted before they saved any progress."""
         self._fruitless = 0 if self._kept() else self._fruitless + 1
         self.submission.tell(0, "interrupted")
         return DelayedSubmission(self) if self._fruitless < FRUITLESS else None

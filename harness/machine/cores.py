@@ -62,8 +62,8 @@ def groups(root: Path) -> Iterator[Path]:
 
 def _below(path: str, top: str) -> PurePosixPath:
     """The part of a control group's path below ``top``, the group that is mounted; empty if the path is not below
-    ``top``. A container sees only its own groups, but the paths that the system names there may be those outside the
-    container."""
+    ``top``. Inside a container only the container's own groups are visible, but the system may still name their paths
+    as they are outside of it."""
     group = PurePosixPath(path)
     inside = group.relative_to(top) if group.is_relative_to(top) else PurePosixPath()
     return PurePosixPath() if ".." in inside.parts else inside

@@ -4,7 +4,8 @@ A run that is killed at any moment and started again gives the same weights as a
 numbers depend on (seed, step) only. The state includes torch's own generator (dropout). The state is saved every
 minute under a temporary name, then renamed.
 
-A ``Crew`` computes a step's gradients: this process (``Alone``), or several (``harness.training.processes``).
+A ``Crew`` computes the gradients of a step. It is either this process alone (``Alone``), or several processes
+(``harness.training.processes``).
 """
 
 import json
