@@ -187,7 +187,7 @@ class _Holders:
         self._sums = torch.zeros(3, count, dtype=torch.float64)
 
     def add(self, rows: slice, columns: slice, holds: Tensor) -> None:
-        """Adds a tile. holds: bool [rows, columns]; entry (i, j) says whether sample i of the tile holds reference j."""
+        """Adds a tile. holds: bool [rows, columns]; entry (i, j): whether sample i of the tile holds reference j."""
         self._sums[:, columns] += self._powers[:, rows] @ holds.float()
 
     @property
