@@ -26,9 +26,7 @@ Record = dict[str, Any]
 @contextmanager
 def measured(folder: Path) -> Iterator[Store]:
     """A store of the small sweep's three trials, and the fake method in place while it is open."""
-    with sweeping.in_place() as patch:
-        patch.setenv(sweeping.WEIGHTS, str(sweeping.make_weights(folder / "fake.safetensors")))
-        (folder / "small.toml").write_text(sweeping.SWEEP)
+    with sweeping.in_folder(folder):
         assert cli.main(["run", str(folder / "small.toml"), "--store", str(folder / "s"), "--workers", "0"]) == 0
         yield Store(folder / "s")
 

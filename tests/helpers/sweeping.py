@@ -182,6 +182,15 @@ def in_place() -> Iterator[pytest.MonkeyPatch]:
     _forget_methods()
 
 
+@contextmanager
+def in_folder(folder: Path) -> Iterator[pytest.MonkeyPatch]:
+    """``in_place``, with the fake method's weights and a sweep of three trials, small.toml, in a folder."""
+    with in_place() as patch:
+        patch.setenv(WEIGHTS, str(make_weights(folder / "fake.safetensors")))
+        (folder / "small.toml").write_text(SWEEP)
+        yield patch
+
+
 def install(patch: pytest.MonkeyPatch) -> None:
     """Put the small benchmark in the place of the real one."""
     patch.setattr(registry, "_points", lambda: {"fake": Point()})

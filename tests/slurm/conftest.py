@@ -206,12 +206,10 @@ class Place:
 
 @pytest.fixture
 def place(cluster: Slurm, tmp_path: Path) -> Iterator[Place]:
-    with sweeping.in_place() as patch:
-        patch.setenv(sweeping.WEIGHTS, str(sweeping.make_weights(tmp_path / "fake.safetensors")))
+    with sweeping.in_folder(tmp_path) as patch:
         patch.setenv(sweeping.LOST, str(sweeping.make_weights(tmp_path / "lost.safetensors")))
         patch.setenv(sweeping.LOG, str(tmp_path / "sampled"))
         patch.setenv(sweeping.BEGUN, str(tmp_path / "begun"))
-        (tmp_path / "small.toml").write_text(sweeping.SWEEP)
         (tmp_path / "site.toml").write_text(SITE)
         _count_calls(tmp_path, patch)
         made = Place(tmp_path)

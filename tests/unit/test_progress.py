@@ -59,10 +59,8 @@ def test_one_is_not_several() -> None:
 
 
 def test_a_run_without_images_counts_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with sweeping.in_place() as patch:
-        patch.setenv(sweeping.WEIGHTS, str(sweeping.make_weights(tmp_path / "fake.safetensors")))
+    with sweeping.in_folder(tmp_path) as patch:
         patch.setattr("harness.progress.EVERY_S", 0.0)
-        (tmp_path / "small.toml").write_text(sweeping.SWEEP)
         store = str(tmp_path / "store")
         command = ["run", str(tmp_path / "small.toml"), "--store", store, "--workers", "0", "--only", "*steps=2,*"]
         assert cli.main([*command, "--random-weights"]) == 0

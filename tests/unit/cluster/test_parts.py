@@ -31,9 +31,7 @@ from tests.helpers import sweeping
 
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Path]:
-    with sweeping.in_place() as patch:
-        patch.setenv(sweeping.WEIGHTS, str(sweeping.make_weights(tmp_path / "fake.safetensors")))
-        (tmp_path / "small.toml").write_text(sweeping.SWEEP)
+    with sweeping.in_folder(tmp_path):
         yield tmp_path
 
 

@@ -20,9 +20,7 @@ from tests.unit.reports.test_reports import board
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Path]:
     """A folder with the small sweep in it, the fake method in the real ones' place."""
-    with sweeping.in_place() as patch:
-        patch.setenv(sweeping.WEIGHTS, str(sweeping.make_weights(tmp_path / "fake.safetensors")))
-        (tmp_path / "small.toml").write_text(sweeping.SWEEP)
+    with sweeping.in_folder(tmp_path):
         yield tmp_path
 
 

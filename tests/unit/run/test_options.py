@@ -23,11 +23,9 @@ from tests.helpers import sweeping
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Path]:
     """A folder with the small sweep in it, the fake method in the real ones' place."""
-    with sweeping.in_place() as patch:
-        patch.setenv(sweeping.WEIGHTS, str(sweeping.make_weights(tmp_path / "fake.safetensors")))
+    with sweeping.in_folder(tmp_path) as patch:
         patch.setenv(sweeping.LOST, str(tmp_path / "fake.safetensors"))
         patch.setenv(sweeping.LOG, str(tmp_path / "sampled.log"))
-        (tmp_path / "small.toml").write_text(sweeping.SWEEP)
         yield tmp_path
 
 

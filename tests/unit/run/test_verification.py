@@ -19,9 +19,7 @@ from tests.helpers import sweeping
 @pytest.fixture
 def records(tmp_path: Path) -> Iterator[list[Path]]:
     """The records of the small sweep."""
-    with sweeping.in_place() as patch:
-        patch.setenv(sweeping.WEIGHTS, str(sweeping.make_weights(tmp_path / "fake.safetensors")))
-        (tmp_path / "small.toml").write_text(sweeping.SWEEP)
+    with sweeping.in_folder(tmp_path):
         assert cli.main(["run", str(tmp_path / "small.toml"), "--store", str(tmp_path / "s"), "--workers", "0"]) == 0
         yield sorted((tmp_path / "s" / "records").glob("*.json"))
 

@@ -89,9 +89,7 @@ def test_a_case_that_does_not_compile_is_given_up_and_the_others_go_on(monkeypat
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Path]:
     """A folder with the small sweep in it, the fake method in the real ones' place."""
-    with sweeping.in_place() as patch:
-        patch.setenv(sweeping.WEIGHTS, str(sweeping.make_weights(tmp_path / "fake.safetensors")))
-        (tmp_path / "small.toml").write_text(sweeping.SWEEP)
+    with sweeping.in_folder(tmp_path):
         yield tmp_path
 
 
