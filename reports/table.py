@@ -162,9 +162,7 @@ def _row(record: Record, fid: str) -> dict[str, Any]:
     }
     row |= {f"knob:{name}": value for name, value in trial["knobs"].items()}
     for one in FIGURES:
-        row[one.name] = one.value(record, fid)
-        if one.interval and (ends := one.ends(record, fid)):
-            row[one.name + LOW], row[one.name + HIGH] = ends
+        _put(row, one, record, fid)
     return row | {f"FID ({name})": value for name, value in scores.items() if name != fid}
 
 
@@ -180,7 +178,7 @@ def by_own_extractor(row: Mapping[str, Any], record: Record, fid: str) -> Mappin
     found: dict[str, Any] = {}
     for one in FIGURES:
         if one.by_extractor:
-            found |= {one.name: one.value(record, own), **_ends(one.name, one.ends(record, own))}
+            _put(found, one, record, own)
     return {**row, **found}
 
 
@@ -191,8 +189,11 @@ def flags(record: Record) -> list[str]:
     return [*((record.get("quality") or {}).get("flags") or ()), *other]
 
 
-def _ends(name: str, ends: tuple[float, float] | None) -> dict[str, float]:
-    return {name + LOW: ends[0], name + HIGH: ends[1]} if ends else {}
+def _put(row: dict[str, Any], one: Figure, record: Record, extractor: str) -> None:
+    """Add a figure of a record to a row, and the ends of its interval if it has one."""
+    row[one.name] = one.value(record, extractor)
+    if ends := one.ends(record, extractor):
+        row[one.name + LOW], row[one.name + HIGH] = ends
 
 
 COMPARABLE = ["data", "images", "extractor", "reference"]
