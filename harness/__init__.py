@@ -12,6 +12,7 @@ harness builds:
 
 The packages follow. Each imports only from packages above it (tests/unit/test_architecture.py):
 
+    plugins       what other packages add, found through entry points
     machine       what the machine is, and what else it does during timing
     checkpoints   weights: reading, finding and fetching them
     images        reading images: the bundled data, and files of any origin

@@ -15,6 +15,7 @@ from importlib.metadata import entry_points
 from harness.cli import cluster, environment, exchange, methods, records, run, score, streams, weights
 from harness.errors import ArbenchError, one_line
 from harness.machine.cores import heed_quota
+from harness.plugins.points import whence
 
 GROUP = "arbench.commands"
 
@@ -56,8 +57,6 @@ def parser() -> argparse.ArgumentParser:
         try:
             point.load()(commands)
         except ImportError as error:
-            from harness.registry import whence  # late: it needs torch
-
             what = f"sub-command {point.name!r} ({point.value})"
             print(f"arbench: {what} is left out: {error}{whence(point)}", file=sys.stderr)
     return whole

@@ -8,20 +8,13 @@ The entry names a function that takes a path of weights, or None for the extract
 ``Extractor``.
 """
 
-from functools import cache
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
-from harness.errors import ArbenchError, unknown
 from harness.extractors.base import INCEPTION, Extractor
 from harness.images import datasets
+from harness.plugins import points
 
 GROUP = "arbench.extractors"
-
-
-@cache
-def _points() -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=GROUP)}
 
 
 def usual(data: str) -> str:
@@ -37,11 +30,5 @@ def load(name: str, weights: Path | None = None) -> Extractor:
     Raises ArbenchError, which lists the valid names, if there is no such extractor. Raises ArbenchError, too, if the
     extractor's package cannot be imported.
     """
-    if name not in _points():
-        raise unknown("extractor", name, _points())
-    try:
-        found = _points()[name].load()
-    except Exception as error:
-        raise ArbenchError(f"extractor {name!r} ({_points()[name].value}) cannot be imported: {error}") from error
-    made: Extractor = found(weights)
+    made: Extractor = points.load("extractor", name, points.installed(GROUP))(weights)
     return made

@@ -8,13 +8,13 @@ add a data set, in the same way in which it can add a method:
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import NamedTuple
 
 from torch import Tensor
 
-from harness.errors import ArbenchError, unknown
+from harness.errors import ArbenchError
+from harness.plugins.points import installed, load_named
 
 GROUP = "arbench.datasets"
 
@@ -45,28 +45,16 @@ class DataSet:
 
 
 @cache
-def _points() -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=GROUP)}
-
-
-@cache
 def get(name: str) -> DataSet:
     """The data set. ArbenchError if none has the name, or if its package cannot be imported."""
-    if name not in _points():
-        raise unknown("data set", name, _points())
-    try:
-        found: DataSet = _points()[name].load()
-    except Exception as error:
-        raise ArbenchError(f"data set {name!r} ({_points()[name].value}) cannot be imported: {error}") from error
-    if found.name != name:
-        raise ArbenchError(f"data set {name!r} ({_points()[name].value}) calls itself {found.name!r}")
+    found: DataSet = load_named("data set", name, installed(GROUP))
     return found
 
 
 def known(name: str) -> DataSet | None:
     """The data set; None if no installed data set has the name. This happens if a record comes from somebody who has
     more packages installed."""
-    return get(name) if name in _points() else None
+    return get(name) if name in installed(GROUP) else None
 
 
 def reference_images(name: str) -> Images:

@@ -10,7 +10,7 @@ import pytest
 HARNESS = Path(__file__).parents[2] / "harness"
 
 ORDER = (
-    *("errors", "numbers", "files", "file_kinds", "hashing", "progress", "machine", "checkpoints", "images"),
+    *("errors", "numbers", "files", "file_kinds", "hashing", "progress", "plugins", "machine", "checkpoints", "images"),
     *("noise", "sampling", "setup", "method", "registry", "traces", "inputs", "identity", "trial", "sweep"),
     *("training", "extractors", "stages", "records", "jobs", "cluster", "run", "conformance", "cli"),
 )

@@ -1,0 +1,50 @@
+"""The entry points of a group, by name, and how one of them is loaded."""
+
+import importlib.util
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from harness.errors import ArbenchError, unknown
+
+
+@cache
+def installed(group: str) -> dict[str, EntryPoint]:
+    """The entry points of a group that are installed, by name. None is loaded."""
+    return {point.name: point for point in entry_points(group=group)}
+
+
+def load(kind: str, name: str, known: Mapping[str, EntryPoint]) -> Any:
+    """What the entry point of this name stands for. kind: what it is called in messages, as in "method".
+
+    Raises ArbenchError, which lists the valid names, if there is no such entry point. Raises ArbenchError, too, if its
+    package cannot be imported.
+    """
+    if name not in known:
+        raise unknown(kind, name, known)
+    point = known[name]
+    try:
+        return point.load()
+    except Exception as error:
+        raise ArbenchError(f"{kind} {name!r} ({point.value}) cannot be imported: {error}{whence(point)}") from error
+
+
+def load_named(kind: str, name: str, known: Mapping[str, EntryPoint]) -> Any:
+    """The same for something that has a ``name`` of its own. Raises ArbenchError if that is another name."""
+    found = load(kind, name, known)
+    if found.name != name:
+        value = known[name].value
+        raise ArbenchError(f"{kind} {name!r} ({value}) calls itself {found.name!r}: the two names must be one")
+    return found
+
+
+def whence(point: EntryPoint) -> str:
+    """Says, in brackets, which file Python imports as the package of an entry point. It is called if the entry point
+    cannot be loaded: the file may belong to another package of the same name. Empty if Python finds no file."""
+    package = point.value.partition(":")[0].partition(".")[0]
+    try:
+        spec = importlib.util.find_spec(package)
+    except ValueError:  # a module that a program made at run time
+        return ""
+    return f" ({package!r} is {spec.origin})" if spec is not None and spec.origin else ""
