@@ -27,6 +27,8 @@ BUNDLED = Path(__file__).parents[1] / "records" / "bundled"
 def read(path: Path) -> Record:
     """A finished record from its file. Raises ArbenchError if the file holds no finished record."""
     record = files.read_json(path)
+    if record is None and not path.exists():
+        raise ArbenchError(f"cannot read {path}: there is no such file")
     if isinstance(record, dict) and "foreign" in record:
         raise ArbenchError(f"{path} is of foreign samples: another program made them, so they cannot be made again")
     if not isinstance(record, dict) or record.get("status") != "done" or not record.get("quality"):

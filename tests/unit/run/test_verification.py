@@ -69,6 +69,7 @@ def test_what_is_no_finished_record_is_one_clear_line(
     records: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert verify(tmp_path / "nothing.json") == 2
+    assert f"cannot read {tmp_path / 'nothing.json'}: there is no such file" in capsys.readouterr().err
     assert verify(edited(records[0], lambda record: record.update(status="failed"))) == 2
     assert "is no record of a finished trial" in capsys.readouterr().err
     (tmp_path / "picture.png").write_bytes(b"\x89PNG\r\n")
