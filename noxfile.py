@@ -34,7 +34,7 @@ SEVERAL = ("-n", "auto", "--maxprocesses", "4", "--dist", "worksteal")
 """pytest's options for several processes at a time."""
 ALONE = ("alone",)
 """Tests that measure seconds. They run while no other tests use the machine."""
-APART = ("docs", "slurm")
+APART = ("docs", "local", "slurm")
 """Test folders that take minutes each; slurm also needs root. `nox -s long` runs them, so that `nox -s tests` stays
 within a quarter of an hour."""
 ELSEWHERE = ("tests/unit", "tests/conformance")

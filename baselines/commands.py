@@ -38,7 +38,7 @@ def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     )
     parser.add_argument("--threads", type=count(1), metavar="N", help="threads of torch (default: torch's own choice)")
     _add_scale(parser)
-    cli_cluster.add_options(parser, "in one job of Slurm, a process for each of its tasks")
+    cli_cluster.add_options(parser, "in one job of a scheduler, a process for each of its tasks")
     parser.set_defaults(run=run)
 
 
@@ -95,7 +95,7 @@ def run(asked: argparse.Namespace) -> int:
 
         return at_scale.run(asked) if launch is None else at_scale.launched(asked, launch)
     if launch is not None:
-        raise ArbenchError("--cluster slurm is for one method's preset whose images come by --data: docs/gpu.md")
+        raise ArbenchError("--cluster is for one method's preset whose images come by --data: docs/gpu.md")
     for recipe in _chosen(asked):
         if asked.all and finished(recipe, asked.runs):
             print(f"{recipe.name}: finished before (remove {asked.runs / recipe.name} to train it again)", flush=True)

@@ -32,7 +32,7 @@ def add(commands: Any) -> None:
 def add_options(parser: argparse.ArgumentParser, about: str) -> Any:
     """Add the options that ``run`` and ``train`` share, as a group; returns the group."""
     cluster = parser.add_argument_group("on a cluster", f"{about}; see docs/cluster.md")
-    cluster.add_argument("--cluster", choices=["slurm"], help="where it is done, instead of here")
+    cluster.add_argument("--cluster", metavar="NAME", help="where it is done: slurm, local, or a package's scheduler")
     cluster.add_argument(
         "--site", type=Path, metavar="FILE", help="site file: partition, account, gpus, memory, time..."
     )
@@ -50,9 +50,9 @@ def add_sweep_options(cluster: Any) -> None:
         type=above_zero,
         default=10.0,
         metavar="M",
-        help="work of a job of Slurm (default: %(default)g)",
+        help="work of a job of the cluster (default: %(default)g)",
     )
-    cluster.add_argument("--max-parallel", type=count(1), metavar="N", help="jobs of Slurm at once (default: no bound)")
+    cluster.add_argument("--max-parallel", type=count(1), metavar="N", help="jobs at once (default: no bound)")
     cluster.add_argument("--dry-run", action="store_true", help="print what would be submitted, and its hours")
 
 
@@ -62,25 +62,30 @@ def settings(asked: argparse.Namespace) -> "Settings | None":
     if not _on_a_cluster(asked):
         return None
     from harness.cluster.executor import Settings
+    from harness.cluster.schedulers import named
     from harness.cluster.site import load
 
-    return Settings(load(asked.site), asked.shard_minutes, asked.max_parallel, asked.retries)
+    scheduler = named(asked.cluster)
+    site = load(asked.site, scheduler.defaults)
+    return Settings(scheduler, site, asked.shard_minutes, asked.max_parallel, asked.retries)
 
 
 def launch(asked: argparse.Namespace) -> "Launch | None":
     """How ``train`` is to use the cluster; None without a cluster. Raises as ``settings`` does."""
     if not _on_a_cluster(asked):
         return None
+    from harness.cluster.schedulers import named
     from harness.cluster.site import load
     from harness.cluster.training import Launch
 
-    return Launch(load(asked.site), asked.retries, not asked.no_wait)
+    scheduler = named(asked.cluster)
+    return Launch(scheduler, load(asked.site, scheduler.defaults), asked.retries, not asked.no_wait)
 
 
 def _on_a_cluster(asked: argparse.Namespace) -> bool:
     given = [name for name in NEED_A_CLUSTER if getattr(asked, name, None)]
     if asked.cluster is None and given:
-        raise ArbenchError(f"--{given[0].replace('_', '-')} needs --cluster slurm")
+        raise ArbenchError(f"--{given[0].replace('_', '-')} needs --cluster, as in --cluster slurm")
     return asked.cluster is not None
 
 

@@ -47,7 +47,7 @@ def add(commands: Any) -> None:
         action="store_true",
         help="FLOPs and time without checkpoints: no images, no scores, rows marked",
     )
-    cluster.add_sweep_options(cluster.add_options(add, "the same trials, in jobs of Slurm"))
+    cluster.add_sweep_options(cluster.add_options(add, "the same trials, in jobs of a scheduler"))
     add.set_defaults(run=_run)
 
 

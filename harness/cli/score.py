@@ -88,9 +88,9 @@ def _score(asked: argparse.Namespace) -> None:
     from harness.images.samples import open_samples
     from harness.progress import narrated
     from harness.records import foreign
-    from harness.stages.quality.reference_files import default_cache, remembered
+    from harness.stages.quality.reference_files import default_cache, holds_statistics, remembered
     from harness.stages.quality.score import in_words, scored
-    from harness.stages.quality.seen import holds_statistics, watched
+    from harness.stages.quality.seen import watched
 
     row = None
     if asked.store is not None:
@@ -102,16 +102,20 @@ def _score(asked: argparse.Namespace) -> None:
     extractor = _extractor(asked)
     cache = default_cache() if asked.cache is None else None if str(asked.cache) == NO_CACHE else asked.cache
     crop = AS_THEY_ARE if holds_statistics(asked.reference) else replace(_reading(asked), images=None, key=None)
-    against = remembered(asked.reference, extractor, asked.batch, crop, cache, _tell)
+    narrate = narrated()
+    told = narrate("reference among itself")
+    against = remembered(asked.reference, extractor, asked.batch, crop, cache, _tell, told)
     seen = watched(paths, extractor, asked.batch, _reading(asked))
-    found = scored(seen, against, narrated())
+    found = scored(seen, against, narrate)
     if row is not None:
         _tell(f"leaderboard: row {asked.name!r} is {row.write(seen, found, asked.reference, extractor, crop)}")
     print(json.dumps(found.figures, indent=1) if asked.json else in_words(found.figures))
 
 
 def _build(asked: argparse.Namespace) -> None:
-    from harness.stages.quality.seen import holds_statistics, open_reference, watched, write_reference
+    from harness.stages.quality.reference import write
+    from harness.stages.quality.reference_files import holds_statistics, of_seen, open_reference
+    from harness.stages.quality.seen import watched
 
     if asked.out.suffix != ".npz":
         raise ArbenchError(f"--out {asked.out}: a file's name ends in .npz")
@@ -120,14 +124,16 @@ def _build(asked: argparse.Namespace) -> None:
     if stored and len(paths) > 1:
         raise ArbenchError(f"{stored[0]} holds statistics (mu, sigma), which cannot be put together with other files")
     extractor, reading = _extractor(asked), _reading(asked)
-    read = open_reference(paths[0], extractor, asked.batch, reading) if stored else None
-    seen = read or watched(paths, extractor, asked.batch, reading)
-    write_reference(asked.out, seen, extractor)
-    for note in seen.about.get("notes") or ():
+    if stored:
+        made = open_reference(paths[0], extractor, asked.batch, reading)
+    else:
+        made = of_seen(watched(paths, extractor, asked.batch, reading), extractor)
+    write(asked.out, made)
+    for note in made.facts.get("notes") or ():
         print(f"note: {note}")
-    images = f"{seen.about['images']} images, IS {seen.is_:.4g}" if seen.is_ is not None else "no images"
-    if seen.about.get("statistics") == "stored":
-        names = "mu, sigma" + (", mu_s, sigma_s" if seen.spatial is not None else "")
+    images = f"{made.facts['images']} images, IS {made.is_:.4g}" if made.is_ is not None else "no images"
+    if made.facts.get("statistics") == "stored":
+        names = "mu, sigma" + (", mu_s, sigma_s" if made.spatial is not None else "")
         images += f"; {names} are those stored in {paths[0]}"
     print(f"{asked.out}: {images}")
 

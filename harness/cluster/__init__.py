@@ -1,16 +1,17 @@
-"""Sweeps on a cluster: the executor for Slurm, through submitit. The executor's state is in files of the store.
+"""Sweeps on a cluster: the executor that hands jobs to a scheduler. Its state is in files of the store.
 
-executor   the executor: what the driver hands its jobs to
-bundles    which of our jobs make up one job of Slurm, by measured rates
-launch     sbatch, through submitit
-submitted  the submissions: each is a folder under STORE/cluster
-task       what runs inside a job of Slurm: several of our jobs, one after another
-leases     which task is doing which job: files in each trial's work folder
-faults     what went wrong at a job: files beside the leases
-slurm      the calls of Slurm's commands
-watch      what follows from squeue's and sacct's answers
-outlook    what a dry run prints
-site       the site file: what sbatch is given, checked against the cluster
-status     ``arbench status`` and ``arbench cancel``
-training   ``arbench train --cluster slurm``: one job of several processes
+executor    the executor: what the driver hands its jobs to
+schedulers  what a scheduler answers; finds it by name
+slurm       Slurm, through its commands and submitit
+local       this machine, through submitit
+bundles     which of our jobs make up one task, by measured rates
+submitted   the submissions: each is a folder under STORE/cluster
+task        what runs inside a job of the cluster: several of our jobs, one after another
+leases      which task is doing which job: files in each trial's work folder
+faults      what went wrong at a job: files beside the leases
+watch       what follows from the schedulers' answers
+outlook     what a dry run prints
+site        the site file: what the scheduler is given
+status      ``arbench status`` and ``arbench cancel``
+training    ``arbench train --cluster slurm``: one job of several processes
 """

@@ -1,4 +1,4 @@
-"""The third executor: Slurm, through submitit.
+"""The executor that hands jobs to a scheduler, as tasks of several jobs each.
 
 The executor submits the open jobs that no task has yet, and sees in the store which jobs are done. The executor's state
 is in the store's files: an executor that is started again goes on from there.
@@ -10,18 +10,19 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from harness.cluster import launch, slurm
 from harness.cluster.bundles import Rates, bundles
 from harness.cluster.faults import faults
 from harness.cluster.leases import Lease
-from harness.cluster.site import Resources, Site
+from harness.cluster.outlook import outlook
+from harness.cluster.schedulers import RefusedError, Scheduler, Schedulers, UnreachableError
+from harness.cluster.site import SWEEP, Resources, Site
 from harness.cluster.submitted import Submission, Submissions
 from harness.cluster.task import Task
 from harness.cluster.watch import Watch
 from harness.errors import ArbenchError
 from harness.identity import source
-from harness.jobs.bench import Bench, Failure
-from harness.jobs.executors import Outcome, Queue
+from harness.jobs.bench import Bench
+from harness.jobs.executors import Outcome, Queue, Tables
 from harness.jobs.plan import Job, TrialPlan
 from harness.progress import counted
 from harness.records.store import Store
@@ -29,22 +30,45 @@ from harness.records.store import Store
 FILES_S = 2.0
 """Seconds between two looks at the store's files."""
 REFUSALS = 10
-"""The run ends when Slurm has refused so many submissions in a row and no task of ours waits or runs."""
+"""The run ends when the scheduler has refused so many submissions in a row and no task of ours waits or runs."""
 
 
 @dataclass(frozen=True)
 class Settings:
     """How a sweep uses a cluster."""
 
+    scheduler: Scheduler
     site: Site = field(default_factory=Site)
     shard_minutes: float = 10.0  # minutes of work in one task
     max_parallel: int | None = None  # tasks at once; None for any number
     retries: int = 2  # how often a job is tried again after a fault
-    sites: Mapping[str, Site] = field(default_factory=dict)  # sites of single plans, by plan key; else ``site`` holds
+    # Tables that override the site for single plans, by plan key.
+    tables: Mapping[str, Tables] = field(default_factory=dict)
+
+    def check(self, tables: Collection[Tables], wait: bool) -> None:
+        """Check the site, and the site with each of the tables over it, before anything is computed. Raises
+        ArbenchError with what is wrong and what is valid."""
+        if not wait and not self.scheduler.stays:
+            name = self.scheduler.name
+            raise ArbenchError(f"--no-wait: --cluster {name} starts its tasks from this process, so it has to wait")
+        sites = [self._over(each) for each in tables] or [self.site]
+        self.scheduler.check(list({str(site): site for site in sites}.values()), SWEEP)
+
+    def executor(
+        self, bench: Bench, store: Store, tables: Mapping[str, Tables], tell: Callable[[str], None]
+    ) -> "Cluster":
+        """The executor. tables: those that override the site for single plans, by plan key."""
+        return Cluster(bench, store, replace(self, tables=tables), tell)
 
     def resources(self, job: Job) -> Resources:
         """The resources of a job."""
-        return self.sites.get(job.plan.key, self.site).resources(job.stage)
+        return self._over(self.tables.get(job.plan.key, ())).resources(job.stage)
+
+    def _over(self, tables: Tables) -> Site:
+        site = self.site
+        for table in tables:
+            site = site.over(table)
+        return site
 
 
 class Cluster:
@@ -53,8 +77,10 @@ class Cluster:
     def __init__(self, bench: Bench, store: Store, settings: Settings, tell: Callable[[str], None]) -> None:
         self._bench, self._store, self._settings, self._tell = bench, store, settings, tell
         self._submissions = Submissions(store.folder.absolute())
-        site = settings.site
-        self._watch = Watch(self._submissions, site.seconds("poll-seconds"), site.seconds("visibility-seconds"))
+        self._scheduler, site = settings.scheduler, settings.site
+        self._schedulers = Schedulers(self._scheduler)
+        every_s, visible_s = site.seconds("poll-seconds"), site.seconds("visibility-seconds")
+        self._watch = Watch(self._submissions, self._schedulers, every_s, visible_s)
         self._rates = Rates(store, self._submissions)
         self._array_size = self._most_tasks = 0
         self._waiting = False
@@ -64,7 +90,7 @@ class Cluster:
 
     def run(self, queue: Queue) -> Iterator[Outcome]:
         """Do jobs until the queue is empty. A job stays in the queue until it is done or given up. Raises ArbenchError
-        if `arbench cancel` ends what was submitted, or if Slurm accepts no more submissions."""
+        if `arbench cancel` ends what was submitted, or if the scheduler accepts no more submissions."""
         while queue:
             self._must_not_be_cancelled()
             yield from self._settled(queue)
@@ -79,9 +105,9 @@ class Cluster:
             if queue:
                 time.sleep(FILES_S)
 
-    def given_up(self, jobs: Sequence[Job]) -> list[tuple[Job, Failure]]:
+    def given_up(self, jobs: Sequence[Job]) -> list[Outcome]:
         """The jobs that are given up, each with its failure. Waits first until it is known which earlier tasks are
-        still alive. Raises ArbenchError if Slurm does not answer."""
+        still alive. Raises ArbenchError if the scheduler does not answer."""
         self._watch.settle({job.id: job for job in jobs})
         return [(job, failure) for job, failure in self._settled(deque(jobs)) if failure is not None]
 
@@ -100,7 +126,9 @@ class Cluster:
             todo = self._todo(wave, kept, cautious=False)
             made = self._submit(todo, [*after, *flying] if last else after, about)
             if sum(len(task) for one in made for task in one.tasks) < len(todo):
-                raise ArbenchError("Slurm has not taken all of the sweep; the same command submits the rest")
+                raise ArbenchError(
+                    f"{self._scheduler.name} has not taken all of the sweep; the same command submits the rest"
+                )
             after = [*flying, *(one.number for one in made if one.number is not None)] or after
             count += sum(len(one.tasks) for one in made)
         return count
@@ -121,6 +149,10 @@ class Cluster:
             (resources, bundles(several, self._rates.job, most, parallel, lambda job: job.id in alone))
             for resources, several in kinds.values()
         ]
+
+    def outlook(self, waves: Sequence[Sequence[Job]], trials: int) -> str:
+        """What would be submitted, and how long it takes by measured rates, in lines of text."""
+        return outlook([self.groups(wave) if wave else [] for wave in waves], self.seconds, trials)
 
     def seconds(self, job: Job) -> float | None:
         """Seconds that a job takes, by measured rates; None if they are not known."""
@@ -177,9 +209,8 @@ class Cluster:
         """Raise ArbenchError if `arbench cancel` was called. The call may have missed arrays that this driver was
         submitting at that moment, so these are cancelled here."""
         if self._submissions.cancels() != self._cancels:
-            missed = [one for one in self._mine if not one.cancelled and one.number is not None]
-            if missed:
-                slurm.cancel(str(one.number) for one in missed)
+            missed = {one.number: one for one in self._mine if not one.cancelled and one.number is not None}
+            self._schedulers.cancel(missed)
             raise ArbenchError("`arbench cancel` has ended this run; the same command goes on from here")
 
     # --- submitting ---------------------------------------------------------------------------------------------------
@@ -188,7 +219,7 @@ class Cluster:
         self, jobs: Sequence[Job], after: Sequence[str] = (), about: Mapping[str, Any] | None = None
     ) -> list[Submission]:
         if not self._array_size:
-            self._array_size = self._most_tasks = slurm.most_tasks()
+            self._array_size = self._most_tasks = self._scheduler.most_tasks()
         most, made = self._most_tasks, list[Submission]()
         arrays = [
             (resources, tasks[start : start + most])
@@ -201,11 +232,11 @@ class Cluster:
                 break  # the next look may find room
             # Without a driver, nobody moves the bound from one array on to the next: the arrays wait for each other.
             before = [str(made[-1].number)] if made and free and about is not None else []
-            one = self._array(resources, tasks, free or 0, [*after, *before], about)
+            one = self._together(resources, tasks, free or 0, [*after, *before], about)
             if one is None:
                 break
             made.append(one)
-            if most < self._array_size:  # Slurm has refused larger arrays; now some more tasks may fit
+            if most < self._array_size:  # the scheduler has refused larger submissions; now some more tasks may fit
                 self._most_tasks, self._waiting = min(2 * most, self._array_size), True
                 break
         return made
@@ -213,11 +244,11 @@ class Cluster:
     def _try_to_submit(self, jobs: Sequence[Job]) -> None:
         try:
             self._submit(jobs)
-        except slurm.UnreachableError as error:
+        except UnreachableError as error:
             self._tell(f"{error}; trying again")
             self._waiting = True
 
-    def _array(
+    def _together(
         self,
         resources: Resources,
         tasks: Sequence[Sequence[Job]],
@@ -225,11 +256,12 @@ class Cluster:
         after: Sequence[str],
         about: Mapping[str, Any] | None,
     ) -> Submission | None:
-        """Submit one array; None if Slurm does not take it now."""
+        """Make one submission; None if the scheduler does not take it now."""
         names = [[job.id for job in task] for task in tasks]
         code = source.keep(self._submissions.folder / "code")
         stage, records = tasks[0][0].stage, about is not None and tasks[0][0].stage == "timing"
-        made = self._submissions.new(stage, names, parallel, source.code_sha256(), records)
+        name = self._scheduler.name
+        made = self._submissions.new(stage, names, parallel, source.code_sha256(), records, name)
         blank, limit_s = replace(made, tasks=()), 60 * resources.minutes - resources.signal_s
         work = [
             Task(
@@ -245,9 +277,9 @@ class Cluster:
             for index, task in enumerate(tasks)
         ]
         try:
-            launch.submit(made, resources, code, work, after)
-        except launch.RefusedError as refusal:
-            self._refuse(made, str(refusal))
+            made.accepted(self._scheduler.submit(made, resources, code, work, after))
+        except RefusedError as refusal:
+            self._refuse(made, refusal)
             return None
         self._refused = 0
         self._mine.append(made)
@@ -255,21 +287,22 @@ class Cluster:
         self._tell(f"submitted {counted(len(tasks), 'task')} with {jobs_in_words} as {made.number}")
         return made
 
-    def _refuse(self, made: Submission, reason: str) -> None:
-        """Handle an array that Slurm has not accepted.
+    def _refuse(self, made: Submission, refusal: RefusedError) -> None:
+        """Handle a submission that the scheduler has not accepted.
 
-        Slurm may be restarting, or have limits under which smaller arrays fit. If Slurm has accepted the array although
-        sbatch failed, squeue will show the array. The next try comes after squeue was asked again.
+        The scheduler may be restarting, or have limits under which smaller submissions fit. If it has accepted this one
+        although its answer was cut off, its queue will show the tasks. The next try comes after the queue was looked at
+        again.
         """
         self._refused += 1
         self._waiting = True
-        self._tell(f"{reason}; trying again")
-        if "limit" in reason.lower():
+        self._tell(f"{refusal}; trying again")
+        if "limit" in str(refusal).lower():
             self._most_tasks = max(1, len(made.tasks) // 2)
-        if not slurm.cut_off(reason):
+        if not refusal.unsure:
             self._submissions.forget(made)
         if self._refused >= REFUSALS and not self._watch.queued:
-            raise ArbenchError(f"Slurm has refused {REFUSALS} submissions: {reason}")
+            raise ArbenchError(f"{self._scheduler.name} has refused {REFUSALS} submissions: {refusal}")
 
     # --- how many run at once -----------------------------------------------------------------------------------------
 
@@ -292,16 +325,15 @@ class Cluster:
         return max(0, self._settings.max_parallel - sum(running for _, _, running in self._in_use().values()))
 
     def _spread(self, queue: Queue) -> None:
-        """Raise the bounds on how many tasks of an array run at once, if ``max_parallel`` now leaves room for more
-        tasks. Only arrays whose bound keeps tasks waiting get a higher bound."""
+        """Raise the bounds on how many tasks of a submission run at once, if ``max_parallel`` now leaves room for more
+        tasks. Only submissions whose bound keeps tasks waiting get a higher bound."""
         free = self._free()
         for submission, count, running in self._in_use().values() if free else ():
-            number = submission.number
-            if count > running and number is not None and free:
+            if count > running and submission.number is not None and free:
                 more = min(free, count - running)
                 try:
-                    slurm.throttle(number, running + more)
-                except slurm.UnreachableError:
+                    self._schedulers.of(submission).throttle(submission, running + more)
+                except UnreachableError:
                     return  # the next look tries again
                 submission.allow(running + more)
                 free -= more

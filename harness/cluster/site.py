@@ -34,39 +34,25 @@ blocks.
 
 import re
 import shlex
-import shutil
-import subprocess
 import sys
-import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from harness import files
-from harness.cluster import slurm
 from harness.errors import ArbenchError, shown, unknown
 
 SWEEP = ("generate", "quality", "flops", "timing")
 STAGES = (*SWEEP, "train")
 ALIASES = {"cpus": "cpus-per-task", "memory": "mem"}
-_OURS = "array clusters dependency error help job-name open-mode output parsable quiet signal test-only usage verbose"
-OURS = frozenset((*_OURS.split(), "version", "wait", "wrap"))
-"""Options that a site file cannot have. Some are set by arbench itself. With others, sbatch would not submit a job, or
-would submit it where squeue does not look."""
 LISTS, TEXTS = ("modules", "setup"), ("container", "python")
+DEFAULTS = {"time": "1:00:00"}
 SECONDS = {"signal-seconds": 90, "poll-seconds": 30, "visibility-seconds": 60}
 MOST = 10**9
 """Bound of a number in a site file."""
 LONGEST_TIME = 20
 """Most characters of a time limit."""
-DEFAULTS = {"time": "1:00:00"}
-HINTS = {
-    "account": ("sacctmgr", "-nP", "show", "assoc", "format=account"),
-    "qos": ("sacctmgr", "-nP", "show", "qos", "format=name"),
-    "feature": ("sinfo", "--noheader", "--format=%f"),
-}
-"""For each word that may occur in an error of sbatch: the command that lists the valid values."""
 
 
 @dataclass(frozen=True)
@@ -104,10 +90,20 @@ class Site:
     source: str = "site"  # its name in error messages
     common: Mapping[str, Any] = field(default_factory=dict)  # options of all stages
     stages: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by stage; override ``common``
+    defaults: Mapping[str, Any] = field(default_factory=dict)  # the scheduler's; ``common`` overrides them
+
+    def names(self) -> set[str]:
+        """All keys that the file has, in whatever table."""
+        return {name for table in (self.common, *self.stages.values()) for name in table}
+
+    def has_only(self, valid: Collection[str]) -> None:
+        """Raise ArbenchError if the file has a key that is not among these."""
+        for name in sorted(self.names() - set(valid)):
+            raise ArbenchError(f"{self.source}: {unknown('option', name, {*valid, *ALIASES})}")
 
     def seconds(self, name: str) -> float:
         """The value of a key of SECONDS."""
-        return float(self.common.get(name, SECONDS[name]))
+        return float(self.common.get(name, self.defaults.get(name, SECONDS[name])))
 
     def over(self, table: Mapping[str, Any]) -> "Site":
         """This site, overridden by another table of the same keys."""
@@ -117,12 +113,12 @@ class Site:
         stages = {
             stage: {**self.stages.get(stage, {}), **other.common, **other.stages.get(stage, {})} for stage in STAGES
         }
-        return Site(f"{self.source}, [cluster]", {**self.common, **other.common}, stages)
+        return replace(self, source=f"{self.source}, [cluster]", common={**self.common, **other.common}, stages=stages)
 
     def resources(self, stage: str) -> Resources:
         """The resources of the jobs of a stage."""
         exclusive = {"exclusive": True} if stage == "timing" else {}
-        found = {**DEFAULTS, **exclusive, **self.common, **self.stages.get(stage, {})}
+        found = {**DEFAULTS, **self.defaults, **exclusive, **self.common, **self.stages.get(stage, {})}
         modules, setup, container, python, signal = (
             found.pop(name, None) for name in (*LISTS, *TEXTS, "signal-seconds")
         )
@@ -132,15 +128,15 @@ class Site:
         return Resources(options, tuple(lines), command, signal or SECONDS["signal-seconds"])
 
 
-def load(path: Path | None) -> Site:
-    """Read a site file; without one, the cluster's defaults hold. Raises ArbenchError with the file and the key."""
+def load(path: Path | None, defaults: Mapping[str, Any]) -> Site:
+    """Read a site file; without one, the defaults hold. Raises ArbenchError with the file and the key."""
     if path is None:
-        return Site()
-    return parse(files.read_toml(path, "site file"), str(path))
+        return Site(defaults=defaults)
+    return replace(parse(files.read_toml(path, "site file"), str(path)), defaults=defaults)
 
 
 def parse(content: Mapping[str, Any], source: str) -> Site:
-    """The site that a table describes. The names of sbatch's options are checked later, by ``check``."""
+    """The site that a table describes. The scheduler checks later whether it knows the names."""
     stages = {name: _checked(table, f"{source}: [{name}]") for name, table in content.items() if name in STAGES}
     common = {name: value for name, value in content.items() if name not in STAGES}
     return Site(source, _checked(common, source), stages)
@@ -155,8 +151,6 @@ def _checked(table: Any, where: str) -> dict[str, Any]:
         if name in found:
             raise ArbenchError(f"{where}: {name!r} is given twice")
         right, wanted = _right(name, value)
-        if name in OURS:
-            raise ArbenchError(f"{where}: {given!r} is set by arbench itself")
         if not right:
             raise ArbenchError(f"{where}: {given!r} must be {wanted}, got {shown(value)}")
         found[name] = value
@@ -198,66 +192,3 @@ def minutes(text: str, where: str = "time") -> int:
     if match[1] is not None or match[4] is not None:
         return days * 1440 + first * 60 + second + -(-third // 60)
     return first + -(-second // 60)
-
-
-def check(sites: Sequence[Site], stages: Sequence[str] = SWEEP) -> None:
-    """Check sites against the cluster, before anything is submitted. Raises ArbenchError with what is wrong and what is
-    valid.
-
-    sbatch itself checks the values (--test-only). Stages with the same resources share one check.
-    """
-    valid = slurm.options() - OURS | {*LISTS, *TEXTS, *SECONDS}
-    partitions, tried = slurm.partitions(), set()
-    for site in sites:
-        for name in (name for table in (site.common, *site.stages.values()) for name in table):
-            if name not in valid:
-                raise ArbenchError(f"{site.source}: {unknown('option', name, valid | set(ALIASES))}")
-        for stage in stages:
-            resources = site.resources(stage)
-            for name in str(resources.options.get("partition", partitions[0])).split(","):
-                if name not in partitions:
-                    raise ArbenchError(f"{site.source}: {unknown('partition', name, partitions)}")
-            if resources.in_words() not in tried:
-                tried.add(resources.in_words())
-                _try(site, stage, resources)
-        _check_environment(site)
-
-
-def _try(site: Site, stage: str, resources: Resources) -> None:
-    flags = [f"--{name}" if value is True else f"--{name}={value}" for name, value in resources.options.items()]
-    try:
-        _test(flags)
-    except slurm.UnreachableError as error:
-        hint = ""
-        for word, command in HINTS.items():
-            if word in str(error).lower():
-                names = set(re.split(r"[\s,]+", slurm.call(*command))) - {"", "(null)"}
-                hint = f" (valid: {', '.join(sorted(names)) or 'none'})"
-        raise ArbenchError(f"{site.source}: stage {stage}: {error}{hint}") from error
-
-
-def _test(flags: Sequence[str]) -> None:
-    """Have sbatch check options. An error that sbatch does not call invalid may be temporary, so the check is repeated:
-    a slurmctld that has just started may not know its nodes yet."""
-    for pause in (5, 10):
-        try:
-            slurm.call("sbatch", "--test-only", *flags, "--wrap=true")
-            return
-        except slurm.UnreachableError as error:
-            if "invalid" in str(error).lower():
-                raise
-        time.sleep(pause)
-    slurm.call("sbatch", "--test-only", *flags, "--wrap=true")
-
-
-def _check_environment(site: Site) -> None:
-    """Check the programs and modules that the jobs need, as far as this machine shows."""
-    for options in (site.common, *site.stages.values()):
-        for name in TEXTS:
-            if (command := options.get(name)) and shutil.which(shlex.split(command)[0]) is None:
-                raise ArbenchError(f"{site.source}: {name}: no command {shlex.split(command)[0]!r} here")
-        if modules := options.get("modules"):
-            line = f"module load {shlex.join(modules)}"
-            found = subprocess.run(["bash", "-lc", line], capture_output=True, text=True, check=False)
-            if found.returncode or "error" in found.stderr.lower():
-                raise ArbenchError(f"{site.source}: modules: {line!r} fails here: {found.stderr.strip()}")

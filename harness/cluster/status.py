@@ -1,5 +1,5 @@
-"""What `arbench status` and `arbench cancel` do. Everything shown comes from the store's files and one call of
-squeue."""
+"""What `arbench status` and `arbench cancel` do. Everything shown comes from the store's files and one question to the
+scheduler."""
 
 import time
 from collections import Counter
@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from harness import files
-from harness.cluster import slurm
 from harness.cluster.faults import faults
-from harness.cluster.slurm import Queued, TaskId
+from harness.cluster.schedulers import Queued, Schedulers, TaskId
 from harness.cluster.submitted import Submissions
 from harness.errors import ArbenchError
 from harness.progress import clock, counted
@@ -158,7 +157,7 @@ def _pace(store: Store, left: int) -> str:
 
 def _jobs(submissions: Submissions) -> str:
     try:
-        ours = _ours(submissions)
+        ours = _ours(submissions, Schedulers())
     except ArbenchError as error:
         return f"jobs: {error}"
     states = Counter(one.state.lower() for one in ours.values())
@@ -167,9 +166,9 @@ def _jobs(submissions: Submissions) -> str:
     return f"jobs: {shown}" + (f" ({', '.join(sorted(reasons))})" if reasons else "")
 
 
-def _ours(submissions: Submissions) -> dict[TaskId, Queued]:
+def _ours(submissions: Submissions, schedulers: Schedulers) -> dict[TaskId, Queued]:
     names = {submission.id for submission in submissions.all()}
-    return {task: one for task, one in submissions.queued().items() if task[0] in names}
+    return {task: one for task, one in schedulers.queue(submissions.all()).items() if task[0] in names}
 
 
 def cancel(folder: Path) -> int:
@@ -180,11 +179,11 @@ def cancel(folder: Path) -> int:
     if not submissions.folder.is_dir():
         raise ArbenchError(f"{folder}: nothing was submitted to a cluster from here")
     submissions.cancel()
-    ours = _ours(submissions)
-    names = {name for name, _ in ours}
-    for submission in submissions.all():
-        if submission.id in names:
-            files.write_json(submission.folder / "cancelled", {"at": time.time()})
-    if ours:
-        slurm.cancel({one.job.partition("_")[0] for one in ours.values()})
+    schedulers = Schedulers()
+    ours = _ours(submissions, schedulers)
+    numbers = {name: one.job.partition("_")[0] for (name, _), one in ours.items()}
+    living = {numbers[one.id]: one for one in submissions.all() if one.id in numbers}
+    for submission in living.values():
+        files.write_json(submission.folder / "cancelled", {"at": time.time()})
+    schedulers.cancel(living)
     return len(ours)

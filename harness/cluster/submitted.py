@@ -1,8 +1,8 @@
-"""What was submitted: a folder under STORE/cluster for each array of Slurm's, written before Slurm is asked.
+"""What was submitted: a folder under STORE/cluster for each submission, written before the scheduler is asked.
 
 tasks.json      the jobs of each task, by their ids; the driver and the code that submitted them
-submitted.json  Slurm's number of the array, once it is known
-parallel.json   how many tasks of the array may run at once, if the number was changed after the submission
+submitted.json  the scheduler's name of the submission, once it is known
+parallel.json   how many tasks may run at once, if the number was changed after the submission
 task-N.jsonl    the events that task N reports, one per line; only task N writes it
 ended-N.json    what a driver found out about task N's end
 cancelled       is there if `arbench cancel` has ended the submission
@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import Any
 
 from harness import files
-from harness.cluster import slurm
 from harness.errors import ArbenchError
 
 Event = dict[str, Any]
@@ -34,7 +33,7 @@ LOG_BYTES = 20_000
 
 @dataclass(frozen=True)
 class Submission:
-    """An array of tasks that was submitted."""
+    """Tasks that were submitted together."""
 
     id: str  # unique
     stage: str
@@ -45,15 +44,28 @@ class Submission:
     code: str
     folder: Path
     records: bool = False  # whether its tasks write records, because no driver waits to do so
+    scheduler: str = "slurm"  # name of the scheduler; stores of earlier versions have Slurm's alone
 
     @property
     def number(self) -> str | None:
-        """Slurm's number of the array; None if it is not known."""
+        """The scheduler's name of the submission, as Slurm's number of an array; None if it is not known."""
         found = files.read_json(self.folder / "submitted.json")
         return None if found is None else found["job"]
 
+    def accepted(self, number: str) -> None:
+        """Write down the name that the scheduler has given the submission."""
+        files.write_json(self.folder / "submitted.json", {"job": number})
+
+    @property
+    def user(self) -> int:
+        """The numeric id of the user who has submitted it; this process's if another driver has removed the folder."""
+        try:
+            return self.folder.stat().st_uid
+        except OSError:
+            return os.getuid()
+
     def job(self, index: int) -> str | None:
-        """Slurm's name of a task; None if it is not known. An array of one task has no index."""
+        """The scheduler's name of a task; None if it is not known. A submission of one task has no index."""
         number = self.number
         return number if number is None or len(self.tasks) == 1 else f"{number}_{index}"
 
@@ -102,8 +114,9 @@ class Submission:
     def log(self, index: int) -> str:
         """The end of what a task has printed."""
         own = re.compile(rf"\d+(_{index})?_0_log\.out")
-        for path in self.folder.glob("*_log.out"):
-            if own.fullmatch(path.name):
+        alone = self.folder / str(index)  # of schedulers that give each task a folder of its own
+        for path in [*alone.glob("*_log.out"), *self.folder.glob("*_log.out")]:
+            if path.parent == alone or own.fullmatch(path.name):
                 with contextlib.suppress(OSError), path.open("rb") as file:
                     file.seek(max(0, path.stat().st_size - LOG_BYTES))
                     return file.read().decode(errors="replace")
@@ -116,24 +129,29 @@ class Submissions:
     def __init__(self, store: Path) -> None:
         self.folder = store / "cluster"
         self._known: dict[str, Submission] = {}
-        self._users = {os.getuid()}
 
     def all(self) -> list[Submission]:
         """All submissions, by time."""
         for path in self.folder.glob("*/tasks.json"):
             if path.parent.name not in self._known and (content := files.read_json(path)) is not None:
                 content["tasks"] = tuple(tuple(task) for task in content["tasks"])
-                self._users.add(path.stat().st_uid)
                 self._known[path.parent.name] = Submission(**content, folder=path.parent)
         return sorted(self._known.values(), key=lambda one: (one.submitted, one.id))
 
     def new(
-        self, stage: str, tasks: Sequence[Sequence[str]], parallel: int, code: str, records: bool = False
+        self,
+        stage: str,
+        tasks: Sequence[Sequence[str]],
+        parallel: int,
+        code: str,
+        records: bool = False,
+        scheduler: str = "slurm",
     ) -> Submission:
         """Make the folder of a submission."""
         name = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
         frozen = tuple(tuple(task) for task in tasks)
-        made = Submission(name, stage, frozen, parallel, time.time(), driver(), code, self.folder / name, records)
+        at, folder = time.time(), self.folder / name
+        made = Submission(name, stage, frozen, parallel, at, driver(), code, folder, records, scheduler)
         content = {field: value for field, value in asdict(made).items() if field != "folder"}
         files.write_json(made.folder / "tasks.json", content)
         self._known[name] = made
@@ -148,14 +166,8 @@ class Submissions:
         found = files.read_json(self.folder / "cancelled.json")
         return "" if found is None else str(found["call"])
 
-    def queued(self) -> dict[slurm.TaskId, slurm.Queued]:
-        """All tasks that wait or run and belong to users who have submitted to this store. The users' tasks for other
-        stores are included. Raises UnreachableError."""
-        self.all()
-        return slurm.queue(self._users)
-
     def forget(self, made: Submission) -> None:
-        """Remove a submission that Slurm has refused."""
+        """Remove a submission that the scheduler has refused."""
         del self._known[made.id]
         shutil.rmtree(made.folder, ignore_errors=True)
 

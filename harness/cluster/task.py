@@ -1,10 +1,9 @@
-"""What runs inside a job of Slurm: several of our jobs, one after another, each with a lease.
+"""What runs inside a job of the cluster: several of our jobs, one after another, each with a lease.
 
-The results of a task are in the store. A task may be killed at any moment and begun again (by Slurm, under the same
-name), or its jobs may be given to another task. Finished jobs are skipped.
+The results of a task are in the store. A task may be killed at any moment and begun again (by the scheduler, under the
+same name), or its jobs may be given to another task. Finished jobs are skipped.
 """
 
-import os
 import platform
 import sys
 import time
@@ -18,7 +17,7 @@ from submitit.helpers import DelayedSubmission
 
 from harness.cluster.faults import blame, faults
 from harness.cluster.leases import Heart, Lease
-from harness.cluster.slurm import own_cores
+from harness.cluster.schedulers import named
 from harness.cluster.submitted import Submission, since_start
 from harness.identity import provenance
 from harness.jobs.assembly import assemble
@@ -28,8 +27,8 @@ from harness.machine.heap import keep_heap
 from harness.records.store import Store, timed
 
 FRUITLESS = 3
-"""A task has a new life whenever Slurm begins it again. After so many lives in a row that were interrupted with nothing
-done, the job that was being done is to blame."""
+"""A task has a new life whenever the scheduler begins it again. After so many lives in a row that were interrupted with
+nothing done, the job that was being done is to blame."""
 
 
 @dataclass
@@ -59,13 +58,13 @@ class Task:
         """Do the jobs."""
         import torch
 
-        torch.set_num_threads(own_cores())
+        inside = named(self.submission.scheduler).inside()
+        torch.set_num_threads(inside.threads)
         keep_heap()
         before = self.submission.events(self.index)
         self._began, self._fruitful = time.time(), False
         life = sum(event["event"] == "start" for event in before)
-        slurm = {name: os.environ.get(f"SLURM_{name}") for name in ("JOB_ID", "RESTART_COUNT", "JOB_PARTITION")}
-        self._tell("start", host=platform.node(), life=life, **slurm)
+        self._tell("start", host=platform.node(), life=life, **inside.facts)
         self._account_for(before, life)
         heart = Heart()
         if all(job.stage == "timing" for job in self.jobs):
@@ -81,7 +80,7 @@ class Task:
         self._tell("end")
 
     def checkpoint(self) -> DelayedSubmission:
-        """submitit calls this when Slurm preempts the task or the task's time is over; then Slurm requeues the task.
+        """submitit calls this when the task is preempted or its time is over; then the scheduler requeues the task.
         The job that is being done is to blame only if this life has done no other job, and if it has used up its time
         or is the last of several lives in a row that have done no job."""
         self._fruitless = 0 if self._fruitful else self._fruitless + 1
@@ -138,7 +137,7 @@ class Task:
             if lease.holder() == self.name:
                 if not any(event["event"] == "done" for event in earlier or ()):
                     log = last_lines(self.submission.log(self.index))
-                    self._blame(job, Failure(job.stage, "killed, and begun again by Slurm", log), life - 1)
+                    self._blame(job, Failure(job.stage, "killed, and begun again by the scheduler", log), life - 1)
                 lease.release()
 
     def _session(self, life: int) -> None:

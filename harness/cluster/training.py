@@ -1,4 +1,4 @@
-"""Training on a cluster: one job of Slurm, in which each task of Slurm is one process, as if torchrun had started it.
+"""Training on a cluster: one job, in which each task of the scheduler is one process, as if torchrun had started it.
 
 The job goes on by itself after preemption, requeues and time limits. If the job ends otherwise, the process that waits
 for it submits it again. The state of the training is in the folder of runs, so that the job goes on from there.
@@ -13,17 +13,26 @@ from pathlib import Path
 from submitit.helpers import DelayedSubmission, TorchDistributedEnvironment
 
 from harness import files
-from harness.cluster import launch, slurm
-from harness.cluster.site import Site, check
+from harness.cluster.schedulers import (
+    End,
+    Queued,
+    RefusedError,
+    Scheduler,
+    Schedulers,
+    TaskId,
+    UnreachableError,
+    named,
+)
+from harness.cluster.site import Site
 from harness.cluster.submitted import Submission, Submissions, since_start
 from harness.errors import ArbenchError
 from harness.identity import source
 
 FRUITLESS = 3
-"""The job has a new life whenever Slurm begins it again. It is not requeued after so many lives in a row that were
-interrupted and have kept nothing."""
-SLURMS_OWN = ("srun:", "slurmstepd", "submitit ")
-"""Lines that begin like this in a job's output were printed by Slurm or submitit, not by the training."""
+"""The job has a new life whenever the scheduler begins it again. It is not requeued after so many lives in a row that
+were interrupted and have kept nothing."""
+NOT_OURS = ("srun:", "slurmstepd", "submitit ")
+"""Lines that begin like this in a job's output were printed by a scheduler or submitit, not by the training."""
 
 
 @dataclass
@@ -42,11 +51,11 @@ class Training:
 
         self._began = time.time()
         if "OMP_NUM_THREADS" not in os.environ:
-            torch.set_num_threads(slurm.own_cores())
+            torch.set_num_threads(named(self.submission.scheduler).inside().threads)
         around = TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
         visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
         if visible and "," not in visible:
-            os.environ["LOCAL_RANK"] = "0"  # Slurm has given each process one GPU, and hidden the others
+            os.environ["LOCAL_RANK"] = "0"  # the scheduler has given each process one GPU, and hidden the others
         if around.rank == 0:
             self.submission.tell(0, "start", host=around.master_addr, processes=around.world_size)
         self.work()
@@ -54,8 +63,8 @@ class Training:
             self.submission.tell(0, "end")
 
     def checkpoint(self) -> DelayedSubmission | None:
-        """submitit calls this in the first process, and afterwards asks Slurm to requeue the job. Returns None, so that
-        the job is not requeued, if its last FRUITLESS lives were interrupted before they saved any progress."""
+        """submitit calls this in the first process, and afterwards asks the scheduler to requeue the job. Returns None,
+        so that the job is not requeued, if its last FRUITLESS lives were interrupted before they saved any progress."""
         self._fruitless = 0 if self._kept() else self._fruitless + 1
         self.submission.tell(0, "interrupted")
         return DelayedSubmission(self) if self._fruitless < FRUITLESS else None
@@ -70,36 +79,37 @@ class Training:
 class Launch:
     """How training uses a cluster."""
 
+    scheduler: Scheduler
     site: Site
     retries: int = 2  # how often a job that has failed is submitted again
     wait: bool = True  # False: return once the job is submitted
 
 
 def train(name: str, work: Callable[[], object], runs: Path, how: Launch, tell: Callable[[str], None]) -> None:
-    """Do ``work`` in a job of Slurm, and wait for its end. If an earlier job of that name has not ended, it is waited
-    for instead. ``tell`` is called with lines of progress. Raises ArbenchError if the job has failed too often, or was
-    ended by `arbench cancel`."""
-    check([how.site], ["train"])
+    """Do ``work`` in a job on the cluster, and wait for its end. If an earlier job of that name has not ended, it is
+    waited for instead. ``tell`` is called with lines of progress. Raises ArbenchError if the job failed too often, or
+    was ended by `arbench cancel`."""
+    how.scheduler.check([how.site], ["train"])
     submissions = Submissions(runs.absolute())
     for again in range(how.retries + 1):
         known = _on_its_way(submissions, name)
-        if known is not None and not how.wait and (known.id, 0) not in submissions.queued():
+        if known is not None and not how.wait and (known.id, 0) not in _queue(known):
             if _closed(known) is None:
                 tell(f"{name} was trained as {known.number}")
                 return
             known = None
         if known is not None:
             tell(f"training {name} is on its way as {known.number}; its output: {known.folder}")
-        one = known or _submitted(submissions, name, work, how.site, tell)
+        one = known or _submitted(submissions, name, work, how, tell)
         if not how.wait:
             return
-        end = _followed(submissions, one, how.site, tell)
+        end = _followed(one, how.site, tell)
         if end is None:
             return
         if one.cancelled:
             raise ArbenchError(f"`arbench cancel` has ended training {name}; the same command goes on from here")
         tell(f"{one.number} ended before {name} was trained: {end}; tries left: {how.retries - again}")
-    lines = [line for line in one.log(0).splitlines() if line.strip() and not line.startswith(SLURMS_OWN)]
+    lines = [line for line in one.log(0).splitlines() if line.strip() and not line.startswith(NOT_OURS)]
     said = (lines or ["no output"])[-1]
     raise ArbenchError(f"training {name} failed: {end}: {said} ({one.folder})")
 
@@ -113,20 +123,21 @@ def _on_its_way(submissions: Submissions, name: str) -> Submission | None:
 
 
 def _submitted(
-    submissions: Submissions, name: str, work: Callable[[], object], site: Site, tell: Callable[[str], None]
+    submissions: Submissions, name: str, work: Callable[[], object], how: Launch, tell: Callable[[str], None]
 ) -> Submission:
     code = source.keep(submissions.folder / "code")
-    made = submissions.new("train", [[name]], 0, source.code_sha256())
+    made = submissions.new("train", [[name]], 0, source.code_sha256(), scheduler=how.scheduler.name)
+    training = Training(made, work, submissions.folder.parent)
     try:
-        launch.submit(made, site.resources("train"), code, [Training(made, work, submissions.folder.parent)])
-    except launch.RefusedError:
+        made.accepted(how.scheduler.submit(made, how.site.resources("train"), code, [training], []))
+    except RefusedError:
         submissions.forget(made)
         raise
     tell(f"submitted {name} as {made.number}; its output: {made.folder}")
     return made
 
 
-def _followed(submissions: Submissions, one: Submission, site: Site, tell: Callable[[str], None]) -> str | None:
+def _followed(one: Submission, site: Site, tell: Callable[[str], None]) -> str | None:
     """Wait for a job's end; returns None if the training is done, else how the job ended."""
     absent = shown = None
     while absent is None or time.monotonic() - absent < site.seconds("visibility-seconds"):
@@ -138,8 +149,8 @@ def _followed(submissions: Submissions, one: Submission, site: Site, tell: Calla
         if _done(one):
             break
         try:
-            absent = None if (one.id, 0) in submissions.queued() else absent or time.monotonic()
-        except slurm.UnreachableError:
+            absent = None if (one.id, 0) in _queue(one) else absent or time.monotonic()
+        except UnreachableError:
             absent = None
     return _closed(one)
 
@@ -149,13 +160,17 @@ def _closed(one: Submission) -> str | None:
     done = _done(one)
     end = "" if done else _end(one)
     files.write_json(_ended(one), {"end": end, "left": [] if done else list(one.tasks[0])})
-    return None if done else f"{end or 'Slurm does not tell how'}"
+    return None if done else end or "the cluster does not tell how"
+
+
+def _queue(one: Submission) -> dict[TaskId, Queued]:
+    return Schedulers().queue([one])
 
 
 def _end(one: Submission) -> str:
     try:
-        return slurm.ends([str(one.number)]).get(str(one.number), "")
-    except slurm.UnreachableError:
+        return Schedulers().ends([(one, 0)]).get((one.id, 0), End()).words
+    except UnreachableError:
         return ""
 
 

@@ -1,6 +1,6 @@
-"""The state of the submitted tasks: one squeue for all of them, one sacct for the tasks that are gone.
+"""The state of the submitted tasks: one question for all of them, another for the tasks that are gone.
 
-Slurm only says whether a task may still do something. What it has done is in the store.
+The scheduler only says whether a task may still do something. What it has done is in the store.
 """
 
 import contextlib
@@ -8,28 +8,23 @@ import time
 from collections.abc import Collection, Iterator, Mapping
 
 from harness import files
-from harness.cluster import slurm
 from harness.cluster.faults import blame
 from harness.cluster.leases import Lease
-from harness.cluster.slurm import Queued, TaskId
+from harness.cluster.schedulers import End, Queued, Schedulers, TaskId, UnreachableError
 from harness.cluster.submitted import Submission, Submissions, since_start
 from harness.jobs.bench import Failure, last_lines
 from harness.jobs.plan import Job
 
-INNOCENT = ("PREEMPTED", "NODE_FAIL", "BOOT_FAIL", "REVOKED")
-"""Slurm's words for ends of a task after which the job that was being done is not to blame."""
-EXTERNAL = ("TIMEOUT", "CANCELLED", "DEADLINE")
-"""Slurm's words for ends of a task after which the job that was being done is to blame only if the task had done no
-other job."""
 ENDING_S = 120.0
-"""How many seconds we wait for a task that is COMPLETING."""
+"""How many seconds we wait for a task that the scheduler is just ending."""
 
 
 class Watch:
     """Tracks the tasks of every submission to a store: which are still active, and which have ended."""
 
-    def __init__(self, submissions: Submissions, every_s: float, visible_s: float) -> None:
-        self._submissions, self._every_s, self._visible_s = submissions, every_s, visible_s
+    def __init__(self, submissions: Submissions, schedulers: Schedulers, every_s: float, visible_s: float) -> None:
+        self._submissions, self._schedulers = submissions, schedulers
+        self._every_s, self._visible_s = every_s, visible_s
         self._asked = float("-inf")
         self.queued: Mapping[TaskId, Queued] = {}
         self._absent: dict[TaskId, float] = {}
@@ -37,22 +32,22 @@ class Watch:
         self._cancelled: set[str] = set()
 
     def look(self, open_jobs: Mapping[str, Job]) -> bool:
-        """Ask Slurm which tasks still exist, if it is time to, and handle the tasks that have ended. Returns whether
-        Slurm was asked and has answered. open_jobs: the jobs that are still to be done, by id."""
+        """Ask which tasks still exist, if it is time to, and handle the tasks that have ended. Returns whether
+        the question was asked and answered. open_jobs: the jobs that are still to be done, by id."""
         if time.monotonic() - self._asked < self._every_s:
             return False
         try:
             self._ask(open_jobs)
-        except slurm.UnreachableError:
-            return False  # Slurm is restarting, or busy: running tasks go on without it
+        except UnreachableError:
+            return False  # the scheduler is restarting, or busy: running tasks go on without it
         return True
 
     def settle(self, open_jobs: Mapping[str, Job]) -> None:
-        """Ask Slurm again and again until we know of every task whether the task may still do something. Raises
+        """Ask again and again until we know of every task whether the task may still do something. Raises
         UnreachableError.
 
-        A task that Slurm is just ending (COMPLETING) will be gone in seconds, or wait in the queue again. If it stays
-        COMPLETING, it counts as alive.
+        A task that is just ending will be gone in seconds, or wait in the queue again. If it stays there, it counts as
+        alive.
         """
         began = time.monotonic()
         self._ask(open_jobs)
@@ -61,13 +56,13 @@ class Watch:
             self._ask(open_jobs)
 
     def _in_doubt(self, patient: bool) -> bool:
-        ending = {task for task, one in self.queued.items() if patient and one.state == "COMPLETING"}
+        ending = {task for task, one in self.queued.items() if patient and one.ending}
         return any((one.id, index) in self._absent.keys() | ending for one, index in self.living())
 
     def _ask(self, open_jobs: Mapping[str, Job]) -> None:
         self._asked = time.monotonic()
         before = time.time()
-        self.queued = self._submissions.queued()
+        self.queued = self._schedulers.queue({one.id: one for one, _ in self.living()}.values())
         self._see_to_ended(open_jobs, before)
 
     def living(self) -> Iterator[tuple[Submission, int]]:
@@ -83,8 +78,8 @@ class Watch:
         return {job for submission, index in self.living() for job in submission.tasks[index]}
 
     def number(self, submission: Submission, index: int) -> str | None:
-        """Slurm's number of the array to which a task belongs; None if neither the submission nor squeue has the
-        number."""
+        """The scheduler's name of the submission to which a task belongs; None if neither the submission nor the
+        queue has it."""
         queued = self.queued.get((submission.id, index))
         return submission.number or (None if queued is None else queued.job.partition("_")[0])
 
@@ -115,14 +110,14 @@ class Watch:
         if gone:
             ends = self._ends(gone)
             for submission, index in gone:
-                self._bury(submission, index, ends.get(submission.job(index) or "", ""), open_jobs)
+                self._bury(submission, index, ends.get((submission.id, index), End()), open_jobs)
 
-    def _ends(self, gone: Collection[tuple[Submission, int]]) -> dict[str, str]:
-        with contextlib.suppress(slurm.UnreachableError):  # accounting may be down, or not there at all
-            return slurm.ends(job for job in (one.job(index) for one, index in gone) if job is not None)
+    def _ends(self, gone: Collection[tuple[Submission, int]]) -> dict[TaskId, End]:
+        with contextlib.suppress(UnreachableError):  # accounting may be down, or not there at all
+            return self._schedulers.ends(gone)
         return {}
 
-    def _bury(self, submission: Submission, index: int, end: str, open_jobs: Mapping[str, Job]) -> None:
+    def _bury(self, submission: Submission, index: int, end: End, open_jobs: Mapping[str, Job]) -> None:
         """Handle a task that has ended before its work was done: record faults of the jobs that are to blame for its
         end, and release its leases."""
         left = [open_jobs[job] for job in submission.tasks[index] if job in open_jobs]
@@ -130,25 +125,27 @@ class Watch:
         events = submission.events(index)
         for job in self._guilty(left, leased, events, end, submission.number is not None):
             log = last_lines(submission.log(index))
-            reason = f"the task ended before the job was done: {end or 'Slurm does not tell how'}"
+            reason = f"the task ended before the job was done: {end.words or 'the cluster does not tell how'}"
             life = sum(event["event"] == "start" for event in events)
             blame(job, Failure(job.stage, reason, log), f"{submission.id}-{index}-{life - 1}")
         for job in leased:
             Lease(job).release()
-        files.write_json(submission.folder / f"ended-{index}.json", {"end": end, "left": [job.id for job in left]})
+        files.write_json(
+            submission.folder / f"ended-{index}.json", {"end": end.words, "left": [job.id for job in left]}
+        )
         self._ended.add((submission.id, index))
 
     @staticmethod
     def _guilty(
-        left: list[Job], leased: list[Job], events: list[dict[str, object]], end: str, known: bool
+        left: list[Job], leased: list[Job], events: list[dict[str, object]], end: End, known: bool
     ) -> list[Job]:
         life = since_start(events)
         if life is None and not known:
-            return []  # sbatch was cut off, and Slurm had not accepted the array
+            return []  # the answer to the submission was cut off, and it had not been accepted
         told = {event["event"] for event in life or ()}
-        if "end" in told or end.startswith(INNOCENT):
+        if "end" in told or end.innocent:
             return []  # the task has left its jobs to others or to a later try, or its end has other causes
-        if end.startswith(EXTERNAL) and (life is None or "done" in told):
+        if end.outside and (life is None or "done" in told):
             return []
         if left and left[0].stage == "timing":
             return left  # they are measured together: any of them may be why

@@ -1,5 +1,5 @@
-"""Executors do the jobs: in this process, or in local worker processes of one thread each. A cluster has a third
-executor.
+"""Executors do the jobs: in this process, or in local worker processes of one thread each. A third executor hands them
+to a scheduler (harness/cluster/executor.py).
 
 Each executor takes a queue of jobs. The caller may add jobs and remove jobs while the executor runs. The executor
 yields each job with the job's failure, or with None if the job succeeded.
@@ -13,22 +13,26 @@ import signal
 import sys
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from harness.errors import ArbenchError
 from harness.jobs.bench import Bench, Failure, last_lines
 from harness.jobs.plan import Job
 from harness.machine import devices
+from harness.machine.children import variables
 from harness.machine.cores import THREADS
 from harness.machine.heap import keep_heap
+from harness.records.store import Store
 
 Outcome = tuple[Job, Failure | None]
 Queue = deque[Job]
+Tables = tuple[Mapping[str, Any], ...]
+"""A sweep file's tables that override the site file for a trial (``Sweep.cluster``)."""
 DEATHS = 3
 """A job is given up when so many workers have died while they did it. The run is given up when so many workers have
 died before their first job."""
@@ -39,6 +43,37 @@ class Executor(Protocol):
 
     def run(self, queue: Queue) -> Iterator[Outcome]:
         """Do jobs until the queue is empty and no job is being done."""
+
+
+class Remote(Executor, Protocol):
+    """An executor whose tasks may go on without the driver."""
+
+    def given_up(self, jobs: Sequence[Job]) -> list[Outcome]:
+        """The jobs that were tried so often that they are not tried again, each with its failure."""
+
+    def leave(self, waves: Sequence[Sequence[Job]], about: Mapping[str, Any]) -> int:
+        """Submit all jobs at once, and return the number of tasks. Each wave starts after the wave before it. The tasks
+        of the last wave write the records, with provenance ``about``. To be called after ``given_up``."""
+
+    def outlook(self, waves: Sequence[Sequence[Job]], trials: int) -> str:
+        """What ``leave`` would submit, in lines of text. trials: the number of the sweep's trials."""
+
+
+class Elsewhere(Protocol):
+    """What a command makes of its options about a cluster: it gives the driver an executor."""
+
+    def check(self, tables: Collection[Tables], wait: bool) -> None:
+        """Check everything that can be checked before anything is computed. Raises ArbenchError.
+
+        tables: the different ones of the sweep; wait: whether the driver will wait for the tasks
+        """
+
+    def executor(self, bench: Bench, store: Store, tables: Mapping[str, Tables], tell: Callable[[str], None]) -> Remote:
+        """The executor.
+
+        bench: sent to the tasks; tables: those of single plans, by plan key; tell: called with each line that people
+        should know
+        """
 
 
 class Here:
@@ -111,7 +146,7 @@ class Workers:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(target=_work, args=(theirs, self._bench.at(device), log), daemon=True)
-        with _one_thread():
+        with variables(dict.fromkeys(THREADS, "1")):  # libraries read them when they are loaded
             process.start()
         theirs.close()
         return _Worker(process, ours, log, device)
@@ -167,22 +202,6 @@ def _log_of(worker: _Worker) -> str:
         return last_lines(worker.log.read_text(encoding="utf-8", errors="replace"))
     except OSError:
         return ""
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Child processes that are started inside the ``with`` use one thread each. Environment variables say
-    so; libraries read the variables when they are loaded."""
-    before = {name: os.environ.get(name) for name in THREADS}
-    os.environ.update(dict.fromkeys(THREADS, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def _work(pipe: Connection, bench: Bench, log: Path) -> None:

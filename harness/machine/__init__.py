@@ -3,6 +3,7 @@
 hardware      name, processor, cores and memory of the machine
 cores         how many cores this process may use; a container's quota counts
 devices       CPU and GPUs by torch's names
+children      what child processes inherit, and how they are found
 conditions    load, clock, governor, temperature, driver, before and after a measurement
 disturbances  the time that each sample lost to other work, to other virtual machines (steal) and to CPU limits
 energy        joules, from the machine's counters

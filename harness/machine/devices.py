@@ -1,5 +1,6 @@
 """Devices by torch's names: ``cpu``, ``cuda`` (any number of GPUs), ``cuda:1``."""
 
+import os
 from collections.abc import Sequence
 
 import torch
@@ -46,3 +47,14 @@ def spread(name: str, taken: Sequence[str]) -> str:
         return name
     names = [f"{name}:{index}" for index in range(torch.accelerator.device_count())]
     return min(names, key=taken.count)
+
+
+def visible_gpus() -> list[int]:
+    """The numbers of the GPUs that this process may use. Raises ArbenchError if CUDA_VISIBLE_DEVICES has no numbers."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return list(range(torch.accelerator.device_count()))
+    names = [name.strip() for name in visible.split(",") if name.strip()]
+    if not all(name.isdecimal() for name in names):
+        raise ArbenchError(f"CUDA_VISIBLE_DEVICES={visible}: expected numbers, as in 0,1")
+    return [int(name) for name in names]

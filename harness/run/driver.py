@@ -7,19 +7,20 @@ in this process, alone. Every stage leaves a file in the store, so a run that wa
 import sys
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
 from harness import files
 from harness.errors import ArbenchError
 from harness.extractors import by_name
 from harness.extractors.base import INCEPTION
 from harness.identity import provenance
+from harness.jobs import loading
 from harness.jobs.assembly import assemble, heading, origin
 from harness.jobs.bench import Bench, Failure
-from harness.jobs.executors import Executor, Here, Queue, Workers
+from harness.jobs.executors import Elsewhere, Executor, Here, Queue, Remote, Tables, Workers
 from harness.jobs.plan import Instrument, Job, TrialPlan, jobs, listed, plan
 from harness.machine import devices
 from harness.machine.heap import keep_heap
@@ -29,11 +30,7 @@ from harness.run.limits import reference_facts
 from harness.run.live import LiveReport
 from harness.run.selection import Checkpoints, checkpoint_of, on_own_weights
 from harness.stages.timing import compilation
-from harness.stages.timing.protocol import protocol
 from harness.sweep import Sweep
-
-if TYPE_CHECKING:
-    from harness.cluster.executor import Cluster, Settings
 
 
 @dataclass(frozen=True)
@@ -46,7 +43,7 @@ class Options:
     inception: Path | None = None  # Inception weights, for an Inception FID beside the FID of the sweep's extractor
     reference: Path | None = None  # reference images or statistics of data that do not ship with arbench
     device: str = "cpu"  # torch's name of the device; ``cuda``: all GPUs in turn
-    cluster: "Settings | None" = None  # how a cluster is used; None: processes here do the jobs
+    cluster: Elsewhere | None = None  # who does the jobs; None: processes here
     wait: bool = True  # False: return once everything is submitted to the cluster
     timing: bool = True  # False: records without timing, which a later run adds
     checkpoints: Checkpoints = field(default_factory=dict)  # files of the user that replace weights
@@ -86,32 +83,26 @@ def run(sweep: Sweep, store: Store, options: Options, stream: TextIO | None = No
 
 def prepared(sweep: Sweep, store: Store, options: Options, stream: TextIO | None = None) -> "Run":
     """A run that is ready to begin. Raises as ``run`` does."""
-    timing = protocol(sweep.timing, sweep.name)
-    settings = options.cluster
     sweep = replace(sweep, trials=on_own_weights(sweep.trials, options.checkpoints))
     if not (options.timing or options.wait):
-        raise ArbenchError("--no-timing with --no-wait: jobs of Slurm write a record when they have timed its trial")
-    if settings is None:
-        compilation.checked(timing["compile"], devices.checked(options.device))
+        raise ArbenchError(
+            "--no-timing with --no-wait: jobs on the cluster write a record when they have timed its trial"
+        )
+    if options.cluster is None:
+        compilation.checked(sweep.timing.compile, devices.checked(options.device))
     else:
         devices.named(options.device)  # the jobs' machines have it; this machine need not
-        sites = [settings.site.over(head).over(block) for head, block in sweep.cluster]
-        from harness.cluster.site import check  # late: laptops need no cluster
-
-        check(list({str(site): site for site in sites}.values()))
+        options.cluster.check(list({str(tables): tables for tables in sweep.cluster}.values()), options.wait)
     store.prepare()
     trained = [trial for trial in sweep.trials if trial.setup.weights != "random"]
     data = list(dict.fromkeys(trial.owner.preset_named(trial.preset).data for trial in trained))
     named = _extractors(sweep, data, options.inception)
-    here = options.device if settings is None else "cpu"
-    bench = Bench(named, store.folder.absolute() / "references", timing, options.reference, here)
-    instrument = Instrument(named, {name: bench.references(name) for name in data}, timing)
+    here = options.device if options.cluster is None else "cpu"
+    bench = Bench(named, store.folder.absolute() / "references", sweep.timing, options.reference, here)
+    instrument = Instrument(named, {name: bench.references(name) for name in data}, sweep.timing)
     plans = [plan(trial, instrument, store, checkpoint_of(trial, options.checkpoints)) for trial in sweep.trials]
-    if settings is not None:
-        keyed = {planned.maker.key: site for planned, site in zip(plans, sites, strict=True)}
-        keyed |= {planned.key: site for planned, site in zip(plans, sites, strict=True)}
-        options = replace(options, cluster=replace(settings, sites=keyed))
-    return Run(sweep.name, plans, instrument, store, bench, options, stream or sys.stderr)
+    tables = {key: given for one, given in zip(plans, sweep.cluster, strict=False) for key in {one.maker.key, one.key}}
+    return Run(sweep.name, plans, instrument, store, bench, options, tables, stream or sys.stderr)
 
 
 def _extractors(sweep: Sweep, data: Sequence[str], inception: Path | None) -> tuple[tuple[str, Path | None], ...]:
@@ -138,9 +129,10 @@ class Run:
         store: Store,
         bench: Bench,
         options: Options,
+        tables: Mapping[str, Tables],
         stream: TextIO,
     ) -> None:
-        self._name, self._plans = name, plans
+        self._name, self._plans, self._tables = name, plans, tables
         self._instrument, self._store, self._bench = instrument, store, bench
         self._options, self._stream = options, stream
         before = {planned.key: store.read(planned.name, planned.key) for planned in plans}
@@ -188,9 +180,7 @@ class Run:
 
     def outlook(self) -> str:
         """What a cluster would be given to do, in lines of text. Nothing is submitted."""
-        from harness.cluster.outlook import outlook  # late: laptops need no submitit
-
-        return outlook(self._cluster(lambda line: None), self._waves(), len(self._plans))
+        return self._elsewhere(lambda line: None).outlook(self._waves(), len(self._plans))
 
     def _complete(self, record: Record | None) -> bool:
         """Whether a record has everything that this run is to measure."""
@@ -218,9 +208,10 @@ class Run:
         measured = [planned for planned in self._open if planned.measured and planned.done("timing")]
         self._record(measured)  # their stages are done, but no driver has written their records
         progress = Progress(0, "trials", self._stream)
-        cluster = self._cluster(progress.say)
+        cluster = self._elsewhere(progress.say)
         for job, failure in cluster.given_up([job for wave in self._waves() for job in wave]):
-            self._fail_all(job, failure, progress)
+            if failure is not None:
+                self._fail_all(job, failure, progress)
         cluster.leave(self._waves(), self._about)
         return len(self._alive()) - len(measured)
 
@@ -243,7 +234,7 @@ class Run:
     def _preflight(self) -> None:
         """Load every method once, so that damaged weights are reported before hours have gone into other methods."""
         for planned in _one_each(self._open):
-            planned.load_method()
+            loading.load(planned)
 
     def _measure(self) -> None:
         """Stages generate, quality and flops of all open trials."""
@@ -298,16 +289,16 @@ class Run:
 
     def _executor(self, queue: Queue, progress: Progress) -> Executor:
         if self._options.cluster is not None:
-            return self._cluster(progress.say)
+            return self._elsewhere(progress.say)
         if not self._options.workers or queue[0].stage == "timing":
             return Here(self._bench, throttled(progress.say))
         return Workers(self._bench, min(self._options.workers, len(queue)), self._store.folder / "logs")
 
-    def _cluster(self, tell: Callable[[str], None]) -> "Cluster":
-        from harness.cluster.executor import Cluster, Settings  # late: laptops need no submitit
-
+    def _elsewhere(self, tell: Callable[[str], None]) -> Remote:
+        if self._options.cluster is None:
+            raise ArbenchError("no cluster was named, to which the run's jobs could go")
         bench = self._bench.at(self._options.device)
-        return Cluster(bench, self._store, self._options.cluster or Settings(), tell)
+        return self._options.cluster.executor(bench, self._store, self._tables, tell)
 
     def _users(self, job: Job) -> list[TrialPlan]:
         """The trials for which a job is done, without failed trials. There are several if trials share images."""

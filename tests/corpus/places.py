@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from harness.checkpoints.tensors import fit_state, read_tensors, read_weights
 from harness.cli import command as cli
-from harness.cluster import slurm
+from harness.cluster.slurm import commands
 from harness.extractors import inception
 from harness.extractors.inception import InceptionExtractor
 from harness.hashing import weights_sha256
@@ -21,7 +21,7 @@ from harness.method import Provenance
 from harness.records import submissions
 from harness.records.store import Record, Store
 from harness.run import driver, verification
-from harness.stages.quality import seen
+from harness.stages.quality import reference_files
 from tests.corpus import arrays, images, networks
 from tests.corpus.cases import Valid
 from tests.helpers import sweeping
@@ -83,7 +83,7 @@ def in_place(folder: Path) -> Iterator[Valid]:
         extractor = InceptionExtractor("inception", Sees(), folder / "inception.pth")
         patch.setattr(inception, "load_inception", lambda *given: extractor)
         for name, width in (("FEATURES", FEATURES), ("SPATIAL", SPATIAL)):
-            patch.setattr(seen, name, width)
+            patch.setattr(reference_files, name, width)
             patch.setattr(inception, name, width)
         _offer_commands(patch)
         valid = _valid(folder)
@@ -97,7 +97,7 @@ def _offer_commands(patch: pytest.MonkeyPatch) -> None:
 
     point = EntryPoint("report", "reports.commands:add", cli.GROUP)
     patch.setattr(cli, "entry_points", lambda group: (point,))
-    patch.setattr(slurm, "call", lambda *command, **_: SLURM.get(command[0], ""))
+    patch.setattr(commands, "call", lambda *command, **_: SLURM.get(command[0], ""))
 
 
 def _shorten(patch: pytest.MonkeyPatch, records: Sequence[Record]) -> None:

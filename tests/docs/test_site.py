@@ -1,5 +1,6 @@
 """`nox -s docs` makes pages that are whole, open from disk and ask for nothing outside."""
 
+import html
 import re
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from harness.records import shape
 from tests.browser.conftest import browser  # noqa: F401 - a fixture
 from tests.docs.pages import ROOT
 
@@ -71,15 +73,29 @@ def test_the_reference_explains_the_fields_of_classes(pages: Path) -> None:
         assert re.search(rf"^{field}: .*{re.escape(words)}", text, re.MULTILINE | re.IGNORECASE), field
 
 
+def test_the_page_of_a_record_shows_every_part_with_what_it_means(pages: Path) -> None:
+    text = html.unescape(re.sub(r"<[^>]+>", "", (pages / "reference" / "record.html").read_text()))
+    for name in (
+        *shape.Record.__struct_fields__,
+        *shape.Throughput.__struct_fields__,
+        *shape.Quality.__struct_fields__,
+    ):
+        assert re.search(rf"^ *{name}( = |:  #)", text, re.MULTILINE), name
+    assert re.search(r"^ +images_per_s = \d+\.\d+  # images a second$", text, re.MULTILINE)
+    assert re.search(r"^ +fid = .*  # Fréchet distance to the reference images$", text, re.MULTILINE)
+
+
 def test_public_modules_are_in_the_reference() -> None:
     named = {name for page in (ROOT / "docs" / "reference").glob("*.rst") for name in modules(page)}
-    private = re.compile(r"__init__|conftest|/test_|recipes|heap|garbage|cli|commands|conformance|skeleton")
+    private = re.compile(
+        r"__init__|conftest|/test_|recipes|heap|garbage|cli|commands|conformance|skeleton|methods/looks"
+    )
     for module in named:
         assert (ROOT / module.replace(".", "/")).with_suffix(".py").is_file(), module
     for folder in ("harness", "methods", "baselines/tokenizers"):
         own = [path.relative_to(ROOT).as_posix() for path in (ROOT / folder).rglob("*.py")]
         lacking = {path[:-3].replace("/", ".") for path in own if not private.search(path)} - named
-        assert lacking <= {"harness.cluster.outlook", "harness.cluster.slurm"}
+        assert lacking == set()
 
 
 def modules(page: Path) -> list[str]:

@@ -4,35 +4,18 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
 
-from harness import cli
-from harness.records.store import Record, Store
-from tests.helpers import sweeping
+from tests.helpers.places import PATIENCE_S, Place, opened, until
 
 HERE = Path(__file__).parent
-Found = TypeVar("Found")
-PATIENCE_S = 600
-"""For what takes seconds on a machine that has nothing else to do."""
 COMMANDS = ("sbatch", "squeue", "sacct", "scontrol", "scancel", "sinfo", "sacctmgr")
-SITE = f"""
-python = "{sys.executable} -m tests.slurm.job"
-cpus = 1
-memory = "300M"
-time = "20"
-poll-seconds = 2
-visibility-seconds = 2
-setup = ["export OMP_NUM_THREADS=1"]
-"""
 
 
 @dataclass(frozen=True)
@@ -115,108 +98,12 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
             subprocess.run([HERE / "down.sh", folder, "--rm"], check=True)
 
 
-@dataclass(frozen=True)
-class Place:
-    """A folder with a sweep, a site file and a store, and the commands of arbench for it."""
-
-    folder: Path
-
-    drivers: list[int] = field(default_factory=list)
-
-    @property
-    def store(self) -> Path:
-        return self.folder / "store"
-
-    def drive(self, command: list[str]) -> int:
-        """Run a command of arbench in a process of its own, which does not outlive the test; its process id."""
-        self.drivers.append(sweeping.fork(lambda: cli.main(command)))
-        return self.drivers[-1]
-
-    def end(self, driver: int, number: int = 0) -> int:
-        """Send a signal to such a process, if one is given, and wait for its end; its exit code."""
-        if number:
-            os.kill(driver, number)
-        code = sweeping.exit_code(driver)
-        self.drivers.remove(driver)
-        return code
-
-    def wait(self, true: Callable[[], Found]) -> Found:
-        """Wait until something is true, and return it; fails if a driver ends before."""
-
-        def found() -> Found:
-            now = true()
-            for driver in () if now else self.drivers:
-                ended = os.waitid(os.P_PID, driver, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-                assert ended is None, "a driver has ended meanwhile"
-            return now
-
-        return until(found, PATIENCE_S)
-
-    def run(self, *more: str) -> int:
-        """Run the sweep on the cluster to its end; the exit code."""
-        return self.end(self.drive(self.on_cluster(*more)))
-
-    def records(self) -> list[Record]:
-        """The records of the run on the cluster."""
-        return Store(self.store).records()
-
-    def site(self, *lines: str, **changed: str) -> None:
-        """Change lines ``NAME = ...`` of the site file, and add some."""
-        path = self.folder / "site.toml"
-        kept = [
-            f"{name} = {changed.get(name.replace('-', '_'), value)}"
-            for name, value in (line.split(" = ", 1) for line in path.read_text().split("\n") if line)
-        ]
-        path.write_text("\n".join([*kept, *lines, ""]))
-
-    def sweep(self, block: str, images: int = 28) -> None:
-        """Write the sweep with another block of the fake method, and number of images."""
-        head = sweeping.SWEEP.partition("[method.fake]")[0].replace("images = 28", f"images = {images}")
-        (self.folder / "small.toml").write_text(f"{head}\n{block}\n")
-
-    def command(self, *more: str, store: str = "store") -> list[str]:
-        sweep, into = str(self.folder / "small.toml"), str(self.folder / store)
-        return ["run", sweep, "--store", into, "--batch", str(sweeping.BATCH), *more]
-
-    def here(self, *more: str) -> int:
-        """Run the sweep in this process, into the store ``here``."""
-        return cli.main([*self.command("--workers", "0", *more, store="here")])
-
-    def on_cluster(self, *more: str) -> list[str]:
-        """The arguments for a run on the cluster."""
-        return self.command(
-            "--cluster", "slurm", "--site", str(self.folder / "site.toml"), "--max-parallel", "2", *more
-        )
-
-    def calls(self) -> list[str]:
-        """Slurm's commands that were called so far."""
-        return (self.folder / "calls").read_text().splitlines()
-
-    def submitted(self) -> list[str]:
-        """The calls of sbatch that submitted something."""
-        return [call for call in self.calls() if call.startswith("sbatch") and " --" not in call]
-
-    def lines(self, name: str) -> list[str]:
-        """The shards that were begun (``begun``) or computed (``sampled``), a line each time. Other stages sample
-        batches of other sizes."""
-        path = self.folder / name
-        found = path.read_text().splitlines() if path.exists() else []
-        return [line for line in found if line.startswith(f"{sweeping.COMPUTED} ")]
-
-
 @pytest.fixture
 def place(cluster: Slurm, tmp_path: Path) -> Iterator[Place]:
-    with sweeping.in_folder(tmp_path) as patch:
-        patch.setenv(sweeping.LOST, str(sweeping.make_weights(tmp_path / "lost.safetensors")))
-        patch.setenv(sweeping.LOG, str(tmp_path / "sampled"))
-        patch.setenv(sweeping.BEGUN, str(tmp_path / "begun"))
-        (tmp_path / "site.toml").write_text(SITE)
+    with opened(tmp_path, "slurm", cluster.empty) as (made, patch):
+        made.site(memory='"300M"', time='"20"', setup='["export OMP_NUM_THREADS=1"]')
         _count_calls(tmp_path, patch)
-        made = Place(tmp_path)
         yield made
-        for driver in list(made.drivers):
-            made.end(driver, signal.SIGKILL)
-        cluster.empty()
 
 
 def _count_calls(folder: Path, patch: pytest.MonkeyPatch) -> None:
@@ -230,10 +117,11 @@ def _count_calls(folder: Path, patch: pytest.MonkeyPatch) -> None:
     patch.setenv("PATH", f"{folder / 'bin'}:{os.environ['PATH']}")
 
 
-def until(true: Callable[[], Found], seconds: float) -> Found:
-    """Wait until something is true, and return it; fails if it takes longer."""
-    deadline = time.monotonic() + seconds
-    while not (found := true()):
-        assert time.monotonic() < deadline, f"not within {seconds} s"
-        time.sleep(0.3)
-    return found
+def calls(place: Place) -> list[str]:
+    """Slurm's commands that were called so far."""
+    return (place.folder / "calls").read_text().splitlines()
+
+
+def submitted(place: Place) -> list[str]:
+    """The calls of sbatch that submitted something."""
+    return [call for call in calls(place) if call.startswith("sbatch") and " --" not in call]

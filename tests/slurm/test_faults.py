@@ -5,16 +5,15 @@ import signal
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from harness import cli
 from harness.cluster.submitted import Submission, Submissions, since_start
 from tests.helpers import sweeping
-from tests.slurm.conftest import PATIENCE_S, Place, Slurm, until
-from tests.slurm.equality import assert_equal, results
+from tests.helpers.equality import assert_equal, results
+from tests.helpers.places import PATIENCE_S, Place, until
+from tests.slurm.conftest import Slurm
 
 SIX = "[method.fake]\ngrid = { steps = [1, 2, 4], warmth = [0.0, 0.1] }"
 ONE = "[method.fake]\ngrid = { steps = [4] }"
@@ -46,7 +45,7 @@ class Running:
             signs = (f"SLURM_JOB_ID={self.raw}", "SLURM_PROCID=0", f"SLURM_CONF={os.environ['SLURM_CONF']}")
             if (
                 {sign.encode() for sign in signs} <= set(around)
-                and b"tests.slurm.job" in words
+                and b"tests.helpers.job" in words
                 and b"python" in words[0]
             ):
                 return int(path.name)
@@ -126,97 +125,3 @@ def test_whatever_happens_to_a_sweep_its_records_are_complete_and_equal(
     shown = capfd.readouterr().out
     assert "running" in shown and "images/s" in shown and " left\n" in shown
     assert "6 trials: 6 recorded, 0 open, 0 failed\n132 of 132 shards\n" in shown
-
-
-def test_a_job_whose_time_is_over_goes_on_where_it_was(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    place.sweep("[method.fake]\nknobs = { warmth = 0.5 }", images=140)
-    assert cli.main(place.command("--workers", "0")) == 0  # a store that has seen faster days: all goes in one task
-    (place.folder / "sampled").unlink()
-    (place.folder / "begun").unlink()
-    place.sweep(ONE, images=140)
-    place.site("signal-seconds = 20", time='"1"')
-    monkeypatch.setenv(sweeping.SLEEP, "2.2")
-    assert place.run("--max-parallel", "1") == 0
-    assert [record["status"] for record in place.records()] == ["done", "done"]
-    first = Submissions(place.store).all()[0]
-    assert sum(job.split(":")[1].startswith("generate") for job in first.tasks[0]) == 20
-    lives = [event["event"] for event in first.events(0)].count("start")
-    others = sum(one.stage == "generate" for one in Submissions(place.store).all()) - 1
-    assert lives + others >= 2
-    assert len(set(place.lines("sampled"))) == 20
-    assert len(place.lines("begun")) - 20 <= lives + others - 1
-
-
-def test_trials_that_fail_fail_alone_and_status_names_each(
-    place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    place.sweep(
-        """
-[[method.fake]]
-knobs = { shade = "dark" }
-grid = { warmth = [0.0, 0.25, 0.5, 0.75] }
-[[method.fake]]
-preset = "lost"
-"""
-    )
-    monkeypatch.setenv(sweeping.DARK, "by warmth")
-    lost = f'"export {sweeping.LOST}={place.folder}/not-here.safetensors"'
-    place.site(setup=f'[{lost}, "export OMP_NUM_THREADS=1"]')
-    assert place.run("--retries", "1", "--images", "7") == 1
-    records = {record["name"]: record for record in place.records()}
-    assert Counter(record["status"] for record in records.values()) == {"done": 1, "failed": 4}
-    reasons = {name: record["failure"] for name, record in records.items() if record["failure"]}
-    raised, killed, starved, missing = (
-        next(failure for name, failure in reasons.items() if sign in name)
-        for sign in ("warmth=0.25", "warmth=0.5", "warmth=0.75", "preset=lost")
-    )
-    assert raised["reason"] == "RuntimeError: too dark to see (tried 2 times)"
-    assert "the task ended before the job was done: FAILED" in killed["reason"]
-    assert "a last word" in killed["log"]
-    assert "memory" in starved["reason"]
-    assert "not-here.safetensors" in missing["reason"]
-    capsys.readouterr()
-    assert cli.main(["status", str(place.store)]) == 0
-    shown = capsys.readouterr().out
-    assert "5 trials: 1 recorded, 0 open, 4 failed" in shown
-    for name, failure in reasons.items():
-        assert f"failed: {name}: {failure['stage']}: {failure['reason']}" in shown
-        assert failure["log"].splitlines()[-1] in shown
-
-
-@pytest.fixture
-def small_disk(place: Place) -> Iterator[Path]:
-    """The store's folder, on a disk of its own."""
-    place.store.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "arbench-test", place.store], check=True)
-    yield place.store
-    for driver in list(place.drivers):
-        place.end(driver, signal.SIGKILL)
-    subprocess.run(["umount", "--lazy", place.store], check=True)
-
-
-def test_on_a_full_disk_a_sweep_ends_in_words_and_goes_on_when_there_is_room(
-    place: Place, small_disk: Path, cluster: Slurm, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    place.sweep(ONE, images=70)
-    monkeypatch.setenv(sweeping.SLEEP, "2")
-    driver = place.drive(place.on_cluster())
-    place.wait(lambda: list(small_disk.glob("work/*/shards/0*.npz")))
-    ballast = small_disk / "ballast"
-    with ballast.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
-        while True:
-            file.write(bytes(4096))
-    assert place.end(driver) != 0
-    shown = capfd.readouterr().err
-    assert "No space left on device" in shown
-    assert "Traceback" not in shown
-    cluster.empty()
-    kept = len(list(small_disk.glob("work/*/shards/0*.npz")))
-    assert 1 <= kept < 10
-    ballast.unlink()
-    monkeypatch.setenv(sweeping.SLEEP, "0")
-    (place.folder / "sampled").unlink()
-    assert place.run("--retry-failed") == 0
-    assert len(place.lines("sampled")) == 10 - kept
-    assert place.here() == 0
-    assert_equal(results(place.store), results(place.folder / "here"))

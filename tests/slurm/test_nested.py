@@ -6,12 +6,13 @@ from collections.abc import Callable
 import pytest
 
 from harness.cluster.submitted import Submissions
-from tests.slurm.conftest import PATIENCE_S, Place, Slurm, until
+from tests.helpers.places import PATIENCE_S, Place, until
+from tests.slurm.conftest import Slurm
 
 PARENT = ("--ntasks=1", "--cpus-per-task=2")
 """The parent has two cores; what it submits is given one by default."""
 SITE = f"""
-python = "{sys.executable} -m tests.slurm.job"
+python = "{sys.executable} -m tests.helpers.job"
 memory = "300M"
 time = "20"
 poll-seconds = 1

@@ -5,9 +5,11 @@ from collections.abc import Iterator
 import pytest
 
 from harness import cli
-from harness.cluster import site, slurm
+from harness.cluster import site
+from harness.cluster.slurm import commands, options
 from harness.cluster.submitted import Submissions
-from tests.slurm.conftest import Place, Slurm
+from tests.helpers.places import Place
+from tests.slurm.conftest import Slurm
 
 USUAL = {
     'partition = "high"': "Partition=high",
@@ -120,7 +122,7 @@ def reserved(cluster: Slurm) -> Iterator[None]:
 
 def test_the_options_below_are_all_that_this_clusters_sbatch_has(cluster: Slurm) -> None:
     tried = set().union(*map(names, GROUPS.values()))
-    assert tried == slurm.options() - site.OURS - {"container"}  # which is arbench's own
+    assert tried == commands.options() - options.OURS - {"container"}  # which is arbench's own
 
 
 @pytest.mark.parametrize("group", GROUPS)

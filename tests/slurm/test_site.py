@@ -4,7 +4,8 @@ import pytest
 
 from harness import cli
 from tests.helpers import sweeping
-from tests.slurm.conftest import PATIENCE_S, Place, Slurm, until
+from tests.helpers.places import PATIENCE_S, Place, until
+from tests.slurm.conftest import Slurm, submitted
 
 
 def test_a_stages_table_goes_over_the_rest_and_timing_is_alone_on_its_node(
@@ -35,7 +36,7 @@ def test_modules_setup_lines_and_container_surround_the_job(place: Place, monkey
     lines = told.read_text().splitlines()
     assert lines[0] == "module load cuda/12.4 python"  # tried before anything was submitted
     assert lines[1:4] == ["module load cuda/12.4", "module load python", "setup"]
-    assert lines.count("setup") >= len(place.submitted()) >= 2
+    assert lines.count("setup") >= len(submitted(place)) >= 2
     assert inside.read_text().startswith(f"{sweeping.COMPUTED} 1 ")
     assert not (place.folder / "sampled").exists()
 
@@ -60,7 +61,7 @@ def test_what_the_cluster_does_not_have_is_refused_before_submission(
     (shown,) = capsys.readouterr().err.splitlines()
     assert said in shown
     assert str(place.folder / "site.toml") in shown
-    assert not place.submitted()
+    assert not submitted(place)
     assert not place.store.exists()
 
 

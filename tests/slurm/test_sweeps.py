@@ -13,8 +13,9 @@ from harness.cluster.submitted import Submissions
 from harness.identity import source
 from harness.records.store import Store
 from tests.helpers import sweeping
-from tests.slurm.conftest import PATIENCE_S, Place, Slurm, until
-from tests.slurm.equality import assert_equal, results
+from tests.helpers.equality import assert_equal, results
+from tests.helpers.places import PATIENCE_S, Place, until
+from tests.slurm.conftest import Slurm, calls, submitted
 
 TWELVE = """
 [[method.fake]]
@@ -125,8 +126,8 @@ def test_two_thousand_shards_cost_few_calls_little_time_and_no_memory(place: Pla
     assert place.end(driver) == 0
     assert [record["status"] for record in place.records()] == ["done"] * 4
     assert len(place.lines("sampled")) == len(set(place.lines("sampled"))) == 2000
-    calls = Counter(line.split()[0] for line in place.calls())
-    assert sum(calls.values()) < 50, calls
+    called = Counter(line.split()[0] for line in calls(place))
+    assert sum(called.values()) < 50, called
     half = sizes[len(sizes) // 2 : -1]
     assert max(half) - half[0] < 20, sizes
 
@@ -135,33 +136,6 @@ def resident_mb(pid: int) -> float:
     """A process's resident size; 0 once it has ended."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS:")), 0.0)
-
-
-def test_two_drivers_on_one_store_have_each_shard_computed_once(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(sweeping.SLEEP, "0.5")
-    drivers = [place.drive(place.on_cluster()) for _ in range(2)]
-    assert [place.end(driver) for driver in drivers] == [0, 0]
-    assert len(list((place.store / "records").glob("*.json"))) == 3
-    assert sorted(Counter(place.lines("sampled")).values()) == [1] * 12
-    monkeypatch.delenv(sweeping.SLEEP)
-    assert place.here() == 0
-    assert_equal(results(place.store), results(place.folder / "here"))
-
-
-def test_a_cancelled_run_says_so_and_goes_on_when_started_again(
-    place: Place, cluster: Slurm, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    place.sweep(ONE)
-    monkeypatch.setenv(sweeping.SLEEP, "1")
-    driver = place.drive(place.on_cluster())
-    place.wait(lambda: place.lines("sampled"))
-    assert cli.main(["cancel", str(place.store)]) == 0
-    assert place.end(driver) == 2
-    assert not place.records()
-    until(lambda: not cluster.call("squeue", "--noheader"), PATIENCE_S)
-    monkeypatch.setenv(sweeping.SLEEP, "0")
-    assert place.run() == 0
-    assert len(place.records()) == 1
 
 
 def test_a_dry_run_submits_nothing_and_tells_hours_from_measured_rates(
@@ -182,5 +156,5 @@ def test_a_dry_run_submits_nothing_and_tells_hours_from_measured_rates(
     mean = sum(record["generate"]["seconds"] / 28 for record in records) * 28_000_000 / 3600
     assert hours == pytest.approx(mean, rel=0.02)
     assert gpu_hours == pytest.approx(2 * hours, abs=0.02)
-    assert not place.submitted()
+    assert not submitted(place)
     assert cluster.call("squeue", "--noheader") == ""

@@ -10,8 +10,9 @@ import pytest
 from harness import cli
 from harness.cluster.submitted import Submissions
 from tests.helpers import sweeping
+from tests.helpers.places import PATIENCE_S, until
 from tests.helpers.tiny_training import STEPS, command, make_pictures, offer_tiny_presets, together, weights
-from tests.slurm.conftest import PATIENCE_S, Slurm, until
+from tests.slurm.conftest import Slurm
 from tests.slurm.training_job import SLEEP
 
 SITE = f"""

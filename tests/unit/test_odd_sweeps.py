@@ -135,7 +135,7 @@ def test_a_value_that_cannot_be_in_a_site_file_is_told(tmp_path: Path, content: 
     path = tmp_path / "site.toml"
     path.write_text(content)
     with pytest.raises(ArbenchError) as caught:
-        site.load(path)
+        site.load(path, {})
     assert said in str(caught.value)
 
 
@@ -144,7 +144,7 @@ def test_a_byte_order_mark_is_passed_over(tmp_path: Path) -> None:
     path.write_bytes(b"\xef\xbb\xbf" + sweeping.SWEEP.replace("\n", "\r\n").encode())
     assert len(sweep.load(path).trials) == 3
     path.write_bytes(b"\xef\xbb\xbfpartition = 'gpu'\r\n")
-    assert site.load(path).common == {"partition": "gpu"}
+    assert site.load(path, {}).common == {"partition": "gpu"}
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "latin-1"])
@@ -154,7 +154,7 @@ def test_a_file_in_another_encoding_is_told(tmp_path: Path, capsys: pytest.Captu
     line = refused(capsys, "run", str(path), "--store", str(tmp_path / "store"))
     assert ("it is in UTF-16" if encoding == "utf-16" else "odd.toml: not ") in line
     with pytest.raises(ArbenchError, match=r"odd\.toml: not "):
-        site.load(path)
+        site.load(path, {})
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import submitit
 
-from harness.cluster import launch, site
+from harness.cluster import site
+from harness.cluster.slurm import launch
 from harness.cluster.submitted import Submission
 from tests.helpers.wheel import PACKAGES, ROOT, build, environment, install, packages
 

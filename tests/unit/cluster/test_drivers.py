@@ -5,20 +5,23 @@ import errno
 import json
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from harness import cli, files
-from harness.cluster import executor, launch, slurm
+from harness.cluster import executor, schedulers
 from harness.cluster.executor import Cluster, Settings
+from harness.cluster.schedulers import End, Inside, Queued, TaskId, Work
 from harness.cluster.site import Resources, Site
-from harness.cluster.slurm import Queued, TaskId
+from harness.cluster.slurm import commands
+from harness.cluster.slurm.scheduler import Slurm
 from harness.cluster.submitted import Submission, Submissions
 from harness.errors import ArbenchError
-from harness.jobs.bench import Bench, Failure
+from harness.jobs.bench import Bench
+from harness.jobs.executors import Outcome
 from harness.jobs.plan import Job, TrialPlan
 from harness.records.store import Store
 from harness.trial import Trial
@@ -26,57 +29,62 @@ from tests.helpers import sweeping
 
 
 class FakeSlurm:
-    """Takes all arrays; its queue is what a test makes of it."""
+    """Takes all submissions; its queue is what a test makes of it."""
+
+    name: ClassVar[str] = "slurm"
+    defaults: ClassVar[Mapping[str, Any]] = {}
+    stays: ClassVar[bool] = True
 
     def __init__(self) -> None:
-        self.queue: dict[TaskId, Queued] = {}
-        self.end = "CANCELLED"
-        self.asked: list[set[int]] = []
+        self.waiting: dict[TaskId, Queued] = {}
+        self.end = End("CANCELLED", outside=True)
         self.submitted: list[Submission] = []
         self.after: list[list[str]] = []
         self.ended: list[list[str]] = []
-        self.throttled: list[tuple[str, int]] = []
+        self.throttled: list[tuple[str | None, int]] = []
 
-    def queued(self, users: Iterable[int]) -> dict[TaskId, Queued]:
-        self.asked.append(set(users))
-        return dict(self.queue)
+    def check(self, sites: Sequence[Site], stages: Sequence[str]) -> None: ...
 
-    def submit(
-        self,
-        made: Submission,
-        resources: Resources,
-        code: Path,
-        work: Sequence[Callable[[], None]],
-        after: Sequence[str] = (),
-    ) -> None:
+    def most_tasks(self) -> int:
+        return 1000
+
+    def submit(self, made: Submission, how: Resources, code: Path, work: Sequence[Work], after: Sequence[str]) -> str:
         number = str(100 + len(self.submitted))
-        files.write_json(made.folder / "submitted.json", {"job": number})
         self.submitted.append(made)
         self.after.append(list(after))
         for index in range(len(made.tasks)):
-            self.queue[made.id, index] = Queued(f"{number}_{index}", "PENDING", "Priority")
+            self.waiting[made.id, index] = Queued(f"{number}_{index}", "PENDING", "Priority")
+        return number
 
-    def install(self, patch: pytest.MonkeyPatch) -> None:
-        patch.setattr(slurm, "queue", self.queued)
-        patch.setattr(slurm, "ends", lambda jobs: dict.fromkeys(jobs, self.end))
-        patch.setattr(slurm, "most_tasks", lambda: 1000)
-        patch.setattr(slurm, "cancel", lambda jobs: self.ended.append(sorted(jobs)))
-        patch.setattr(slurm, "throttle", lambda job, parallel: self.throttled.append((job, parallel)))
-        patch.setattr(launch, "submit", self.submit)
-        patch.setattr(executor, "FILES_S", 0.0)
+    def queue(self, submissions: Sequence[Submission]) -> dict[TaskId, Queued]:
+        return dict(self.waiting)
+
+    def ends(self, tasks: Iterable[tuple[Submission, int]]) -> dict[TaskId, End]:
+        return {(one.id, index): self.end for one, index in tasks}
+
+    def cancel(self, numbers: Collection[str]) -> None:
+        self.ended.append(sorted(numbers))
+
+    def throttle(self, made: Submission, parallel: int) -> None:
+        self.throttled.append((made.number, parallel))
+
+    def inside(self) -> Inside:
+        return Inside(1)
 
 
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeSlurm]:
     with sweeping.in_place():
         made = FakeSlurm()
-        made.install(monkeypatch)
+        monkeypatch.setattr(schedulers, "named", lambda name: made)
+        monkeypatch.setattr(executor, "FILES_S", 0.0)
         yield made
 
 
 def cluster(folder: Path, parallel: int | None = None) -> Cluster:
     site = Site(common={"poll-seconds": 0.001, "visibility-seconds": 0.001})
-    return Cluster(Bench((), folder), Store(folder), Settings(site, max_parallel=parallel), lambda line: None)
+    settings = Settings(schedulers.named("slurm"), site, max_parallel=parallel)
+    return Cluster(Bench((), folder), Store(folder), settings, lambda line: None)
 
 
 def planned(folder: Path, images: int = 28) -> TrialPlan:
@@ -89,7 +97,7 @@ def waves(plan: TrialPlan) -> list[list[Job]]:
     return [shards, [Job(plan, "quality")], [Job(plan, "timing")]]
 
 
-def leave(folder: Path, several: Sequence[Sequence[Job]]) -> list[tuple[Job, Failure]]:
+def leave(folder: Path, several: Sequence[Sequence[Job]]) -> list[Outcome]:
     """What a driver with --no-wait does."""
     one = cluster(folder)
     failures = one.given_up([job for wave in several for job in wave])
@@ -120,7 +128,7 @@ def test_a_driver_that_has_only_taken_up_anothers_tasks_ends_with_them(fake: Fak
     def cancel(turn: int) -> None:
         if turn == 3:
             assert cli.main(["cancel", str(tmp_path)]) == 0
-            fake.queue.clear()
+            fake.waiting.clear()
         assert turn < 9
 
     with pytest.raises(ArbenchError, match="`arbench cancel` has ended this run"):
@@ -132,12 +140,12 @@ def test_what_a_driver_submits_while_it_is_being_cancelled_is_ended_too(fake: Fa
     shards = waves(planned(tmp_path))[0]
     real = fake.submit
 
-    def late(made: Submission, *rest: Any) -> None:
+    def late(*given: Any) -> str:
         Submissions(tmp_path).cancel()  # and squeue does not show it yet
-        real(made, *rest)
+        return real(*given)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(launch, "submit", late)
+        patch.setattr(fake, "submit", late)
         with pytest.raises(ArbenchError, match="`arbench cancel` has ended this run"):
             turns(cluster(tmp_path), shards, lambda turn: None)
     assert fake.ended == [["100"]]
@@ -184,7 +192,7 @@ def test_what_is_left_to_the_cluster_and_dies_there_is_submitted_anew(fake: Fake
     all_waves = waves(planned(tmp_path))
     leave(tmp_path, all_waves)
     count = len(fake.submitted)
-    fake.queue.clear()  # all of it was cancelled by hand, say
+    fake.waiting.clear()  # all of it was cancelled by hand, say
     leave(tmp_path, all_waves)
     first, second = fake.submitted[:count], fake.submitted[count:]
     assert [one.tasks for one in first] == [one.tasks for one in second]
@@ -196,16 +204,16 @@ def test_a_task_that_slurm_is_just_ending_is_waited_for(
     all_waves = waves(planned(tmp_path))
     leave(tmp_path, all_waves)
     count = len(fake.submitted)
-    fake.queue = {task: Queued(one.job, "COMPLETING", "None") for task, one in fake.queue.items()}
-    real, asked = fake.queued, []
+    fake.waiting = {task: Queued(one.job, "COMPLETING", ending=True) for task, one in fake.waiting.items()}
+    asked = []
 
-    def gone_at_the_third_look(users: Iterable[int]) -> dict[TaskId, Queued]:
-        asked.append(users)
+    def gone_at_the_third_look(submissions: Sequence[Submission]) -> dict[TaskId, Queued]:
+        asked.append(submissions)
         if len(asked) == 3:
-            fake.queue.clear()
-        return real(users)
+            fake.waiting.clear()
+        return dict(fake.waiting)
 
-    monkeypatch.setattr(slurm, "queue", gone_at_the_third_look)
+    monkeypatch.setattr(fake, "queue", gone_at_the_third_look)
     leave(tmp_path, all_waves)
     assert len(asked) >= 4
     first, second = fake.submitted[:count], fake.submitted[count:]
@@ -216,14 +224,15 @@ def test_what_is_left_to_the_cluster_is_submitted_whole_until_it_was_tried_often
     fake: FakeSlurm, tmp_path: Path
 ) -> None:
     all_waves = waves(planned(tmp_path))
-    fake.end = "FAILED (exit code 1:0)"
+    fake.end = End("FAILED (exit code 1:0)")
     for _ in range(3):
         assert leave(tmp_path, all_waves) == []
         shards = [job for one in fake.submitted if one.stage == "generate" for task in one.tasks for job in task]
         assert sorted(shards) == sorted(job.id for job in all_waves[0])  # none probes for the others
-        fake.queue.clear()
+        fake.waiting.clear()
         fake.submitted.clear()
     (job, failure), *_ = cluster(tmp_path).given_up([job for wave in all_waves for job in wave])
+    assert failure is not None
     assert failure.reason == "the task ended before the job was done: FAILED (exit code 1:0) (tried 3 times)"
 
 
@@ -232,7 +241,7 @@ def test_a_driver_started_again_knows_how_many_tasks_the_one_before_had_let_run(
 ) -> None:
     shards = waves(planned(tmp_path, images=70))[0]
     made = Submissions(tmp_path).new("generate", [[job.id] for job in shards], 1, "code")
-    fake.submit(made, Resources({}, (), "python", 90), tmp_path, ())
+    made.accepted(fake.submit(made, Resources({}, (), "python", 90), tmp_path, [], []))
     turn_of_first = cluster(tmp_path, parallel=4)
     with pytest.raises(KeyboardInterrupt):
         turns(turn_of_first, shards, lambda turn: _interrupt() if fake.throttled else None)
@@ -244,12 +253,19 @@ def test_a_driver_started_again_knows_how_many_tasks_the_one_before_had_let_run(
 
 
 def test_squeue_is_asked_about_all_who_have_submitted_to_the_store(
-    fake: FakeSlurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Submissions(tmp_path).new("generate", [["k:x"]], 0, "code")
+    asked: list[set[int]] = []
+
+    def queue(users: set[int]) -> dict[TaskId, Queued]:
+        asked.append(set(users))
+        return {}
+
+    monkeypatch.setattr(commands, "queue", queue)
+    made = Submissions(tmp_path).new("generate", [["k:x"]], 0, "code")
     monkeypatch.setattr(os, "getuid", lambda: 4321)  # somebody else's driver, on the same store
-    Submissions(tmp_path).queued()
-    assert fake.asked == [{4321, tmp_path.stat().st_uid}]
+    assert Slurm().queue([made]) == {}
+    assert asked == [{4321, tmp_path.stat().st_uid}]
 
 
 def test_squeue_is_given_numbers_of_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,7 +273,7 @@ def test_squeue_is_given_numbers_of_users(tmp_path: Path, monkeypatch: pytest.Mo
     program.write_text(f'#!/bin/sh\necho "$@" >{tmp_path}/asked\necho "arbench-one|7_3|3|RUNNING|None"\n')
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    assert slurm.queue({1000, 0}) == {("one", 3): Queued("7_3", "RUNNING", "None")}
+    assert commands.queue({1000, 0}) == {("one", 3): Queued("7_3", "RUNNING", "None")}
     assert "--user=0,1000 --array" in (tmp_path / "asked").read_text()
 
 

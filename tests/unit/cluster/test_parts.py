@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 
 from harness import cli, files
-from harness.cluster import leases, site, slurm
+from harness.cluster import leases, site
 from harness.cluster.bundles import Rates, bundles
 from harness.cluster.faults import blame, faults
 from harness.cluster.leases import Lease
+from harness.cluster.schedulers import Schedulers, UnreachableError
+from harness.cluster.slurm import commands, options
 from harness.cluster.submitted import Submissions, since_start
 from harness.cluster.task import Task
 from harness.cluster.training import Training
@@ -155,7 +157,6 @@ def test_modules_setup_and_container_make_up_the_jobs_surroundings() -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ({"array": "0-3"}, "site.toml: 'array' is set by arbench itself"),
         ({"cpus": 1, "cpus_per_task": 2}, "site.toml: 'cpus-per-task' is given twice"),
         ({"setup": "one line"}, "'setup' must be a list of strings"),
         ({"partition": ["a"]}, "'partition' must be a string, a number of up to 9 digits or true"),
@@ -167,6 +168,11 @@ def test_modules_setup_and_container_make_up_the_jobs_surroundings() -> None:
 def test_a_wrong_site_file_is_refused_naming_place_and_key(content: dict[str, object], said: str) -> None:
     with pytest.raises(ArbenchError, match=said):
         site.parse(content, "site.toml")
+
+
+def test_what_arbench_gives_sbatch_itself_cannot_be_in_a_site_file() -> None:
+    with pytest.raises(ArbenchError, match=r"site.toml: 'array' is set by arbench itself"):
+        options.check([site.parse({"array": "0-3"}, "site.toml")], ["generate"])
 
 
 @pytest.mark.parametrize(
@@ -227,7 +233,7 @@ def test_the_status_of_a_store_needs_no_cluster(small: Path, capsys: pytest.Capt
 @pytest.mark.parametrize("option", ["--site=x.toml", "--max-parallel=2", "--no-wait", "--dry-run"])
 def test_options_of_a_cluster_need_a_cluster(small: Path, capsys: pytest.CaptureFixture[str], option: str) -> None:
     assert cli.main(["run", str(small / "small.toml"), "--store", str(small / "store"), option]) == 2
-    assert f"{option.partition('=')[0]} needs --cluster slurm" in capsys.readouterr().err
+    assert f"{option.partition('=')[0]} needs --cluster, as in --cluster slurm" in capsys.readouterr().err
 
 
 def test_a_tasks_last_life_begins_with_its_last_start() -> None:
@@ -253,14 +259,14 @@ def test_code_that_has_changed_since_the_run_began_is_not_copied(small: Path, mo
 
 
 def test_what_slurm_has_never_taken_blames_no_job(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slurm, "queue", lambda users: {})
-    monkeypatch.setattr(slurm, "ends", lambda jobs: {})
+    monkeypatch.setattr(commands, "queue", lambda users: {})
+    monkeypatch.setattr(commands, "ends", lambda jobs: {})
     cut_off, lost = shards(small)[:2]
     submissions = Submissions(small)
     submissions.new("generate", [[cut_off.id]], 0, "code")
     taken = submissions.new("generate", [[lost.id]], 0, "code")
     files.write_json(taken.folder / "submitted.json", {"job": "7"})
-    watch = Watch(submissions, 0, 0)
+    watch = Watch(submissions, Schedulers(), 0, 0)
     assert watch.in_flight() == {cut_off.id, lost.id}
     for _ in range(2):
         assert watch.look({cut_off.id: cut_off, lost.id: lost})
@@ -277,10 +283,10 @@ def test_an_array_is_throttled_though_some_of_its_tasks_are_over(
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setenv("FIRST", "Job has already finished")
     monkeypatch.setenv("REST", "No error")
-    slurm.throttle("7", 2)
+    commands.throttle("7", 2)
     monkeypatch.setenv("REST", "Unable to contact slurm controller (connect failure)")
-    with pytest.raises(slurm.UnreachableError, match="7_2-9: Unable to contact"):
-        slurm.throttle("7", 2)
+    with pytest.raises(UnreachableError, match="7_2-9: Unable to contact"):
+        commands.throttle("7", 2)
 
 
 def test_a_claim_that_cannot_be_written_keeps_nobody_off(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:

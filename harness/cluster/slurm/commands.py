@@ -5,10 +5,10 @@ import re
 import subprocess
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from submitit.helpers import clean_env
 
+from harness.cluster.schedulers import Queued, TaskId, UnreachableError
 from harness.errors import ArbenchError
 from harness.machine import cores
 
@@ -26,22 +26,6 @@ OF_THE_USER = ("account", "partition", "qos", "reservation", "constraint")
 OF_A_JOB = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "ZE_AFFINITY_MASK", "GPU_DEVICE_ORDINAL", *cores.THREADS)
 """Other variables that a job is given or sets for itself. New jobs that are submitted from inside a job must not
 inherit these variables."""
-
-TaskId = tuple[str, int]
-"""A submission's id, and the index of one of its tasks."""
-
-
-class UnreachableError(ArbenchError):
-    """Slurm gave no answer, or an error. It may be back in a minute."""
-
-
-@dataclass(frozen=True)
-class Queued:
-    """A task that Slurm is not done with."""
-
-    job: str  # Slurm's name of the task, ``123_4``
-    state: str  # squeue's word: RUNNING, PENDING...
-    reason: str  # why it waits
 
 
 def call(*command: str, harmless: tuple[str, ...] = ()) -> str:
@@ -93,7 +77,7 @@ def queue(users: Iterable[int]) -> dict[TaskId, Queued]:
         name, job, index, state, reason = line.strip().split("|", 4)
         if name.startswith(PREFIX):
             place = name.removeprefix(PREFIX), int(index) if index.isdecimal() else 0
-            found[place] = Queued(job, state, reason)
+            found[place] = Queued(job, state, reason, state == "COMPLETING")
     return found
 
 

@@ -1,4 +1,4 @@
-"""``python -m tests.slurm.job ...``: what jobs of the tests run in the place of python: submitit's program, with the
+"""``python -m tests.helpers.job ...``: what jobs of the tests run in the place of python: submitit's program, with the
 small benchmark of tests/helpers/sweeping.py in the place of the real one."""
 
 import sys

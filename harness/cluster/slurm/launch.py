@@ -1,14 +1,14 @@
 """sbatch, through submitit: submits an array of tasks, with the options of the site file."""
 
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import submitit
 
-from harness import files
-from harness.cluster import slurm
+from harness.cluster.schedulers import RefusedError, Work
 from harness.cluster.site import Resources
+from harness.cluster.slurm import commands
 from harness.cluster.submitted import Submission
 from harness.errors import ArbenchError
 
@@ -16,26 +16,21 @@ REQUEUES = 10**6
 """submitit's limit on requeues after time-outs, so high that it never applies: our files show which job never ends."""
 
 
-class RefusedError(ArbenchError):
-    """Slurm has not accepted a submission, for the reason given; see ``slurm.cut_off``."""
-
-
-def submit(
-    made: Submission, resources: Resources, code: Path, work: Sequence[Callable[[], None]], after: Sequence[str] = ()
-) -> None:
-    """Submit a task for each piece of work.
+def submit(made: Submission, resources: Resources, code: Path, work: Sequence[Work], after: Sequence[str] = ()) -> str:
+    """Submit a task for each piece of work; returns Slurm's number of the array.
 
     code: the copy of the code that the tasks run; after: jobs of Slurm that must have ended before the tasks start.
     Raises RefusedError, and ArbenchError if files cannot be written.
     """
     try:
-        with slurm.outside(resources.options):
+        with commands.outside(resources.options):
             first = _executor(made, resources, code, len(work), after).submit_array(work)[0]
     except submitit.core.utils.FailedJobError as error:
-        raise RefusedError((str(error).strip().splitlines() or ["no reason given"])[-1]) from error
+        reason = (str(error).strip().splitlines() or ["no reason given"])[-1]
+        raise RefusedError(reason, commands.cut_off(reason)) from error
     except OSError as error:
         raise ArbenchError(f"cannot write {made.folder}: {error.strerror or error}") from error
-    files.write_json(made.folder / "submitted.json", {"job": first.job_id.partition("_")[0]})
+    return str(first.job_id).partition("_")[0]
 
 
 def _executor(
@@ -56,7 +51,7 @@ def _executor(
         srun.append("--ntasks=1")  # on an exclusive node srun would start as many tasks as the cores allow
     path = f"export PYTHONPATH={shlex.quote(str(code))}${{PYTHONPATH:+:$PYTHONPATH}}"
     executor.update_parameters(
-        job_name=f"{slurm.PREFIX}{made.id}",
+        job_name=f"{commands.PREFIX}{made.id}",
         time=resources.minutes,
         setup=[deaf, *resources.setup, path],
         signal_delay_s=resources.signal_s,

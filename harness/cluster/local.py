@@ -1,0 +1,119 @@
+"""``--cluster local``: this machine, through submitit's local executor. The process that has submitted tasks starts
+them. If it is killed, the tasks that run go on, and the next such process finds them."""
+
+import os
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import submitit
+import torch
+
+from harness import files
+from harness.cluster.schedulers import End, Inside, Queued, TaskId, Work
+from harness.cluster.site import SECONDS, TEXTS, Resources, Site
+from harness.cluster.submitted import Submission
+from harness.errors import ArbenchError
+from harness.machine.children import deaf, programs, variables
+from harness.machine.cores import THREADS, cores
+from harness.machine.devices import visible_gpus
+
+KEYS = frozenset(("time", "cpus-per-task", "gpus", "exclusive", *TEXTS, *SECONDS))
+PROGRAM = "submitit.local._local"
+"""The module that submitit runs to look after one task. The next word of its command line is the task's folder."""
+Waiting = tuple[Submission, int, Resources, Path, Work]
+"""A task that waits: its submission and its index there, what it needs, the copy of the code, and what it does."""
+
+
+class Local:
+    """The processes of this machine as a cluster."""
+
+    name: ClassVar[str] = "local"
+    defaults: ClassVar[Mapping[str, Any]] = {"time": "7-0", "poll-seconds": 1, "visibility-seconds": 1}
+    stays: ClassVar[bool] = False
+
+    def __init__(self) -> None:
+        self._waiting: list[Waiting] = []
+        self._started: list[submitit.Job[object]] = []
+
+    def check(self, sites: Sequence[Site], stages: Sequence[str]) -> None:
+        """Check names, and the number of GPUs."""
+        if "train" in stages:
+            raise ArbenchError("--cluster local is for sweeps: arbench train works here without --cluster")
+        for site in sites:
+            site.has_only(KEYS)
+            if max(site.resources(stage).gpus for stage in stages) > len(visible_gpus()):
+                raise ArbenchError(f"{site.source}: gpus: this machine has {len(visible_gpus())}")
+
+    def most_tasks(self) -> int:
+        """Any number: a task that waits is no process yet."""
+        return 100_000
+
+    def submit(self, made: Submission, how: Resources, code: Path, work: Sequence[Work], after: Sequence[str]) -> str:
+        """Have the tasks wait for their turn, which ``queue`` brings."""
+        self._waiting += [(made, index, how, code, one) for index, one in enumerate(work)]
+        return made.id
+
+    def queue(self, submissions: Sequence[Submission]) -> dict[TaskId, Queued]:
+        """The processes, and the tasks that wait in this process. Starts those whose turn has come."""
+        self._start()
+        states = dict.fromkeys(_running(), "RUNNING") | {(one[0].id, one[1]): "PENDING" for one in self._waiting}
+        return {task: Queued(f"{task[0]}_{task[1]}", state) for task, state in states.items()}
+
+    def ends(self, tasks: Iterable[tuple[Submission, int]]) -> dict[TaskId, End]:
+        """A task that has no folder was never started."""
+        gone, never = End("its process is gone"), End("never started", outside=True)
+        return {(one.id, index): gone if (one.folder / str(index)).exists() else never for one, index in tasks}
+
+    def cancel(self, numbers: Collection[str]) -> None:
+        """Kill the processes."""
+        self._waiting = [one for one in self._waiting if one[0].id not in numbers]
+        for path, keeper in programs(PROGRAM).items():
+            for process in keeper.children() if path.parent.name in numbers else ():
+                process.kill()
+
+    def throttle(self, made: Submission, parallel: int) -> None:
+        """Nothing to do: ``Submission.parallel_now`` is read whenever a task could be started."""
+
+    def inside(self) -> Inside:
+        """As many threads as the environment says: see ``_begin``."""
+        return Inside(torch.get_num_threads())
+
+    def _start(self) -> None:
+        """Start tasks, in order, as long as cores and GPUs are free. ``done`` asks, so that no zombies are left."""
+        self._started = [job for job in self._started if not job.done()]
+        running = _running()
+        for waiting in list(self._waiting):
+            made, _, how, _, _ = waiting
+            wants = {"cores": int(how.options.get("cpus-per-task", 1)), "alone": bool(how.options.get("exclusive"))}
+            free = [gpu for gpu in visible_gpus() if all(gpu not in given["gpus"] for given in running.values())]
+            full = running and wants["cores"] + sum(given["cores"] for given in running.values()) > cores()
+            alone = running and (wants["alone"] or any(given["alone"] for given in running.values()))
+            if full or alone or how.gpus > len(free):
+                break  # what waits behind it does not overtake it
+            if sum(task[0] == made.id for task in running) < (made.parallel_now or len(made.tasks)):
+                self._waiting.remove(waiting)
+                self._begin({**wants, "gpus": free[: how.gpus]}, *waiting)
+                running = _running()
+
+    def _begin(
+        self, given: dict[str, Any], made: Submission, index: int, how: Resources, code: Path, work: Work
+    ) -> None:
+        folder, gpus = made.folder / str(index), given["gpus"] or visible_gpus()
+        path = os.pathsep.join([str(code), *filter(None, [os.environ.get("PYTHONPATH")])])
+        threads = {} if given["alone"] else dict.fromkeys(THREADS, str(given["cores"]))
+        try:
+            files.write_json(folder / "given.json", given)
+            executor = submitit.LocalExecutor(folder, max_num_timeout=10**6, python=f"{how.python} -P")
+            executor.update_parameters(timeout_min=how.minutes, signal_delay_s=how.signal_s, stderr_to_stdout=True)
+            executor.update_parameters(visible_gpus=gpus, gpus_per_node=len(gpus))
+            with deaf(), variables({"PYTHONPATH": path, **threads}):
+                self._started.append(executor.submit(work))
+        except OSError as error:
+            raise ArbenchError(f"cannot write {folder}: {error.strerror or error}") from error
+
+
+def _running() -> dict[TaskId, dict[str, Any]]:
+    """The tasks that run here, of any store, each with what it was given."""
+    found = {path: files.read_json(path / "given.json") for path in programs(PROGRAM)}
+    return {(path.parent.name, int(path.name)): given for path, given in found.items() if given}

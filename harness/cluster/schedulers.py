@@ -1,0 +1,153 @@
+"""Schedulers: what starts our tasks, on other machines or on this one. Each is found by its name, through the
+entry-point group ``arbench.executors``, so that any package can add one:
+
+    [project.entry-points."arbench.executors"]
+    pbs = "my_package.pbs:PBS"
+
+A scheduler only starts tasks, and says which of them may still do something. Everything else is in the store's files,
+and does not depend on the scheduler: which jobs make up a task, what is done, what is tried again.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from harness.cluster.site import Resources, Site
+from harness.cluster.submitted import Submission
+from harness.errors import ArbenchError
+from harness.plugins.points import installed, load_named
+
+GROUP = "arbench.executors"
+TaskId = tuple[str, int]
+"""A submission's id, and the index of one of its tasks."""
+Work = Callable[[], object]
+"""What a task does. It can be pickled."""
+
+
+class UnreachableError(ArbenchError):
+    """The scheduler gave no answer, or an error. It may be back in a minute."""
+
+
+class RefusedError(ArbenchError):
+    """The scheduler has not accepted a submission, for the reason given."""
+
+    def __init__(self, reason: str, unsure: bool = False) -> None:
+        super().__init__(reason)
+        self.unsure = unsure  # whether it may have accepted the submission after all: its answer was cut off
+
+
+@dataclass(frozen=True)
+class Queued:
+    """A task that the scheduler is not done with."""
+
+    job: str  # the scheduler's name of the task
+    state: str  # the scheduler's word, such as RUNNING or PENDING
+    reason: str = ""  # why it waits
+    ending: bool = False  # whether it will be gone in seconds, or wait in the queue again
+
+
+@dataclass(frozen=True)
+class End:
+    """How a task has ended, as far as the scheduler knows."""
+
+    words: str = ""  # empty if the scheduler does not tell
+    # Whether the end has other causes than the job that was being done.
+    innocent: bool = False
+    # Whether the task was ended from outside. The job that was being done is to blame only if the task had done no
+    # other job.
+    outside: bool = False
+
+
+@dataclass(frozen=True)
+class Inside:
+    """What a task learns from its scheduler about itself."""
+
+    threads: int  # with how many threads it computes
+    facts: Mapping[str, str | None] = field(default_factory=dict)  # go into the task's first event
+
+
+class Scheduler(Protocol):
+    """What arbench asks of a scheduler. One call serves all tasks; there is never a call per task."""
+
+    name: ClassVar[str]
+    defaults: ClassVar[Mapping[str, Any]]
+    """Values of the site file's keys that hold unless the file has others: ``time``, ``poll-seconds``..."""
+    stays: ClassVar[bool]
+    """Whether tasks that wait are started although the process that has submitted them is gone."""
+
+    def check(self, sites: Sequence[Site], stages: Sequence[str]) -> None:
+        """Check site files before anything is submitted. Raises ArbenchError with what is wrong and what is valid."""
+
+    def most_tasks(self) -> int:
+        """How many tasks one submission may have."""
+
+    def submit(self, made: Submission, how: Resources, code: Path, work: Sequence[Work], after: Sequence[str]) -> str:
+        """Submit a task for each piece of work. Returns the scheduler's name of the submission.
+
+        code: a folder that goes first on the tasks' ``PYTHONPATH``; after: names of submissions whose tasks must have
+        ended before these tasks start. Raises RefusedError.
+        """
+
+    def queue(self, submissions: Sequence[Submission]) -> dict[TaskId, Queued]:
+        """The tasks of these submissions that wait or run. Raises UnreachableError."""
+
+    def ends(self, tasks: Iterable[tuple[Submission, int]]) -> dict[TaskId, End]:
+        """How tasks have ended. Tasks about which the scheduler knows nothing are left out. Raises UnreachableError."""
+
+    def cancel(self, numbers: Collection[str]) -> None:
+        """End all tasks of submissions, by the scheduler's names of these. Some may have ended meanwhile."""
+
+    def throttle(self, made: Submission, parallel: int) -> None:
+        """Let ``parallel`` tasks of a submission run at once from now on. Raises UnreachableError."""
+
+    def inside(self) -> Inside:
+        """Called in a task: what it is given."""
+
+
+def names() -> list[str]:
+    """The names of the schedulers that are installed."""
+    return sorted(installed(GROUP))
+
+
+def named(name: str) -> Scheduler:
+    """A scheduler by its name. Raises ArbenchError if none has the name, or if its package cannot be imported."""
+    made: Scheduler = load_named("scheduler", name, installed(GROUP))()
+    return made
+
+
+class Schedulers:
+    """The schedulers that know a store's submissions. Each submission has one."""
+
+    def __init__(self, *own: Scheduler) -> None:
+        self._known = {one.name: one for one in own}
+
+    def of(self, submission: Submission) -> Scheduler:
+        """The scheduler to which a submission was given. Raises ArbenchError if it is not installed here."""
+        name = submission.scheduler
+        if name not in self._known:
+            self._known[name] = named(name)
+        return self._known[name]
+
+    def queue(self, submissions: Iterable[Submission]) -> dict[TaskId, Queued]:
+        """All tasks of these submissions that wait or run; there may be others among them. Raises UnreachableError."""
+        asked: dict[str, list[Submission]] = defaultdict(list)
+        for one in submissions:
+            asked[one.scheduler].append(one)
+        return {task: queued for same in asked.values() for task, queued in self.of(same[0]).queue(same).items()}
+
+    def ends(self, tasks: Iterable[tuple[Submission, int]]) -> dict[TaskId, End]:
+        """How tasks have ended, as far as it can be known. Raises UnreachableError."""
+        asked: dict[str, list[tuple[Submission, int]]] = defaultdict(list)
+        for one, index in tasks:
+            asked[one.scheduler].append((one, index))
+        return {task: end for same in asked.values() for task, end in self.of(same[0][0]).ends(same).items()}
+
+    def cancel(self, submissions: Mapping[str, Submission]) -> None:
+        """End submissions, given by the schedulers' names of them."""
+        asked: dict[str, dict[str, Submission]] = defaultdict(dict)
+        for number, one in submissions.items():
+            asked[one.scheduler][number] = one
+        for same in asked.values():
+            self.of(next(iter(same.values()))).cancel(same)

@@ -1,0 +1,64 @@
+"""What arbench asks of a scheduler (harness/cluster/schedulers.py), answered by Slurm."""
+
+import os
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from harness.cluster.schedulers import End, Inside, Queued, TaskId, Work
+from harness.cluster.site import Resources, Site
+from harness.cluster.slurm import commands, launch, options
+from harness.cluster.submitted import Submission
+
+INNOCENT = ("PREEMPTED", "NODE_FAIL", "BOOT_FAIL", "REVOKED")
+"""Slurm's words for ends of a task after which the job that was being done is not to blame."""
+EXTERNAL = ("TIMEOUT", "CANCELLED", "DEADLINE")
+"""Slurm's words for ends of a task from outside."""
+
+
+class Slurm:
+    """Slurm, as this machine's commands reach it."""
+
+    name: ClassVar[str] = "slurm"
+    defaults: ClassVar[Mapping[str, Any]] = {}
+    stays: ClassVar[bool] = True
+
+    def check(self, sites: Sequence[Site], stages: Sequence[str]) -> None:
+        """Check sites against the cluster: names by ``sbatch --help``, values by ``sbatch --test-only``."""
+        options.check(sites, stages)
+
+    def most_tasks(self) -> int:
+        """MaxArraySize."""
+        return commands.most_tasks()
+
+    def submit(self, made: Submission, how: Resources, code: Path, work: Sequence[Work], after: Sequence[str]) -> str:
+        """Submit an array of tasks."""
+        return launch.submit(made, how, code, work, after)
+
+    def queue(self, submissions: Sequence[Submission]) -> dict[TaskId, Queued]:
+        """squeue's answer. The tasks that this process's user and the submissions' owners have for other stores are
+        included."""
+        return commands.queue({os.getuid(), *(one.user for one in submissions)})
+
+    def ends(self, tasks: Iterable[tuple[Submission, int]]) -> dict[TaskId, End]:
+        """sacct's answer."""
+        asked = {job: (one.id, index) for one, index in tasks if (job := one.job(index)) is not None}
+        return {
+            asked[job]: End(words, words.startswith(INNOCENT), words.startswith(EXTERNAL))
+            for job, words in commands.ends(asked).items()
+            if job in asked
+        }
+
+    def cancel(self, numbers: Collection[str]) -> None:
+        """One scancel."""
+        commands.cancel(numbers)
+
+    def throttle(self, made: Submission, parallel: int) -> None:
+        """Change the array's ArrayTaskThrottle."""
+        if made.number is not None:
+            commands.throttle(made.number, parallel)
+
+    def inside(self) -> Inside:
+        """As Slurm's variables say."""
+        names = ("JOB_ID", "RESTART_COUNT", "JOB_PARTITION")
+        return Inside(commands.own_cores(), {name: os.environ.get(f"SLURM_{name}") for name in names})

@@ -1,0 +1,44 @@
+"""What child processes inherit, and how they are found again when their parent is gone."""
+
+import os
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+
+@contextmanager
+def variables(values: Mapping[str, str]) -> Iterator[None]:
+    """Child processes that are started inside the ``with`` have these environment variables."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def deaf() -> Iterator[None]:
+    """Child processes that are started inside the ``with`` do not hear Ctrl-C. To be used in the main thread."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def programs(module: str) -> dict[Path, psutil.Process]:
+    """The processes of this machine that run ``python -m MODULE PATH``, by their paths."""
+    found = {}
+    for process in psutil.process_iter(["cmdline"]):
+        words = process.info["cmdline"] or []
+        if words[-3:-1] == ["-m", module]:
+            found[Path(words[-1])] = process
+    return found
