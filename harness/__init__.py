@@ -7,7 +7,8 @@ harness builds:
     sampling, noise      how a token is drawn: settings, and the uniforms of each image
     setup, inputs        precision, labels and weights of a trial; the labels and noise of its images
     traces               optional reports of a method on how its images came about
-    trial, sweep         one point to be measured; a file that lists many points
+    trial                one point to be measured
+    sweep                a file that lists many points
     errors, files, file_kinds, hashing, numbers, progress
 
 The packages follow. Each imports only from packages above it (tests/unit/test_architecture.py):
@@ -22,7 +23,7 @@ The packages follow. Each imports only from packages above it (tests/unit/test_a
     stages        the stages of a trial: generate, quality, flops, timing; none imports another
     records       what was measured: kept, compared, exchanged
     jobs          pieces of a trial's work, and the executors that do them
-    cluster       the executor for Slurm
+    cluster       tasks on a cluster: Slurm, or this machine
     run           a sweep, from its file to its records
     conformance   the tests that every method passes
     cli           the command ``arbench``

@@ -31,7 +31,9 @@ from typing import Any
 
 from harness import files
 from harness.errors import ArbenchError, shown, unknown
+from harness.extractors import by_name
 from harness.hashing import digest
+from harness.stages.timing.protocol import Protocol, protocol
 from harness.trial import Trial, checked_int
 
 BUNDLED = Path(__file__).parent / "sweeps"
@@ -74,7 +76,7 @@ class Sweep:
     name: str
     trials: tuple[Trial, ...]
     extractor: str = ""  # name of the extractor; empty for the usual extractor of the data
-    timing: Mapping[str, Any] = field(default_factory=dict)  # settings that differ from the protocol's defaults
+    timing: Protocol = field(default_factory=Protocol)
     # For each trial, the tables that override the site file: first the table in the head, then the table in the
     # trial's block.
     cluster: tuple[tuple[Mapping[str, Any], ...], ...] = ()
@@ -124,8 +126,8 @@ def parse(
     return Sweep(
         name=Path(source).stem,
         trials=tuple(trial for trial, _ in found.values()),
-        extractor=content.get("extractor", ""),
-        timing=content.get("timing", {}),
+        extractor=by_name.known(content["extractor"], source) if content.get("extractor") else "",
+        timing=protocol(content.get("timing", {}), source),
         cluster=tuple(cluster for _, cluster in found.values()),
     )
 

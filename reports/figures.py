@@ -15,6 +15,7 @@ from matplotlib.figure import Figure as Drawing
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
+from harness.plugins import looks as declared
 from harness.stages.figures import Figure
 from reports.certainty import ON, UNDECIDED
 from reports.frontier import frontier, staircase
@@ -27,8 +28,6 @@ WIDTH, HEIGHT = 5.4, 4.3  # inches: text stays readable where a phone shrinks it
 MANY = 300
 DPI = 150
 NARROW = 3.0  # an axis that spans less than this factor is linear
-DENSE = "var"
-SAVING = 0.212  # the share of VAR's FLOPs that ActVAR saves, as ActVAR's paper states
 
 RC: Any = {
     "font.size": 10,
@@ -61,18 +60,6 @@ class Style:
     label: str  # the method's name, cut to 24 characters
 
 
-# Okabe and Ito's colours without their yellow, which is too pale on white, and Tol's wine. Marks differ as well, so
-# that nothing depends on colour alone.
-KNOWN = {
-    "raster": ("#000000", "o"),
-    "ear": ("#d55e00", "D"),
-    "raster-blocks": ("#e69f00", "s"),
-    "random-order": ("#cc79a7", "p"),
-    "var": ("#0072b2", "^"),
-    "actvar": ("#009e73", "P"),
-    "var-static": ("#56b4e9", "v"),
-    "actvar-random": ("#882255", "X"),
-}
 SPARE = tuple(itertools.product(("<", ">", "h", "*", "d"), ("#332288", "#999933", "#aa4499", "#117733", "#661100")))
 
 
@@ -92,15 +79,15 @@ class Drawn:
 def styles(methods: Iterable[str]) -> dict[str, Style]:
     """A style for every method name.
 
-    The project's own methods have fixed styles. Other methods get the 25 spare styles in the order of their names; if
-    there are more, the spare styles start over.
+    Methods that have a look keep it. Other methods get the 25 spare styles in the order of their names; if there are
+    more, the spare styles start over.
     """
-    names = set(methods)
-    strangers = sorted(names - set(KNOWN))
+    names, known = set(methods), declared.looks()
+    strangers = sorted(names - set(known))
     spare = {name: SPARE[i % len(SPARE)] for i, name in enumerate(strangers)}
     found = {}
     for name in sorted(names, key=rank):
-        colour, mark = KNOWN[name] if name in KNOWN else spare[name][::-1]
+        colour, mark = (known[name].colour, known[name].mark) if name in known else spare[name][::-1]
         found[name] = Style(colour, mark, _plain(name if len(name) <= 24 else f"{name[:23]}…"))
     return found
 
@@ -205,41 +192,58 @@ def guidance(
     return _save(fig, folder, f"{y.name}-cfg", f"{y.heading} against guidance", caption)
 
 
-def same_cost(settings: pd.DataFrame, x: Figure, y: Figure, looks: Mapping[str, Style], folder: Path) -> Drawn | None:
-    """Draw y against x for the dense network and the sparse methods, each with a frontier over its own settings.
+def same_cost(settings: pd.DataFrame, x: Figure, y: Figure, drawn: Mapping[str, Style], folder: Path) -> Drawn | None:
+    """Draw y against x for the sparse methods and their dense methods, each with a frontier over its own settings.
 
-    If x is FLOPs, a line shows the saving that ActVAR's paper states. None if no sparse method was measured.
+    If x is FLOPs, a line shows the saving that a sparse method's paper states. None if no sparse method was measured.
     """
     columns = [f"knob:{name}" for name in SPARSITY if f"knob:{name}" in settings]
     if not columns:
         return None
     known = settings[x.name].notna() & settings[y.name].notna()
     sparse = settings[known & settings[columns].notna().any(axis=1)]
-    dense = settings[known & settings["method"].eq(DENSE)]
     if sparse.empty:
         return None
+    dense = settings[known & settings["method"].isin(bases_of(sparse))]
     fig, ax = _axes()
     rows = pd.concat([sparse, dense])
-    for name in present(looks, rows):
-        own, look = rows[rows["method"] == name], looks[name]
+    for name in present(drawn, rows):
+        own, look = rows[rows["method"] == name], drawn[name]
         on = own[frontier(own[x.name], own[y.name])]
         ax.plot(*staircase(own[x.name], own[y.name]), color=look.colour, lw=1.4, alpha=0.8, zorder=3)
         _marks(ax, own.drop(index=on.index), x.name, y.name, look, size=4.5, alpha=0.45)
         _marks(ax, on, x.name, y.name, look, size=6.5, alpha=1.0)
     caption = "Each method's own frontier over all of its sparse settings."
-    if not dense.empty and x.name == "gflops":
-        base = float(dense[x.name].iloc[int(dense[y.name].argmin())])
-        ax.axvline(base * (1 - SAVING), color=FLOOR, lw=1, ls=(0, (4, 3)), zorder=1)
-        ax.annotate(
-            f"−{SAVING:.1%} of {DENSE}", (base * (1 - SAVING), 1), xycoords=("data", "axes fraction"),
-            xytext=(4, -2), textcoords="offset points", va="top", fontsize=8.5, color=FLOOR,
-        )  # fmt: skip
-        caption += f" Dashed: {SAVING:.1%} less than {DENSE}, decoder included: the saving that ActVAR's paper states."
+    if x.name == "gflops":
+        caption += "".join(_stated_saving(ax, name, dense, x, y) for name in present(drawn, sparse))
     _scale(ax, "x", rows[x.name])
     _scale(ax, "y", rows[y.name])
     _label(ax, x, y)
-    _legend(fig, [looks[name] for name in present(looks, rows)], frontier_line=False)
+    _legend(fig, [drawn[name] for name in present(drawn, rows)], frontier_line=False)
     return _save(fig, folder, f"{y.name}-{x.name}-sparse", f"{y.heading} against {x.heading}, sparse methods", caption)
+
+
+def bases_of(sparse: pd.DataFrame) -> set[str]:
+    """The methods that the sparse methods of these rows are compared with, at zero sparsity their equals."""
+    pairs = sparse[["method", "family"]].drop_duplicates().itertuples(index=False)
+    return {declared.base_of(str(method), str(family)) for method, family in pairs}
+
+
+def _stated_saving(ax: Axes, name: str, dense: pd.DataFrame, x: Figure, y: Figure) -> str:
+    """Draw the saving that the method's paper states as a line; returns what the caption says of it. Empty if the paper
+    states none, or if the dense method was not measured."""
+    look = declared.looks().get(name)
+    if look is None or not look.saving or not dense["method"].eq(look.base).any():
+        return ""
+    own = dense[dense["method"] == look.base]
+    place = float(own[x.name].iloc[int(own[y.name].argmin())]) * (1 - look.saving)
+    ax.axvline(place, color=FLOOR, lw=1, ls=(0, (4, 3)), zorder=1)
+    ax.annotate(
+        f"−{look.saving:.1%} of {look.base}", (place, 1), xycoords=("data", "axes fraction"), xytext=(4, -2),
+        textcoords="offset points", va="top", fontsize=8.5, color=FLOOR,
+    )  # fmt: skip
+    stated = f"the saving that {look.published or name}'s paper states"
+    return f" Dashed: {look.saving:.1%} less than {look.base}, decoder included: {stated}."
 
 
 def key_file(name: str) -> str:

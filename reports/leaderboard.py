@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from harness.plugins.looks import looks
 from harness.records.store import Record
 from harness.stages.figures import FIGURES, Figure
 from reports import figures, papers, table
@@ -68,6 +69,7 @@ def methods(site: Site) -> dict[str, dict[str, str]]:
             "icon": f"figures/{figures.key_file(name)}",
             "page": f"method-{safe(name)}.html",
             "bibtex": papers.bibtex(str(about.get("paper", ""))),
+            "published": looks()[name].published if name in looks() else "",
         }
     return found
 

@@ -7,10 +7,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from harness.errors import ArbenchError
 from harness.files import valid_text
+from harness.plugins.looks import base_of
 from harness.progress import counted
 from harness.records.store import KEY_SHOWN, Record, Store
 from harness.stages.figures import Figure
@@ -55,9 +57,13 @@ class Site:
     def shown(self) -> pd.DataFrame:
         """The settings that are drawn in curves and frontiers.
 
-        They are ``tuned``. If the dense network was measured, sparse methods at zero sparsity are left out.
+        They are ``tuned``. Where a sparse method's dense method was measured, the sparse method at zero sparsity is not
+        among them.
         """
-        return self.tuned[~table.is_dense(self.tuned)] if figures.DENSE in set(self.tuned["method"]) else self.tuned
+        pairs = zip(self.tuned["method"], self.tuned["family"], strict=True)
+        there = set(self.tuned["method"])
+        has_base = np.array([base_of(str(method), str(family)) in there for method, family in pairs], bool)
+        return self.tuned[~(table.is_dense(self.tuned) & has_base)]
 
     @cached_property
     def board(self) -> pd.DataFrame:

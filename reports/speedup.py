@@ -5,12 +5,10 @@ from collections.abc import Iterable, Mapping
 import pandas as pd
 
 from harness.errors import ArbenchError
+from harness.plugins.looks import base_of
 from harness.stages.timing.summary import ratio
 from reports.table import HIGH, LOW, Record, dicts
 
-BASES = {"next-scale": "var", "sparsity control": "var"}
-BASE = "raster"
-"""The bases that savings refer to: VAR for methods that decode scale by scale, raster AR for all other methods."""
 KINDS = {"saved_b1": "latency", "saved_b64": "throughput"}
 
 
@@ -24,7 +22,7 @@ def added(rows: pd.DataFrame, records: Iterable[Record]) -> pd.DataFrame:
     bases: dict[tuple[str, ...], Mapping[str, object] | None] = {}
     found = []
     for row in dicts(rows):
-        place = (BASES.get(str(row["family"]), BASE), str(row["preset"]), str(row["images"]))
+        place = (base_of(str(row["method"]), str(row["family"])), str(row["preset"]), str(row["images"]))
         if place not in bases:
             bases[place] = _base(row, rows)
         own = row["method"] == place[0]
@@ -37,7 +35,7 @@ _COLUMNS = ["flops_saved", *(name + end for name in KINDS for end in ("", LOW, H
 
 def _base(row: Mapping[str, object], rows: pd.DataFrame) -> Mapping[str, object] | None:
     """The setting of lowest FID of the row's base, on the same preset and number of images; None if there is none."""
-    name = BASES.get(str(row["family"]), BASE)
+    name = base_of(str(row["method"]), str(row["family"]))
     same = (rows["method"] == name) & (rows["preset"] == row["preset"]) & (rows["images"] == row["images"])
     candidates = rows[same & rows["fid"].notna()]
     if candidates.empty:

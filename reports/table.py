@@ -3,10 +3,12 @@
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from math import inf
 from typing import Any
 
 import pandas as pd
 
+from harness.plugins.looks import looks
 from harness.stages.figures import FIGURES, Figure
 from harness.stages.timing.summary import why_noisy
 
@@ -77,12 +79,10 @@ def tidy(records: Iterable[Record], fid: str) -> pd.DataFrame:
     return rows.loc[keys.sort_values(list(keys.columns), kind="stable").index].reset_index(drop=True)
 
 
-ORDER = ("raster", "ear", "raster-blocks", "random-order", "var", "actvar", "var-static", "actvar-random")
-
-
-def rank(method: str) -> tuple[int, str]:
-    """Sort key: first the project's own methods, ordered by the question they answer; then other methods by name."""
-    return (ORDER.index(method) if method in ORDER else len(ORDER), method)
+def rank(method: str) -> tuple[float, str]:
+    """Sort key: first the methods that have a look, in its order; then the others by name."""
+    look = looks().get(method)
+    return (inf if look is None else look.place, method)
 
 
 def _sortable(value: Any) -> tuple[int, float, str]:

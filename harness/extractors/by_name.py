@@ -10,6 +10,7 @@ The entry names a function that takes a path of weights, or None for the extract
 
 from pathlib import Path
 
+from harness.errors import ArbenchError, unknown
 from harness.extractors.base import INCEPTION, Extractor
 from harness.images import datasets
 from harness.plugins import points
@@ -22,6 +23,14 @@ def usual(data: str) -> str:
     that no installed package declares."""
     declared = datasets.known(data)
     return INCEPTION if declared is None else declared.extractor
+
+
+def known(name: str, source: str) -> str:
+    """The name of an extractor, as a sweep file gives it. Raises ArbenchError, which lists the valid names, if there is
+    no such extractor. source: the name of the file in the error"""
+    if name not in points.installed(GROUP):
+        raise ArbenchError(f"{source}: {unknown('extractor', name, points.installed(GROUP))}")
+    return name
 
 
 def load(name: str, weights: Path | None = None) -> Extractor:

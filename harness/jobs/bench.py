@@ -1,9 +1,9 @@
 """The bench: does jobs in one process, one after another, and keeps what it has loaded for the next job."""
 
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,17 @@ from harness.extractors import by_name
 from harness.extractors.base import Extractor
 from harness.identity.source import code_sha256
 from harness.images.datasets import reference_images
+from harness.jobs import loading
 from harness.jobs.plan import Instrument, Job, TrialPlan
 from harness.machine import hardware
 from harness.method import Method
+from harness.setup import Setup
 from harness.stages.flops import stage as flops
 from harness.stages.generate import shards
 from harness.stages.generate import stage as generate
 from harness.stages.quality import stage as quality
-from harness.stages.quality.reference import Reference, reference_for
+from harness.stages.quality.reference import Reference
+from harness.stages.quality.reference_data import reference_for
 from harness.stages.quality.reference_files import reference_of
 from harness.stages.timing.compilation import NONE
 from harness.stages.timing.protocol import Protocol
@@ -49,20 +52,22 @@ class Bench:
     of one method follow each other).
     """
 
+    _loaded: "_Loaded"
+
     def __init__(
         self,
         extractors: Sequence[tuple[str, Path | None]],
         folder: Path,  # where references are kept
-        timing: Mapping[str, Any] | None = None,  # the whole timing protocol
+        timing: Protocol | None = None,  # None: the usual one
         reference: Path | None = None,  # reference images or statistics of data that do not ship with arbench
         device: str = "cpu",  # torch's name of the device
     ) -> None:
-        self._named, self._folder, self._timing = tuple(extractors), folder, dict(timing or {})
+        self._named, self._folder, self._timing = tuple(extractors), folder, timing or Protocol()
         self._reference, self.device = reference, device
-        self._loaded: dict[str, Any] = {}
+        self._loaded = _Loaded()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_loaded": {}}
+        return {**self.__dict__, "_loaded": _Loaded()}
 
     def at(self, device: str) -> "Bench":
         """The same bench on another device, with nothing loaded."""
@@ -85,13 +90,12 @@ class Bench:
         """Do the timing jobs of several trials in one session, interleaved, and write their files. Nothing else should
         run on the machine. ``tell`` is called with lines of progress."""
         first = {job.plan.kind: job.plan for job in reversed(jobs)}
-        protocol = Protocol(**self._timing)
-        load = _packed if protocol.compile == NONE else TrialPlan.load_method
+        load = loading.packed if self._timing.compile == NONE else loading.load
         loaders = {kind: partial(load, planned, self.device) for kind, planned in first.items()}
         cases = [
             (one.name, loaders[one.kind], one.trial.knobs, one.trial.sampling) for one in (job.plan for job in jobs)
         ]
-        results = interleaved(cases, protocol, tell)
+        results = interleaved(cases, self._timing, tell)
         about = {"machine": hardware.machine(), "code": code_sha256()}
         for job, found in zip(jobs, results, strict=True):
             if "failure" in found:
@@ -137,50 +141,48 @@ class Bench:
         files.write_json(job.plan.stages["flops"], made)
 
     def _method(self, plan: TrialPlan) -> Method:
-        name = f"method {plan.trial.method} {plan.trial.preset} {plan.trial.setup}"
-        if name not in self._loaded:
-            for other in [key for key in self._loaded if key.startswith("method ")]:
-                del self._loaded[other]
-        return self._once(name, lambda: _packed(plan, self.device))
+        kind = plan.kind
+        if self._loaded.kind != kind or self._loaded.method is None:
+            self._loaded.method = None  # the old one goes before the new one comes
+            self._loaded.method, self._loaded.kind = loading.packed(plan, self.device), kind
+        return self._loaded.method
 
     def extractors(self) -> list[Extractor]:
         """The extractors, loaded. ArbenchError for an unknown name or unreadable weights."""
-
-        def load() -> list[Extractor]:
-            loaded: list[Extractor] = [by_name.load(name, weights) for name, weights in self._named]
-            for one in loaded:
+        if self._loaded.extractors is None:
+            found = [by_name.load(name, weights) for name, weights in self._named]
+            for one in found:
                 one.network.to(self.device)
-            return loaded
-
-        return self._once("extractors", load)
+            self._loaded.extractors = found
+        return self._loaded.extractors
 
     def references(self, data: str) -> list[Reference]:
         """The reference of a data set, as each extractor sees it; computed once per store. Raises ArbenchError if the
         data do not ship with arbench and no reference was given."""
-
-        def load() -> list[Reference]:
-            if self._reference is not None:
-                return [reference_of(self._reference, extractor, self._folder) for extractor in self.extractors()]
-            images = reference_images(data)
-            return [reference_for(images, extractor, self._folder) for extractor in self.extractors()]
-
-        return self._once(f"references {data}", load)
+        if data not in self._loaded.references:
+            path, folder = self._reference, self._folder
+            if path is not None:
+                found = [reference_of(path, extractor, folder) for extractor in self.extractors()]
+            else:
+                images = reference_images(data)
+                found = [reference_for(images, extractor, folder) for extractor in self.extractors()]
+            self._loaded.references[data] = found
+        return self._loaded.references[data]
 
     def instrument(self, plan: TrialPlan) -> Instrument:
         """The measuring setup of a trial. A trial on random weights has no reference."""
         references = {plan.data: self.references(plan.data)} if "quality" in plan.stages else {}
         return Instrument(self._named, references, self._timing)
 
-    def _once(self, name: str, load: Callable[[], Any]) -> Any:
-        if name not in self._loaded:
-            self._loaded[name] = load()
-        return self._loaded[name]
 
+@dataclass
+class _Loaded:
+    """What a bench has loaded."""
 
-def _packed(plan: TrialPlan, device: str) -> Method:
-    method = plan.load_method(device)
-    method.pack()
-    return method
+    kind: tuple[str, str, Setup] | None = None  # of the method
+    method: Method | None = None
+    extractors: list[Extractor] | None = None
+    references: dict[str, list[Reference]] = field(default_factory=dict)  # by data set
 
 
 @contextmanager

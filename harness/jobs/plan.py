@@ -6,18 +6,16 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from harness.checkpoints.published import must_be_there
 from harness.errors import ArbenchError
 from harness.hashing import digest, weights_sha256
 from harness.identity.source import source_sha256
-from harness.method import Method
 from harness.records.store import Store
-from harness.setup import Setup, in_precision
+from harness.setup import Setup
 from harness.stages import VERSIONS
 from harness.stages.generate.shards import Shards
 from harness.stages.quality.reference import Reference
+from harness.stages.timing.protocol import Protocol
 from harness.trial import Trial
 
 UNTIMED = ("generate", "quality", "flops")
@@ -31,7 +29,7 @@ class Instrument:
     # (name, weights) of each extractor; weights None: bundled. The scores are named after the first extractor.
     extractors: tuple[tuple[str, Path | None], ...]
     references: Mapping[str, Sequence[Reference]]  # for each data set, its reference as each extractor sees it
-    timing: Mapping[str, Any]  # the whole timing protocol
+    timing: Protocol = field(default_factory=Protocol)
 
 
 @dataclass(frozen=True)
@@ -83,34 +81,6 @@ class TrialPlan:
         """Forget the trial's faults (harness/cluster/faults.py): its jobs are all tried again."""
         for folder in {self.folder, self.maker.folder}:
             shutil.rmtree(folder / "faults", ignore_errors=True)
-
-    def load_method(self, device: str = "cpu") -> Method:
-        """Load the method onto a device, in the trial's precision, with the weights from which the plan's key was made.
-
-        Raises ArbenchError if weights cannot be read, are not named by ``weight_files``, or have changed since the plan
-        was made.
-        """
-        method = self._random() if self.trial.setup.weights == "random" else self._trained()
-        in_precision(method, self.trial.setup.precision)
-        return method.eval().to(device)
-
-    def _trained(self) -> Method:
-        owner = self.trial.owner
-        method = owner.load(self.trial.preset, self.checkpoint) if self.checkpoint else owner.load(self.trial.preset)
-        for name, sha256 in method.provenance.weights.items():
-            if Path(name).name not in self.weights:
-                if self.checkpoint is not None:
-                    raise ArbenchError(f"method {owner.name!r} does not load the checkpoint {self.checkpoint}")
-                raise ArbenchError(f"method {owner.name!r} loads {name}, which its weight_files() does not name")
-            if self.weights[Path(name).name] != sha256:
-                raise ArbenchError(f"weights {name} of {owner.name!r} have changed since the run began")
-        return method
-
-    def _random(self) -> Method:
-        """Random weights, the same ones every time."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            return self.trial.owner.build(self.trial.preset)
 
 
 @dataclass(frozen=True)
@@ -195,7 +165,7 @@ def _alone(trial: Trial, instrument: Instrument, store: Store, checkpoint: Path 
         "generate": made,
         "quality": {"version": VERSIONS["quality"], "references": [one.key for one in references]},
         "flops": {"version": VERSIONS["flops"]},
-        "timing": {"version": VERSIONS["timing"], "protocol": dict(instrument.timing)},
+        "timing": {"version": VERSIONS["timing"], "protocol": asdict(instrument.timing)},
     }
     folder = store.work(digest(made))
     stages = {

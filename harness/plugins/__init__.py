@@ -1,4 +1,5 @@
-"""What other packages add: methods, data sets and extractors, each found through an entry-point group.
+"""What other packages add: methods, data sets, extractors and schedulers, each found through an entry-point group.
 
 points  the entry points of a group, and how one of them is loaded
+looks   how methods are shown on pages
 """

@@ -1,7 +1,8 @@
 """Records of what was measured: kept, compared, exchanged. The records that come with arbench are in bundled/.
 
 store        a folder of records with their arrays; no server, no locks
-schema       the kind of value that each part of a record has
+shape        the parts of a record, what they mean, and the kinds of their values
+schema       whether a record has that shape
 comparison   two records: which figures differ by more than chance
 foreign      rows of images that another program made
 packs        records and arrays in one file, read as if an enemy had written it

@@ -18,7 +18,7 @@ from harness.errors import ArbenchError
 from harness.hashing import digest
 from harness.method import PARTS
 from harness.numbers import is_number
-from harness.records import schema
+from harness.records import schema, shape
 from harness.records.packs import Arrays
 from harness.records.store import REPLICATES, Record
 from harness.sampling import SAMPLING_FIELDS
@@ -27,13 +27,8 @@ from harness.stages.figures import flat, scores
 from harness.stages.quality.resampling import interval
 from harness.trial import ASKED, Trial
 
-PARTS_OF_A_RECORD = frozenset((
-    "name", "key", "identity", "status", "failure", "trial", "data", "method", "generate", "quality", "flops", "timing",
-    "parameters", "provenance",
-))  # fmt: skip
-
-
-ABOUT = ("title", "family", "paper", "differences")
+PARTS_OF_A_RECORD = frozenset(shape.Record.__struct_fields__) - {"submission", "foreign"}
+ABOUT = shape.About.__struct_fields__
 ARRAYS = ("labels", "steps", "thumbnails")
 """The arrays that travel with a record, beside its replicates. Others (traces) do not travel."""
 MOST_IMAGES, MOST_THUMBNAILS, LARGEST_SIDE, LONGEST_WHY = 10**7, 64, 512, 500

@@ -6,7 +6,7 @@ document.addEventListener("DOMContentLoaded", () => {
   const FIRST = { x: "latency", y: "fid", set: "0", rows: "tuned", logx: "1", logy: "1", bars: "1" };
   let state = arbench.said(FIRST);
   const every = Array.from({ length: total }, (_, row) => row);
-  const own = (name) => data.methods[{ VAR: "var", EAR: "ear", ActVAR: "actvar", LlamaGen: "raster" }[name] ?? name];
+  const own = (name) => data.methods[name] ?? Object.values(data.methods).find((method) => method.published === name);
   const byMethod = (rows) => { const found = new Map(); for (const row of rows) found.set(of.method[row], [...(found.get(of.method[row]) ?? []), row]); return found; };
   const strip = (row) => (of.key[row] ? el("img", { class: "pixels", src: `images/${of.key[row]}.webp`, alt: `Images of ${of.method[row]}, ${of.settings[row]}`, onerror: (event) => event.target.replaceWith(el("p", { class: "soft" }, "no images")) }) : null);
 

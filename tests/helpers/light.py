@@ -9,7 +9,7 @@ from torch import nn
 from harness.extractors import inception
 from harness.extractors.base import INCEPTION
 from harness.extractors.inception import InceptionExtractor
-from harness.stages.quality import seen
+from harness.stages.quality import reference_files
 
 FEATURES, SPATIAL = 6, 5
 """Dimensions, in place of Inception's."""
@@ -44,7 +44,7 @@ def in_place(patch: pytest.MonkeyPatch, folder: Path) -> Counting:
     torch.manual_seed(0)
     found = Counting(INCEPTION, Light().eval(), folder / "weights.pth")
     patch.setattr(inception, "load_inception", lambda *_: found)
-    patch.setattr(seen, "FEATURES", FEATURES)
-    patch.setattr(seen, "SPATIAL", SPATIAL)
+    patch.setattr(reference_files, "FEATURES", FEATURES)
+    patch.setattr(reference_files, "SPATIAL", SPATIAL)
     patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
     return found

@@ -198,6 +198,7 @@ def install(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(store_limits, "recipes", dict)
     patch.setattr(bench, "reference_images", tiny_images)
     patch.setattr(by_name, "load", load_extractor)
+    patch.setattr(by_name, "known", lambda name, source: name)
     _forget_methods()
 
 

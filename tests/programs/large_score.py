@@ -22,8 +22,9 @@ from harness.machine.memory import peak_memory
 from harness.progress import narrated
 from harness.stages.quality.distributions import Moments
 from harness.stages.quality.pairs import Within
+from harness.stages.quality.reference import Reference
 from harness.stages.quality.score import score
-from harness.stages.quality.seen import Seen, watched
+from harness.stages.quality.seen import watched
 from tests.helpers.inception import random_weights
 from tests.programs.large import MEGABYTES, features
 
@@ -56,13 +57,13 @@ def write_samples(path: Path, count: int) -> None:
             file.write(blocks.repeat(SIDE // 8, 1).repeat(SIDE // 8, 2).tobytes())
 
 
-def made_up(count: int) -> Seen:
+def made_up(count: int) -> Reference:
     """A reference of as many images, as `arbench reference build` keeps it."""
     drawn = features(0, count, FEATURES)
     spatial = Moments.of(features(0, SPATIAL + 1, SPATIAL)).gaussian()
     within = Within.of(drawn, "reference", narrated()("reference among itself"))
     about = {"path": "made up", "images": count}
-    return Seen(about, Moments.of(drawn).gaussian(), spatial, {"features": drawn}, None, within)
+    return Reference(about, Moments.of(drawn).gaussian(), spatial, within, None)
 
 
 def main() -> int:

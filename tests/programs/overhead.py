@@ -18,6 +18,7 @@ import torch
 
 from harness.extractors import by_name
 from harness.inputs import labels
+from harness.jobs import loading
 from harness.jobs.bench import Bench
 from harness.jobs.executors import Here
 from harness.jobs.plan import Instrument, Job, TrialPlan, plan
@@ -25,7 +26,7 @@ from harness.noise import uniforms
 from harness.records.store import Store
 from harness.setup import to_uint8
 from harness.stages.timing.intervals import centre_interval
-from harness.stages.timing.protocol import protocol
+from harness.stages.timing.protocol import Protocol
 from harness.trial import Trial
 
 
@@ -52,10 +53,10 @@ def measured(trial: Trial, batch: int, folder: Path, tell: Callable[[str], None]
     store.prepare()
     named = ((by_name.usual(data), None),)
     bench = Bench(named, folder / "references")
-    instrument = Instrument(named, {data: bench.references(data)}, protocol({}, "overhead"))
+    instrument = Instrument(named, {data: bench.references(data)}, Protocol())
     planned = plan(trial, instrument, store)
     warm = plan(Trial.of(**{**trial.settings(), "seed": trial.seed + 1}), instrument, store)
-    method, (extractor,) = planned.load_method(), bench.extractors()
+    method, (extractor,) = loading.load(planned), bench.extractors()
     found = Overhead()
 
     def bare(indices: range) -> torch.Tensor:

@@ -6,7 +6,6 @@ import pytest
 
 from harness import registry, sweep
 from harness.run.driver import _one_of_each_first
-from harness.stages.timing.protocol import protocol
 from reports.claims.claim import shipped
 
 ORDERS = ("ear", "raster-blocks", "random-order")
@@ -17,7 +16,7 @@ SWEEPS = sorted(path.stem for path in sweep.BUNDLED.glob("*.toml"))
 def test_a_bundled_sweep_is_valid(name: str) -> None:
     asked = sweep.load(sweep.BUNDLED / f"{name}.toml")
     assert asked.trials
-    assert protocol(asked.timing, name)
+    assert asked.timing.min_rounds > 0
 
 
 def test_the_default_and_the_full_sweep_measure_every_method() -> None:

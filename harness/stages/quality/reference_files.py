@@ -1,7 +1,8 @@
-"""References by path, for data that are not bundled: guided-diffusion's .npz, a file of ``arbench reference build``, or
-images. Their Inception features are cached by content, as for bundled data."""
+"""References by path, for data that do not ship with arbench: images, guided-diffusion's .npz, or a file of
+``arbench reference build``. Their Inception features are cached by content."""
 
 import os
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,15 +12,17 @@ import numpy as np
 
 from harness.errors import ArbenchError, one_line
 from harness.extractors.base import INCEPTION, Extractor
-from harness.extractors.inception import InceptionExtractor
-from harness.hashing import digest, file_sha256
+from harness.extractors.inception import FEATURES, SPATIAL, InceptionExtractor
+from harness.hashing import digest, file_sha256, sha256
 from harness.images.arrays import ArrayFile
-from harness.images.listing import content_sha256
+from harness.images.listing import content_sha256, is_folder
 from harness.images.reading import AS_THEY_ARE, Reading
 from harness.images.samples import ARRAY
+from harness.stages.quality.distributions import Gaussian
+from harness.stages.quality.features import Tell, same_width, silent
 from harness.stages.quality.pairs import FAR, NEAR, Within
-from harness.stages.quality.reference import VERSION, Reference, cached, keep
-from harness.stages.quality.seen import Seen, among_itself, holds_statistics, open_reference, write_reference
+from harness.stages.quality.reference import STATISTICS, VERSION, Reference, kept, place, read, write
+from harness.stages.quality.seen import Seen, watched
 
 BATCH = 50
 
@@ -50,25 +53,17 @@ def reference_of(path: Path, extractor: Extractor, folder: Path) -> Reference:
     Raises ArbenchError for an extractor other than Inception, and for a file that is no reference.
     """
     facts = facts_of(path, extractor)
+    assert isinstance(extractor, InceptionExtractor)  # facts_of refuses any other
     key = digest(facts)
-    place = folder / f"reference-{extractor.name}-{key[:16]}.npz"
-    found = cached(place)
-    if found is not None and found.key == key:
-        return found
-    assert isinstance(extractor, InceptionExtractor)
-    seen = open_reference(path, extractor, BATCH)
-    made = Reference(
-        key=key,
-        facts={**facts, "path": one_line(str(path)), "images": seen.about.get("images"), **_noted(seen)},
-        within=_within(seen),
-        logits=np.empty((0, 0), np.float32),
-        gaussian=seen.gaussian,
-        spatial=seen.spatial,
-        is_=seen.is_,
-        label_accuracy=None,
-    )
-    keep(place, made)
-    return made
+    file = place(folder, extractor, key)
+    found = kept(file, key)
+    if found is None:
+        seen = open_reference(path, extractor, BATCH)
+        told = {name: seen.facts[name] for name in ("notes", "statistics") if seen.facts.get(name)}
+        facts = {**facts, "path": one_line(str(path)), "images": seen.facts.get("images"), **told}
+        found = replace(seen, key=key, facts=facts)
+        write(file, found)
+    return found
 
 
 def default_cache() -> Path | None:
@@ -88,29 +83,26 @@ def remembered(
     reading: Reading,
     folder: Path | None,
     say: Callable[[str], None],
-) -> Seen:
+    tell: Tell = silent,
+) -> Reference:
     """``open_reference`` with a cache: images go through Inception only once, and the result is kept in ``folder``, by
     content. ``say`` is called with a line that names the cached file. If the folder cannot be written, ``say`` is
     called with a line that says so, and no error is raised."""
     if folder is None or not _has_images(path):
-        return open_reference(path, extractor, batch, reading)
+        return open_reference(path, extractor, batch, reading, tell)
     key = digest(facts_of(path, extractor, reading))
-    place = folder / f"reference-{extractor.name}-{key[:16]}.npz"
+    file = place(folder, extractor, key)
+    found = kept(file, key)
+    if found is not None:
+        say(f"reference: as it was seen before ({file})")
+        return replace(found, facts={**found.facts, "path": one_line(str(path))})
+    made = replace(open_reference(path, extractor, batch, reading, tell), key=key)
     try:
-        found = open_reference(place, extractor, batch)
-        if found.about.get("cached") == key:
-            say(f"reference: as it was seen before ({place})")
-            return replace(found, about={**found.about, "path": one_line(str(path))})
-    except ArbenchError:
-        pass  # not there, or damaged: it is computed
-    seen = among_itself(open_reference(path, extractor, batch, reading))
-    seen = replace(seen, arrays={"features": seen.arrays["features"]})  # the other arrays would take memory for nothing
-    try:
-        write_reference(place, replace(seen, about={**seen.about, "cached": key}), extractor)
-        say(f"reference: kept in {place}")
+        write(file, made)
+        say(f"reference: kept in {file}")
     except ArbenchError as error:
         say(f"reference: not kept for the next time ({error})")
-    return seen
+    return made
 
 
 def _has_images(path: Path) -> bool:
@@ -121,14 +113,97 @@ def _has_images(path: Path) -> bool:
     return "about" not in names and ARRAY in names
 
 
-def _noted(seen: Seen) -> dict[str, Any]:
-    """The notes on the reference's images for records, if there are any."""
-    return {"notes": seen.about["notes"]} if seen.about.get("notes") else {}
+def holds_statistics(path: Path) -> bool:
+    """Whether a file is an .npz with mu and sigma. Such a file is a reference, whatever else it holds."""
+    return not is_folder(path) and zipfile.is_zipfile(path) and bool({"mu", "about"} & set(ArrayFile(path).names))
 
 
-def _within(seen: Seen) -> Within:
-    if seen.within is not None:
-        return seen.within
-    if "features" in seen.arrays:
-        return Within.of(seen.arrays["features"], "reference")
-    return Within(np.empty((0, seen.gaussian.dimensions), np.float32), np.empty((0, 2)), np.empty(0))
+def open_reference(
+    path: Path, extractor: InceptionExtractor, batch: int, reading: Reading = AS_THEY_ARE, tell: Tell = silent
+) -> Reference:
+    """A reference from a path, which may be one of these:
+
+    - images of any kind that ``open_samples`` takes
+    - guided-diffusion's .npz: its stored ``mu``, ``sigma``, ``mu_s`` and ``sigma_s`` are used, and its images for KID,
+      precision and recall
+    - a file of ``arbench reference build``
+
+    ``tell`` is called while the images are compared among themselves. Raises ArbenchError if the path is none of these,
+    or if the sizes of the statistics, or the weights named in the file, show that the file was made with another
+    extractor.
+    """
+    if is_folder(path) or not zipfile.is_zipfile(path):
+        return of_seen(watched(path, extractor, batch, reading), extractor, tell)
+    file = ArrayFile(path)
+    if "about" in file.names:
+        return _built(path, extractor, reading)
+    key = reading.key or ARRAY
+    if "mu" not in file.names:
+        if key not in file.names:
+            listed = f"it holds {file.listed()}"
+            raise ArbenchError(f"{path} holds neither images ({key}) nor statistics (mu, sigma); {listed}")
+        return of_seen(watched(path, extractor, batch, reading), extractor, tell)
+    return _with_statistics(file, extractor, batch, reading, tell)
+
+
+def of_seen(seen: Seen, extractor: InceptionExtractor, tell: Tell = silent) -> Reference:
+    """The reference of images that were seen."""
+    return Reference(
+        facts={**seen.about, **_of(extractor)},
+        gaussian=seen.gaussian,
+        spatial=seen.spatial,
+        within=Within.of(seen.arrays["features"], "reference", tell),
+        is_=seen.is_,
+    )
+
+
+def _of(extractor: InceptionExtractor) -> dict[str, Any]:
+    return {"extractor": extractor.name, "weights": sha256(_weights(extractor))}
+
+
+def _with_statistics(
+    file: ArrayFile, extractor: InceptionExtractor, batch: int, reading: Reading, tell: Tell
+) -> Reference:
+    """A reference from guided-diffusion's .npz."""
+    path = file.path
+    if reading.resize is not None or reading.images is not None:
+        raise ArbenchError(
+            f"{path} holds statistics (mu, sigma) of its images as they are: --resize and --images cannot go with them"
+        )
+    stored = file.read(STATISTICS)
+    for one, other in (("mu", "sigma"), ("mu_s", "sigma_s")):
+        if (one in stored) != (other in stored):
+            lacking = other if one in stored else one
+            raise ArbenchError(f"{path} lacks {lacking} (it holds {file.listed()})")
+    for name, width in (("mu", FEATURES), ("mu_s", SPATIAL)):
+        if name in stored:
+            same_width(width, np.size(stored[name]), f"{path}: {name}")
+    gaussian = Gaussian.stored(stored["mu"], stored["sigma"], str(path))
+    spatial = Gaussian.stored(stored["mu_s"], stored["sigma_s"], str(path)) if "mu_s" in stored else None
+    images = None
+    if (reading.key or ARRAY) in file.names:
+        images = of_seen(watched(path, extractor, batch, reading), extractor, tell)
+    counted = {"images": images.facts["images"], "notes": images.facts["notes"]} if images else {}
+    about = {"path": one_line(str(path)), "sha256": sha256(path), "statistics": "stored", **counted}
+    return Reference(
+        facts={**about, **_of(extractor)},
+        gaussian=gaussian,
+        spatial=spatial,
+        within=images.within if images else None,
+        is_=images.is_ if images else None,
+    )
+
+
+def _built(path: Path, extractor: InceptionExtractor, reading: Reading) -> Reference:
+    """A reference from a file of ``arbench reference build``."""
+    if reading.images is not None:
+        raise ArbenchError(f"{path} holds no images, but what was computed of them: --images cannot go with it")
+    found = read(path)
+    if found.facts["weights"] != sha256(_weights(extractor)):
+        raise ArbenchError(f"{path} was made with other Inception weights")
+    return replace(found, facts={**found.facts, "path": one_line(str(path)), "extractor": extractor.name})
+
+
+def _weights(extractor: InceptionExtractor) -> Path:
+    assert extractor.weights is not None
+    return extractor.weights

@@ -15,7 +15,7 @@ from harness.extractors.base import INCEPTION
 from harness.stages.figures import flat, scores
 from harness.stages.quality.features import silent
 from harness.stages.quality.fidelity import STATISTICS_ALONE, Fidelity, Narrate
-from harness.stages.quality.pairs import Within
+from harness.stages.quality.reference import Reference
 from harness.stages.quality.resampling import Resampling
 from harness.stages.quality.seen import Seen
 
@@ -28,7 +28,7 @@ class Scored:
     replicates: Mapping[str, NDArray[np.float64]]  # of the figures that have replicates, by dotted name
 
 
-def scored(samples: Seen, against: Seen, narrate: Narrate = lambda what: silent) -> Scored:
+def scored(samples: Seen, against: Reference, narrate: Narrate = lambda what: silent) -> Scored:
     """All figures. If the reference has no images, the figures that need them are left out. The classes of the samples
     are not known: all samples are resampled alike."""
     found = Fidelity(Resampling(np.zeros(samples.about["images"], np.int64)), narrate)
@@ -36,20 +36,17 @@ def scored(samples: Seen, against: Seen, narrate: Narrate = lambda what: silent)
     if against.spatial is not None:
         found.spatial_frechet(INCEPTION, samples.arrays["spatial"], against.spatial)
     found.inception_score(samples.arrays["logits"])
-    if against.arrays:
-        told = narrate("reference among itself")
-        found.pairs(
-            samples.arrays["features"], against.within or Within.of(against.arrays["features"], "reference", told)
-        )
+    if against.within is not None:
+        found.pairs(samples.arrays["features"], against.within)
     else:
         found.flags.append(STATISTICS_ALONE)
-    for side, seen in (("samples", samples), ("reference", against)):
-        found.flags += [f"{side}: {note}" for note in seen.about.get("notes") or ()]
-    sides = {"samples": dict(samples.about), "reference": dict(against.about)}
+    sides = {"samples": dict(samples.about), "reference": dict(against.facts)}
+    for side, about in sides.items():
+        found.flags += [f"{side}: {note}" for note in about.get("notes") or ()]
     return Scored({**found.figures(), **sides}, found.replicates)
 
 
-def score(samples: Seen, against: Seen, narrate: Narrate = lambda what: silent) -> dict[str, Any]:
+def score(samples: Seen, against: Reference, narrate: Narrate = lambda what: silent) -> dict[str, Any]:
     """The figures of ``scored``, without the replicates."""
     return scored(samples, against, narrate).figures
 

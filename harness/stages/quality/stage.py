@@ -67,7 +67,7 @@ def measure(
         if against.spatial is not None:
             found.spatial_frechet(against.extractor, one["spatial"], against.spatial)
     found.inception_score(seen["logits"])
-    if len(reference.features):
+    if reference.within is not None:
         found.pairs(seen["features"], reference.within)
     else:
         found.flags.append(STATISTICS_ALONE)

@@ -12,8 +12,8 @@ LARGEST = 10**9
 """Largest value of a number in the timing protocol."""
 
 
-def protocol(timing: Mapping[str, Any], source: str) -> dict[str, Any]:
-    """The whole timing protocol, from a sweep's ``[timing]`` table. Raises ArbenchError that names an unknown or wrong
+def protocol(timing: Mapping[str, Any], source: str) -> "Protocol":
+    """The timing protocol, from a sweep's ``[timing]`` table. Raises ArbenchError that names an unknown or wrong
     setting."""
     default = asdict(Protocol())
     given: dict[str, Any] = {}
@@ -30,7 +30,7 @@ def protocol(timing: Mapping[str, Any], source: str) -> dict[str, Any]:
             raise ArbenchError(f"{source}: [timing]: key {name!r} must be {words}, got {shown(value)}")
         given[name] = value if kind is str else as_number(value, kind is int)
     try:
-        return asdict(Protocol(**given))
+        return Protocol(**given)
     except ArbenchError as error:
         raise ArbenchError(f"{source}: [timing]: {error}") from error
 

@@ -13,7 +13,7 @@ from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorIncepti
 from harness.errors import ArbenchError
 from harness.extractors.inception import InceptionExtractor, load_inception
 from harness.images.datasets import Images
-from harness.stages.quality.reference import reference_for
+from harness.stages.quality.reference_data import reference_for
 from tests.helpers import inception
 
 
@@ -67,7 +67,8 @@ def test_it_makes_a_reference_without_label_accuracy(extractor: InceptionExtract
     six = torch.cat([pictures(1), pictures(1)[:2].flip(-1)])
     reference = reference_for(Images(six, torch.arange(6), "a file"), extractor, tmp_path)
     assert reference.extractor == "inception"
-    assert reference.features.shape == (6, 2048)
+    assert reference.within is not None
+    assert reference.within.features.shape == (6, 2048)
     assert reference.label_accuracy is None
     assert "299" in reference.facts["resize"]
 

@@ -17,7 +17,7 @@ from harness.errors import ArbenchError
 from harness.images.arrays import ArrayFile
 from harness.images.reading import Reading
 from harness.images.samples import open_samples
-from harness.stages.quality.seen import open_reference
+from harness.stages.quality.reference_files import open_reference
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 3), np.uint8)
 

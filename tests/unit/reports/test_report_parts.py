@@ -9,7 +9,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from reports import figures, images, names, papers, table
+import reports
+from harness import registry
+from harness.plugins.looks import looks
+from reports import figures, images, names, papers, published, table
 from reports.protocol import machine_words, protocol
 from tests.helpers import fakes_store
 
@@ -62,15 +65,34 @@ def test_settings_name_every_knob_and_the_guidance(rows: pd.DataFrame) -> None:
     assert table.sampling_words({"cfg": 1.0, "temperature": 0.9, "top_k": 0}) == "cfg 1, temperature 0.9"
 
 
+def test_every_method_of_the_project_has_a_look_of_its_family_and_a_base_that_is_a_method() -> None:
+    assert set(looks()) == set(registry.names())
+    for name, look in looks().items():
+        assert look.family == registry.get(name).family
+        assert look.base in looks()
+    tables = {row.method for row in published.published()}
+    assert {look.published for look in looks().values() if look.published} <= tables
+
+
+def test_no_module_of_reports_knows_a_method_by_name() -> None:
+    known = {f'"{name}"' for name in registry.names()} | {f"'{name}'" for name in registry.names()}
+    folder = Path(reports.__file__).parent
+    paths = [path for ending in ("py", "js", "html") for path in folder.rglob(f"*.{ending}")]
+    assert len(paths) > 30
+    assert [f"{path.name}: {name}" for path in paths for name in known if name in path.read_text()] == []
+
+
 def test_no_two_methods_look_alike() -> None:
-    looks = figures.styles([*figures.KNOWN, *(f"stranger-{i}" for i in range(20))])
-    assert len({(look.colour, look.mark) for look in looks.values()}) == len(looks)
-    assert len({look.mark for name, look in looks.items() if name in figures.KNOWN}) == len(figures.KNOWN)
+    styles = figures.styles([*looks(), *(f"stranger-{i}" for i in range(20))])
+    assert len({(look.colour, look.mark) for look in styles.values()}) == len(styles)
+    assert len({look.mark for name, look in styles.items() if name in looks()}) == len(looks())
 
 
 @pytest.mark.parametrize("deficiency", ["protan", "deutan", "tritan"])
 def test_colours_of_the_project_stay_apart_for_colour_blind_readers(deficiency: str) -> None:
-    colours = np.array([[int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)] for colour, _ in figures.KNOWN.values()])
+    colours = np.array(
+        [[int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)] for colour in (look.colour for look in looks().values())]
+    )
     matrix = {  # Machado, Oliveira, Fernandes 2009, severity 1, on linear RGB
         "protan": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
         "deutan": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],

@@ -19,7 +19,7 @@ from harness.jobs import bench
 from harness.noise import uniforms
 from harness.records.store import Store
 from harness.setup import Setup, to_uint8
-from harness.stages.quality import score
+from harness.stages.quality import reference_files, score
 from harness.stages.quality import seen as looked
 from harness.stages.quality.fidelity import STATISTICS_ALONE
 from tests.helpers import inception, sweeping
@@ -105,7 +105,7 @@ def test_a_run_scores_as_arbench_score_does_and_names_what_it_used(
     assert found["quality"]["reference"]["images"] == PICTURES
     extractor = inception_extractor.load_inception(weights)
     seen = looked.watched(samples(small), extractor, 6)
-    same = score.score(seen, looked.open_reference(built, extractor, 6))
+    same = score.score(seen, reference_files.open_reference(built, extractor, 6))
     assert found["quality"]["fid"]["inception"] == pytest.approx(same["fid"]["inception"], rel=1e-6)
     for name in ("is", "kid", "precision", "recall", "density", "coverage"):
         assert found["quality"][name] == pytest.approx(same[name], rel=1e-5), name

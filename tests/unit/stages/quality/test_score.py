@@ -22,13 +22,16 @@ from harness.extractors.inception import InceptionExtractor, load_inception
 from harness.images.reading import Samples
 from harness.images.samples import open_samples
 from harness.stages.figures import flat
+from harness.stages.quality.pairs import Within
+from harness.stages.quality.reference import Reference, read, write
+from harness.stages.quality.reference_files import open_reference
 from harness.stages.quality.score import in_words, score
-from harness.stages.quality.seen import Seen, open_reference, see, watched, write_reference
+from harness.stages.quality.seen import Seen, see, watched
 from tests.helpers import inception
 
 COUNT = 12
 
-Both = tuple[Path, Seen, Seen, dict[str, Any]]
+Both = tuple[Path, Seen, Reference, dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +99,6 @@ def test_spatial_features_are_the_first_channels_by_row_and_column(extractor: In
     assert seen[0].shape == (4, 192, 17, 17)
     flat = torch.stack([seen[0][:, c, r, col] for r in range(17) for col in range(17) for c in range(7)], 1)
     folder_like = see(_InMemory(images), extractor, 4, lambda count: None)
-    assert folder_like.spatial is not None
     np.testing.assert_allclose(folder_like.spatial.mean, flat.double().mean(0).numpy(), rtol=1e-5, atol=1e-7)
     assert folder_like.spatial.mean.shape == (2023,)
 
@@ -161,19 +163,50 @@ def test_a_kept_reference_is_what_it_was_and_only_for_its_extractor(
     both: Both, extractor: InceptionExtractor, tmp_path: Path
 ) -> None:
     made = both[2]
-    write_reference(tmp_path / "kept.npz", made, extractor)
+    write(tmp_path / "kept.npz", made)
     kept = open_reference(tmp_path / "kept.npz", extractor, 10)
     for ours, theirs in ((kept.gaussian, made.gaussian), (kept.spatial, made.spatial)):
         assert ours is not None and theirs is not None
         np.testing.assert_array_equal(ours.mean, theirs.mean)
         np.testing.assert_allclose(ours.covariance, theirs.covariance, rtol=1e-12, atol=1e-15)
-    np.testing.assert_array_equal(kept.arrays["features"], made.arrays["features"])
-    assert kept.is_ == made.is_
+    for one, other in zip(compared(kept), compared(made), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert kept.about() == {**made.about(), "path": str(tmp_path / "kept.npz")}
     state = {name: value.clone() for name, value in extractor.network.network.state_dict().items()}  # type: ignore[union-attr]
     torch.save(state | {"fc.bias": state["fc.bias"] + 1}, tmp_path / "other.pth")
-    other = load_inception(tmp_path / "other.pth", sha256(tmp_path / "other.pth"))
+    strange = load_inception(tmp_path / "other.pth", sha256(tmp_path / "other.pth"))
     with pytest.raises(ArbenchError, match="made with other Inception weights"):
-        open_reference(tmp_path / "kept.npz", other, 10)
+        open_reference(tmp_path / "kept.npz", strange, 10)
+
+
+def compared(reference: Reference) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    assert isinstance(reference.within, Within)
+    return reference.within.features, reference.within.radii, reference.within.kernel
+
+
+def test_files_of_earlier_versions_are_read(both: Both, extractor: InceptionExtractor, tmp_path: Path) -> None:
+    made = both[2]
+    assert made.within is not None and made.spatial is not None
+    within = {"features": made.within.features, "radii": made.within.radii, "kernel": made.within.kernel}
+    about = {"path": "somewhere", "images": COUNT, "sha256": "c", "notes": [], "is": made.is_}
+    built = {"mu": made.gaussian.mean, "sigma": made.gaussian.covariance, **within}
+    spatial = {"mu_s": made.spatial.mean, "sigma_s": made.spatial.covariance}
+    told = json.dumps({**about, "weights": made.facts["weights"], "cached": "k" * 64})
+    np.savez(tmp_path / "built.npz", about=np.array(told), **built, **spatial)  # type: ignore[arg-type]
+    kept = open_reference(tmp_path / "built.npz", extractor, 10)
+    assert kept.key == "k" * 64
+    facts = {"version": 2, "images": COUNT, "extractor": "inception", "weights": "w"}
+    told = json.dumps({"key": "s" * 64, "facts": facts, "is": made.is_, "label_accuracy": 0.5})
+    old = {"mean": built["mu"], "covariance": built["sigma"], "spatial mean": made.spatial.mean}
+    arrays = {**old, "spatial covariance": made.spatial.covariance, **within}
+    np.savez(tmp_path / "store.npz", about=np.array(told), logits=np.ones((COUNT, 3), np.float32), **arrays)  # type: ignore[arg-type]
+    stored = read(tmp_path / "store.npz")
+    assert stored.about() == {"key": "s" * 64, **facts, "is": made.is_, "label_accuracy": 0.5}
+    assert stored.logits is not None and stored.logits.shape == (COUNT, 3)
+    for found in (kept, stored):
+        np.testing.assert_array_equal(found.gaussian.mean, made.gaussian.mean)
+        np.testing.assert_array_equal(compared(found)[1], made.within.radii)
+        assert score(both[1], found)["fid"] == pytest.approx(both[3]["fid"], rel=1e-9)
 
 
 def test_the_command_scores_and_keeps_references(

@@ -100,7 +100,7 @@ def run(folder: Path, compile: str) -> int:
 
 @pytest.mark.parametrize(
     ("mode", "said"),
-    [(GRAPHS, "'cpu' has no CUDA graphs"), ("fast", "small: [timing]: unknown value of compile 'fast'")],
+    [(GRAPHS, "'cpu' has no CUDA graphs"), ("fast", "small.toml: [timing]: unknown value of compile 'fast'")],
 )
 def test_a_sweep_that_cannot_be_compiled_ends_before_anything_runs(
     small: Path, capsys: pytest.CaptureFixture[str], mode: str, said: str

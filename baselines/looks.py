@@ -1,0 +1,16 @@
+"""How the baselines are shown on pages (harness/plugins/looks.py).
+
+The colours, and those of methods/looks.py, are Okabe and Ito's without their yellow, which is too pale on white, and
+Tol's wine. Marks differ as well, so that nothing depends on colour alone. Methods are ordered by the question that they
+answer.
+"""
+
+from harness.plugins.looks import Look
+
+LOOKS = {
+    "raster": Look(0, "#000000", "o", family="raster", base="raster", published="LlamaGen"),
+    "raster-blocks": Look(2, "#e69f00", "s", family="order control", base="raster"),
+    "random-order": Look(3, "#cc79a7", "p", family="order control", base="raster"),
+    "var": Look(4, "#0072b2", "^", family="next-scale", base="var", published="VAR"),
+    "var-static": Look(6, "#56b4e9", "v", family="sparsity control", base="var"),
+}

@@ -1,0 +1,234 @@
+"""The shape of a record: each part of it, declared once, with the kind of its value and what it means.
+
+What is read from a store or from elsewhere is checked against it (harness/records/schema.py). The page
+docs/reference/record.rst is made from it and from a record that was really measured. Any part may be missing or null,
+but for those without a default. Other parts than these are no fault.
+"""
+
+from typing import Any
+
+from msgspec import Struct, defstruct
+
+from harness.stages.figures import scores
+
+Pair = tuple[float, float]
+Table = dict[str, Any]
+Settings = dict[str, bool | int | float | str | None]
+Numbered = dict[str, float | None]
+Columns = dict[str, list[float] | None]
+Pairs = dict[str, Pair | dict[str, Pair | None] | None]
+
+IN_WORDS = {
+    int: "whole",
+    float: "number",
+    str: "text",
+    bool: "flag",
+    Table: "object",
+    Settings: "settings",
+    Numbered: "numbered",
+    Columns: "columns",
+    Pairs: "pairs",
+    list[float]: "numbers",
+    list[str]: "texts",
+    list[Table]: "objects",
+}
+"""The kinds of values, as errors name them."""
+
+
+class Why(Struct):
+    """Why a trial failed."""
+
+    stage: str | None = None  # the stage in which it failed
+    reason: str | None = None  # in one line
+    log: str | None = None  # the last lines of the log
+
+
+class Asked(Struct):
+    """What a trial asks for: its settings, all of them."""
+
+    images: int  # how many images are made
+    method: str | None = None  # name of the method, as `arbench list` prints it
+    preset: str | None = None  # architecture, data set and usual settings
+    knobs: Settings | None = None  # the method's own settings
+    sampling: Settings | None = None  # guidance, temperature, top-k, top-p
+    seed: int | None = None  # all noise and all labels follow from it
+    setup: Settings | None = None  # precision, labels, rounding to bytes, weights
+
+
+class About(Struct):
+    """What people want to know of the method."""
+
+    title: str | None = None  # its name on pages
+    family: str | None = None  # methods of one family are compared with their dense one
+    paper: str | None = None  # where it is described
+    differences: str | None = None  # what our implementation does otherwise
+
+
+class Made(Struct):
+    """What stage generate has found."""
+
+    images: float | None = None  # how many were made
+    steps_mean: float | None = None  # sequential evaluations of the network, mean over images
+    steps_std: float | None = None  # their standard deviation
+    seconds: float | None = None  # for all images, summed over processes; not a measured time
+
+
+class _Quality(Struct):
+    """What stage quality has found. A score that has no value for these images is null, and a flag says why."""
+
+    intervals: Pairs | None = None  # of each score, the ends of its 95 % interval
+    resampling: Table | None = None  # how the intervals were made
+    flags: list[str] | None = None  # what a reader must know before trusting a score
+    extractor: str | None = None  # the scores without a name beside them are of its features
+    reference: Table | None = None  # what the images were compared with
+    version: float | None = None  # rises when a score is computed in another way
+
+
+def _scores() -> list[tuple[str, Any, None]]:
+    return [(one.name, (Numbered if one.by_extractor else float) | None, None) for one in scores()]
+
+
+Quality = defstruct("Quality", _scores(), bases=(_Quality,))
+
+
+class Flops(Struct):
+    """What stage flops has counted, for one image, decoder included."""
+
+    macs: float | None = None  # multiply-adds
+    flops: float | None = None  # twice the multiply-adds
+    macs_std: float | None = None  # standard deviation over images, if the count depends on the image
+    by_part: Numbered | None = None  # MACs of each part of the network
+    by_step: list[float] | None = None  # MACs of each step
+    tokens_macs: float | None = None  # MACs that make tokens
+    decoder_macs: float | None = None  # MACs that turn tokens into an image
+    data_dependent: bool | None = None  # whether the count depends on the image
+    images_counted: float | None = None  # how many images the count is a mean of
+    counter: str | None = None  # how it was counted
+    convention: str | None = None  # what counts as one
+
+
+class Timed(Struct):
+    """One of the two times that are taken."""
+
+    total_s: float | None = None  # seconds of one batch: median over rounds
+    tokens_s: float | None = None  # of it, making tokens
+    decoder_s: float | None = None  # of it, turning tokens into images
+    interval: list[float] | None = None  # 95 % interval of total_s
+    coverage: float | None = None  # how sure the interval is; below 0.95 if there were few rounds
+    noisy: bool | None = None  # whether the interval is wider than the protocol's bound
+    batch: float | None = None  # images of a batch
+    samples: list[float] | None = None  # seconds of each round
+    decoder_samples: list[float] | None = None  # of them, turning tokens into images
+    pace: list[float] | None = None  # of each round: how much longer everything took than usual
+    joules_per_image: float | None = None  # energy, where the machine counts it
+    ended: str | None = None  # why no more rounds were taken
+    disturbances: Columns | None = None  # of each round: the time lost to other work
+    why: str | None = None  # what the noise comes from
+
+
+class Throughput(Timed):
+    """The time of a large batch."""
+
+    images_per_s: float | None = None  # images a second
+    images_per_s_interval: list[float] | None = None  # its 95 % interval
+
+
+class Timing(Struct):
+    """What stage timing has found."""
+
+    latency: Timed | None = None  # of one image at a time
+    throughput: Throughput | None = None  # of a large batch
+    compiled: Table | None = None  # how much compilation changed the images, if the network was compiled
+    peak_memory_mb: float | None = None  # of the process, or of the GPU
+    peak_memory_rise_mb: float | None = None  # what timing added to it
+    peak_memory_scope: str | None = None  # since when the peak was taken
+    noisy: bool | None = None  # whether one of the two times is noisy
+    device: str | None = None  # torch's name of the device
+    threads: float | None = None  # threads of torch
+    wait_policy: str | None = None  # what OpenMP's threads do while they wait
+    conditions: list[Table] | None = None  # load, clock and temperature, before and after
+    protocol: Table | None = None  # the settings of the timing protocol, all of them
+    session: str | None = None  # trials with the same session were timed in turns
+    machine: Table | None = None  # where it was timed
+
+
+class Sizes(Struct):
+    """Numbers of parameters."""
+
+    network: float | None = None  # without the tokenizer
+    tokenizer: float | None = None
+
+
+class Machine(Struct):
+    """Where the record was written."""
+
+    host: str | None = None
+    processor: str | None = None
+    cores: float | None = None
+    memory_mb: float | None = None
+    gpu: str | None = None
+    system: str | None = None
+
+
+class Provenance(Struct):
+    """Where the record comes from."""
+
+    commit: str | None = None  # of the repository
+    dirty: bool | None = None  # whether files differed from the commit
+    code: str | None = None  # hash of all code that can influence a result
+    lock: str | None = None  # hash of the lock file
+    machine: Machine | None = None
+    versions: Table | None = None  # of Python and of packages
+    command: list[str] | None = None  # what was run
+    started: str | None = None  # when, in UTC
+    finished: str | None = None
+    weights: Table | None = None  # hash of each file of weights
+    data: str | None = None  # hash of the reference's files
+    reference: str | None = None  # key of the reference
+    extractors: Table | None = None  # hash of each extractor's weights
+    stage_code: Table | None = None  # the code that did each stage
+    device: str | None = None  # the device that was asked for
+    images_of: Table | None = None  # the trial of another method that has the same images
+    checkpoint: Table | None = None  # the user's own file of weights
+
+
+class Submission(Struct):
+    """Of a record that came from somebody else."""
+
+    by: str | None = None  # who sent it
+    made: str | None = None  # when it was packed
+    file: str | None = None  # in which file
+    imported: str | None = None  # when it was admitted
+    verified: Table | None = None  # when and where its trial was run again with the same scores
+
+
+class Record(Struct):
+    """A record: everything that is known of one trial."""
+
+    name: str  # the trial in one line
+    key: str  # digest of ``identity``
+    status: str  # done or failed
+    trial: Asked
+    identity: Table | None = None  # everything that can influence the record
+    failure: Why | None = None
+    data: str | None = None  # name of the data set
+    method: About | None = None
+    generate: Made | None = None  # null on random weights
+    quality: Quality | None = None  # type: ignore[valid-type]  # null on random weights
+    flops: Flops | None = None
+    timing: Timing | None = None  # null until it is timed
+    parameters: Sizes | None = None
+    provenance: Provenance | None = None
+    submission: Submission | None = None
+    foreign: Table | None = None  # the samples that were scored, if another program made them; then there is no cost
+
+
+Facts = defstruct(
+    "Facts",
+    [
+        ("is", float | None, None),
+        ("label_accuracy", float | None, None),
+        ("tokenizers", dict[str, Settings] | None, None),
+    ],
+)
+"""The facts of a store, as harness/run/limits.py describes them."""
