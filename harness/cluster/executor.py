@@ -15,7 +15,7 @@ from harness.cluster.faults import faults
 from harness.cluster.leases import Lease
 from harness.cluster.outlook import outlook
 from harness.cluster.schedulers import RefusedError, Scheduler, Schedulers, UnreachableError
-from harness.cluster.site import SWEEP, Resources, Site
+from harness.cluster.site import Resources, Site
 from harness.cluster.submitted import Submission, Submissions
 from harness.cluster.task import Task
 from harness.cluster.watch import Watch
@@ -26,6 +26,7 @@ from harness.jobs.executors import Outcome, Queue, Tables
 from harness.jobs.plan import Job, TrialPlan
 from harness.progress import counted
 from harness.records.store import Store
+from harness.stages import STAGES
 
 FILES_S = 2.0
 """Seconds between two looks at the store's files."""
@@ -52,7 +53,7 @@ class Settings:
             name = self.scheduler.name
             raise ArbenchError(f"--no-wait: --cluster {name} starts its tasks from this process, so it has to wait")
         sites = [self._over(each) for each in tables] or [self.site]
-        self.scheduler.check(list({str(site): site for site in sites}.values()), SWEEP)
+        self.scheduler.check(list({str(site): site for site in sites}.values()), STAGES)
 
     def executor(
         self, bench: Bench, store: Store, tables: Mapping[str, Tables], tell: Callable[[str], None]

@@ -42,9 +42,10 @@ from typing import Any
 
 from harness import files
 from harness.errors import ArbenchError, shown, unknown
+from harness.stages import STAGES
 
-SWEEP = ("generate", "quality", "flops", "timing")
-STAGES = (*SWEEP, "train")
+KINDS = (*STAGES, "train")
+"""The kinds of jobs that have a table of their own in a site file."""
 ALIASES = {"cpus": "cpus-per-task", "memory": "mem"}
 LISTS, TEXTS = ("modules", "setup"), ("container", "python")
 DEFAULTS = {"time": "1:00:00"}
@@ -111,7 +112,7 @@ class Site:
             return self
         other = parse(table, "[cluster]")
         stages = {
-            stage: {**self.stages.get(stage, {}), **other.common, **other.stages.get(stage, {})} for stage in STAGES
+            stage: {**self.stages.get(stage, {}), **other.common, **other.stages.get(stage, {})} for stage in KINDS
         }
         return replace(self, source=f"{self.source}, [cluster]", common={**self.common, **other.common}, stages=stages)
 
@@ -137,8 +138,8 @@ def load(path: Path | None, defaults: Mapping[str, Any]) -> Site:
 
 def parse(content: Mapping[str, Any], source: str) -> Site:
     """The site that a table describes. The scheduler checks later whether it knows the names."""
-    stages = {name: _checked(table, f"{source}: [{name}]") for name, table in content.items() if name in STAGES}
-    common = {name: value for name, value in content.items() if name not in STAGES}
+    stages = {name: _checked(table, f"{source}: [{name}]") for name, table in content.items() if name in KINDS}
+    common = {name: value for name, value in content.items() if name not in KINDS}
     return Site(source, _checked(common, source), stages)
 
 

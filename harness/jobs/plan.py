@@ -12,13 +12,13 @@ from harness.hashing import digest, weights_sha256
 from harness.identity.source import source_sha256
 from harness.records.store import Store
 from harness.setup import Setup
-from harness.stages import VERSIONS
+from harness.stages import STAGES, VERSIONS, Stage
 from harness.stages.generate.shards import Shards
 from harness.stages.quality.reference import Reference
 from harness.stages.timing.protocol import Protocol
 from harness.trial import Trial
 
-UNTIMED = ("generate", "quality", "flops")
+UNTIMED: tuple[Stage, ...] = ("generate", "quality", "flops")
 """The stages that do not need a quiet machine."""
 
 
@@ -40,10 +40,10 @@ class TrialPlan:
     name: str
     key: str
     folder: Path  # the trial's work folder
-    stages: Mapping[str, Path]  # output file of each stage that the trial goes through
+    stages: Mapping[Stage, Path]  # output file of each stage that the trial goes through
     data: str  # name of the data set whose images are the reference
     weights: Mapping[str, str]  # sha256 by file name
-    identity: Mapping[str, Any] = field(default_factory=dict)  # the values whose digest is ``key``
+    identity: Mapping[Stage, Mapping[str, Any]] = field(default_factory=dict)  # the values whose digest is ``key``
     checkpoint: Path | None = None  # a file of the user's own, in place of the network's weights
     # another method's trial that has the same images; the twin's jobs make the images, once for both trials
     twin: "TrialPlan | None" = None
@@ -68,7 +68,7 @@ class TrialPlan:
         """Trials of one kind share a loaded method."""
         return self.trial.method, self.trial.preset, self.trial.setup
 
-    def done(self, stage: str) -> bool:
+    def done(self, stage: Stage) -> bool:
         """Whether a stage has left its file, or does not belong to the trial."""
         return stage not in self.stages or self.stages[stage].exists()
 
@@ -88,7 +88,7 @@ class Job:
     """A piece of work that one worker does in one go."""
 
     plan: TrialPlan
-    stage: str
+    stage: Stage
     indices: range = range(0)  # images of the shard, for stage ``generate``
 
     @property
@@ -161,19 +161,17 @@ def _alone(trial: Trial, instrument: Instrument, store: Store, checkpoint: Path 
         "extractors": {one.extractor: one.facts["weights"] for one in references},
         "version": VERSIONS["generate"],
     }
-    identity = {
+    identity: dict[Stage, dict[str, Any]] = {
         "generate": made,
         "quality": {"version": VERSIONS["quality"], "references": [one.key for one in references]},
         "flops": {"version": VERSIONS["flops"]},
         "timing": {"version": VERSIONS["timing"], "protocol": asdict(instrument.timing)},
     }
     folder = store.work(digest(made))
-    stages = {
-        stage: folder / f"{stage}-{digest(identity[stage])[:16]}.json" for stage in ("quality", "flops", "timing")
-    }
-    stages = {"generate": folder / "generated.npz", **stages}
-    if trial.setup.weights == "random":
-        stages = {stage: stages[stage] for stage in ("flops", "timing")}
+    gone_through: tuple[Stage, ...] = ("flops", "timing") if trial.setup.weights == "random" else STAGES
+    stages = {stage: folder / f"{stage}-{digest(identity[stage])[:16]}.json" for stage in gone_through}
+    if "generate" in stages:
+        stages["generate"] = folder / "generated.npz"
     return TrialPlan(
         trial=trial,
         name=trial.name,

@@ -8,9 +8,16 @@ timing    measures latency, throughput and memory
 figures   the table of all figures: names, units, which end is better, where a record stores them
 """
 
+from collections.abc import Mapping
+from typing import Literal, get_args
+
+Stage = Literal["generate", "quality", "flops", "timing"]
+STAGES: tuple[Stage, ...] = get_args(Stage)
+"""The names of the stages, in the order in which a trial goes through them."""
+
 CONFIDENCE = 0.95
 """Confidence of every interval that a stage gives."""
 
-VERSIONS = {"generate": 2, "quality": 3, "flops": 3, "timing": 3}
+VERSIONS: Mapping[Stage, int] = {"generate": 2, "quality": 3, "flops": 3, "timing": 3}
 """Version of each stage; part of every key. It is raised when the stage gives another result for the same trial. Trials
 that an older version measured are then measured anew, but only in that stage and in the stages that build on it."""

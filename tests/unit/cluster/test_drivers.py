@@ -24,6 +24,7 @@ from harness.jobs.bench import Bench
 from harness.jobs.executors import Outcome
 from harness.jobs.plan import Job, TrialPlan
 from harness.records.store import Store
+from harness.stages import STAGES
 from harness.trial import Trial
 from tests.helpers import sweeping
 
@@ -88,7 +89,7 @@ def cluster(folder: Path, parallel: int | None = None) -> Cluster:
 
 
 def planned(folder: Path, images: int = 28) -> TrialPlan:
-    stages = {stage: folder / f"{stage}.json" for stage in ("generate", "quality", "flops", "timing")}
+    stages = {stage: folder / f"{stage}.json" for stage in STAGES}
     return TrialPlan(Trial.of("fake", "tiny", images=images), "fake", "k" * 64, folder / "work", stages, "tiny", {})
 
 

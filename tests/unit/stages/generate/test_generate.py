@@ -16,6 +16,7 @@ from harness.jobs.plan import TrialPlan
 from harness.noise import uniforms
 from harness.sampling import Sampling
 from harness.setup import to_uint8
+from harness.stages import Stage
 from harness.stages.generate.shards import THUMBNAILS, Shards
 from harness.stages.generate.stage import fingerprints, shard, summary
 from harness.trial import Trial
@@ -146,7 +147,7 @@ def test_shards_that_another_runner_merges_meanwhile_are_no_failure(
 ) -> None:
     shards = Shards(tmp_path / "shards", 60)
     files.write_arrays(shards.path(range(60)), made(range(60)))
-    stages = {"generate": tmp_path / "generated.npz"}
+    stages: dict[Stage, Path] = {"generate": tmp_path / "generated.npz"}
     planned = TrialPlan(TRIAL, "fake", "key", tmp_path, stages, "tiny", {})
     real = Shards.merge
 
