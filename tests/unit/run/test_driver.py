@@ -248,10 +248,10 @@ def test_another_timing_protocol_measures_time_alone(small: Path) -> None:
         ("[method.fake]=>[method.fkae]", "unknown method 'fkae'; did you mean 'fake'? (valid: fake)"),
         ("steps = [=>stesp = [", "unknown knob of fake 'stesp'; did you mean 'steps'?"),
         ("[1, 2, 4]=>[1, 2, 40]", "knob steps = 40 is out of range (valid: int from 1 to 4)"),
-        ("warmup = 1=>warm_up = 1", "small: [timing]: unknown key 'warm_up'; did you mean 'warmup'?"),
+        ("warmup = 1=>warm_up = 1", "small.toml: [timing]: unknown key 'warm_up'; did you mean 'warmup'?"),
         (
             "warmup = 1=>warmup = 0.5",
-            "small: [timing]: key 'warmup' must be a whole number from 0 to 1000000000, got 0.5",
+            "small.toml: [timing]: key 'warmup' must be a whole number from 0 to 1000000000, got 0.5",
         ),
         ("images = 28=>images = 28\nextractor = 'lost'", "cannot read weights lost.safetensors"),
         ("truncate the weights", "cannot read weights"),
