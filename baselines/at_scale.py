@@ -1,6 +1,6 @@
 """``arbench train METHOD --preset imagenet256-...``: the recipes of presets whose data are not bundled.
 
-They train on a folder of images, in any number of processes (``harness.training.processes``).
+These recipes train on a folder of images, in any number of processes (``harness.training.processes``).
 """
 
 import argparse
@@ -31,7 +31,7 @@ OF_PLAN = ("epochs", "batch", "lr", "warmup", "seed")
 
 
 def recipe_of(method: str, preset: str, out: Path | None, plan: Mapping[str, Any]) -> Recipe:
-    """The recipe of a method for a preset. The values of ``plan`` replace those of the recipe's usual plan.
+    """The recipe of a method for a preset. Each value in ``plan`` replaces one of the recipe's usual plan.
 
     Weights are written to ``out``; if ``out`` is None, they are written where the method looks for its weights.
     """

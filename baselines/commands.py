@@ -105,9 +105,9 @@ def run(asked: argparse.Namespace) -> int:
 
 
 def _at_scale(asked: argparse.Namespace) -> bool:
-    """Whether the user names a method and a preset without a bundled recipe, and so must provide the images.
+    """Whether the user asks for a method and a preset that have no bundled recipe.
 
-    Raises ArbenchError for an unknown preset.
+    The user must then provide the images. Raises ArbenchError for an unknown preset.
     """
     from harness import registry
     from harness.training.recipe import recipes

@@ -1,17 +1,18 @@
 """How the sparse versions of VAR are distilled from the dense one, in three stages (ActVAR, arXiv 2511.12893, has two).
 
 ActVAR's abstract says only "two-stage distillation, routing and gating supervised". The stages are ours:
- 1. routing: FFN sparsity is drawn in [0.2, 0.8], token sparsity is zero (a control, which has no routing to learn,
-    starts with stage 2);
+ 1. routing: FFN sparsity is drawn in [0.2, 0.8], token sparsity is zero (the controls have no routing to learn; they
+    start with stage 2);
  2. gating and reconstruction: token sparsity is drawn in [0.2, 0.8], the FFN is dense;
  3. joint polish: FFN sparsity, token sparsity or both are drawn; the student's own blocks, if it has any, are trained
     as well.
 
 The loss has three parts:
- - the KL divergence between the student's and the teacher's *guided* distributions at every token of the sparse scales,
-   with guidance drawn in [1, 6]: sampling is guided, and guidance multiplies the errors of the branches;
- - the squared distance between the light path's output and the block's full update, which this output replaces;
- - the losses of the router and the gate of a learned selection (``auxiliary``).
+ - the KL divergence between the student's and the teacher's *guided* distributions at every token of the sparse scales.
+   Guidance is drawn in [1, 6]. The distributions are guided because sampling is guided, and guidance multiplies the
+   errors of the branches;
+ - the squared distance between the light path's output and the block's full update, which the light path replaces;
+ - ``auxiliary``: the losses of the router and the gate of a learned selection.
 
 Gradients reach the scores of a selection through straight-through masks. The backbone stays frozen, so that at zero
 sparsity the student equals the teacher.
@@ -123,9 +124,9 @@ def dense_pass(net: VARNetwork, seen: Tensor, labels: Tensor) -> DensePass:
 def masked_logits(student: SparseVARNetwork, dense: DensePass, sparsity: Sparsity) -> tuple[Tensor, Tensor, Tensor]:
     """Run the sparse scales in one pass: everything is computed, and what sampling would skip is masked out.
 
-    The logits of the scales before the sparse ones are the dense network's. Returns logits [B, L, V], the loss of the
-    light path and the loss of the selection. Sampling gathers the selected tokens, computes only these and scatters the
-    results; on the same inputs it gives the same logits.
+    The earlier scales keep the logits of the dense network. Returns logits [B, L, V], the loss of the light path and
+    the loss of the selection. Sampling gives the same logits on the same inputs, although it gathers the selected
+    tokens, computes only these and scatters the results.
     """
     net = student.backbone[0]
     if sparsity.ffn == 0 and sparsity.token == 0:
@@ -161,11 +162,11 @@ def masked_logits(student: SparseVARNetwork, dense: DensePass, sparsity: Sparsit
 def _masks(
     selection: Selection, h: Tensor, h2: Tensor, spans: Sequence[slice], sparsity: Sparsity
 ) -> tuple[Tensor | None, Tensor | None]:
-    """Masks of the tokens [B, n, 1] and of the hidden units [B, n, hidden] that count; a mask is None if all count.
+    """Two masks for the n tokens of the sparse scales: of tokens [B, n, 1] and of hidden units [B, n, hidden].
 
-    Both are for the n tokens of the sparse scales.
+    A mask is 1 where a token or a unit counts. A mask is None if all tokens or all units count.
 
-    h, h2: the modulated inputs of attention and of the FFN, for the same tokens.
+    h, h2: the modulated inputs of attention and of the FFN, for the same n tokens.
     """
     start, tokens, units = spans[0].start, [], []
     for span, own in zip(spans, sparsity.over([span.stop - span.start for span in spans]), strict=True):
@@ -181,9 +182,9 @@ def _masks(
 
 
 def token_auxiliary(selection: Any, h: Tensor, places: Tensor, gain: Tensor) -> Tensor:
-    """The loss of a learned gate, which is to predict each token's gain; 0 if there is no gate.
+    """The loss of a gate that learns to predict each token's gain; 0 if the selection has no gate.
 
-    gain: the distance between the light path's update and the full update.
+    gain: for each token, the distance between the light path's update and the full update.
     """
     if not hasattr(selection, "gate_loss"):
         return gain.new_zeros(())
@@ -192,7 +193,7 @@ def token_auxiliary(selection: Any, h: Tensor, places: Tensor, gain: Tensor) -> 
 
 
 def unit_auxiliary(selection: Any, h: Tensor, worth: Tensor) -> Tensor:
-    """The loss of a learned router, which is to predict each expert's worth; 0 if there is no router.
+    """The loss of a router that learns to predict each expert's worth; 0 if the selection has no router.
 
     The worth of an expert is the size of what the expert adds to the block's output.
     """

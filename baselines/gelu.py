@@ -10,7 +10,7 @@ from torch.nn import functional as F
 LINEAR = -2 * (2 / pi) ** 0.5 / log(2)
 CUBIC = 0.044715 * LINEAR
 ROWS = 1024
-"""The hidden units of a small FFN fit a core's cache for this many rows."""
+"""The number of rows for which the hidden units of a small FFN fit into the cache of a core."""
 
 
 def gelu(x: Tensor) -> Tensor:

@@ -23,8 +23,8 @@ from harness.checkpoints.tensors import fit_state, read_tensors
 from harness.errors import ArbenchError
 
 INSIDE = (("model",), ("module",), ("state_dict",))
-"""Keys under which the files of repositories hold a state dict, as paths of keys. A file with none of these paths is a
-state dict itself."""
+"""Paths of keys that lead to the state dict in a published file. A file with none of these paths is itself a state
+dict."""
 
 Rename = tuple[str, str | Callable[[re.Match[str]], str]]
 
@@ -35,11 +35,11 @@ class Layout:
 
     # (pattern, replacement) pairs from our names to the published ones, applied in turn
     renames: tuple[Rename, ...] = ()
-    # (a part of our names, the parts that replace it in the file): the file has one tensor for each of these parts, and
-    # the tensors are pieces of ours, cut along the first dimension
+    # where the file cuts one of our tensors into pieces, along the first dimension: (a part of our tensor's name, the
+    # parts that stand in its place in the names of the pieces)
     split: tuple[str, tuple[str, ...]] | None = None
-    flat: tuple[str, ...] = ()  # names of our tensors with a first dimension of size 1 that the file leaves out
-    # names in the file that no network of ours has (constant tables, counters, a frozen teacher)
+    flat: tuple[str, ...] = ()  # names of our tensors whose first dimension, of size 1, is missing in the file
+    # pattern of the names in the file that our networks do not have (constant tables, counters, a frozen teacher)
     ignored: str = r"$^"
     inside: tuple[tuple[str, ...], ...] = INSIDE  # paths of keys, as in INSIDE
 
@@ -52,7 +52,7 @@ class Layout:
         return [name.replace(self.split[0], part) for part in self.split[1]]
 
     def shape(self, name: str, tensor: Tensor) -> tuple[int, ...]:
-        """The shape, in the file, of each of the tensors that make up our tensor ``name``."""
+        """The shape that our tensor ``name`` has in the file; if the file has it in pieces, the shape of one piece."""
         whole = tuple(tensor.shape)[1:] if name in self.flat else tuple(tensor.shape)
         return (whole[0] // len(self.published(name)), *whole[1:]) if whole else whole
 
@@ -119,7 +119,10 @@ VQ16 = Layout(
 
 
 def var_vae(levels: int = 5) -> Layout:
-    """The layout of VAR's tokenizer, whose files number the ``levels`` of the decoder from the highest resolution."""
+    """The layout of VAR's tokenizer. The file numbers the decoder's levels from the highest resolution.
+
+    levels: how many levels the decoder has.
+    """
     return Layout(
         renames=(
             *OUTER_CONVS,
@@ -157,9 +160,9 @@ class Published:
 
 
 REVISIONS = {"FoundationVision/var": "6d0ee6598a42f75079aa79e58b012b57b284c91b"}
-"""The commits that we know of repositories on the Hugging Face hub. Code of others names this commit together with
-var_d30, var_d36 and the tokenizer. We found no commits of FoundationVision/LlamaGen, FoodBamboo/EAR and
-qiuk6/RobustTok; the files of these repositories come from ``main``."""
+"""Repositories on the Hugging Face hub, and the commit from which the files of each come. Other people's code names
+this commit of FoundationVision/var together with var_d30, var_d36 and the tokenizer. We found no commits of
+FoundationVision/LlamaGen, FoodBamboo/EAR and qiuk6/RobustTok; the files of these repositories come from ``main``."""
 
 
 def _files() -> dict[str, Published]:

@@ -1,8 +1,8 @@
 """How the baselines are shown on pages (harness/plugins/looks.py).
 
-The colours, and those of methods/looks.py, are Okabe and Ito's without their yellow, which is too pale on white, and
-Tol's wine. Marks differ as well, so that nothing depends on colour alone. Methods are ordered by the question that they
-answer.
+The colours here and in methods/looks.py are Okabe and Ito's, plus Tol's wine. Okabe and Ito's yellow is left out: it is
+too pale on white. Marks differ as well, so that nothing depends on colour alone. Methods are ordered by the question
+that they answer.
 """
 
 from harness.plugins.looks import Look

@@ -1,4 +1,4 @@
-"""``arbench new-method NAME``: writes a package with a working method, to be turned into a new one."""
+"""``arbench new-method NAME`` writes a package with a working method, which the user turns into a new method."""
 
 import importlib.util
 import keyword

@@ -54,7 +54,7 @@ ADAPTIVE = Knob(
 class NextSetNetwork(Trunk):
     """LlamaGen's trunk with one mask embedding and, unless ``adaln`` is off, adaLN.
 
-    order: name of the order of the places
+    order: name of the order in which places are decoded (a key of ``ORDERS``)
     rope: ``place`` rotates a token by its place; ``index`` rotates the i-th token in order as if it lay at place i, as
         in the published EAR weights
     """
@@ -102,9 +102,9 @@ class _Rows:
     A row has slots: slot 0 for the class, slot 1 + p for the p-th place in order, the last slot for padding.
     """
 
-    index: Tensor  # [A], the numbers of these rows in the batch
+    index: Tensor  # [A], the number that each of the A rows has in the batch
     known: Tensor  # [A, slots], tokens
-    # fed, filled: [A], or [1] if alike in all rows; on the CPU, since the loop depends on them
+    # fed and filled are [A], or [1] if all rows are alike; they are on the CPU, since the loop depends on them
     fed: Tensor  # how many slots hold final keys and values
     filled: Tensor  # how many slots have their final token; the class counts
 
@@ -220,14 +220,18 @@ class NextSet(SingleScale):
 
 
 def _ring_ends(filled: Tensor) -> Tensor:
-    """The slot after the ring of the next place; filled: how many slots have their final token, the class included."""
+    """For each row, the first slot after the ring in which the row's next place lies.
+
+    filled: how many slots of each row have their final token, the class included.
+    """
     return ((filled - 1).double().sqrt().floor().long() + 1) ** 2 + 1
 
 
 def _prefix(logits: Tensor, threshold: float) -> Tensor:
-    """The length of the longest prefix whose entropies sum up to at most ``threshold`` nats; it is at least 1.
+    """The length of the longest prefix of tokens whose entropies sum up to at most ``threshold`` nats; at least 1.
 
-    The tokens of the prefix are drawn independently; this loses no more than the sum. logits: [A, n, V].
+    The tokens of the prefix are drawn independently; the information lost by this is at most the sum of the entropies
+    of the tokens. logits: [A, n, V].
     """
     log_p = logits.log_softmax(-1)
     entropy = -(log_p.exp() * log_p).sum(-1)
@@ -235,6 +239,6 @@ def _prefix(logits: Tensor, threshold: float) -> Tensor:
 
 
 def next_set_preset(order: str) -> dict[str, Preset]:
-    """The ``fmnist`` preset, the same for every order."""
+    """The ``fmnist`` preset for one order of the places. Presets of different orders are otherwise the same."""
     config = {"vocabulary": 512, "grid": 7, "classes": 10, "dim": 96, "layers": 4, "heads": 4, "order": order}
     return {"fmnist": Preset("fmnist", "fmnist", "vq-fmnist", config, Sampling(cfg=1.5), 10, (1, 28, 28))}

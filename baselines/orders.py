@@ -11,7 +11,7 @@ from harness.method import Preset
 
 
 class RasterBlocks(NextSet):
-    """Next-set prediction row by row: several neighbours of a row at once."""
+    """Next-set prediction row by row: several neighbouring places of a row at once."""
 
     name: ClassVar[str] = "raster-blocks"
     title: ClassVar[str] = "Raster blocks"

@@ -2,7 +2,7 @@
 
 The network is a choice of ours. It has three convolutions, of which the last two are strided. It is trained on
 Fashion-MNIST's training images to recognise the class of an image and the multiple of 90 degrees by which the image
-was turned. The metric uses another network, with another layout, task and weights.
+was turned. The quality metric uses another network, with another layout, task and weights.
 
 The loss is LPIPS-like (Zhang et al., arXiv 1801.03924) without learned weights: squared differences of
 channel-normalised features, averaged over places and summed over layers.

@@ -76,7 +76,10 @@ SCHEDULES = ("growing", "equal", "rings", "half-rings")
 
 
 def parts(schedule: str, places: int, steps: int) -> list[int]:
-    """Part sizes of a schedule. ``rings`` and ``half-rings`` allow one number of steps, else ArbenchError."""
+    """Part sizes of a schedule.
+
+    ``rings`` and ``half-rings`` have a fixed number of steps. Raises ArbenchError if ``steps`` is another number.
+    """
     if schedule in ("growing", "equal"):
         return (growing if schedule == "growing" else equal)(places, steps)
     sizes = (rings if schedule == "rings" else half_rings)(places)
@@ -106,9 +109,10 @@ def random_parts(places: int, rng: np.random.Generator) -> list[int]:
 
 
 def _strictly(ends: list[int], places: int, steps: int) -> list[int]:
-    """Part sizes for the ends of parts, moved where necessary so that every part has at least 1 place.
+    """Part sizes, computed from where the parts should end.
 
-    Ends are moved from the first to the last, so that early parts stay small.
+    Ends are moved where necessary, so that every part has at least 1 place. They are moved from the first to the last,
+    so that early parts stay small.
     """
     if not 1 <= steps <= places:
         raise ArbenchError(f"steps = {steps} is out of range (valid: 1 to {places})")

@@ -43,9 +43,9 @@ class Bundled(Method):
 
     @classmethod
     def bundled_weights(cls, preset: str) -> Path:
-        """The path of the network's weights that ``arbench train`` writes.
+        """The path to which ``arbench train`` writes the network's weights.
 
-        If the preset's data are bundled, the path lies in the method's folder of weights; if not, in the folder of
+        The path lies in the method's folder of weights if the preset's data are bundled, else in the folder of
         published weights.
         """
         file = f"{cls.name}-{preset}.safetensors"
@@ -96,7 +96,7 @@ class Bundled(Method):
         return self.tokenizer.decode(tokens)
 
     def branches(self, labels: Tensor, sampling: Sampling) -> Tensor:
-        """The labels [B]; with guidance, followed by as many rows of "no class": [2 B]."""
+        """The labels [B]; with guidance, B labels that mean "no class" are appended: [2 B]."""
         return torch.cat([labels, torch.full_like(labels, self.preset.classes)]) if sampling.guided else labels
 
 
@@ -116,7 +116,12 @@ class SingleScale(Bundled):
 
     @abstractmethod
     def steps(self, knobs: Mapping[str, KnobValue]) -> list[tuple[int, int, int]]:
-        """For each step of sampling: tokens fed, slots that each token attends to, tokens put through the head."""
+        """Three numbers for each step of sampling, in this order:
+
+        - how many tokens are fed;
+        - to how many slots each of these tokens attends;
+        - how many tokens go through the head.
+        """
 
     def closed_form(self, knobs: Mapping[str, KnobValue], sampling: Sampling) -> dict[str, float]:
         return self.macs(self.steps(knobs), sampling)

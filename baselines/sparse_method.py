@@ -1,4 +1,7 @@
-"""What the sparse versions of VAR share as methods: knobs, loading on top of var's weights, counting, distillation."""
+"""The base class of the sparse versions of VAR: their knobs, loading, counting of MACs, and distillation.
+
+The sparse versions are loaded on top of var's weights.
+"""
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -59,11 +62,11 @@ SPARSE = {"rank": 16, "experts": 12, "own_blocks": True}
 SPARSE_IMAGENET = {"rank": 64, "experts": 16, "own_blocks": False}
 IMAGENET_KNOBS = (replace(SPARSE_SCALES, default=3, high=10),)
 CALIBRATION_TOKENS = 2000 * 104
-"""Tokens used for calibration: those of 2,000 images of ``fmnist``."""
+"""The number of tokens used for calibration: 2,000 images of ``fmnist`` have as many."""
 
 
 class SparseVAR(NextScale):
-    """A trained VAR of which part is not computed."""
+    """A trained VAR that skips a part of its computation."""
 
     knobs: ClassVar[tuple[Knob, ...]] = (FFN_SPARSITY, TOKEN_SPARSITY, SPARSE_SCALES, FFN_TILT)
     presets: ClassVar[Mapping[str, Preset]] = {
@@ -82,17 +85,21 @@ class SparseVAR(NextScale):
     @classmethod
     @abstractmethod
     def order_units(cls, backbone: VARNetwork, preset: Preset, inputs: tuple[Tensor, Tensor]) -> Tensor:
-        """The new order of each block's hidden units, [layers, hidden]; inputs: (seen, labels) of training images."""
+        """The new order of each block's hidden units, [layers, hidden].
+
+        inputs: (seen, labels) of training images; ``MultiScaleQuantiser.inputs`` makes ``seen`` from their tokens.
+        """
 
     @classmethod
     def score_tokens(cls, backbone: VARNetwork, selections: list[Selection], inputs: tuple[Tensor, Tensor]) -> None:
-        """Set the token scores with which selections start training; by default nothing is set."""
+        """Set the token scores with which training of the selections starts; by default nothing is set."""
 
     @classmethod
     def same_as(cls, knobs: Mapping[str, KnobValue], preset: str) -> tuple[str, dict[str, KnobValue]] | None:
-        """At zero sparsity a method is the same as var if its sparse scales have blocks of their own.
+        """``var`` if the method gives the same tokens as ``var``, else None.
 
-        Only then do var's blocks keep the order of units in which they were trained.
+        The tokens are the same at zero sparsity, provided that the sparse scales have blocks of their own. Only then do
+        var's blocks keep the order of hidden units in which they were trained.
         """
         dense = knobs[FFN_SPARSITY.name] == knobs[TOKEN_SPARSITY.name] == 0
         return (VAR.name, {}) if dense and cls.preset_named(preset).network["own_blocks"] else None
@@ -168,7 +175,10 @@ class SparseVAR(NextScale):
     def recipe(
         cls, preset: str = "fmnist", plan: Plan = DISTILLATION_PLAN, images: int | None = DISTILLATION_IMAGES
     ) -> Recipe:
-        """The recipe of distillation from ``var``'s weights, on the first ``images`` training images (None: all)."""
+        """The recipe that distils this method from ``var``'s weights.
+
+        images: how many of the training images are used, from the first one on; None for all.
+        """
         return Recipe(
             name=f"{cls.name}-{preset}",
             weights=cls.bundled_weights(preset),

@@ -1,14 +1,16 @@
 """A trained VAR in which a share of the FFN and of the tokens is not computed: the base of ActVAR and its controls.
 
 A ``Selection`` chooses which FFN units and which tokens are computed. It is learned (ActVAR, arXiv 2511.12893), random,
-or fixed for good. All else is the same in all of them. In the last ``scales`` scales, in every block:
+or fixed for good. ActVAR and its controls differ in nothing else.
+
+In every block, at each of the last ``scales`` scales:
  - A share ``token`` of the scale's tokens is not selected. These tokens get no queries, attention or FFN. A light path,
    which is a low-rank map of the modulated input, reconstructs their update. They stay in the sequence: their keys and
    values are computed and cached, so that later tokens and scales see the whole canvas.
  - For the selected tokens, a share ``ffn`` of the FFN is not computed.
 
 The quotas are exact for each image, so the cost of a setting does not depend on what is generated. At zero sparsity the
-code path is the dense network's. Where ActVAR's abstract leaves a point open, the choice is ours; ``methods.actvar``
+dense network's code is run. Where ActVAR's abstract leaves a point open, the choice is ours; ``methods.actvar``
 lists the choices.
 """
 
@@ -34,8 +36,8 @@ class Sparsity:
     ffn: float  # share of the FFN that is not computed, in [0, 1)
     token: float  # share of the tokens that are not computed, in [0, 1)
     scales: int  # how many of the last scales are sparse
-    branches: int = 1  # guidance branches; the batch has all rows of one, then all rows of the other
-    tilt: float = 0.0  # 0 or more; the higher, the more of its FFN a larger scale keeps (see ``over``)
+    branches: int = 1  # number of guidance branches; a batch has all rows of the first, then all of the second
+    tilt: float = 0.0  # 0 or more; with a higher tilt, larger scales keep more of the FFN (see ``over``)
 
     @classmethod
     def of(cls, knobs: Mapping[str, KnobValue], branches: int = 1) -> "Sparsity":
@@ -69,19 +71,19 @@ class Sparsity:
     def agree(self, scores: Tensor) -> Tensor:
         """Replace scores [B, ...] by their mean over the branches of an image.
 
-        Guidance multiplies the difference between the branches, so work skipped in one branch alone would make an error
-        that counts cfg times.
+        Guidance multiplies the difference between the branches. If work were skipped in one branch alone, guidance
+        would multiply the resulting error by cfg.
         """
         if self.branches == 1:
             return scores
         return torch.cat([scores.unflatten(0, (self.branches, -1)).mean(0)] * self.branches)
 
     def kept_tokens(self, tokens: int) -> int:
-        """How many of a scale's tokens are computed, at least 1."""
+        """The number of a scale's tokens that are computed out of ``tokens``; at least 1."""
         return _share(1 - self.token, tokens)
 
     def kept_units(self, units: int) -> int:
-        """How many of these units (or pairs of token and expert) are computed, at least 1."""
+        """The number of FFN units (or pairs of token and expert) that are computed out of ``units``; at least 1."""
         return _share(1 - self.ffn, units)
 
 
@@ -125,7 +127,9 @@ class Selection(nn.Module, ABC):
     def unit_mask(self, x: Tensor, places: Tensor, selected: Tensor, span: slice, sparsity: Sparsity) -> Tensor:
         """The mask for training, [B, n, hidden]: 1 for the hidden units that count for a token, 0 for the others.
 
-        It has a gradient if the selection is learned. selected: which tokens of the scale are computed, bool [B, n].
+        The mask has a gradient if the selection is learned.
+
+        selected: which tokens of the scale are computed, bool [B, n].
         """
 
     @abstractmethod
@@ -254,8 +258,11 @@ class SparseVARNetwork(nn.Module):
 
 
 def _taken(x: Tensor, tokens: Tensor) -> Tensor:
-    """Some tokens of x, as [B, m, dim]. x: [B, n, dim]; tokens: [B, m], numbers that run on through all rows of x."""
-    # a third of the time of x[rows, tokens]
+    """Take some tokens of x [B, n, dim]; returns [B, m, dim].
+
+    tokens: [B, m], the numbers of these tokens, counted on from row to row of x.
+    """
+    # takes a third of the time of x[rows, tokens]
     return x.flatten(0, 1).index_select(0, tokens.flatten()).unflatten(0, tokens.shape)
 
 

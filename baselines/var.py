@@ -25,7 +25,7 @@ from harness.sampling import Sampling, draw, guide
 from harness.training.loop import Trainee
 
 Past = tuple[Cache, Slots]
-"""The cache with keys and values of the scales before, and its slots up to the end of the present scale."""
+"""A cache with the keys and values of the earlier scales, and the cache slots up to the end of the present scale."""
 
 
 class SelfAttention(nn.Module):
@@ -45,7 +45,7 @@ class SelfAttention(nn.Module):
         self.proj = nn.Linear(dim, dim)
 
     def queries(self, x: Tensor) -> Tensor:
-        """x [B, n, dim] -> [B, heads, n, head_dim], scaled."""
+        """x [B, n, dim] -> queries (normalised, times the temperature), [B, heads, n, head_dim]."""
         q = F.linear(x, self.mat_qkv.weight[: x.shape[-1]], self.q_bias).unflatten(-1, (self.heads, -1))
         return unit(q, self.temperature()).transpose(1, 2)
 
@@ -57,7 +57,7 @@ class SelfAttention(nn.Module):
         return unit(k).transpose(1, 2), v.transpose(1, 2)
 
     def all_three(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values, as ``queries`` and ``keys_values`` return them, by one product."""
+        """The same as ``queries`` and ``keys_values`` together, but computed by one product."""
         bias = torch.cat([self.q_bias, self.zero_k_bias.to(self.q_bias), self.v_bias])
         both, v = F.linear(x, self.mat_qkv.weight, bias).unflatten(-1, (3, self.heads, -1)).split((2, 1), 2)
         temperature = self.temperature()
@@ -70,7 +70,7 @@ class SelfAttention(nn.Module):
         return self.scale_mul_1H11[0, :, 0].clamp(max=log(100.0)).exp()
 
     def read(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
-        """Attend to k and v, and project: [B, n, dim]."""
+        """Attend with queries q to keys k and values v, then project; returns [B, n, dim]."""
         out: Tensor = self.proj(attend(q, k, v, bias, 1.0))
         return out
 
@@ -88,15 +88,15 @@ class FFN(nn.Module):
         return by_rows(lambda rows: self.fc2(gelu(self.fc1(rows))), x)
 
     def some(self, x: Tensor, units: slice) -> Tensor:
-        """The output of these hidden units alone, without fc2's bias: x [..., dim] -> [..., dim]."""
+        """The FFN's output [..., dim] if it had only the hidden units ``units``, and no bias in fc2; x: [..., dim]."""
         up, bias, down = self.fc1.weight[units], self.fc1.bias[units], self.fc2.weight[:, units]
         return by_rows(lambda rows: F.linear(gelu(F.linear(rows, up, bias)), down), x)
 
     def experts(self, x: Tensor, chosen: Tensor) -> Tensor:
-        """The FFN's output [B, n, dim] with the chosen experts alone; for sampling, without a gradient.
+        """The FFN's output [B, n, dim] from the chosen experts alone. It has no gradient: it is for sampling.
 
-        All (token, expert) pairs are gathered expert by expert, computed and added up. x: [B, n, dim]; chosen: bool
-        [B, n, experts], where expert e is the e-th of equal runs of hidden units.
+        All chosen (token, expert) pairs are gathered expert by expert, computed and added up. x: [B, n, dim]; chosen:
+        bool [B, n, experts]. The hidden units are cut into equal runs; expert e is the e-th run.
         """
         flat, mask = x.flatten(0, 1), chosen.flatten(0, 1)
         counts, tokens = mask.sum(0).tolist(), mask.t().nonzero()[:, 1]  # two synchronisations for all experts
@@ -128,8 +128,8 @@ class Modulation(nn.Sequential):
 class Block(nn.Module):
     """adaLN block: modulations in the order gamma1, gamma2, scale1, scale2, shift1, shift2.
 
-    The modulations come from the block's ``ada_lin``. If all blocks share one adaLN, they are the shared modulations
-    plus the block's ``ada_gss``.
+    The modulations come from the block's ``ada_lin``. If all blocks share one adaLN, a block's modulations are the
+    shared modulations plus the block's ``ada_gss``.
     """
 
     def __init__(self, dim: int, heads: int, hidden: int, shared: bool = False) -> None:
@@ -142,8 +142,8 @@ class Block(nn.Module):
     def forward(
         self, x: Tensor, modulation: list[Tensor], bias: Tensor | None, past: Past | None, place: int
     ) -> Tensor:
-        """Run the block on x [B, n, dim]. With ``past``, keys and values are added to those in the cache for layer
-        ``place``, and x attends to all of them."""
+        """Run the block on x [B, n, dim]. With ``past``, x's keys and values are written to layer ``place`` of the
+        cache, and x attends to all keys and values there."""
         gamma1, gamma2, scale1, scale2, shift1, shift2 = modulation
         q, k, v = self.attn.all_three(modulated(x, scale1, shift1))
         if past is not None:
@@ -158,12 +158,12 @@ def modulated(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
 
 
 def unit(x: Tensor, scale: Tensor | float = 1.0) -> Tensor:
-    """x / |x| over the last dimension, as F.normalize, times ``scale``; x is multiplied only once."""
+    """x / |x| * scale, over the last dimension; x is multiplied only once. x / |x| is what F.normalize gives."""
     return x * (torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp(min=1e-12).reciprocal() * scale)
 
 
 class Head(nn.Module):
-    """The adaLN before the head, which has two modulations: scale and shift."""
+    """The adaLN before the network's head. This adaLN has two modulations: scale and shift."""
 
     part = "head"
 
@@ -179,7 +179,7 @@ class Head(nn.Module):
 class VARNetwork(nn.Module):
     """[class, canvases] -> logits of every scale.
 
-    The canvas of a scale is the sum of what the scales before it draw, averaged down to the scale's grid.
+    The canvas of a scale is the sum of what all earlier scales contribute, averaged down to the scale's grid.
     The label ``classes`` means no class. shared: one adaLN for all blocks (VAR-d36).
     """
 
@@ -229,14 +229,14 @@ class VARNetwork(nn.Module):
         return [list((shared + block.ada_gss).unbind(2)) for block in self.blocks]
 
     def new_cache(self, condition: Tensor) -> Cache:
-        """An empty cache of the whole sequence for class embeddings [B, dim]."""
+        """An empty cache with slots for the whole sequence; condition: class embeddings [B, dim]."""
         heads = self.blocks[0].attn.heads
         shape = (len(condition), heads, self.lvl_1L.shape[1], self.dim // heads)
         return Cache.empty(len(self.blocks), shape, condition)
 
     def embed(self, seen: Tensor | None, condition: Tensor, span: slice) -> Tensor:
-        """Inputs of the part ``span`` of the sequence. seen: canvases [B, n, channels], None for the first scale alone;
-        condition: class embeddings [B, dim], which come first if ``span`` starts the sequence."""
+        """The input of the blocks for the part ``span`` of the sequence. seen: canvases [B, n, channels], or None if
+        ``span`` is the first scale; condition: class embeddings [B, dim], put in front if ``span`` starts at 0."""
         pieces = [condition[:, None] + self.pos_start] if span.start == 0 else []
         pieces += [self.word_embed(seen.to(self.word_embed.weight.dtype))] if seen is not None else []
         return torch.cat(pieces, 1) + (self.lvl_embed(self.lvl_1L[:, span]) + self.pos_1LC[:, span])

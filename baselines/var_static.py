@@ -1,9 +1,11 @@
-"""Static pruning of VAR: FFN units and tokens are removed for good, by importance. ActVAR claims to beat it.
+"""Static pruning of VAR: FFN units and tokens are removed for good, by importance.
 
-The importance of a unit is the mean size of what it adds to the block's output, over training images. The importance of
-a token is the mean size of its update in the block. A light path, a cheap map that is distilled as in ActVAR, replaces
-the block at removed tokens: without the light path nothing would be left of these tokens, and the control would be a
-straw man. This control is ours.
+ActVAR claims to beat static pruning. This control is ours.
+
+The importance of a unit is the mean size of what the unit adds to the block's output, over training images. The
+importance of a token is the mean size of the update that the block makes to the token. At removed tokens a light path
+replaces the block: a cheap map, distilled as in ActVAR. Without the light path nothing would be left of these tokens,
+and the control would be a straw man.
 """
 
 from pathlib import Path
@@ -20,7 +22,7 @@ from harness.method import Preset
 
 
 class StaticSelection(Selection):
-    """Selects the first units and the places of highest importance. The units stand in order of importance."""
+    """Selects the most important units and places. Units are sorted by importance, so the first ones are selected."""
 
     token_scores: Tensor
 
@@ -75,9 +77,9 @@ class VARStatic(SparseVAR):
 
 @torch.inference_mode()
 def importances(net: VARNetwork, inputs: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    """Importance of units [layers, hidden] and of places [layers, positions].
+    """The importance of every hidden unit [layers, hidden] and of every place [layers, positions].
 
-    inputs: (seen, labels) of training images; ``seen`` is what ``MultiScaleQuantiser.inputs`` makes of their tokens.
+    inputs: (seen, labels) of training images; ``MultiScaleQuantiser.inputs`` makes ``seen`` from the images' tokens.
     """
     seen, labels = inputs
     condition = net.class_emb(labels)

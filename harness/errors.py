@@ -21,8 +21,8 @@ def unknown(kind: str, given: str, valid: Iterable[str]) -> ArbenchError:
 
 
 def shown(value: Any) -> str:
-    """A value as errors show it: its repr, cut if it is long. If Python refuses the repr, as it does for integers of
-    thousands of digits, only the type is named."""
+    """The text that errors show for a value: the value's repr, cut if it is long. Python refuses the repr of some
+    values, such as integers of thousands of digits; the text then only names the type."""
     try:
         text = repr(value)
     except (ValueError, RecursionError):
@@ -31,7 +31,8 @@ def shown(value: Any) -> str:
 
 
 def one_line(text: str) -> str:
-    """A text as one line that is safe to print: unprintable characters, which a terminal might obey, become escapes."""
+    """Turns a text into one line that is safe to print. Unprintable characters become escapes, because a terminal might
+    obey them."""
     words = " ".join(text.split())
     return (
         words

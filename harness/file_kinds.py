@@ -6,7 +6,8 @@ import tarfile
 from pathlib import Path
 
 READ = 4096
-"""So many bytes are read. The start of a safetensors header, a tar header and the head of any HTML page fit in."""
+"""Number of bytes that are read from the start of a file. They are enough for a tar header, the start of a safetensors
+header, and the head of any HTML page."""
 LFS = "a Git LFS pointer (the file itself was not fetched: git lfs pull)"
 SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (b"version https://git-lfs.github.com/spec/", LFS),
@@ -88,7 +89,8 @@ def _zip(head: bytes) -> str:
 
 
 def _is_safetensors(head: bytes, size: int | None) -> bool:
-    """Whether the file begins with the header's length in eight bytes and then a JSON object."""
+    """Whether the file begins as safetensors files do: eight bytes hold the length of a header, and the header, a JSON
+    object, follows."""
     length = int.from_bytes(head[:8], "little")
     return len(head) > 9 and head[8:9] == b"{" and 2 <= length <= 100_000_000 and (size is None or length + 8 <= size)
 

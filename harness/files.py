@@ -83,12 +83,13 @@ def read_json(path: Path) -> Any:
 
 
 _SURROGATE = re.compile(r"\\ud[89a-f]", re.IGNORECASE)
-"""A surrogate in ASCII JSON: half of a character beyond U+FFFF, or a byte of the command line that is not UTF-8."""
+"""Finds an escaped surrogate in ASCII JSON. A surrogate is half of a character beyond U+FFFF, or it stands for a byte
+of the command line that is not UTF-8."""
 
 
 def valid_text(text: str) -> str:
-    """The text, with characters that UTF-8 cannot encode written as escapes. Python turns a byte 0xff on the command
-    line, for example, into such a character: U+DCFF."""
+    """The text, in which escapes replace the characters that UTF-8 cannot encode. An example of such a character is
+    U+DCFF, into which Python turns a byte 0xff on the command line."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
@@ -143,8 +144,8 @@ def write_arrays(path: Path, arrays: "Mapping[str, np.ndarray[Any, Any]]") -> No
 
 
 def read_arrays(path: Path, wanted: Callable[[str], bool] = lambda name: True) -> "dict[str, np.ndarray[Any, Any]]":
-    """The arrays of an .npz file whose names ``wanted`` accepts. ArbenchError if the file is missing or damaged.
-    Pickled objects are never loaded."""
+    """Read from an .npz file the arrays with a name that ``wanted`` accepts. ArbenchError if the file is missing or
+    damaged. Pickled objects are never loaded."""
     import numpy as np
 
     try:

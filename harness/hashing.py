@@ -1,4 +1,5 @@
-"""Computes hashes of plain values and of files for keys. harness.identity.source hashes a method's source."""
+"""Computes the hashes of which keys consist: hashes of plain values and of files. The hash of a method's source is
+computed elsewhere, in harness.identity.source."""
 
 import hashlib
 import json
@@ -17,7 +18,7 @@ def digest(value: Any) -> str:
 
 
 def file_sha256(path: Path) -> str:
-    """The sha256 of a file. ArbenchError if it cannot be read.
+    """The sha256 of a file, in hex. ArbenchError if the file cannot be read.
 
     The hash is computed once per run, and again only if the file's size or modification time changes.
     """

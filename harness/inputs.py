@@ -10,7 +10,8 @@ from harness.method import Method
 from harness.noise import uniforms
 
 LABEL_STREAM = 1
-"""An image's label is drawn from this part of its Philox stream. Its noise is drawn from part 0 (harness.noise)."""
+"""Each image has a Philox stream of random numbers. The image's label is drawn from this part of the stream, and the
+image's noise from part 0 (harness.noise)."""
 
 
 def inputs(method: Method, seed: int, indices: Sequence[int], policy: str = "balanced") -> tuple[Tensor, Tensor]:

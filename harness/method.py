@@ -17,7 +17,7 @@ from harness.setup import Setup
 
 PARTS = ("attention", "ffn", "router", "condition", "embedding", "head", "tokenizer")
 """Parts into which a cost is split. ``router`` is all work that sparsity adds (routers, selectors, light paths).
-``condition`` is adaLN, once per image and step group. ``embedding`` is the input projections."""
+``condition`` is adaLN, which runs once per image and step group. ``embedding`` is the input projections."""
 
 KnobValue = int | float | str
 
@@ -34,7 +34,7 @@ class Knob:
     high: float | None = None  # upper bound of an int or float
     open_high: bool = False  # whether ``high`` itself is excluded
     choices: tuple[str, ...] = ()  # valid values of a choice
-    axis: bool = False  # whether sweeps cross it
+    axis: bool = False  # whether it is an axis of sweeps; a trial's name then always contains it
 
     def valid(self) -> str:
         """The valid values, in words."""
@@ -129,8 +129,8 @@ class Method(nn.Module, ABC):
     @classmethod
     def weight_files(cls, preset: str) -> tuple[Path, ...]:
         """The files that ``load(preset)`` reads, including the tokenizer's files. The argument ``checkpoint`` of
-        ``load`` replaces the first file. A record's key contains the hashes of all the files; they are computed without
-        loading the method."""
+        ``load`` replaces the first file. A record's key contains the hashes of all the files; the hashes are computed
+        without loading the method."""
         return ()
 
     @classmethod
@@ -171,8 +171,8 @@ class Method(nn.Module, ABC):
     def pack(self) -> None:
         """Bring the weights into the layout that the device reads best.
 
-        ``pack`` is called once the weights have their precision and are on their device. It is not called if a compiler
-        does this work. Afterwards only ``sample`` and ``decode`` are called.
+        ``pack`` is called when the weights have their precision and are on their device. If a compiler does this work,
+        ``pack`` is not called. After ``pack`` only ``sample`` and ``decode`` are called.
         """
 
     @abstractmethod
@@ -186,7 +186,7 @@ class Method(nn.Module, ABC):
 
     @abstractmethod
     def decode(self, tokens: Tensor) -> Tensor:
-        """The images, float32 [B, C, H, W] in [0, 1], of ``tokens`` [B, positions]."""
+        """Turn ``tokens`` [B, positions] into images, float32 [B, C, H, W] in [0, 1]."""
 
     @abstractmethod
     def closed_form(self, knobs: Mapping[str, KnobValue], sampling: Sampling) -> dict[str, float]:
@@ -197,8 +197,8 @@ class Method(nn.Module, ABC):
         """
 
     def published_form(self, knobs: Mapping[str, KnobValue], sampling: Sampling) -> dict[str, float]:
-        """MACs of the authors' code, in the form of ``closed_form``. They differ from ``closed_form`` if the authors'
-        code does work that our code avoids."""
+        """MACs of the authors' code, in the form of ``closed_form``. The values differ from those of ``closed_form`` if
+        the authors' code does work that our code avoids."""
         return self.closed_form(knobs, sampling)
 
     def step_forms(self, knobs: Mapping[str, KnobValue], sampling: Sampling) -> list[dict[str, float]]:
@@ -208,7 +208,8 @@ class Method(nn.Module, ABC):
 
     @abstractmethod
     def schedule(self, knobs: Mapping[str, KnobValue]) -> list[list[int]]:
-        """The positions decided at each step, in order: a partition of range(positions)."""
+        """For each step, in order: the positions that are decided at this step. Each position is decided at
+        exactly one step."""
 
     @classmethod
     def preset_named(cls, name: str) -> Preset:

@@ -91,7 +91,7 @@ def narrated(stream: TextIO | None = None, every: float = EVERY_S) -> Callable[[
 
 
 def throttled(say: Callable[[str], None], every: float = EVERY_S) -> Callable[[str], None]:
-    """``say``, but called at most once in ``every`` seconds. Lines in between are dropped."""
+    """A function that passes a line on to ``say`` at most once in ``every`` seconds. Lines in between are dropped."""
     told = float("-inf")
 
     def tell(line: str) -> None:
@@ -104,7 +104,7 @@ def throttled(say: Callable[[str], None], every: float = EVERY_S) -> Callable[[s
 
 
 def counted(count: int, noun: str) -> str:
-    """A number with its noun, whose plural takes an s: ``1 trial``, ``2 trials``."""
+    """A number and its noun, which gets an s unless the number is 1: ``1 trial``, ``2 trials``."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 

@@ -114,7 +114,8 @@ BLOCK = 16
 
 
 def _locate(weights: Tensor, uniform: Tensor) -> Tensor:
-    """The first entry at which the running sum of ``weights`` [..., V] exceeds ``uniform`` [...] times the total.
+    """Index of the first entry at which the running sum of ``weights`` [..., V] exceeds a target. The target is
+    ``uniform`` [...] times the sum of all weights.
 
     The block of 16 entries that contains this entry is searched first, then the entry in that block. In torch, a
     running sum over all entries costs more than a layer of the network.

@@ -33,8 +33,8 @@ class Setup:
     labels: str = "balanced"
     # How a value x in [0, 1] becomes a byte: 255 x is rounded ("round") or truncated ("truncate").
     uint8: str = "round"
-    # "trained": the method's weights. "random": cost and time are measured, quality is not. "own-" and eight hex
-    # digits: the checkpoint that --checkpoint names; the digits are from the sha256 of that checkpoint.
+    # "trained": the method's weights. "random": random weights, with which cost and time are measured, but no quality.
+    # "own-" and eight hex digits: the checkpoint that --checkpoint names; the digits are from that file's sha256.
     weights: str = "trained"
 
     def __post_init__(self) -> None:

@@ -3,7 +3,7 @@
 preset = "fmnist"            # required; a block may name another
 images = 5000                # the rest of the head is optional: these are the defaults
 seed = 0                     # or a list of seeds
-extractor = "fmnist-cnn"     # computes the features for scores: the default for fmnist; inception for other data
+extractor = "fmnist-cnn"     # computes features for scores; default: this one for fmnist, inception for other data
 [sampling]                   # for every method; lists are crossed
 cfg = [1.5, 2.0]
 [setup]                      # precision, labels, uint8, weights (harness/setup.py); lists are crossed as well

@@ -3,10 +3,10 @@
 Traces are optional; images, keys and figures do not depend on traces. A trace is made if the method defines
 ``Method.grids``. While sampling, a method may also report what the schedule does not say, with ``tell_order``,
 ``tell_tokens`` and ``tell_experts``. Reports are recorded only in a trial's first shard, for the first IMAGES images of
-that shard. Elsewhere a report only reads one variable.
+that shard. In all other cases a report does nothing but read one variable.
 
 A trace of n images consists of these arrays, whose names all begin with TRACE:
-    ``grids``    int16 [g]: sides of the square grids that the positions fill one after the other, raster by raster
+    ``grids``    int16 [g]: sides of the square grids that the positions fill one after the other, in raster order
     ``order``    int16 [n, positions]: the step, from 0, at which a position was decided
     ``tokens``   uint8 [n, layers, positions]: 1 where the layer computed the token
     ``experts``  uint32 [n, layers, positions]: bit e is set where the layer computed expert e of the token
@@ -115,7 +115,7 @@ def tell_tokens(layer: object, places: Tensor, computed: Tensor) -> None:
 
     layer: any object that stands for this layer alone.
     places: [n] or [B, n], positions in the sequence.
-    computed: bool [B, n]. With guidance there are further rows, which belong to the images of the first rows.
+    computed: bool [B, n]. With guidance, further rows follow, which concern the same images; they are not recorded.
     """
     trace = _heard.get()
     if trace is not None:

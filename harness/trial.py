@@ -17,7 +17,7 @@ ASKED = ("method", "preset", "knobs", "sampling", "seed", "images", "setup")
 """The settings that define a trial: the arguments of ``Trial.of``, and the keys of a record's ``trial``."""
 
 RESERVED = ("preset", *SAMPLING_FIELDS, *SETUP_FIELDS, "seed")
-"""Names that a knob cannot have: a trial's name would be ambiguous."""
+"""Names that a knob cannot have, because a trial's name would then be ambiguous."""
 
 _NAME = re.compile(r"(?P<method>[^\[\]]+)\[(?P<settings>[^\[\]]*)\]")
 
@@ -66,7 +66,7 @@ class Trial:
 
     @classmethod
     def parse(cls, name: str, images: int) -> "Trial":
-        """The trial with this canonical name. A name does not say how many images are generated: ``images`` says it."""
+        """The trial with this canonical name. The name does not contain the number of images: ``images`` gives it."""
         match = _NAME.fullmatch(name)
         if match is None:
             raise ArbenchError(
@@ -140,7 +140,8 @@ class Trial:
 
 
 def resolve_sampling(default: Sampling, given: Mapping[str, Any]) -> Sampling:
-    """``default`` with the fields in ``given`` changed, each value in its field's type. ArbenchError naming a fault."""
+    """``default`` with the values in ``given``, each converted to the type of its field. ArbenchError if a field is
+    unknown, or if a value has another type or is out of range."""
     kinds = {field.name: field.type for field in fields(Sampling)}
     changed: dict[str, Any] = {}
     for name, value in given.items():

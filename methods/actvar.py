@@ -1,9 +1,12 @@
 """ActVAR (arXiv 2511.12893), reimplemented from the abstract: no code and no details are public (facts/METHODS.md).
 
-The abstract says: the backbone of a pretrained VAR stays as it is; each FFN is decomposed into expert sub-networks, of
-which a learnable router picks a subset for each token by content; each layer has a gated token selector; unselected
-tokens are reconstructed; a two-stage distillation from the dense VAR supervises routing and gating. Every other choice
-is ours:
+The abstract says:
+ - The backbone of a pretrained VAR stays as it is.
+ - Each FFN is decomposed into expert sub-networks. A learnable router picks some experts for each token, by content.
+ - Each layer has a gated token selector. Unselected tokens are reconstructed.
+ - A two-stage distillation from the dense VAR supervises routing and gating.
+
+Every other choice is ours:
  - experts: 12 a block, by balanced k-means of fc1's rows (MoEfication, arXiv 2110.01786), so that all of them together
    are exactly the dense FFN;
  - router: linear, on the FFN's modulated input; the quota of (token, expert) pairs is spent where scores are highest in
@@ -70,7 +73,7 @@ class LearnedSelection(Selection):
         return straight_through(chosen, scores).repeat_interleave(4 * x.shape[-1] // self.experts, -1)
 
     def gate_loss(self, x: Tensor, places: Tensor, gain: Tensor) -> Tensor:
-        """Mean squared error of the gate's scores against each token's gain; gain: [B, n], about 1."""
+        """Mean squared error of the gate's scores against each token's gain; gain: [B, n], 1 on average."""
         return F.mse_loss(self.tokens(x.detach(), places).float(), gain.float())
 
     def router_loss(self, x: Tensor, worth: Tensor) -> Tensor:
@@ -92,8 +95,8 @@ class LearnedSelection(Selection):
 def balanced_clusters(rows: np.ndarray, clusters: int, seed: int = 0, rounds: int = 20) -> list[int]:
     """An order of the rows in which clusters of equal size lie side by side.
 
-    The clusters come from k-means. Each assignment is the best with exactly rows / clusters rows in every cluster
-    (scipy's linear assignment).
+    The clusters come from k-means. Every cluster has exactly rows / clusters rows; in each round, the rows are assigned
+    in the best way that allows this (scipy's linear assignment).
     """
     from scipy.optimize import linear_sum_assignment
 

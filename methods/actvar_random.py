@@ -18,7 +18,7 @@ from methods.actvar import ActVAR
 
 
 class RandomSelection(Selection):
-    """A selection by scores that are drawn once."""
+    """A selection by random scores, which are drawn once and then stay the same."""
 
     token_scores: Tensor  # [positions]
     expert_scores: Tensor  # [positions, experts]

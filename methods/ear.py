@@ -3,8 +3,8 @@
 The network, its two streams and the sampling loop are in ``baselines.next_set``, shared with the order controls. The
 paper's "length-adaptive decoding" has no counterpart in the released code (facts/METHODS.md), so ``adaptive`` is ours.
 Every step predicts the rest of the ring that the spiral is in. The step accepts the longest prefix whose predicted
-entropy (the sum over the tokens of the prefix, with guidance) is at most a threshold, and at least one token. It does
-not predict beyond the ring: parts that no published schedule has are predicted worse, however many of their tokens are
+entropy (the sum over the tokens of the prefix, with guidance) is at most a threshold, and at least one token. No step
+predicts beyond the ring: parts that no published schedule has are predicted worse, however many of their tokens are
 accepted.
 """
 
@@ -19,7 +19,7 @@ from harness.sampling import Sampling
 from harness.setup import Setup
 
 SIZES = {"b": (768, 12, 12, 1.65), "l": (1024, 24, 16, 1.45), "xl": (1280, 36, 20, 1.475)}
-"""EAR-adaLN's models: width, layers, heads, and a guidance that the authors use."""
+"""EAR-adaLN's models: width, layers, heads, and a guidance scale that the authors use."""
 
 IMAGENET_KNOBS = (
     replace(STEPS, default=31, high=256),

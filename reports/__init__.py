@@ -1,1 +1,1 @@
-"""Records in, pictures and pages out."""
+"""Makes figures and pages from records."""

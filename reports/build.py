@@ -21,14 +21,14 @@ PAGES: tuple[Page, ...] = (
     claims.sheets,
     measured.sheets,
 )
-"""The pages in the order of the navigation; trials come first: that page writes images for the others."""
+"""The pages in the order of the navigation. The page of trials is first, because it writes images that others show."""
 COSTLY: tuple[Page, ...] = (explorer.sheets, claims.sheets)
 """The pages that take by far the most time if a report has few trials.
 
-A report that will soon be replaced leaves these pages out.
+They are left out of a report that will soon be replaced.
 """
 HIDDEN = ".writing-"
-"""A report is first made in a folder whose name is this text and the number of the process."""
+"""A report is first made in a folder whose name is this text followed by the number of the process."""
 
 
 def build(store: Path, out: Path, note: str = "") -> Path:
@@ -38,8 +38,8 @@ def build(store: Path, out: Path, note: str = "") -> Path:
     folder and then moved to their places, so that a killed process leaves no half page. The same store gives the same
     files.
 
-    note: what is still open. If there is a note, it stands at the top of every page, and the pages of COSTLY are left
-    out. Raises ArbenchError if the store has no records that can be read, or if ``out`` cannot be written.
+    note: says what is still open. If there is a note, it stands at the top of every page, and the pages of COSTLY are
+    left out. Raises ArbenchError if the store has no records that can be read, or if ``out`` cannot be written.
     """
     with no_collection():  # thousands of records and rows, all of which stay to the end
         site = read(store)
@@ -77,7 +77,7 @@ def _moved(draft: Path, out: Path) -> None:
 
 
 def _remove_leftovers(out: Path) -> None:
-    """Remove drafts if the processes that wrote them no longer run."""
+    """Remove each draft whose process no longer runs."""
     for draft in out.glob(f"{HIDDEN}*"):
         number = draft.name.removeprefix(HIDDEN)
         if number.isdecimal() and not Path(f"/proc/{number}").exists():

@@ -31,10 +31,10 @@ _COUNT = 1000  # number of replicates; the scores have as many
 def standings(x: Matrix, y: Matrix, better: tuple[Better, Better] = ("low", "low")) -> list[str]:
     """Say whether each of n points is ``on`` or ``off`` the frontier at 95 %, or ``undecided``.
 
-    The word is empty for a point that is not finite.
+    The word is empty for a point with a coordinate that is not finite.
 
-    x, y: the points' coordinates in R replicates, [n, R]. Replicates are drawn alike for all points, so that what the
-    points share moves them together.
+    x, y: the points' coordinates in R replicates, [n, R]. Each replicate is drawn alike for all points, so that chance
+    that is common to all points moves them together.
     """
     known = np.isfinite(x).all(axis=1) & np.isfinite(y).all(axis=1)
     words = np.where(known, OFF, "").astype(object)
@@ -49,8 +49,9 @@ def standings(x: Matrix, y: Matrix, better: tuple[Better, Better] = ("low", "low
 def _contenders(x: Matrix, y: Matrix, better: tuple[Better, Better]) -> NDArray[np.bool_]:
     """Which of n points may be on the frontier in some replicate: bool [n].
 
-    If the best values of a point are behind the worst values of another point, the point is on the frontier in no
-    replicate, and leaving it out changes nothing for other points. Of thousands of points few are left.
+    A point is left out if even its best values are behind the worst values of another point. Such a point is on the
+    frontier in no replicate, and without it the frontier of the other points is the same. Of thousands of points, few
+    remain.
     """
     if not len(x):
         return np.zeros(0, bool)
@@ -84,7 +85,7 @@ class Certainty:
     def standing(self, rows: pd.DataFrame, cost: Figure, score: Figure) -> list[str]:
         """Say where each row stands on the frontier of ``score`` against ``cost``, in the words of ``standings``.
 
-        rows: one setting a row, as ``over_seeds`` gives them.
+        rows: one setting a row, as ``reports.table.over_seeds`` gives them.
         """
         if rows.empty:
             return []
@@ -94,7 +95,7 @@ class Certainty:
     def _matrix(self, rows: pd.DataFrame, measure: str) -> Matrix:
         """R replicates of a measure in each of n rows, [n, R].
 
-        They are kept, because every frontier has an axis in common with another frontier.
+        The replicates are kept for later calls, because every frontier has an axis in common with another frontier.
         """
         place = measure, tuple(rows["keys"])
         if place not in self._matrices:
@@ -102,7 +103,7 @@ class Certainty:
         return self._matrices[place]
 
     def of(self, row: Mapping[str, Any], measure: str) -> Matrix:
-        """R replicates of a measure in a row of ``over_seeds``: an array [R].
+        """R replicates of a measure for one setting, [R]. row: a row of ``over_seeds``.
 
         If the measure has no replicates, its value is repeated R times.
         """
@@ -131,7 +132,8 @@ class Certainty:
 def _medians(samples: Matrix) -> Matrix | None:
     """Draw timed samples again, and return the median in each replicate, [R]; None for fewer than two samples.
 
-    Trials with the same number of samples draw the same rounds. Most trials of one session have the same number.
+    For all trials with the same number of samples, the same rounds of the timing are drawn. Most trials that were timed
+    in one session have the same number of samples.
     """
     if len(samples) < 2:
         return None

@@ -1,9 +1,10 @@
 """The page that sets two to four trials side by side.
 
-Differences are computed here, by harness.records.comparison, and not in the browser: a paired interval comes from
-replicates, which are 50 KB a trial, and the statistics stay in one place. This limits the number of pairs:
-differences are computed for all pairs among MOST trials, and trials nearest to a frontier are chosen first. Trials that
-are not chosen stand side by side without differences; `arbench compare` gives their differences.
+Differences are computed here, by harness.records.comparison, and not in the browser. The browser would need the
+replicates from which a paired interval comes, 50 KB a trial, and the statistics would no longer be in one place. The
+number of pairs is therefore limited: up to MOST trials are chosen, those nearest to a frontier first, and differences
+are computed for all pairs of chosen trials. Other trials stand side by side without differences; `arbench compare`
+gives their differences.
 """
 
 from collections.abc import Iterator
@@ -25,7 +26,7 @@ MOST = 72
 
 
 def sheets(site: Site, out: Path) -> Iterator[Sheet]:
-    """compare.html, and the differences between each chosen trial and the chosen trials after it."""
+    """The page compare.html. Also writes the differences between each chosen trial and the chosen trials after it."""
     keys = chosen(site)
     records = [dict(site.records[key]) for key in keys]
     loaded = [(record, site.store.arrays(record, _needed)) for record in records]
@@ -63,7 +64,7 @@ def chosen(site: Site) -> list[str]:
 
 
 def _apart(difference: Difference) -> float:
-    """By how much ``other`` is larger than ``one``. For times, as in their intervals, it is log(other / one)."""
+    """The difference ``other`` - ``one``. For times it is log(other / one), as in the intervals of times."""
     if difference.figure in ("latency", "throughput"):
         return log(difference.other / difference.one)
     return difference.other - difference.one

@@ -16,7 +16,7 @@ LIBRARY = "plotly.min.js"
 
 
 def sheets(site: Site, out: Path) -> Iterator[Sheet]:
-    """frontier.html, and the figures for print in figures/."""
+    """The page frontier.html. Also writes the figures for print to figures/."""
     library = _library(out)
     content = {
         "tradeoffs": _tradeoffs(site, out / "figures"),
@@ -28,7 +28,7 @@ def sheets(site: Site, out: Path) -> Iterator[Sheet]:
 
 
 def _library(out: Path) -> str:
-    """Put plotly's own script, as its Python package ships it, beside the pages; returns its path in the site."""
+    """Copy the script that plotly's Python package ships into the site; returns the path of the script in the site."""
     import plotly
 
     shutil.copyfile(Path(plotly.__file__).parent / "package_data" / LIBRARY, out / "static" / LIBRARY)
@@ -36,7 +36,7 @@ def _library(out: Path) -> str:
 
 
 def _levels(site: Site, score: str) -> Mapping[str, float]:
-    """Label -> level of each line that is drawn across the figures of a score: floors of FID, or the ceiling of IS."""
+    """The horizontal lines in the figures of a score, label -> level: the floors of FID, or the ceiling of IS."""
     if score == "fid":
         tokenizers = (site.facts.get("tokenizers") or {}).items()
         found = {f"floor {name}": of.get("rfid") for name, of in tokenizers}

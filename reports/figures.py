@@ -23,7 +23,7 @@ from reports.names import safe
 from reports.table import HIGH, LOW, SPARSITY, figure, rank
 
 INK, PALE, GRID, FLOOR = "#1b1f24", "#8b949e", "#e6e8eb", "#6e7781"
-WIDTH, HEIGHT = 5.4, 4.3  # inches: text stays readable where a phone shrinks it to 370 pixels
+WIDTH, HEIGHT = 5.4, 4.3  # inches: text stays readable if a phone shrinks the figure to 370 pixels
 # If a method has more marks than this, a figure for print holds them as pixels: thousands of shapes are megabytes.
 MANY = 300
 DPI = 150
@@ -53,7 +53,7 @@ RC: Any = {
 
 @dataclass(frozen=True)
 class Style:
-    """How a method is drawn, everywhere."""
+    """How a method is drawn in all figures."""
 
     colour: str  # hex
     mark: str  # matplotlib's name of the mark
@@ -79,8 +79,8 @@ class Drawn:
 def styles(methods: Iterable[str]) -> dict[str, Style]:
     """A style for every method name.
 
-    Methods that have a look keep it. Other methods get the 25 spare styles in the order of their names; if there are
-    more, the spare styles start over.
+    A package may declare the colour and mark of its method (harness.plugins.looks); these are kept. Other methods get
+    the 25 spare styles, in the order of the methods' names. After the 25th method the spare styles start over.
     """
     names, known = set(methods), declared.looks()
     strangers = sorted(names - set(known))
@@ -97,13 +97,13 @@ def tradeoff(
 ) -> Drawn | None:
     """Draw y against x, with one point for each row of ``settings``, and the frontier. None if no row has both figures.
 
-    A method's curve joins the method's best settings at each fixed number of steps. If the method has no knob for
+    A method's curve joins the method's best settings, one for each fixed number of steps. If the method has no knob for
     steps, the curve is the method's frontier. Settings off the curve are small marks. Marks are hollow if the method
     chooses the number of steps image by image.
 
     settings: column ``standing`` says whether a row is on the frontier (reports.certainty).
     looks: how each method is drawn.
-    lines: label -> level of y at which a line is drawn across (the tokenizer's floor, the test set's own score).
+    lines: label -> value of y at which a horizontal line is drawn (the tokenizer's floor, the score of the test set).
     """
     rows = settings[settings[x.name].notna() & settings[y.name].notna()]
     if rows.empty:
@@ -137,7 +137,8 @@ def sparsity(
 ) -> Drawn | None:
     """Draw y against one sparsity knob. None if no setting has the knob.
 
-    Curves join each method's best settings with the other sparsity knob at zero. All other settings are small marks.
+    For each value of the knob, a method's curve passes its best setting among those with the other sparsity knob at
+    zero. All other settings are small marks.
     """
     column, other = f"knob:{knob}", f"knob:{SPARSITY[1 - SPARSITY.index(knob)]}"
     if column not in settings:
@@ -170,7 +171,7 @@ def sparsity(
 def guidance(
     settings: pd.DataFrame, board: pd.DataFrame, y: Figure, looks: Mapping[str, Style], folder: Path
 ) -> Drawn | None:
-    """Draw y against guidance. Each method has the knobs of the method's row in ``board``.
+    """Draw y against guidance. Each method has the knobs that it has in ``board``.
 
     None if no method was measured at two values of guidance.
     """
@@ -193,9 +194,10 @@ def guidance(
 
 
 def same_cost(settings: pd.DataFrame, x: Figure, y: Figure, drawn: Mapping[str, Style], folder: Path) -> Drawn | None:
-    """Draw y against x for the sparse methods and their dense methods, each with a frontier over its own settings.
+    """Draw y against x for the sparse methods and for the dense methods with which they are compared.
 
-    If x is FLOPs, a line shows the saving that a sparse method's paper states. None if no sparse method was measured.
+    Each method has a frontier over its own settings. If x is FLOPs, a line shows the saving that a sparse method's
+    paper states. None if no sparse method was measured.
     """
     columns = [f"knob:{name}" for name in SPARSITY if f"knob:{name}" in settings]
     if not columns:
@@ -224,14 +226,17 @@ def same_cost(settings: pd.DataFrame, x: Figure, y: Figure, drawn: Mapping[str, 
 
 
 def bases_of(sparse: pd.DataFrame) -> set[str]:
-    """The methods that the sparse methods of these rows are compared with, at zero sparsity their equals."""
+    """The dense methods with which the sparse methods of these rows are compared.
+
+    A sparse method at zero sparsity equals its dense method.
+    """
     pairs = sparse[["method", "family"]].drop_duplicates().itertuples(index=False)
     return {declared.base_of(str(method), str(family)) for method, family in pairs}
 
 
 def _stated_saving(ax: Axes, name: str, dense: pd.DataFrame, x: Figure, y: Figure) -> str:
-    """Draw the saving that the method's paper states as a line; returns what the caption says of it. Empty if the paper
-    states none, or if the dense method was not measured."""
+    """Draw a line at the saving that the method's paper states; returns the words of the caption about the line.
+    Returns "" if the paper states no saving, or if the dense method was not measured."""
     look = declared.looks().get(name)
     if look is None or not look.saving or not dense["method"].eq(look.base).any():
         return ""
@@ -290,7 +295,7 @@ def present(looks: Mapping[str, Style], rows: pd.DataFrame) -> list[str]:
 
 
 def _fixed(rows: pd.DataFrame) -> "pd.Series[bool]":
-    """For each row, whether it took the same number of steps for every image."""
+    """For each row, whether all images took the same number of steps."""
     return ~(rows["steps_std"].fillna(0) > 0)
 
 
@@ -374,5 +379,5 @@ def _save(fig: Drawing, folder: Path, name: str, title: str, caption: str) -> Dr
 
 
 def _plain(text: str) -> str:
-    """The text as matplotlib prints it unchanged: a dollar starts no formula, a leading underscore hides no label."""
+    """The text, escaped for matplotlib: a dollar starts no formula, and a leading underscore does not hide a label."""
     return (" " if text.startswith("_") else "") + text.replace("$", r"\$")

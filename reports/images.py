@@ -1,8 +1,8 @@
-"""Strips of images, made from the thumbnails of the store.
+"""Strips of images, made from the thumbnails of the store. A strip joins several images of a trial into one picture.
 
 There is one strip a trial, and all strips have the same labels and the same noise. If there are few trials, strips keep
 every pixel. If there are thousands, strips hold fewer images and are compressed until all strips fit into BUDGET, so
-that the site can be carried and served.
+that the site stays small enough to copy and to serve.
 """
 
 import io
@@ -40,14 +40,14 @@ RUNGS: tuple[tuple[int, Mapping[str, Any]], ...] = (
 
 
 def labels(data: str) -> tuple[str, ...]:
-    """The data set's class names, one over each column of a strip; none if they are unknown or not COLUMNS in all."""
+    """Names of the data set's classes, one over each column of a strip; () unless COLUMNS names are known."""
     declared = known(data)
     names = declared.classes if declared else ()
     return names if len(names) == COLUMNS else ()
 
 
 class Strips:
-    """Writes strips of images into a folder. Each is small enough that the strips of all trials stay within BUDGET."""
+    """Writes strips of images into a folder. Each strip is small enough that those of all trials fit into BUDGET."""
 
     def __init__(self, folder: Path, trials: int) -> None:
         self._folder, self._most, self._rung = folder, min(MOST, BUDGET // max(trials, 1)), 0

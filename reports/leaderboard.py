@@ -1,4 +1,4 @@
-"""The first page. It gets every row of the store as data; static/leaderboard.js sorts, filters and prints the rows."""
+"""The first page: all rows of the store as data, which static/leaderboard.js sorts, filters and prints."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -24,7 +24,7 @@ FOREIGN = "foreign samples"
 
 
 def sheets(site: Site, out: Path) -> Iterator[Sheet]:
-    """The leaderboard; leaderboard.csv and trials.csv beside it, and the marks of all methods in figures/."""
+    """The page index.html. Also writes leaderboard.csv and trials.csv, and the marks of all methods to figures/."""
     for name, look in site.looks.items():
         figures.key(look, out / "figures", name)
     rows = [*_settings(site), *_apart(site), *map(_published, listed())]
@@ -57,7 +57,7 @@ def sheets(site: Site, out: Path) -> Iterator[Sheet]:
 
 
 def methods(site: Site) -> dict[str, dict[str, str]]:
-    """The data that the scripts on the pages need of each method, by its name."""
+    """Name of a method -> what the scripts of the pages need to know about the method."""
     found = {}
     for name, look in site.looks.items():
         about = about_method(site, name)
@@ -103,9 +103,9 @@ def _settings(site: Site) -> Iterator[dict[str, Any]]:
 
 
 def _apart(site: Site) -> Iterator[dict[str, Any]]:
-    """Rows of trials that failed, have random weights or cannot be compared with the others.
+    """Rows of trials that failed, have random weights or cannot be compared with the trials of ``site.main``.
 
-    Trials with scores belong to sets of comparable trials, which are numbered from 1 on.
+    Trials with scores are put into sets of trials that can be compared with each other. The sets are numbered from 1.
     """
     rest = site.rows[~site.rows["key"].isin(site.main["key"])]
     known: dict[tuple[str, ...], int] = {}
@@ -146,7 +146,7 @@ def _note(row: Mapping[str, Any]) -> str:
 
 
 def _published(row: PublishedRow) -> dict[str, Any]:
-    """A published row for the last set. Only figures that mean the same everywhere are taken from it."""
+    """A published row as a row of the last set. Only figures with the same meaning in all sources are taken over."""
     apart = [one for one in disagreements(published()) if row in one.rows]
     others = [f"; this checkpoint is published at FID {one.low:g} to {one.high:g}" for one in apart]
     words = "; ".join(filter(None, [row.model, row.sampling and f"sampling {row.sampling}"]))
@@ -180,7 +180,7 @@ def device(record: Record) -> str:
 
 
 def _sets(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """A description of each set of comparable rows, in the order of set numbers. The last set is the published rows."""
+    """A description of each set of comparable rows, in the order of set numbers; published rows come last."""
     found: dict[int, dict[str, str]] = {}
     for row in rows:
         if row["set"] >= 0 and row["set"] not in found and row["status"] == "done" and not row["random"]:
@@ -193,7 +193,7 @@ def _sets(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
 
 
 def _limits(site: Site) -> Iterator[dict[str, Any]]:
-    """Rows of the limits: tokenizers' reconstructions are the floor, the test images themselves are the ceiling."""
+    """Rows of the limits of scores: the tokenizers' reconstructions are floors, the test images are the ceiling."""
     for name, of in (site.facts.get("tokenizers") or {}).items():
         words = "test images, encoded and decoded (rFID)"
         yield {"title": f"Floor: tokenizer {name}", "settings": words, "figures": {"fid": of.get("rfid")}}
@@ -204,7 +204,7 @@ def _limits(site: Site) -> Iterator[dict[str, Any]]:
 
 
 def measure(one: Figure) -> dict[str, Any]:
-    """The data about a measure that the scripts of pages need."""
+    """What the scripts of the pages need to know about a measure."""
     known = {"name": one.name, "title": one.heading, "about": one.about, "better": one.better}
     return {**known, "digits": one.digits, "places": one.places, "shown": one.name in DEFAULT}
 
@@ -212,7 +212,7 @@ def measure(one: Figure) -> dict[str, Any]:
 def _columns(rows: list[dict[str, Any]], names: Iterable[str]) -> dict[str, Any]:
     """The rows as columns.
 
-    A column in which words repeat becomes a list of the words and, for each row, the place of a word in the list.
+    A column in which words repeat becomes a list of the words and, for each row, the place of its word in that list.
     """
     found: dict[str, Any] = {}
     for name in names:
@@ -227,7 +227,7 @@ def _columns(rows: list[dict[str, Any]], names: Iterable[str]) -> dict[str, Any]
 
 
 def _figures(rows: list[dict[str, Any]], names: Iterable[str]) -> dict[str, list[list[Any]]]:
-    """By measure, three columns: the values, the lower ends and the upper ends of all rows."""
+    """Name of a measure -> three columns over all rows: values, lower ends and upper ends of intervals."""
     found = {}
     for name in names:
         columns = [[rounded(row.get(name + end)) for row in rows] for end in ("", LOW, HIGH)]
@@ -236,7 +236,7 @@ def _figures(rows: list[dict[str, Any]], names: Iterable[str]) -> dict[str, list
 
 
 def rounded(value: Any) -> float | int | None:
-    """A value cut to five digits, which is more than any figure has; None if there is no value."""
+    """A value rounded to five digits, more than any figure shows; None if there is no value."""
     if value is None or value != value:  # NaN; pandas' own test of a single value is slow
         return None
     short = float(f"{value:.5g}")

@@ -10,7 +10,7 @@ from reports.site import Site, short
 
 
 def sheets(site: Site, out: Path) -> Iterator[Sheet]:
-    """measured.html."""
+    """The page measured.html."""
     rows = table.dicts(site.rows[site.rows["status"] != "done"])
     failed = [
         {

@@ -19,12 +19,12 @@ from reports.site import Site, short
 COSTS_SHOWN = 12
 """The greatest number of settings for which a method's page draws the cost by part."""
 TRACES_SHOWN = 8
-"""The greatest number of settings, beside the best one, for which a method's page shows a trace."""
+"""The greatest number of settings, beside the best one, for which a method's page shows a trace (harness.traces)."""
 SCRIPTS = ("data/leaderboard.js", "static/rows.js", "static/plotly.min.js", "static/charts.js", "static/method.js")
 
 
 def sheets(site: Site, out: Path) -> Iterator[Sheet]:
-    """methods.html and the pages method-NAME.html. The traces that they show are written to data/."""
+    """The pages methods.html and method-NAME.html. Also writes the traces that the pages show to data/."""
     listed = [_about(site, name) for name in site.looks]
     content = {
         "methods": listed,
@@ -73,7 +73,7 @@ def _about(site: Site, name: str) -> dict[str, Any]:
 def _knobs(records: list[Any]) -> list[tuple[str, str, str]]:
     """(name, help, values measured) of each knob.
 
-    The help is taken from the installed method; it is "" if there is none.
+    The help is taken from the installed method; it is "" if that method is missing or lacks the knob.
     """
     values: dict[str, set[Any]] = {}
     for record in records:
@@ -103,7 +103,7 @@ def _listed(values: set[Any]) -> str:
 
 
 def _costs(site: Site, name: str) -> dict[str, Any]:
-    """Millions of MACs of each part of a method, for some settings spread over all settings that were measured."""
+    """The millions of MACs in each part of a method, for some of its measured settings, spread over all of them."""
     own = site.tuned[site.tuned["method"] == name]
     found = []
     for row in table.dicts(_spread(own, COSTS_SHOWN)):

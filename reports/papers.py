@@ -9,7 +9,7 @@ NUMBER = re.compile(r"\b(\d{2})(\d{2})\.(\d{4,5})\b")
 
 
 def link(paper: str) -> str:
-    """The address of a paper that is named by its arXiv number; "" for other texts: they become no links."""
+    """The address of a paper that is named by its arXiv number; "" for any other text, which becomes no link."""
     found = NUMBER.search(paper)
     return f"https://arxiv.org/abs/{found[0]}" if found else ""
 

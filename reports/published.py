@@ -1,8 +1,9 @@
 """Figures that papers, READMEs and users have published.
 
-They are drawn as hollow marks and never mixed with figures that were measured here. A published row comes from another
-protocol and device, and often from another FID. A published row therefore has another type than the row of a record,
-and names its source. ``disagreements`` finds checkpoints for which several FIDs were published under like sampling.
+They are drawn as hollow marks and never mixed with figures that were measured here, because protocol and device were
+different, and often the way to compute FID. A published row therefore has another type than the row of a record, and
+names its source. ``disagreements`` finds checkpoints for which several FIDs were published, although sampling was
+alike.
 """
 
 import csv
@@ -57,7 +58,7 @@ class PublishedRow:
 
 @dataclass(frozen=True)
 class Disagreement:
-    """One checkpoint under the same guidance, published with several FIDs."""
+    """A checkpoint with several published FIDs. Either all rows state that no guidance was used, or no row does."""
 
     checkpoint: str
     low: float  # the least FID
@@ -76,7 +77,7 @@ def published(path: Path = FILE) -> tuple[PublishedRow, ...]:
 
 
 def disagreements(rows: Iterable[PublishedRow]) -> list[Disagreement]:
-    """Checkpoints with more than one published FID. Rows that say that no guidance was used are kept apart."""
+    """Checkpoints with several published FIDs. Rows that state that guidance was off form separate groups."""
     groups: dict[tuple[str, bool], list[PublishedRow]] = {}
     for row in rows:
         if row.checkpoint and row.fid is not None:

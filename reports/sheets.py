@@ -1,4 +1,4 @@
-"""How a page of the site is made: a module gives the content, a template the HTML, and scripts hold the data.
+"""Makes the pages of the site. A module gives a page's content, a template gives the HTML, and scripts hold the data.
 
 The module has a function ``sheets(site, out)``, which is listed in ``reports.build.PAGES``. The template extends
 base.html. The data that the page's script reads are in data/*.js, since a page that is opened from disk may load
@@ -27,7 +27,7 @@ class Sheet:
     file: str  # name of the file in the site's folder
     title: str
     template: str  # name of the template in reports/templates
-    content: Mapping[str, Any] = field(default_factory=dict)  # what the template takes
+    content: Mapping[str, Any] = field(default_factory=dict)  # names in the template -> their values
     nav: str = ""  # name of the page in the navigation, "" for none
     scripts: Sequence[str] = ()  # files relative to the site's folder, in the order in which they are loaded
 
@@ -58,8 +58,8 @@ def write(sheets: Sequence[Sheet], out: Path, note: str = "") -> None:
 def write_data(out: Path, name: str, value: Any) -> str:
     """Write plain values as a script, data/NAME.js, that stores them in ``arbench.data[NAME]``.
 
-    Returns the script's path in the site. Numbers that are not finite become null. The script is safe wherever it is
-    pasted.
+    Returns the script's path in the site. Numbers that are not finite become null. No value in the script can be
+    mistaken for HTML or code.
     """
     path = f"data/{name}.js"
     text = f"arbench.data[{_literal(name)}]=JSON.parse({_literal(_json(value))});\n"
@@ -80,8 +80,8 @@ def _json(value: Any) -> str:
 def _literal(text: str) -> str:
     """The text as a JavaScript string literal.
 
-    Scripts hold data as a string of JSON, not as an object literal. In an object literal a name like __proto__ is more
-    than a name, and browsers parse JSON faster.
+    Scripts hold data as a string of JSON, not as an object literal. In an object literal, a name like __proto__ has
+    a special meaning, and browsers parse JSON faster.
     """
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 

@@ -57,8 +57,8 @@ class Site:
     def shown(self) -> pd.DataFrame:
         """The settings that are drawn in curves and frontiers.
 
-        They are ``tuned``. Where a sparse method's dense method was measured, the sparse method at zero sparsity is not
-        among them.
+        These are the rows of ``tuned``, except those of a sparse method at zero sparsity whose dense method was
+        measured, too.
         """
         pairs = zip(self.tuned["method"], self.tuned["family"], strict=True)
         there = set(self.tuned["method"])
@@ -72,13 +72,13 @@ class Site:
 
     @cached_property
     def standing(self) -> dict[str, list[str]]:
-        """For each cost, where each row of ``shown`` stands on the frontier of FID against it: on, off or undecided."""
+        """Name of a cost -> for each row of ``shown``: on or off the frontier of FID against the cost, or undecided."""
         fid = self.measures["fid"]
         return {cost: self.certainty.standing(self.shown, self.measures[cost], fid) for cost in COSTS}
 
 
 def read(folder: Path) -> Site:
-    """Read a store. Raises ArbenchError if it has no records that can be read."""
+    """Read a store. Raises ArbenchError if the store has no records that can be read."""
     store = Store(folder).must_exist()
     records = store.records()
     if not records:
@@ -143,18 +143,18 @@ def head(site: Site) -> dict[str, Any]:
 
 
 def short(key: str) -> str:
-    """A short form of a key, for the site's file names and addresses. `arbench compare` accepts the short form. It is
-    safe in a path, whatever characters the key holds."""
+    """A short form of a key, for the site's file names and addresses. The short form is safe in a path, whatever
+    characters the key holds. `arbench compare` accepts the short form."""
     return safe(key[:KEY_SHOWN])
 
 
 def commits(records: Iterable[Record]) -> list[str]:
-    """The commits that records were made with, in words."""
+    """The commits with which records were made, in words."""
     found = (r.get("provenance") or {} for r in records)
     known = {(str(p.get("commit", "unknown"))[:12], bool(p.get("dirty"))) for p in found}
     return sorted(commit + (" with local changes" if dirty else "") for commit, dirty in known)
 
 
 def machines(records: Iterable[Record]) -> list[str]:
-    """The machines that records were made on, in words."""
+    """The machines on which records were made, in words."""
     return sorted({machine_words((r.get("provenance") or {}).get("machine") or {}) for r in records})

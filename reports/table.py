@@ -13,11 +13,11 @@ from harness.stages.figures import FIGURES, Figure
 from harness.stages.timing.summary import why_noisy
 
 Record = Mapping[str, Any]
-"""A record as harness.records.store reads it; nothing here changes a record."""
+"""A record as harness.records.store reads it. No function of this module changes a record."""
 
 SPARSITY = ("ffn_sparsity", "token_sparsity")
 OFF = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "cfg_schedule": "constant", "cfg_power": 1.0}
-"""Sampling fields with these values change nothing and are left out of a row's settings."""
+"""Sampling field -> the value at which it has no effect. A row's settings leave out fields at this value."""
 UNUSUAL = {
     ("precision", "bf16"): "precision bf16",
     ("labels", "random"): "random labels",
@@ -80,7 +80,7 @@ def tidy(records: Iterable[Record], fid: str) -> pd.DataFrame:
 
 
 def rank(method: str) -> tuple[float, str]:
-    """Sort key: first the methods that have a look, in its order; then the others by name."""
+    """Key by which methods are sorted: first those with a look (harness.plugins.looks), by its place; then by name."""
     look = looks().get(method)
     return (inf if look is None else look.place, method)
 
@@ -167,9 +167,10 @@ def _row(record: Record, fid: str) -> dict[str, Any]:
 
 
 def by_own_extractor(row: Mapping[str, Any], record: Record, fid: str) -> Mapping[str, Any]:
-    """A row of ``tidy`` with distances by the extractor that scored the record, even if the extractor is not ``fid``.
+    """A row of ``tidy``, with FID and all other distances by the extractor that scored the record.
 
-    This is for pages that show the row apart from other rows, under the extractor's name.
+    In ``tidy``, distances are by the report's extractor ``fid``. This function is for pages that show a row apart from
+    other rows, under the name of the row's extractor.
     """
     quality = record.get("quality") or {}
     own = quality.get("extractor", fid)
@@ -201,7 +202,7 @@ COMPARABLE = ["data", "images", "extractor", "reference"]
 
 
 def comparable(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """The largest set of finished trials that may be compared, and one line of text about every other set.
+    """The largest set of finished trials that may be compared with each other, and a line of text about each other set.
 
     Trials on random weights, which have no score, are in no set.
     """
@@ -237,7 +238,7 @@ def over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
     first = rows.drop_duplicates(by).copy()  # in the order of the groups
     names, sizes = [one.name for one in FIGURES], groups.size().to_numpy()[:, None]
     means = groups[[*names, "steps_std"]].mean().to_numpy()
-    for end, sign in ((LOW, -1), (HIGH, 1)):  # seeds are independent: intervals shrink with the root of their number
+    for end, sign in ((LOW, -1), (HIGH, 1)):  # seeds are independent: n seeds shrink intervals by root n
         ends = [name + end for name in names]
         off = pd.DataFrame((rows[ends].to_numpy() - rows[names].to_numpy()) ** 2, index=rows.index)
         total = off.groupby([rows[key] for key in by], sort=False).sum(min_count=1).to_numpy()
@@ -271,7 +272,7 @@ def leaderboard(settings: pd.DataFrame) -> pd.DataFrame:
 
 
 def is_dense(rows: pd.DataFrame) -> "pd.Series[bool]":
-    """Whether a row belongs to a method with sparsity knobs and has them all at zero."""
+    """For each row, whether the method has sparsity knobs and all of them are at zero."""
     present = [f"knob:{name}" for name in SPARSITY if f"knob:{name}" in rows.columns]
     if not present:
         return pd.Series(False, index=rows.index)

@@ -1,4 +1,4 @@
-"""The page of a trial: one HTML file for all trials, and a data file for each, loaded when the trial is opened.
+"""The page of a trial: one HTML file for all trials, and one data file a trial, loaded when the trial is opened.
 
 So 5,000 trials cost 5,000 small data files, not 5,000 pages. Values that many records have in common (machine,
 versions, conventions) are stored once, in data/shared.js; ``{"shared": n}`` stands in their place.
@@ -20,14 +20,14 @@ from reports.site import Site, short
 from reports.table import HIGH, LOW
 
 LOG_SHOWN = 4000
-"""Number of characters of a log that are shown: the last ones, since the end of a log says what happened."""
+"""How many characters of a log are shown, counted from its end, since the end of a log says what happened."""
 _NUMBERS = (int, float, type(None))
 LONG = 40
-"""A value is worth sharing if its JSON has at least so many characters."""
+"""A value is stored in data/shared.js only if its JSON has at least this many characters."""
 
 
 def sheets(site: Site, out: Path) -> Iterator[Sheet]:
-    """trial.html, the data of every trial, and the images of every trial in images/."""
+    """The page trial.html. Also writes the data of every trial, and the images of every trial to images/."""
     strips = Strips(out / "images", len(site.rows))
     rows = table.dicts(site.rows)
     found = [_trial(site, row) for row in rows]
@@ -47,7 +47,7 @@ def sheets(site: Site, out: Path) -> Iterator[Sheet]:
 
 
 def _names(site: Site) -> list[tuple[str, str]]:
-    """(key, name) of each method's best trial. The page lists these if it is opened without a trial."""
+    """(key, name) of each method's best trial. The page lists these trials if it is opened without a trial."""
     return [(short(row["key"]), f"{row['method']}, {row['settings']}") for row in table.dicts(site.board)]
 
 
@@ -129,7 +129,7 @@ def _real(site: Site, out: Path) -> str:
 
 
 def _short_numbers(value: Any) -> Any:
-    """The value with its numbers cut to five digits: no number has as many, and JSON gets half as long."""
+    """The value with its numbers rounded to five digits: no figure shows as many, and JSON gets half as long."""
     if isinstance(value, float):
         return float(f"{value:.5g}")
     if isinstance(value, Mapping):
@@ -140,9 +140,10 @@ def _short_numbers(value: Any) -> Any:
 
 
 def _sharing(found: list[dict[str, Any]]) -> tuple[Callable[[Any], Any], list[Any]]:
-    """A function that replaces shared values of a record by references, and the list of the shared values.
+    """Find the values that occur more than once in the data of all trials; these values are shared.
 
-    A value is shared if it occurs more than once.
+    Returns a function that replaces the shared values in the data of a trial by references, and the list of the shared
+    values.
     """
     counts: Counter[str] = Counter()
     written: dict[int, str] = {}  # by the id of a value, so that JSON is made once; ``found`` keeps all values alive

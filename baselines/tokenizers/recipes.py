@@ -3,7 +3,7 @@
 There are three losses, and no adversarial one:
  - L1;
  - commitment, with weight 0.25 (the codes are moving averages and need no loss);
- - the perceptual distance of ``baselines.perceptual``, computed by another network than the metric.
+ - the perceptual distance of ``baselines.perceptual``; its network is not the network of the quality metric.
 """
 
 from collections.abc import Callable, Sequence
@@ -31,7 +31,7 @@ BUILDERS: dict[str, Callable[[], Tokenizer]] = {"vq-fmnist": single_scale, "msvq
 
 
 def tokenizer_weights(name: str) -> Path:
-    """Where the weights of a tokenizer are: bundled, or published and fetched."""
+    """The path of a tokenizer's weights, which are bundled, or published and fetched."""
     return weights.place(PUBLISHED[name].file) if name in PUBLISHED else FOLDER / f"{name}.safetensors"
 
 

@@ -77,7 +77,7 @@ class Block(nn.Module):
 
 
 class ViT(nn.Module):
-    """Blocks and a final norm, with a class token and learned position embeddings of [class, grid^2 tokens]."""
+    """Blocks and a final norm. The class token and each of the grid^2 tokens have a learned position embedding."""
 
     def __init__(self, config: ViTConfig) -> None:
         super().__init__()
@@ -100,8 +100,8 @@ class ViT(nn.Module):
 class Encoder(nn.Module):
     """images [B, 3, H, W] in [-1, 1] -> vectors [B, codes, grid, grid].
 
-    Latent tokens stand behind the patches in the sequence and get the position embeddings of the patches. The
-    outputs of the latent tokens become the vectors.
+    In the sequence, latent tokens follow the patches. They get the same position embeddings as the patches. The outputs
+    of the latent tokens become the vectors.
     """
 
     def __init__(self, config: ViTConfig) -> None:
@@ -124,8 +124,8 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """vectors [B, codes, grid, grid] -> images [B, 3, H, W], about [-1, 1].
 
-    Mask tokens stand before the vectors in the sequence; the outputs of the mask tokens become the image patches. Masks
-    and vectors have a class token each, and the same position embeddings.
+    In the sequence, mask tokens come before the vectors. The outputs of the mask tokens become the image patches. The
+    mask tokens have a class token in front, and so have the vectors; both get the same position embeddings.
     """
 
     def __init__(self, config: ViTConfig) -> None:

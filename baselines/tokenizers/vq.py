@@ -59,7 +59,7 @@ class FixedCodes(Codes):
 
 
 class Codebook(Codes):
-    """Codes learned as moving averages of the vectors that chose them."""
+    """Codes that are learned: each code is a moving average of the vectors to which it was nearest."""
 
     def __init__(self, size: int, channels: int) -> None:
         super().__init__()
@@ -98,9 +98,9 @@ class Quantised:
 
 
 class Quantiser(nn.Module):
-    """Single-scale: each vector of the grid becomes its nearest code.
+    """Single-scale quantisation: each vector of the grid is replaced by the nearest code.
 
-    scales: sides of the grids of tokens; the last is the side of the grid of vectors.
+    scales: sides of the grids of tokens; the last one is also the side of the grid of vectors.
     """
 
     def __init__(self, codebook: Codes, scales: Sequence[int] = (GRID,)) -> None:
@@ -143,7 +143,10 @@ class MultiScaleQuantiser(Quantiser):
         self.phis = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in range(phis))
 
     def phi(self, scale: int) -> nn.Module:
-        """The convolution of a scale (0-based). Convolutions are spread evenly over scales; the nearest is taken."""
+        """The convolution that a scale uses; scale: counted from 0.
+
+        The convolutions are spread evenly over the scales. A scale uses the nearest convolution.
+        """
         # In float64 by numpy, as when VAR was trained: rounding decides between two equally near convolutions.
         count = len(self.phis)
         margin = 1 / (3 if count == 4 else 2) / count
@@ -156,7 +159,8 @@ class MultiScaleQuantiser(Quantiser):
         h = self.codebook.read(index).permute(0, 2, 1).unflatten(2, (side, side))
         if side != self.grid:
             h = F.interpolate(h, size=(self.grid, self.grid), mode="bicubic")
-        # Channels last, oneDNN gives an image the same bits in a batch of 1 and of 64; in the usual layout it does not.
+        # With channels last, oneDNN gives an image the same bits in a batch of 1 and of 64; in the usual layout it does
+        # not.
         h = h.contiguous(memory_format=torch.channels_last)
         return h * 0.5 + self.phi(scale)(h) * 0.5
 
@@ -192,7 +196,7 @@ class MultiScaleQuantiser(Quantiser):
     def inputs(self, tokens: Tensor) -> Tensor:
         """tokens [B, positions] -> VAR's inputs [B, positions - 1, C].
 
-        The input of each scale after the first is the canvas of the scales before it, averaged down.
+        Each scale after the first gets as input the canvas of the scales before it, averaged down to the scale's grid.
         """
         canvas = self.blank(len(tokens))
         seen = []

@@ -19,9 +19,9 @@ class VQGANConfig:
     """Sizes of encoder and decoder."""
 
     width: int  # channels of the first level
-    vectors: int  # channels that the convolution beside the quantiser gets from the encoder and gives the decoder
+    vectors: int  # channels that ``conv_out`` of the encoder returns and ``conv_in`` of the decoder takes
     codes: int  # channels of the quantised vectors
-    kernel: int  # size of the convolution beside the quantiser
+    kernel: int  # kernel size of the convolutions right before and right after the quantiser
     # channels of each level in multiples of ``width``, from full resolution down; each level has half the resolution of
     # the one before
     multiples: tuple[int, ...] = (1, 1, 2, 2, 4)
@@ -43,7 +43,10 @@ def conv_macs(*convs: nn.Conv2d, side: int) -> int:
 
 
 class Residual(nn.Module):
-    """Two 3x3 convolutions, each after norm and SiLU, and a skip, which is a 1x1 convolution if the width changes."""
+    """Two 3x3 convolutions, each after norm and SiLU, with a skip around both.
+
+    The skip is a 1x1 convolution if the width changes.
+    """
 
     def __init__(self, width: int, out: int) -> None:
         super().__init__()

@@ -2,8 +2,8 @@
 
 huggingface_hub makes the URL, asks the hub for commit, size and hash of the file, and downloads the file. The function
 ``http_get`` of huggingface_hub continues a partial file, tries again when a connection breaks, and shows progress.
-Its function ``hf_hub_download`` is not used: in version 2.4 it downloads under a new name each time, and so never
-continues a download that was killed.
+The function ``hf_hub_download`` is not used: in version 2.4 of huggingface_hub it downloads under a new name each time,
+and so never continues a download that was killed.
 
 The downloaded file is checked against the announced size and sha256. A file gets its name only when it is whole. Beside
 the file stands NAME.json with the file's URL, commit and hash. No token is sent: all the files are public.
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 US = "arbench"
-"""The name that we give to the server."""
+"""The name under which arbench presents itself to the server."""
 
 
 def fetch(source: Source, path: Path) -> None:

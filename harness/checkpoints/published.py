@@ -1,4 +1,4 @@
-"""Published weights: where they come from, in which folders they are searched, and how they are fetched."""
+"""Published weights: where they come from, which folders are searched for them, and how they are fetched."""
 
 import os
 import re
@@ -26,7 +26,7 @@ class Source:
 
 
 def folders() -> tuple[Path, ...]:
-    """The folders in which published weights are searched: the folders that ARBENCH_WEIGHTS names, or else one folder
+    """The folders that are searched for published weights: the folders that ARBENCH_WEIGHTS names, or else one folder
     in the user's cache. ArbenchError if a folder cannot be determined: a container's user may have no home."""
     given = [part for part in os.environ.get(VARIABLE, "").split(os.pathsep) if part]
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"

@@ -26,10 +26,11 @@ from harness import file_kinds
 from harness.errors import ArbenchError, one_line
 
 WRITTEN_BY_TORCH = (file_kinds.TORCH, file_kinds.PICKLE)
-"""The kinds of files that torch.save writes, and that it wrote before 2020."""
+"""The kind of file that torch.save writes today, and the kind that it wrote before 2020."""
 FAULTS_SHOWN = 20
 LONGEST_FAULT = 200
-"""How many faults of a file that does not fit are shown, and how many characters of each."""
+"""An error about a file that does not fit shows at most FAULTS_SHOWN faults, and at most LONGEST_FAULT characters of
+each fault."""
 
 
 def write_weights(path: Path, state: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
@@ -66,8 +67,8 @@ def read_weights(path: Path, module: nn.Module) -> nn.Module:
 def read_tensors(path: Path, inside: Sequence[tuple[str, ...]] = ()) -> dict[str, Tensor]:
     """The tensors, by name, of a safetensors file or of a file written by torch.save.
 
-    inside: where the dictionary of tensors may lie inside nested dictionaries. Each entry is the sequence of keys that
-    lead to it; the entries are tried in turn. A file that is a plain dictionary of tensors needs no entry.
+    inside: the places in nested dictionaries at which the dictionary of tensors may lie. Each place is given by the
+    sequence of keys that leads to it; the places are tried in turn. A plain dictionary of tensors needs no place.
 
     Raises ArbenchError if the file is missing or truncated, holds no such dictionary, or holds objects other than plain
     values and tensors. Such objects could run code, and are never loaded.

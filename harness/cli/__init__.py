@@ -5,9 +5,9 @@ methods      list, flops, counters, check: which methods there are, what they co
 weights      weights, weights fetch
 run          run: measure the trials of a sweep
 cluster      status, cancel, and the options that run and train share on a cluster
-score        score, reference build: images that another program made
+score        score, reference build: score images that another program made, and make references for scoring
 records      export, compare, diff, verify: existing records
-exchange     submit, import: rows that other people get from us, or we from them
+exchange     submit, import: pack records for other people, and add records that other people sent
 environment  env: machine, versions and methods, for a bug report
 options      options and types of arguments that several commands use
 streams      standard output and error whose faults never end a run

@@ -1,5 +1,5 @@
-"""The command's parts for clusters: the options of ``run`` and ``train`` for clusters, and the commands
-``status`` and ``cancel``."""
+"""Everything on the command line that is for clusters: options of ``run`` and ``train``, and the commands ``status``
+and ``cancel``."""
 
 import argparse
 import sys
@@ -18,7 +18,7 @@ NEED_A_CLUSTER = ("site", "max_parallel", "no_wait", "dry_run")
 
 
 def add(commands: Any) -> None:
-    """Add these commands to those of arbench."""
+    """Add ``status`` and ``cancel`` to the commands of arbench."""
     status = commands.add_parser("status", help="how far the sweeps of a store are, and what failed why")
     status.add_argument("store", type=Path, metavar="DIR", help="the store")
     status.add_argument("--watch", action="store_true", help="again and again, until nothing is open")
@@ -30,7 +30,7 @@ def add(commands: Any) -> None:
 
 
 def add_options(parser: argparse.ArgumentParser, about: str) -> Any:
-    """Add the options that ``run`` and ``train`` share, as a group; returns the group."""
+    """Add a group of options for clusters, which ``run`` and ``train`` share. about: help text. Returns the group."""
     cluster = parser.add_argument_group("on a cluster", f"{about}; see docs/cluster.md")
     cluster.add_argument("--cluster", metavar="NAME", help="where it is done: slurm, local, or a package's scheduler")
     cluster.add_argument(
@@ -44,7 +44,7 @@ def add_options(parser: argparse.ArgumentParser, about: str) -> Any:
 
 
 def add_sweep_options(cluster: Any) -> None:
-    """Add to the group ``cluster`` the options that ``run`` has and ``train`` lacks."""
+    """Add the cluster options that only ``run`` has. cluster: the group of options to which they are added."""
     cluster.add_argument(
         "--shard-minutes",
         type=above_zero,
@@ -57,8 +57,8 @@ def add_sweep_options(cluster: Any) -> None:
 
 
 def settings(asked: argparse.Namespace) -> "Settings | None":
-    """How ``run`` is to use the cluster; None without a cluster. Raises ArbenchError for options that mean
-    nothing without a cluster."""
+    """The settings with which ``run`` uses a cluster; None if no cluster is asked for. Raises ArbenchError if no
+    cluster is asked for, but an option is given that needs one."""
     if not _on_a_cluster(asked):
         return None
     from harness.cluster.executor import Settings
@@ -71,7 +71,7 @@ def settings(asked: argparse.Namespace) -> "Settings | None":
 
 
 def launch(asked: argparse.Namespace) -> "Launch | None":
-    """How ``train`` is to use the cluster; None without a cluster. Raises as ``settings`` does."""
+    """How ``train`` is to use the cluster; None if no cluster is asked for. Raises as ``settings`` does."""
     if not _on_a_cluster(asked):
         return None
     from harness.cluster.schedulers import named

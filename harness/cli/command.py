@@ -1,10 +1,10 @@
 """The ``arbench`` command.
 
-Packages add sub-commands through the entry-point group ``arbench.commands``. An entry point is a callable that is given
-argparse's subparsers and adds a parser. The callable also sets the parser's default ``run`` to a function of the parsed
-arguments that returns an exit code (or None for 0).
+Packages add sub-commands through the entry-point group ``arbench.commands``. An entry point names a function. The
+function takes argparse's subparsers, adds a parser to them, and sets the parser's default ``run``. That default is a
+function, too: it takes the parsed arguments and returns an exit code (or None for 0).
 
-Exit codes: 0; 1 some trials failed; 2 something the user can mend; 130 interrupted.
+Exit codes: 0 success; 1 some trials failed; 2 something the user can mend; 130 interrupted.
 """
 
 import argparse
@@ -21,7 +21,7 @@ GROUP = "arbench.commands"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The console command: parse and run; errors meant for people become one line."""
+    """The console command: parse the arguments and run; an error that the user can mend is printed as one line."""
     with streams.lenient() as output:
         try:
             heed_quota()

@@ -9,7 +9,7 @@ from harness.machine import cores
 
 
 def add(commands: Any) -> None:
-    """Add this command to those of arbench."""
+    """Add ``env`` to the commands of arbench."""
     commands.add_parser("env", help="machine, versions and methods, for a bug report").set_defaults(run=_env)
 
 

@@ -10,7 +10,7 @@ from harness.records.store import Store
 
 
 def add(commands: Any) -> None:
-    """Add these commands to those of arbench."""
+    """Add ``submit`` and ``import`` to the commands of arbench."""
     add = commands.add_parser("submit", help="pack records and thumbnails into one file, for somebody's leaderboard")
     add.add_argument("trials", nargs="*", metavar="TRIAL", help="names of trials (default: all that are finished)")
     add.add_argument("--store", type=Path, required=True, metavar="DIR", help="folder of records")

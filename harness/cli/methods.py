@@ -9,7 +9,7 @@ from harness.errors import ArbenchError
 
 
 def add(commands: Any) -> None:
-    """Add these commands to those of arbench."""
+    """Add ``list``, ``flops``, ``counters`` and ``check`` to the commands of arbench."""
     _add_list(commands)
     _add_flops(commands)
     _add_counters(commands)
@@ -50,7 +50,7 @@ def _add_counters(commands: Any) -> None:
 
 
 def methods() -> list[dict[str, Any]]:
-    """One entry per method, of plain values. A method that cannot be imported has only its name and ``error``."""
+    """A dictionary of plain values for each method; only ``name`` and ``error`` if the method cannot be imported."""
     from harness import registry  # late: --help needs no torch
 
     found: list[dict[str, Any]] = []
@@ -75,7 +75,7 @@ def methods() -> list[dict[str, Any]]:
 
 
 def in_words(found: list[dict[str, Any]]) -> str:
-    """The entries of ``methods`` as text for a terminal."""
+    """The dictionaries that ``methods`` returns, as text for a terminal."""
     lines: list[str] = []
     for one in found:
         if "error" in one:

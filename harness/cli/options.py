@@ -8,7 +8,7 @@ from typing import Any
 from harness.errors import shown
 
 DIGITS = 9
-"""Most digits of a whole number on the command line."""
+"""The greatest number of digits that a whole number on the command line may have."""
 
 
 def count(low: int) -> Any:
@@ -44,7 +44,7 @@ def _number(text: str, valid: str, right: Callable[[float], bool]) -> float:
 
 
 def add_only(add: argparse.ArgumentParser) -> None:
-    """Add the option that names trials."""
+    """Add the option ``--only``, which selects trials by name or method."""
     add.add_argument(
         "--only",
         action="append",
@@ -55,7 +55,7 @@ def add_only(add: argparse.ArgumentParser) -> None:
 
 
 def add_checkpoint(add: argparse.ArgumentParser) -> None:
-    """Add the option that names weights."""
+    """Add the option ``--checkpoint``, which names files of weights that replace the weights of methods."""
     add.add_argument(
         "--checkpoint",
         action="append",

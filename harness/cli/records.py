@@ -11,7 +11,7 @@ from harness.records.store import Record, Store
 
 
 def add(commands: Any) -> None:
-    """Add these commands to those of arbench."""
+    """Add ``export``, ``compare``, ``diff`` and ``verify`` to the commands of arbench."""
     _add_export(commands)
     _add_compare(commands)
     _add_diff(commands)
@@ -89,8 +89,8 @@ def _compare(asked: argparse.Namespace) -> None:
 
 
 def _named(store: Store, text: str) -> Record:
-    """The finished record in force that has this name, or whose key begins with it. Raises ArbenchError if there is
-    none, or if there are several."""
+    """The finished record whose name is ``text``, or whose key begins with ``text``. Only records in force count (see
+    ``Store.records``). Raises ArbenchError if there is no such record, or if there are several."""
     records = [record for record in store.records() if record["status"] == "done"]
     found = [record for record in records if record["name"] == text or record["key"].startswith(text)]
     if len(found) != 1:
@@ -130,7 +130,8 @@ def _verify(asked: argparse.Namespace) -> int:
 
 
 def _told(found: list[tuple[Record, list[str]]], device: str) -> int:
-    """Print whether each record was reproduced. If another kind of device made it, also print in which sense."""
+    """Print whether each record was reproduced, and each figure that was not. A note is added if a record was made on
+    another kind of device than ``device``: its scores need only lie in their intervals. Returns the exit code."""
     from harness.run.verification import made_elsewhere
 
     for record, faults in found:

@@ -1,4 +1,4 @@
-"""The command ``run``."""
+"""The command ``run``, which measures the trials of a sweep."""
 
 import argparse
 import sys
@@ -11,7 +11,7 @@ from harness.progress import counted
 
 
 def add(commands: Any) -> None:
-    """Add this command to those of arbench."""
+    """Add ``run`` to the commands of arbench."""
     add = commands.add_parser("run", help="measure the trials of a sweep; what is recorded is skipped")
     add.add_argument("sweep", type=Path, metavar="SWEEP", help="a sweep file, or the name of a bundled sweep")
     add.add_argument("--store", type=Path, required=True, metavar="DIR", help="folder of records, made if need be")
@@ -88,7 +88,7 @@ def _run(asked: argparse.Namespace) -> int:
 
 
 def _workers(asked: argparse.Namespace) -> int:
-    """Number of processes on this machine; 0 for a cluster, which may have devices that this machine lacks."""
+    """Number of processes on this machine; 0 with ``--cluster``, whose devices this machine may lack."""
     from harness.machine import devices
 
     if asked.cluster is not None:

@@ -28,7 +28,7 @@ LARGEST_SIDE = 4096
 
 
 def add(commands: Any) -> None:
-    """Add these commands to those of arbench."""
+    """Add ``score`` and ``reference build`` to the commands of arbench."""
     add = commands.add_parser("score", help="FID, sFID, IS, KID, precision and recall of images made elsewhere")
     add.add_argument("samples", type=Path, nargs="+", metavar="SAMPLES", help=IMAGES_OF)
     add.add_argument(
@@ -94,11 +94,11 @@ def _score(asked: argparse.Namespace) -> None:
 
     row = None
     if asked.store is not None:
-        row = foreign.Row(asked.store, asked.name, asked.replace)  # first, so that its errors cost no work
+        row = foreign.Row(asked.store, asked.name, asked.replace)  # first, before any work is done: it may raise
     elif asked.name is not None or asked.replace:
         raise ArbenchError("--name and --replace are for a row on a leaderboard: --store DIR says which")
     paths = spread(asked.samples)
-    open_samples(paths, _reading(asked))  # early for the same reason
+    open_samples(paths, _reading(asked))  # only to raise early if they cannot be read
     extractor = _extractor(asked)
     cache = default_cache() if asked.cache is None else None if str(asked.cache) == NO_CACHE else asked.cache
     crop = AS_THEY_ARE if holds_statistics(asked.reference) else replace(_reading(asked), images=None, key=None)
@@ -139,8 +139,8 @@ def _build(asked: argparse.Namespace) -> None:
 
 
 def spread(paths: Sequence[Path]) -> list[Path]:
-    """The paths, with wildcards expanded in the order of names. A path is not expanded if there is a file of this very
-    name. Raises ArbenchError for a pattern that no file fits."""
+    """Expand the wildcards in paths. The files that fit one path are sorted by name. If a file of exactly the path's
+    name exists, the path is not expanded. Raises ArbenchError for a pattern that no file fits."""
     found: list[Path] = []
     for path in paths:
         fits: Iterable[Path] = [path]

@@ -1,5 +1,5 @@
-"""Standard output and error that never end a run, even if they are closed, on a full disk, or in an encoding that lacks
-characters."""
+"""Standard output and standard error whose faults never end a run. A stream may be closed, its disk may be full, or its
+encoding may lack characters."""
 
 import contextlib
 import io
@@ -10,8 +10,8 @@ from typing import Any, TextIO, cast
 
 
 class Lenient:
-    """A stream whose faults do not reach the code that writes to it. After the first fault, everything written is
-    dropped."""
+    """A stream whose faults do not reach the code that writes to the stream. After the first fault, everything that is
+    written is dropped."""
 
     def __init__(self, stream: TextIO, raised: tuple[type[OSError], ...] = ()) -> None:
         self._stream, self._raised = stream, raised  # raised: faults that are raised all the same
@@ -85,8 +85,8 @@ def lenient() -> Iterator[Lenient]:
 
 
 def _fill_gaps() -> None:
-    """Open each of the descriptors 0 to 2 that is closed. Otherwise the next file to be opened would get that number,
-    and warnings on standard error would be written into that file."""
+    """Open the null device for each of the descriptors 0 to 2 that is closed. Otherwise the next file to be opened
+    would get the number of a standard stream, and warnings on standard error could be written into that file."""
     for descriptor in range(3):
         try:
             os.fstat(descriptor)

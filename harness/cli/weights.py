@@ -1,4 +1,4 @@
-"""The commands about weights: ``weights`` lists them, ``weights fetch`` downloads the weights of a preset."""
+"""The commands about weights: ``weights`` lists files of weights, ``weights fetch`` downloads those of a preset."""
 
 import argparse
 import json
@@ -11,7 +11,7 @@ from harness.hashing import sha256
 
 
 def add(commands: Any) -> None:
-    """Add these commands to those of arbench."""
+    """Add ``weights`` and ``weights fetch`` to the commands of arbench."""
     add = commands.add_parser("weights", help="published weights: which there are, which are found; or fetch them")
     add.add_argument("--json", action="store_true", help="as JSON")
     add.add_argument("--hash", action="store_true", help="the sha256 of files that were not fetched by arbench, too")
@@ -22,13 +22,15 @@ def add(commands: Any) -> None:
 
 
 def listed(hashes: bool = False) -> list[dict[str, Any]]:
-    """One entry per file of a preset.
+    """One dictionary per file of weights of a preset, with these keys:
 
-    method, preset, file, path: names
+    method, preset: names of the method and of the preset
+    file, path: name and full path of the file
     source: repository@revision; None if the file is bundled or not published
     pinned: whether the source is one commit; None without a source
     found: whether the file is there
-    sha256: the hash that was noted when the file was fetched; without such a note, computed if ``hashes``, else None
+    sha256: the hash that was noted when the file was fetched. If there is no note, the hash is computed if ``hashes``
+        is true and the file is there; otherwise it is None.
     """
     from harness import registry  # late: --help needs no torch
 
@@ -60,7 +62,7 @@ def listed(hashes: bool = False) -> list[dict[str, Any]]:
 
 
 def in_words(rows: list[dict[str, Any]]) -> str:
-    """The entries of ``listed`` as text for a terminal."""
+    """The dictionaries that ``listed`` returns, as text for a terminal."""
     lines: list[str] = []
     before = None
     for row in rows:
@@ -74,9 +76,11 @@ def in_words(rows: list[dict[str, Any]]) -> str:
 
 
 def sources(preset: str) -> dict[str, Source]:
-    """The published files of a preset: ``METHOD/PRESET``, or ``PRESET`` for all methods that have it.
+    """Name of a file -> where the file is published, for the files of weights of a preset.
 
-    Raises ArbenchError if there is no such preset, or if it has no published weights.
+    preset: ``METHOD/PRESET`` for the preset of one method, or ``PRESET`` for all methods that have this preset.
+
+    Raises ArbenchError if there is no such preset, or if the preset has no published weights.
     """
     from harness import registry  # late: --help needs no torch
 
@@ -101,7 +105,7 @@ def sources(preset: str) -> dict[str, Source]:
 
 
 def fetch_preset(preset: str) -> list[Path]:
-    """Fetch the published files of a preset that are not there yet; returns the paths of all its published files."""
+    """Fetch the published files of a preset that are not there yet; returns the paths of all of its published files."""
     from harness.checkpoints.fetching import fetch
 
     paths = []

@@ -1,7 +1,7 @@
 """Sweeps on a cluster: the executor that hands jobs to a scheduler. Its state is in files of the store.
 
 executor    the executor: what the driver hands its jobs to
-schedulers  what a scheduler answers; finds it by name
+schedulers  what arbench asks of a scheduler; finds a scheduler by its name
 slurm       Slurm, through its commands and submitit
 local       this machine, through submitit
 bundles     which of our jobs make up one task, by measured rates
@@ -9,7 +9,7 @@ submitted   the submissions: each is a folder under STORE/cluster
 task        what runs inside a job of the cluster: several of our jobs, one after another
 leases      which task is doing which job: files in each trial's work folder
 faults      what went wrong at a job: files beside the leases
-watch       what follows from the schedulers' answers
+watch       which tasks are active and which have ended, by the schedulers' answers
 outlook     what a dry run prints
 site        the site file: what the scheduler is given
 status      ``arbench status`` and ``arbench cancel``

@@ -16,8 +16,8 @@ task takes seconds, too."""
 UNKNOWN_JOBS = 8
 """Jobs per task, if neither the rate of the jobs nor the number of tasks that may run at once is known."""
 WAVES = 4
-"""If rates are not known, jobs are cut into this many times as many tasks as may run at once. The tasks are then short,
-and no task holds up the others for long."""
+"""If rates are not known, the number of tasks is this number times the number of tasks that may run at once. The tasks
+are then short, and no task holds up the others for long."""
 
 Name = TypeVar("Name", bound=Hashable)
 Kind = tuple[str, str]
@@ -25,11 +25,11 @@ Kind = tuple[str, str]
 
 
 class Rates:
-    """The rates that were measured in a store: seconds per image for each trial, and seconds per job for each other
-    stage.
+    """The rates that were measured in a store. For stage generate, these are seconds per image of each trial; for each
+    other stage, seconds per job.
 
-    The rate of a trial comes from its own tasks on a cluster, else from its record, else from other trials of its
-    method and preset, on a cluster or in records.
+    The rate of a trial comes from tasks on a cluster that have made the trial's images, else from the trial's record,
+    else from other trials of the same method and preset (from their tasks, else from their records).
     """
 
     def __init__(self, store: Store, submissions: Submissions) -> None:
@@ -101,7 +101,7 @@ def bundles(
     parallel: how many tasks may run at once; None for any number
     alone: whether a job gets a task for itself
 
-    All other jobs of stage timing are one task, since they are measured together.
+    The jobs of stage timing that do not get a task for themselves form one task, since they are measured together.
     """
     found = [[job] for job in jobs if alone(job)]
     rest = [job for job in jobs if not alone(job)]
@@ -120,7 +120,7 @@ def bundles(
 
 
 def _filled(jobs: Iterable[tuple[Job, float]], most: float) -> list[list[Job]]:
-    """Tasks filled in order up to ``most`` seconds, each with at least one job."""
+    """Fill tasks with the jobs, in order, up to ``most`` seconds of work per task. Each task gets at least one job."""
     found: list[list[Job]] = []
     held = most
     for job, cost in jobs:

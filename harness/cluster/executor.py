@@ -47,8 +47,8 @@ class Settings:
     tables: Mapping[str, Tables] = field(default_factory=dict)
 
     def check(self, tables: Collection[Tables], wait: bool) -> None:
-        """Check the site, and the site with each of the tables over it, before anything is computed. Raises
-        ArbenchError with what is wrong and what is valid."""
+        """Check the site, as overridden by each of ``tables``, before anything is computed. Without tables, the site is
+        checked as it is. Raises ArbenchError with what is wrong and what is valid."""
         if not wait and not self.scheduler.stays:
             name = self.scheduler.name
             raise ArbenchError(f"--no-wait: --cluster {name} starts its tasks from this process, so it has to wait")
@@ -58,7 +58,7 @@ class Settings:
     def executor(
         self, bench: Bench, store: Store, tables: Mapping[str, Tables], tell: Callable[[str], None]
     ) -> "Cluster":
-        """The executor. tables: those that override the site for single plans, by plan key."""
+        """Make the executor. tables: by plan key, the tables that override the site for that plan."""
         return Cluster(bench, store, replace(self, tables=tables), tell)
 
     def resources(self, job: Job) -> Resources:
@@ -73,7 +73,7 @@ class Settings:
 
 
 class Cluster:
-    """Does jobs in tasks on the cluster. ``tell`` is called with each line that people should know."""
+    """Does jobs in tasks on the cluster. ``tell`` is called with each line of text that people should read."""
 
     def __init__(self, bench: Bench, store: Store, settings: Settings, tell: Callable[[str], None]) -> None:
         self._bench, self._store, self._settings, self._tell = bench, store, settings, tell
@@ -152,17 +152,18 @@ class Cluster:
         ]
 
     def outlook(self, waves: Sequence[Sequence[Job]], trials: int) -> str:
-        """What would be submitted, and how long it takes by measured rates, in lines of text."""
+        """Says, in lines of text, what would be submitted and how long this work takes by measured rates."""
         return outlook([self.groups(wave) if wave else [] for wave in waves], self.seconds, trials)
 
     def seconds(self, job: Job) -> float | None:
-        """Seconds that a job takes, by measured rates; None if they are not known."""
+        """Seconds that a job takes, by measured rates; None if no rate is known."""
         return self._rates.job(job)
 
     # --- what is done, what is to be done -----------------------------------------------------------------------------
 
     def _settled(self, queue: Queue) -> Iterator[Outcome]:
-        """Take the jobs that are done or given up out of the queue; yields them."""
+        """Remove from the queue all jobs that are done or given up. Yields each of these jobs with its failure, or with
+        None if the job is done."""
         found: list[Outcome] = []
         for plan, several in _by_plan(queue):
             gaps = plan.shards.missing(plan.trial.images)
@@ -183,7 +184,7 @@ class Cluster:
         yield from found
 
     def _todo(self, queue: Sequence[Job] | Queue, flying: Collection[str], cautious: bool = True) -> list[Job]:
-        """The open jobs that no task has. flying: ids of the jobs that tasks have.
+        """The open jobs that no task has yet. flying: ids of the jobs that tasks already have.
 
         cautious: if a trial has a fault and none of its images is done yet, only one of its generate jobs is returned.
         The others would most likely fail, too.
@@ -257,7 +258,7 @@ class Cluster:
         after: Sequence[str],
         about: Mapping[str, Any] | None,
     ) -> Submission | None:
-        """Make one submission; None if the scheduler does not take it now."""
+        """Make one submission; None if the scheduler does not accept the submission now."""
         names = [[job.id for job in task] for task in tasks]
         code = source.keep(self._submissions.folder / "code")
         stage, records = tasks[0][0].stage, about is not None and tasks[0][0].stage == "timing"
@@ -291,9 +292,9 @@ class Cluster:
     def _refuse(self, made: Submission, refusal: RefusedError) -> None:
         """Handle a submission that the scheduler has not accepted.
 
-        The scheduler may be restarting, or have limits under which smaller submissions fit. If it has accepted this one
-        although its answer was cut off, its queue will show the tasks. The next try comes after the queue was looked at
-        again.
+        The scheduler may be restarting, or have limits under which smaller submissions fit. Perhaps the scheduler has
+        accepted this submission after all, and only the answer was cut off: then the queue will show the tasks. The
+        next try comes after the queue was looked at again.
         """
         self._refused += 1
         self._waiting = True

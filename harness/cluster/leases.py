@@ -1,4 +1,4 @@
-"""Leases: files in a trial's work folder by which the tasks of a cluster share out its jobs, without locks.
+"""Leases: files in a trial's work folder by which the tasks of a cluster share out the trial's jobs, without locks.
 
 A task makes a lease when it begins a job, touches it while it works, and removes it when the job is done. This keeps
 two tasks from doing the same shard, as far as a shared file system allows. If one task does not see the lease of the
@@ -39,7 +39,8 @@ class Lease:
             return ""
 
     def fresh(self) -> bool:
-        """Whether the lease was touched lately. Both times come from the file server, so no clock has to be right."""
+        """Whether the lease was touched lately. The time of the touch and the present time both come from the file
+        server, so no clock has to be right."""
         try:
             return _server_time(self.path.parent) - self.path.stat().st_mtime < STALE_S
         except FileNotFoundError:

@@ -1,5 +1,5 @@
 """``--cluster local``: this machine, through submitit's local executor. The process that has submitted tasks starts
-them. If it is killed, the tasks that run go on, and the next such process finds them."""
+them. If this process is killed, the running tasks go on, and the next process with ``--cluster local`` finds them."""
 
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -22,11 +22,11 @@ KEYS = frozenset(("time", "cpus-per-task", "gpus", "exclusive", *TEXTS, *SECONDS
 PROGRAM = "submitit.local._local"
 """The module that submitit runs to look after one task. The next word of its command line is the task's folder."""
 Waiting = tuple[Submission, int, Resources, Path, Work]
-"""A task that waits: its submission and its index there, what it needs, the copy of the code, and what it does."""
+"""A task that waits: its submission, its index in the submission, its resources, the copy of the code, its work."""
 
 
 class Local:
-    """The processes of this machine as a cluster."""
+    """Treats this machine as a cluster, and processes as its tasks."""
 
     name: ClassVar[str] = "local"
     defaults: ClassVar[Mapping[str, Any]] = {"time": "7-0", "poll-seconds": 1, "visibility-seconds": 1}
@@ -37,7 +37,7 @@ class Local:
         self._started: list[submitit.Job[object]] = []
 
     def check(self, sites: Sequence[Site], stages: Sequence[str]) -> None:
-        """Check names, and the number of GPUs."""
+        """Check the names of the options, and the number of GPUs."""
         if "train" in stages:
             raise ArbenchError("--cluster local is for sweeps: arbench train works here without --cluster")
         for site in sites:
@@ -50,23 +50,24 @@ class Local:
         return 100_000
 
     def submit(self, made: Submission, how: Resources, code: Path, work: Sequence[Work], after: Sequence[str]) -> str:
-        """Have the tasks wait for their turn, which ``queue`` brings."""
+        """Put the tasks in line. ``queue`` starts each task when it is its turn."""
         self._waiting += [(made, index, how, code, one) for index, one in enumerate(work)]
         return made.id
 
     def queue(self, submissions: Sequence[Submission]) -> dict[TaskId, Queued]:
-        """The processes, and the tasks that wait in this process. Starts those whose turn has come."""
+        """Start the tasks whose turn has come. Returns the tasks that run on this machine, and those that wait in this
+        process."""
         self._start()
         states = dict.fromkeys(_running(), "RUNNING") | {(one[0].id, one[1]): "PENDING" for one in self._waiting}
         return {task: Queued(f"{task[0]}_{task[1]}", state) for task, state in states.items()}
 
     def ends(self, tasks: Iterable[tuple[Submission, int]]) -> dict[TaskId, End]:
-        """A task that has no folder was never started."""
+        """A task without a folder was never started. The process of any other task is gone."""
         gone, never = End("its process is gone"), End("never started", outside=True)
         return {(one.id, index): gone if (one.folder / str(index)).exists() else never for one, index in tasks}
 
     def cancel(self, numbers: Collection[str]) -> None:
-        """Kill the processes."""
+        """Drop the tasks that wait, and kill the processes of the tasks that run."""
         self._waiting = [one for one in self._waiting if one[0].id not in numbers]
         for path, keeper in programs(PROGRAM).items():
             for process in keeper.children() if path.parent.name in numbers else ():
@@ -76,11 +77,12 @@ class Local:
         """Nothing to do: ``Submission.parallel_now`` is read whenever a task could be started."""
 
     def inside(self) -> Inside:
-        """As many threads as the environment says: see ``_begin``."""
+        """The number of threads comes from the environment that ``_begin`` gives the task."""
         return Inside(torch.get_num_threads())
 
     def _start(self) -> None:
-        """Start tasks, in order, as long as cores and GPUs are free. ``done`` asks, so that no zombies are left."""
+        """Start tasks, in order, as long as cores and GPUs are free. The calls of ``done`` reap processes that have
+        ended, so that no zombies are left."""
         self._started = [job for job in self._started if not job.done()]
         running = _running()
         for waiting in list(self._waiting):
@@ -114,6 +116,6 @@ class Local:
 
 
 def _running() -> dict[TaskId, dict[str, Any]]:
-    """The tasks that run here, of any store, each with what it was given."""
+    """All tasks that run on this machine, whichever store they belong to, with the cores and GPUs given to each."""
     found = {path: files.read_json(path / "given.json") for path in programs(PROGRAM)}
     return {(path.parent.name, int(path.name)): given for path, given in found.items() if given}

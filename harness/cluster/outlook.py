@@ -14,8 +14,9 @@ def outlook(
     """The open jobs of a sweep, in lines of text: for each kind of task, the number of tasks, their jobs and their
     hours.
 
-    waves: for each wave, the tasks, grouped by their resources; seconds: how long a job takes, None if it is not known;
-    trials: the number of trials of the sweep, recorded ones included
+    waves: for each wave, the tasks, grouped by their resources
+    seconds: how long a job takes; None if this is not known
+    trials: the number of trials of the sweep, including trials that are already recorded
     """
     groups = [group for wave in waves for group in wave]
     jobs = [job for _, tasks in groups for task in tasks for job in task]

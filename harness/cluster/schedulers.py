@@ -1,5 +1,5 @@
-"""Schedulers: what starts our tasks, on other machines or on this one. Each is found by its name, through the
-entry-point group ``arbench.executors``, so that any package can add one:
+"""Schedulers start our tasks, on other machines or on this one. A scheduler is found by its name, through the
+entry-point group ``arbench.executors``, so that any package can add a scheduler:
 
     [project.entry-points."arbench.executors"]
     pbs = "my_package.pbs:PBS"
@@ -35,7 +35,7 @@ class RefusedError(ArbenchError):
 
     def __init__(self, reason: str, unsure: bool = False) -> None:
         super().__init__(reason)
-        self.unsure = unsure  # whether it may have accepted the submission after all: its answer was cut off
+        self.unsure = unsure  # whether the scheduler may have accepted after all: its answer was cut off
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ class Queued:
 
     job: str  # the scheduler's name of the task
     state: str  # the scheduler's word, such as RUNNING or PENDING
-    reason: str = ""  # why it waits
-    ending: bool = False  # whether it will be gone in seconds, or wait in the queue again
+    reason: str = ""  # why the task waits
+    ending: bool = False  # whether the task will be gone in seconds, or wait in the queue again
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Inside:
     """What a task learns from its scheduler about itself."""
 
     threads: int  # with how many threads it computes
-    facts: Mapping[str, str | None] = field(default_factory=dict)  # go into the task's first event
+    facts: Mapping[str, str | None] = field(default_factory=dict)  # other facts, for the task's first event
 
 
 class Scheduler(Protocol):
@@ -73,9 +73,9 @@ class Scheduler(Protocol):
 
     name: ClassVar[str]
     defaults: ClassVar[Mapping[str, Any]]
-    """Values of the site file's keys that hold unless the file has others: ``time``, ``poll-seconds``..."""
+    """Values for keys of the site file (``time``, ``poll-seconds``...). They hold where the file has no value."""
     stays: ClassVar[bool]
-    """Whether tasks that wait are started although the process that has submitted them is gone."""
+    """Whether waiting tasks are still started when the process that submitted them has ended."""
 
     def check(self, sites: Sequence[Site], stages: Sequence[str]) -> None:
         """Check site files before anything is submitted. Raises ArbenchError with what is wrong and what is valid."""
@@ -86,8 +86,10 @@ class Scheduler(Protocol):
     def submit(self, made: Submission, how: Resources, code: Path, work: Sequence[Work], after: Sequence[str]) -> str:
         """Submit a task for each piece of work. Returns the scheduler's name of the submission.
 
-        code: a folder that goes first on the tasks' ``PYTHONPATH``; after: names of submissions whose tasks must have
-        ended before these tasks start. Raises RefusedError.
+        code: a folder that goes first on the tasks' ``PYTHONPATH``
+        after: names of submissions; all their tasks must have ended before the new tasks start
+
+        Raises RefusedError.
         """
 
     def queue(self, submissions: Sequence[Submission]) -> dict[TaskId, Queued]:
@@ -97,13 +99,14 @@ class Scheduler(Protocol):
         """How tasks have ended. Tasks about which the scheduler knows nothing are left out. Raises UnreachableError."""
 
     def cancel(self, numbers: Collection[str]) -> None:
-        """End all tasks of submissions, by the scheduler's names of these. Some may have ended meanwhile."""
+        """End all tasks of some submissions. numbers: the scheduler's names of the submissions. Tasks may have ended
+        meanwhile."""
 
     def throttle(self, made: Submission, parallel: int) -> None:
         """Let ``parallel`` tasks of a submission run at once from now on. Raises UnreachableError."""
 
     def inside(self) -> Inside:
-        """Called in a task: what it is given."""
+        """Called inside a task. Returns what the scheduler tells the task about itself."""
 
 
 def names() -> list[str]:
@@ -112,26 +115,27 @@ def names() -> list[str]:
 
 
 def named(name: str) -> Scheduler:
-    """A scheduler by its name. Raises ArbenchError if none has the name, or if its package cannot be imported."""
+    """The scheduler of this name. Raises ArbenchError if there is none, or if its package cannot be imported."""
     made: Scheduler = load_named("scheduler", name, installed(GROUP))()
     return made
 
 
 class Schedulers:
-    """The schedulers that know a store's submissions. Each submission has one."""
+    """Asks, for each submission of a store, the scheduler to which the submission was given."""
 
     def __init__(self, *own: Scheduler) -> None:
         self._known = {one.name: one for one in own}
 
     def of(self, submission: Submission) -> Scheduler:
-        """The scheduler to which a submission was given. Raises ArbenchError if it is not installed here."""
+        """The scheduler to which a submission was given. Raises ArbenchError if this scheduler is not installed."""
         name = submission.scheduler
         if name not in self._known:
             self._known[name] = named(name)
         return self._known[name]
 
     def queue(self, submissions: Iterable[Submission]) -> dict[TaskId, Queued]:
-        """All tasks of these submissions that wait or run; there may be others among them. Raises UnreachableError."""
+        """All tasks of these submissions that wait or run. Tasks of other submissions may be among them. Raises
+        UnreachableError."""
         asked: dict[str, list[Submission]] = defaultdict(list)
         for one in submissions:
             asked[one.scheduler].append(one)
@@ -145,7 +149,7 @@ class Schedulers:
         return {task: end for same in asked.values() for task, end in self.of(same[0][0]).ends(same).items()}
 
     def cancel(self, submissions: Mapping[str, Submission]) -> None:
-        """End submissions, given by the schedulers' names of them."""
+        """End submissions. The keys are the names that the schedulers have given the submissions."""
         asked: dict[str, dict[str, Submission]] = defaultdict(dict)
         for number, one in submissions.items():
             asked[one.scheduler][number] = one

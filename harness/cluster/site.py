@@ -1,6 +1,6 @@
 """The site file: a TOML file with the options that a cluster asks for.
 
-Every long option of sbatch is a key, with - or _ in it.
+Every long option of sbatch can be a key, written with - or with _.
 
 partition = "gpu"                   # all keys are optional
 account = "vision"
@@ -12,13 +12,13 @@ constraint = "a100"
 no-kill = true                      # an option without a value
 modules = ["cuda/12.4"]             # module load, in every job, first
 setup = ["source ~/env/bin/activate"]    # lines of shell, run next
-container = "apptainer exec --nv arbench.sif"    # goes before python's command
+container = "apptainer exec --nv arbench.sif"    # stands before the command that runs Python
 python = "python"                   # the default is the Python that runs this program
 signal-seconds = 90                 # a job is warned this long before its end
 poll-seconds = 30                   # how often squeue is asked
 visibility-seconds = 60             # how late files may appear on other machines
 
-[timing]                            # a table for one stage overrides the above: generate, quality, flops or timing
+[timing]                            # such a table overrides the above for one stage: generate, quality, flops, timing
 constraint = "h100"                 # timing has exclusive = true unless it is set otherwise
 
 [train]                             # for arbench train: one process for each task of the job
@@ -28,8 +28,8 @@ gpus-per-node = 8
 
 ``container`` is arbench's own key; sbatch's option of that name, for OCI bundles, cannot be given.
 
-A sweep file's table [cluster] overrides the site file in the same way, and so does ``cluster = {...}`` in one of its
-blocks.
+A sweep file's table [cluster] overrides the site file in the same way, and so does ``cluster = {...}`` in a block of
+the sweep file.
 """
 
 import re
@@ -53,7 +53,7 @@ SECONDS = {"signal-seconds": 90, "poll-seconds": 30, "visibility-seconds": 60}
 MOST = 10**9
 """Bound of a number in a site file."""
 LONGEST_TIME = 20
-"""Most characters of a time limit."""
+"""A time limit may have at most so many characters."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Resources:
 
     @property
     def gpus(self) -> int:
-        """Number of GPUs of a job, as far as the options say; else 0."""
+        """Number of GPUs of a job; 0 if no option gives the number."""
         for name in ("gpus", "gpus-per-node", "gpus-per-task", "gres"):
             counts = re.findall(r"(?:gpu[^,]*:|^|:)(\d+)(?=,|$|\()", str(self.options.get(name, "")))
             if counts:
@@ -88,7 +88,7 @@ class Resources:
 class Site:
     """The content of a site file."""
 
-    source: str = "site"  # its name in error messages
+    source: str = "site"  # the file's name in error messages
     common: Mapping[str, Any] = field(default_factory=dict)  # options of all stages
     stages: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by stage; override ``common``
     defaults: Mapping[str, Any] = field(default_factory=dict)  # the scheduler's; ``common`` overrides them
@@ -98,16 +98,16 @@ class Site:
         return {name for table in (self.common, *self.stages.values()) for name in table}
 
     def has_only(self, valid: Collection[str]) -> None:
-        """Raise ArbenchError if the file has a key that is not among these."""
+        """Raise ArbenchError if the file has a key that is not in ``valid``."""
         for name in sorted(self.names() - set(valid)):
             raise ArbenchError(f"{self.source}: {unknown('option', name, {*valid, *ALIASES})}")
 
     def seconds(self, name: str) -> float:
-        """The value of a key of SECONDS."""
+        """The seconds for a key of SECONDS: those of the file, else of the scheduler, else of SECONDS."""
         return float(self.common.get(name, self.defaults.get(name, SECONDS[name])))
 
     def over(self, table: Mapping[str, Any]) -> "Site":
-        """This site, overridden by another table of the same keys."""
+        """This site, with the values of ``table`` in place of the site's values under the same keys."""
         if not table:
             return self
         other = parse(table, "[cluster]")
@@ -137,7 +137,7 @@ def load(path: Path | None, defaults: Mapping[str, Any]) -> Site:
 
 
 def parse(content: Mapping[str, Any], source: str) -> Site:
-    """The site that a table describes. The scheduler checks later whether it knows the names."""
+    """The site that a table describes. Whether the scheduler knows the keys is checked later."""
     stages = {name: _checked(table, f"{source}: [{name}]") for name, table in content.items() if name in KINDS}
     common = {name: value for name, value in content.items() if name not in KINDS}
     return Site(source, _checked(common, source), stages)
@@ -175,7 +175,7 @@ def _right(name: str, value: Any) -> tuple[bool, str]:
 
 
 def _words(command: str) -> list[str]:
-    """The words of a shell command; empty if it is none."""
+    """Split a shell command into words; empty if the text is no shell command."""
     try:
         return shlex.split(command) if command.isprintable() else []
     except ValueError:
@@ -183,7 +183,7 @@ def _words(command: str) -> list[str]:
 
 
 def minutes(text: str, where: str = "time") -> int:
-    """A time limit as Slurm writes it, in minutes, rounded up: M, M:S, H:M:S, D-H, D-H:M, D-H:M:S."""
+    """Convert a time limit in one of Slurm's forms (M, M:S, H:M:S, D-H, D-H:M, D-H:M:S) into minutes, rounded up."""
     match = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", text, re.ASCII)
     if match is None or len(text) > LONGEST_TIME:
         raise ArbenchError(

@@ -21,7 +21,7 @@ from harness.stages.generate.shards import Shards
 RECENT_S = 600.0
 """Seconds over which rates are taken: the last ten minutes."""
 LOG_SHOWN = 5
-"""Lines of a failure's log that are shown."""
+"""How many lines of a failure's log are shown."""
 
 
 @dataclass(frozen=True)
@@ -38,14 +38,14 @@ class Standing:
 
     @property
     def state(self) -> str:
-        """``done``, ``failed``, ``open``."""
+        """``done`` or ``failed``, as the record says; ``open`` if the record, or the timing in it, is still missing."""
         if self.record is None or (self.record["status"] == "done" and not timed(self.record)):
             return "open"
         return str(self.record["status"])
 
 
 def standings(store: Store) -> Iterator[Standing]:
-    """All trials of all sweeps that were run on a store. A trial of several sweeps comes once."""
+    """How far each trial is, for all sweeps that were run on a store. A trial of several sweeps comes once."""
     seen = set()
     for path in sorted((store.folder / "sweeps").glob("[!.]*.json")):
         content = _announced(path)
@@ -172,9 +172,9 @@ def _ours(submissions: Submissions, schedulers: Schedulers) -> dict[TaskId, Queu
 
 
 def cancel(folder: Path) -> int:
-    """End all tasks of a store, or of a folder of training runs, by one call; returns how many tasks there were. A file
-    informs the processes that wait for these tasks or are about to submit more. Raises ArbenchError if nothing was ever
-    submitted from there."""
+    """End all tasks that were submitted from a store or from a folder of training runs; returns how many tasks there
+    were. A file tells the processes that wait for these tasks, or are about to submit more, to end. Raises ArbenchError
+    if nothing was ever submitted from the folder."""
     submissions = Submissions(folder.absolute())
     if not submissions.folder.is_dir():
         raise ArbenchError(f"{folder}: nothing was submitted to a cluster from here")

@@ -1,11 +1,11 @@
-"""What was submitted: a folder under STORE/cluster for each submission, written before the scheduler is asked.
+"""Submissions: each has a folder under STORE/cluster, which is written before the scheduler is asked.
 
-tasks.json      the jobs of each task, by their ids; the driver and the code that submitted them
+tasks.json      the ids of each task's jobs; the driver that submitted the tasks, and the hash of its code
 submitted.json  the scheduler's name of the submission, once it is known
 parallel.json   how many tasks may run at once, if the number was changed after the submission
 task-N.jsonl    the events that task N reports, one per line; only task N writes it
 ended-N.json    what a driver found out about task N's end
-cancelled       is there if `arbench cancel` has ended the submission
+cancelled       exists if `arbench cancel` has ended the submission
 *_log.out, *.pkl, *.sh  submitit's files
 
 STORE/cluster/cancelled.json informs drivers that `arbench cancel` was called, whatever was submitted at that moment.
@@ -41,14 +41,14 @@ class Submission:
     parallel: int  # how many tasks may run at once, 0 for all
     submitted: float  # seconds since 1970
     driver: str  # host and process
-    code: str
+    code: str  # sha256 of the driver's code
     folder: Path
     records: bool = False  # whether its tasks write records, because no driver waits to do so
-    scheduler: str = "slurm"  # name of the scheduler; stores of earlier versions have Slurm's alone
+    scheduler: str = "slurm"  # name of the scheduler; earlier versions knew only Slurm and wrote no name
 
     @property
     def number(self) -> str | None:
-        """The scheduler's name of the submission, as Slurm's number of an array; None if it is not known."""
+        """The scheduler's name of the submission, such as Slurm's number of an array; None if it is not known."""
         found = files.read_json(self.folder / "submitted.json")
         return None if found is None else found["job"]
 
@@ -58,14 +58,15 @@ class Submission:
 
     @property
     def user(self) -> int:
-        """The numeric id of the user who has submitted it; this process's if another driver has removed the folder."""
+        """The numeric id of the user who made the submission; that of this process's user if the folder is gone."""
         try:
             return self.folder.stat().st_uid
         except OSError:
             return os.getuid()
 
     def job(self, index: int) -> str | None:
-        """The scheduler's name of a task; None if it is not known. A submission of one task has no index."""
+        """The scheduler's name of a task; None if it is not known. If the submission has only one task, the name of the
+        submission is also the name of the task."""
         number = self.number
         return number if number is None or len(self.tasks) == 1 else f"{number}_{index}"
 
@@ -103,7 +104,7 @@ class Submission:
         return found
 
     def tell(self, index: int, event: str, **about: Any) -> None:
-        """Add an event to a task's file. Raises ArbenchError if it cannot be written."""
+        """Add an event to a task's file. Raises ArbenchError if the file cannot be written."""
         path = self.events_file(index)
         try:
             with path.open("a", encoding="utf-8") as file:
@@ -131,7 +132,7 @@ class Submissions:
         self._known: dict[str, Submission] = {}
 
     def all(self) -> list[Submission]:
-        """All submissions, by time."""
+        """All submissions, oldest first."""
         for path in self.folder.glob("*/tasks.json"):
             if path.parent.name not in self._known and (content := files.read_json(path)) is not None:
                 content["tasks"] = tuple(tuple(task) for task in content["tasks"])
@@ -158,7 +159,7 @@ class Submissions:
         return made
 
     def cancel(self) -> None:
-        """Have all drivers that work on the store end."""
+        """Tell all drivers that work on the store to end."""
         files.write_json(self.folder / "cancelled.json", {"at": time.time(), "call": secrets.token_hex(8)})
 
     def cancels(self) -> str:

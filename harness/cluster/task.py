@@ -27,8 +27,8 @@ from harness.machine.heap import keep_heap
 from harness.records.store import Store, timed
 
 FRUITLESS = 3
-"""A task has a new life whenever the scheduler begins it again. After so many lives in a row that were interrupted with
-nothing done, the job that was being done is to blame."""
+"""A task has a new life whenever the scheduler begins the task again. If so many lives in a row were interrupted before
+they had finished a job, the job at which the last of these lives was working is to blame."""
 
 
 @dataclass
@@ -40,7 +40,7 @@ class Task:
     bench: Bench
     jobs: list[Job]
     retries: int  # once a job of a trial has more faults than this, no job of the trial is done any more
-    limit_s: float  # the time limit, less the warning before it
+    limit_s: float  # seconds until a task is warned that its time is nearly over
     store: Path
     # provenance of the records that the last task writes; None if a driver waits and writes the records
     about: Mapping[str, Any] | None = None
@@ -81,8 +81,8 @@ class Task:
 
     def checkpoint(self) -> DelayedSubmission:
         """submitit calls this when the task is preempted or its time is over; then the scheduler requeues the task.
-        The job that is being done is to blame only if this life has done no other job, and if it has used up its time
-        or is the last of several lives in a row that have done no job."""
+        The job that is being done is to blame only if this life of the task has done no other job. Furthermore, this
+        life must have used up its time, or be the last of several lives in a row that have done no job."""
         self._fruitless = 0 if self._fruitful else self._fruitless + 1
         short = time.time() - self._began < 0.8 * self.limit_s and self._fruitless < FRUITLESS
         if self._at is not None and (self._fruitful or short):
@@ -149,7 +149,7 @@ class Task:
         self._tell("done", job="timing", images=0, seconds=time.time() - self._began)
 
     def _record(self, about: Mapping[str, Any]) -> None:
-        """Write the records of trials that have all their stages."""
+        """Write the records of trials whose stages are all done."""
         store = Store(self.store)
         for job in self.jobs:
             plan = job.plan

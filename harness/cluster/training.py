@@ -1,7 +1,8 @@
-"""Training on a cluster: one job, in which each task of the scheduler is one process, as if torchrun had started it.
+"""Training on a cluster: one job of several processes. The scheduler starts the processes, and each of them finds the
+environment that torchrun would give it.
 
 The job goes on by itself after preemption, requeues and time limits. If the job ends otherwise, the process that waits
-for it submits it again. The state of the training is in the folder of runs, so that the job goes on from there.
+for the job submits it again. The state of the training is kept in the folder of runs, from which the job goes on.
 """
 
 import os
@@ -29,8 +30,8 @@ from harness.errors import ArbenchError
 from harness.identity import source
 
 FRUITLESS = 3
-"""The job has a new life whenever the scheduler begins it again. It is not requeued after so many lives in a row that
-were interrupted and have kept nothing."""
+"""The job has a new life whenever the scheduler begins the job again. After so many lives in a row that were
+interrupted before they saved any progress, the job is not requeued."""
 NOT_OURS = ("srun:", "slurmstepd", "submitit ")
 """Lines that begin like this in a job's output were printed by a scheduler or submitit, not by the training."""
 
@@ -86,9 +87,9 @@ class Launch:
 
 
 def train(name: str, work: Callable[[], object], runs: Path, how: Launch, tell: Callable[[str], None]) -> None:
-    """Do ``work`` in a job on the cluster, and wait for its end. If an earlier job of that name has not ended, it is
-    waited for instead. ``tell`` is called with lines of progress. Raises ArbenchError if the job failed too often, or
-    was ended by `arbench cancel`."""
+    """Do ``work`` in a job called ``name`` on the cluster, and wait for the end of the job. If an earlier job of that
+    name has not ended, wait for the earlier job instead. ``tell`` is called with lines of progress. Raises ArbenchError
+    if the job failed too often, or was ended by `arbench cancel`."""
     how.scheduler.check([how.site], ["train"])
     submissions = Submissions(runs.absolute())
     for again in range(how.retries + 1):

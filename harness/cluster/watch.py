@@ -1,6 +1,7 @@
-"""The state of the submitted tasks: one question for all of them, another for the tasks that are gone.
+"""Finds out the state of the submitted tasks. The scheduler is asked one question about all of them, and another
+about the tasks that are gone.
 
-The scheduler only says whether a task may still do something. What it has done is in the store.
+The scheduler only says whether a task may still do something. What a task has done is seen in the store.
 """
 
 import contextlib
@@ -32,8 +33,8 @@ class Watch:
         self._cancelled: set[str] = set()
 
     def look(self, open_jobs: Mapping[str, Job]) -> bool:
-        """Ask which tasks still exist, if it is time to, and handle the tasks that have ended. Returns whether
-        the question was asked and answered. open_jobs: the jobs that are still to be done, by id."""
+        """If it is time, ask the scheduler which tasks still exist, and handle the tasks that have ended. Returns
+        whether the question was asked and answered. open_jobs: the jobs that are still to be done, by id."""
         if time.monotonic() - self._asked < self._every_s:
             return False
         try:
@@ -46,8 +47,8 @@ class Watch:
         """Ask again and again until we know of every task whether the task may still do something. Raises
         UnreachableError.
 
-        A task that is just ending will be gone in seconds, or wait in the queue again. If it stays there, it counts as
-        alive.
+        A task that is just ending will be gone in seconds, or wait in the queue again. If the task is still ending
+        after ENDING_S seconds, it counts as alive.
         """
         began = time.monotonic()
         self._ask(open_jobs)
@@ -78,8 +79,8 @@ class Watch:
         return {job for submission, index in self.living() for job in submission.tasks[index]}
 
     def number(self, submission: Submission, index: int) -> str | None:
-        """The scheduler's name of the submission to which a task belongs; None if neither the submission nor the
-        queue has it."""
+        """The scheduler's name of the submission to which a task belongs; None if the name is neither in the
+        submission's files nor in the queue."""
         queued = self.queued.get((submission.id, index))
         return submission.number or (None if queued is None else queued.job.partition("_")[0])
 
@@ -118,8 +119,8 @@ class Watch:
         return {}
 
     def _bury(self, submission: Submission, index: int, end: End, open_jobs: Mapping[str, Job]) -> None:
-        """Handle a task that has ended before its work was done: record faults of the jobs that are to blame for its
-        end, and release its leases."""
+        """Handle a task that has ended before its work was done: record faults of the jobs that are to blame for the
+        task's end, and release the task's leases."""
         left = [open_jobs[job] for job in submission.tasks[index] if job in open_jobs]
         leased = [job for job in left if Lease(job).holder() == f"{submission.id}:{index}"]
         events = submission.events(index)
@@ -148,5 +149,5 @@ class Watch:
         if end.outside and (life is None or "done" in told):
             return []
         if left and left[0].stage == "timing":
-            return left  # they are measured together: any of them may be why
+            return left  # they are measured together: any of them may have ended the task
         return leased or left[:1]

@@ -2,10 +2,10 @@
 
     subjects      the methods under test, and their images
     test_methods  shapes, ranges, the same image at any batch size, costs
-    test_knobs    every knob changes what it says
+    test_knobs    every knob has an effect, and invalid values are refused
     test_steps    methods that decode in steps
     check         ``arbench check``
 
-It ships with arbench, so that a package which adds methods needs no checkout of arbench. ``tests/conformance`` runs it
-on arbench's own methods.
+The suite ships with arbench, so that a package which adds methods needs no checkout of arbench. ``tests/conformance``
+runs the suite on arbench's own methods.
 """

@@ -26,11 +26,11 @@ def methods_of(package: str) -> list[str]:
 
 
 def check(package: str, options: Sequence[str] = ()) -> int:
-    """Run the suite on a package's methods, with one line of pytest per fault. Returns 0 if all tests pass. options:
+    """Run the suite on a package's methods; pytest prints one line per fault. Returns 0 if all tests pass. options:
     more options for pytest."""
     wanted = methods_of(package)
     for name in wanted:
-        registry.get(name)  # if it cannot be imported, that is one line of error
+        registry.get(name)  # raises ArbenchError, of one line, if the method cannot be imported
     import pytest  # late: no other command needs it
 
     about = ["--pyargs", "harness.conformance", "-c", os.devnull, f"--rootdir={SUITE}", "-p", "no:cacheprovider", "-q"]

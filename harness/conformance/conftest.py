@@ -8,7 +8,7 @@ import torch
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> Any:
-    """The networks are small: threads cost more than they bring."""
+    """Run each test in one thread. The networks are so small that threads cost more time than they save."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

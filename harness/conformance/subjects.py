@@ -1,5 +1,5 @@
-"""The methods that the conformance suite tests, with random weights; settings of their knobs; their images and
-logits."""
+"""What the conformance suite works on: methods with random weights, settings of the methods' knobs, and the tokens and
+logits that the methods compute."""
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
@@ -59,8 +59,10 @@ def with_knobs(*knobs: str) -> list[str]:
 
 
 def cases(wanted: Callable[[Knobs], bool] = lambda given: True) -> list[Any]:
-    """Pytest parameters (method, knobs given) for every method: the defaults, then every knob changed alone. Cases
-    whose knobs ``wanted`` does not accept are left out. A method that cannot be imported has one case, which fails."""
+    """Pytest parameters (name of a method, knobs given): one case for each setting that ``moved`` lists for a method.
+
+    wanted: says whether a case is kept, given its knobs. A method that cannot be imported has one case, which fails.
+    """
     found = []
     for name in names():
         try:
@@ -81,8 +83,8 @@ def _words(knobs: Knobs) -> str:
 
 
 def moved(owner: type[Method]) -> list[Knobs]:
-    """Settings of knobs: none given; then every knob alone, at its ends and in the middle. Values of other knobs are
-    added where a knob's value requires them."""
+    """Settings of a method's knobs to test. The first setting gives no knob. Each further setting gives one knob one of
+    its ``values`` that is not the default. Values of other knobs are added where that value requires them."""
     alone = [{knob.name: value} for knob in owner.knobs for value in values(knob) if value != knob.default]
     return [{}, *({**COMPANIONS.get(next(iter(knobs.items())), {}), **knobs} for knobs in alone)]
 
@@ -106,8 +108,8 @@ def dense(knobs: Mapping[str, KnobValue]) -> Knobs:
 
 @cache
 def subject(name: str) -> Method:
-    """The method, with random weights under which every input matters. Initial weights of a training would not do: they
-    almost close the residual branches, and wrong content of a cache would go unnoticed."""
+    """The method, with random weights under which every input matters. The weights with which a training begins would
+    not do: they almost close the residual branches, so that wrong content of a cache would go unnoticed."""
     owner = registry.get(name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
@@ -128,7 +130,7 @@ def trained(name: str) -> Method:
 
 @torch.no_grad()
 def liven(network: nn.Module) -> None:
-    """Draw new weights, of a size that lets every input through to the logits."""
+    """Draw new weights for a network. They are large enough that every input influences the logits."""
     for module in network.modules():
         if isinstance(module, nn.Embedding):
             module.weight.normal_()
@@ -142,18 +144,18 @@ def liven(network: nn.Module) -> None:
 
 
 def in_shard(method: Method, indices: list[int], knobs: Mapping[str, KnobValue]) -> Generated:
-    """Tokens of these images, with seed 3, computed as for a shard of exactly these images: the batch is padded."""
+    """Like ``images_of``, but computed as a shard of exactly these images is computed: in a padded batch."""
     made = images_of(method, [indices[row] for row in padded(len(indices))], knobs)
     return Generated(made.tokens[: len(indices)], made.steps[: len(indices)])
 
 
 def images_of(method: Method, indices: list[int], knobs: Mapping[str, KnobValue], **sampling: Any) -> Generated:
-    """Tokens of these images, with seed 3."""
+    """Sample the images with these indices, with seed 3. sampling: fields that differ from the preset's sampling."""
     return method.sample(*inputs(method, 3, indices), method.resolve(knobs), sampling_of(method, **sampling))
 
 
 def sampling_of(method: Method, **changed: Any) -> Sampling:
-    """The preset's sampling, with changes."""
+    """The preset's sampling, with these fields changed."""
     default = method.preset.sampling
     fields = {name: getattr(default, name) for name in default.__dataclass_fields__}
     return Sampling(**{**fields, **changed})
@@ -162,7 +164,8 @@ def sampling_of(method: Method, **changed: Any) -> Sampling:
 def step_logits(
     method: Method, knobs: Knobs, sampling: Sampling, labels: Tensor, noise: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Tokens [B, positions], and the logits [B or 2B, positions, V], before guidance, from which they were drawn."""
+    """Sample, and return the tokens [B, positions] and the logits [B or 2B, positions, V] from which the tokens were
+    drawn. The logits are those before guidance."""
     with recorded(method) as seen:
         tokens = method.sample(labels, noise, knobs, sampling).tokens
     found = torch.full((len(seen[0]), method.positions, method.vocabulary), torch.nan)
@@ -191,10 +194,11 @@ def recorded(method: Method) -> Iterator[list[Tensor]]:
 
 @torch.no_grad()
 def teacher_forced(method: Method, tokens: Tensor, labels: Tensor, knobs: Knobs) -> Tensor:
-    """Logits [B, positions, V] of all tokens in one pass, by the network's own method ``logits``.
+    """Logits [B, positions, V] of all tokens, computed in one pass by the function ``logits`` of the method's network.
 
-    If ``logits`` has a parameter ``seen``, it is given canvases, else tokens. If it has a parameter ``sizes``, it is
-    also given the sizes of the schedule's parts. Skips the test of a network without ``logits``.
+    If ``logits`` has a parameter ``seen``, the tokenizer turns the tokens into the inputs of the network first. If
+    ``logits`` has a parameter ``sizes``, the sizes of the schedule's parts are passed to it. Skips the test if the
+    network has no ``logits``.
     """
     network: Any = method.network
     if not hasattr(network, "logits"):

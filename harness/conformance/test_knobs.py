@@ -1,4 +1,5 @@
-"""Every knob changes what it says, and values that it cannot have are refused."""
+"""Tests that every knob has an effect, that steps and sparsity do what they state, and that
+wrong values are refused."""
 
 from typing import Any
 
@@ -63,12 +64,12 @@ def test_steps_is_the_number_of_steps(name: str) -> None:
 
 
 def executed(method: Method, **given: Any) -> dict[str, int]:
-    """MACs of image 0 by part, for sampling alone."""
+    """The MACs that run when image 0 is sampled without guidance, by part of the network. Decoding is not counted."""
     return dict(count_image(method, method.resolve(given), sampling_of(method, cfg=1.0), 0, 0)[0].by_part)
 
 
 def share_in_sparse_scales(method: Method, scales: int) -> float:
-    """The share of all tokens that lies in the last ``scales`` scales."""
+    """The number of tokens in the last ``scales`` scales, as a share of all tokens."""
     sizes = [len(part) for part in method.schedule(method.resolve({}))]
     return sum(sizes[len(sizes) - scales :]) / sum(sizes)
 

@@ -265,8 +265,8 @@ def test_the_bundled_weights_load_and_tell_where_they_came_from(name: str) -> No
 
 @every_setting
 def test_what_is_declared_the_same_is_the_same(name: str, given: Knobs) -> None:
-    """If ``same_as`` declares that another method's trial is the same, both have the same tokens bit for bit, and the
-    same MACs by part, on the weights that come with the two methods."""
+    """If ``same_as`` declares that a trial of another method is the same, both trials have the same tokens bit for bit,
+    and the same MACs by part. Each method has the weights that come with it."""
     one, knobs = trained(name), trained(name).resolve(given)
     same = one.same_as(knobs, one.preset.name)
     if same is None:

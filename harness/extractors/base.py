@@ -12,11 +12,11 @@ INCEPTION = "inception"
 class Extractor:
     """A frozen network that turns images into features and class logits."""
 
-    # The network's name in the keys of references. It is no path: it stays as it is when the class moves.
+    # The network's name in the keys of references. The name is no path to the class, and stays when the class moves.
     architecture = "harness.extractors.FmnistCNN"
     # How the network first resizes an image, in words.
     resize = "none"
-    # Whether the classes of its logits are those of the data's labels.
+    # Whether the network's logits have the same classes as the data's labels.
     classifies = True
 
     def __init__(self, name: str, network: nn.Module, weights: Path) -> None:

@@ -19,15 +19,15 @@ GROUP = "arbench.extractors"
 
 
 def usual(data: str) -> str:
-    """Name of the extractor that a data set is scored with if the user names none. This is Inception for a data set
-    that no installed package declares."""
+    """The name of the extractor that scores a data set if the user names no extractor. For a data set that no installed
+    package declares, this is Inception."""
     declared = datasets.known(data)
     return INCEPTION if declared is None else declared.extractor
 
 
 def known(name: str, source: str) -> str:
-    """The name of an extractor, as a sweep file gives it. Raises ArbenchError, which lists the valid names, if there is
-    no such extractor. source: the name of the file in the error"""
+    """Check that an extractor has the name that a sweep file gives; returns the name. Raises ArbenchError, which lists
+    the valid names, if there is no such extractor. source: the file's name for the error"""
     if name not in points.installed(GROUP):
         raise ArbenchError(f"{source}: {unknown('extractor', name, points.installed(GROUP))}")
     return name

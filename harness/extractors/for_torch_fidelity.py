@@ -1,4 +1,4 @@
-"""Importing this module registers ``fmnist-cnn`` with torch-fidelity, for users of its functions."""
+"""Importing this module registers ``fmnist-cnn`` with torch-fidelity, so that torch-fidelity's functions can use it."""
 
 import torch
 from torch import Tensor
@@ -9,7 +9,7 @@ from harness.extractors.fmnist_cnn import load_fmnist_cnn
 
 
 class FidelityExtractor(FeatureExtractorBase):  # type: ignore[misc]
-    """``fmnist-cnn`` in torch-fidelity's form. Images are uint8 [B, C, H, W]; grey may come as three channels."""
+    """``fmnist-cnn`` in torch-fidelity's form. Images are uint8 [B, C, H, W]; grey images may have three channels."""
 
     def __init__(self, name: str, features_list: list[str], **_: object) -> None:
         super().__init__(name, features_list)

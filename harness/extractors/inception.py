@@ -21,10 +21,10 @@ WEIGHTS_FILE = "weights-inception-2015-12-05-6726825d.pth"
 """From torch-fidelity's release v0.2.0. The name ends with the first eight hex digits of the file's sha256."""
 KNOWN_SHA256 = "6726825d"
 LARGEST = 2**30
-"""Maximum size in bytes. The published file has a tenth of this."""
+"""The greatest size of a file of weights in bytes. The published file has a tenth of this size."""
 SPATIAL_CHANNELS = 7
 FEATURES, SPATIAL = 2048, SPATIAL_CHANNELS * 17 * 17
-"""Numbers of dimensions."""
+"""Numbers of dimensions of the features and of the spatial features."""
 
 
 class Inception(nn.Module):
@@ -32,13 +32,13 @@ class Inception(nn.Module):
     inception score) and spatial features [B, 2023].
 
     The spatial features come from the block that TensorFlow calls mixed_6: they are the first 7 channels of the block's
-    1x1 branch. Their order (row, column, channel) is that of stored statistics. guided-diffusion's evaluator computes
-    sFID on these features (Nash et al., 2103.03841).
+    1x1 branch. Their order (row, column, channel) is the one in stored statistics. guided-diffusion's evaluator
+    computes sFID on these features (Nash et al., 2103.03841).
     """
 
     def __init__(self, state: Mapping[str, Tensor]) -> None:
         """state: a complete state dict of torch-fidelity's network. A RuntimeError lists what does not fit."""
-        # late: it imports torchvision, which takes longer than all other imports of a worker or job
+        # imported late: this module imports torchvision, which takes longer than all other imports of a worker or job
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
         super().__init__()

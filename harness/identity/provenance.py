@@ -36,7 +36,7 @@ def source_commit() -> str:
 
 @cache
 def gather() -> dict[str, Any]:
-    """The part that all records of a run share.
+    """The part of the provenance that all records of a run share.
 
     - ``commit``: as ``source_commit`` gives it, without ``+dirty``
     - ``dirty``: whether the tree differs from the commit

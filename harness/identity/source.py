@@ -1,6 +1,6 @@
 """Hashes the code that runs, and copies it.
 
-Records carry the hash of all the code. Keys contain the hash of the code that a method's images depend on. Jobs that
+Records carry the hash of all the code. Keys contain the hash of the code on which a method's images depend. Jobs that
 start later and elsewhere run the copy.
 """
 
@@ -86,7 +86,7 @@ def _files() -> Iterator[tuple[str, Path]]:
 UNSAID = ("ctx", "kind", "type_comment")
 """Fields of a syntax tree that do not say what the code does."""
 DRAWING = ("harness.sampling", "harness.noise")
-"""The modules of the harness that decide which token is drawn. Its other parts have version numbers."""
+"""The modules of the harness that decide which token is drawn. The other parts of the harness have version numbers."""
 
 
 @cache
@@ -131,7 +131,7 @@ def _plain(node: Any) -> Any:
 
 def _parsed(module: str) -> ast.Module | None:
     """The syntax tree of a module; None if there is no such module. In ``from a import b``, for example, ``b`` may be
-    an object."""
+    an object and not a module."""
     try:
         spec = importlib.util.find_spec(module)
     except (ImportError, ValueError):

@@ -24,9 +24,9 @@ from harness.images.listing import shown_name
 LISTED = 12
 """How many names of arrays a message lists."""
 MOST_OF_ZIP = 1100
-"""Upper limit of the bytes that one compressed byte can stand for (deflate reaches 1032)."""
+"""The greatest number of bytes to which one compressed byte can expand (deflate reaches 1032)."""
 ZIP_OVERHEAD = 64
-"""Bytes added to the compressed size of an array before this limit is applied."""
+"""Bytes added to the compressed size of an array before that size is multiplied by MOST_OF_ZIP."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class ArrayFile:
     """An .npz file with arrays by name, or an .npy file, whose one array has the name ""."""
 
     def __init__(self, path: Path) -> None:
-        """Raises ArbenchError, which says what the file is, if it is of another kind."""
+        """Raises ArbenchError, which says what the file is, if the file is neither an .npz nor an .npy."""
         self.path = path
         self._members: dict[str, zipfile.ZipInfo] = {}
         with self._one_line():
@@ -128,7 +128,7 @@ class ArrayFile:
         """Read and check the header of an array.
 
         size: bytes of header and values together
-        packed: compressed size in the zip of header and values together; None for an .npy
+        packed: bytes of header and values as compressed in the zip; None for an .npy
         """
         title = f"{self.path}: {shown_name(name) or 'the array'}"
         start = file.read(np.lib.format.MAGIC_LEN)

@@ -1,7 +1,8 @@
 """The data set ``fmnist``: Fashion-MNIST (Xiao et al., arXiv 1708.07747), 28x28 grey, 10 classes.
 
 The 10,000 test images ship with the project and are the reference of every score. The 60,000 training images are needed
-only to retrain. They are looked for in the folder that the user names, in Debian's package and at torchvision's mirror.
+only to retrain. The training images are looked for in the folder that the user names, in Debian's package and at
+torchvision's mirror.
 """
 
 import gzip
@@ -78,8 +79,8 @@ def _read(folder: Path, split: str) -> Images:
 
 
 def _idx(path: Path, header: int) -> tuple["np.ndarray[tuple[int], np.dtype[np.uint8]]", str]:
-    """The bytes after the header of an IDX file, and the sha256 of the unzipped file. ArbenchError if that sha256 is
-    not the published one."""
+    """The bytes after the header of an IDX file, and the sha256 of the unzipped file. Raises ArbenchError if that
+    sha256 is not the published one."""
     try:
         content = gzip.decompress(path.read_bytes())
     except (OSError, EOFError, zlib.error) as error:
@@ -101,4 +102,5 @@ FMNIST = DataSet(
     training=_training,
 )  # fmt: skip
 CLASSES = {FMNIST.name: FMNIST.classes}
-"""The data sets whose images ship. Methods ask whether theirs is one, by this name, which counts in their keys."""
+"""Data set whose images ship -> names of its classes. Methods look up in CLASSES whether the images of their data set
+ship. The constant keeps its name, because the name counts in the methods' keys."""

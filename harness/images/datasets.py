@@ -29,37 +29,37 @@ class Images(NamedTuple):
 
 @dataclass(frozen=True)
 class DataSet:
-    """Images of one kind: methods make such images, and scores are measured against them."""
+    """A data set: methods make images like those of the data set, and scores compare the two."""
 
     name: str
     shape: tuple[int, int, int]  # channels, height, width
     extractor: str  # name of the extractor that is used for scores unless another is named
     classes: tuple[str, ...] = ()  # names of the classes, by label; empty if pages have no use for the names
-    # Gives the images that scores are measured against. None if these images do not ship: people then name them with
-    # --reference.
+    # Gives the images against which scores are measured. None if these images do not ship: users then give the path of
+    # a reference with --reference.
     reference: Callable[[], Images] | None = None
-    # Gives the training images. The arguments are a folder of the user's that holds the images, and a folder into which
-    # they may be downloaded. None if `arbench train` has no training images.
+    # Gives the training images. The arguments are the user's folder with the images, and a folder into which the images
+    # may be downloaded. None if the data set has no training images that arbench can read by itself.
     training: Callable[[Path | None, Path | None], Images] | None = None
-    instead: str = ""  # where people get the reference, if it does not ship
+    instead: str = ""  # where users get a reference, if the images do not ship
 
 
 @cache
 def get(name: str) -> DataSet:
-    """The data set. ArbenchError if none has the name, or if its package cannot be imported."""
+    """The data set of this name. Raises ArbenchError if there is none, or if its package cannot be imported."""
     found: DataSet = load_named("data set", name, installed(GROUP))
     return found
 
 
 def known(name: str) -> DataSet | None:
-    """The data set; None if no installed data set has the name. This happens if a record comes from somebody who has
-    more packages installed."""
+    """The data set of this name; None if no installed package has it. That happens if a record comes from somebody who
+    has more packages installed."""
     return get(name) if name in installed(GROUP) else None
 
 
 def reference_images(name: str) -> Images:
-    """The images that scores are measured against. ArbenchError for an unknown name, a damaged file, and for images
-    that do not ship."""
+    """The images against which scores are measured. Raises ArbenchError for an unknown name, for a damaged file, and
+    for images that do not ship."""
     data = get(name)
     if data.reference is None:
         raise ArbenchError(f"data {name} do not ship with arbench: {data.instead}")
@@ -68,7 +68,7 @@ def reference_images(name: str) -> Images:
 
 def training_images(name: str, folder: Path | None = None, download_to: Path | None = None) -> Images:
     """The training images, from ``folder`` or downloaded into ``download_to``. A data set may look for them in further
-    places. ArbenchError if there are no training images."""
+    places. Raises ArbenchError if there are no training images."""
     data = get(name)
     if data.training is None:
         raise ArbenchError(f"data {name} have no training images that arbench can read by themselves (valid: --data)")

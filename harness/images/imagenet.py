@@ -1,4 +1,4 @@
-"""The data sets ``imagenet256`` and ``imagenet512``, whose images do not ship: people give their reference by path."""
+"""The data sets ``imagenet256`` and ``imagenet512``, whose images do not ship: users give the path of a reference."""
 
 from harness.images.datasets import DataSet
 

@@ -1,8 +1,8 @@
 """Lists the image files under a folder.
 
 Scoring and training read the files of a listing. The hash of a reference is computed from the files of a listing, too.
-Links are followed. A folder that may not be read is an error and is never skipped, and so is a link that leads nowhere.
-``notes`` says what is left out (hidden files, files that are no images).
+Links are followed. A folder that may not be read is an error, and so is a link that leads nowhere: neither is skipped.
+``Listing.notes`` says what is left out (hidden files, files that are no images).
 """
 
 import os
@@ -17,12 +17,13 @@ from harness.hashing import digest, file_sha256
 from harness.images.pictures import SUFFIXES
 
 LITTER = frozenset(("__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "system volume information"))
-"""Names, in lower case, of what operating systems leave in folders. Names that begin with a dot (.ipynb_checkpoints,
-.DS_Store, ._x.png) are hidden as well."""
+"""Names, in lower case, of files and folders that operating systems leave behind. They are hidden, that is, left out.
+Names that begin with a dot (.ipynb_checkpoints, .DS_Store, ._x.png) are hidden as well."""
 SHARDS = frozenset((".tar", ".npz", ".npy"))
 """Endings of files that hold many images each."""
 READING = 2
-"""Version of how images are read, in the hash of a folder. It goes up when the pixels read from some files change."""
+"""A version number in the hash of a folder. It goes up when arbench changes how it reads images, so that the pixels
+read from some files are different."""
 NAMED = 3
 """Maximum number of names in a note."""
 
@@ -35,7 +36,7 @@ class Listing:
     files: tuple[Path, ...]  # the images, sorted by path
     hidden: tuple[str, ...] = ()  # hidden files and folders that were left out, relative to the folder
     others: tuple[str, ...] = ()  # for each file that is no image: the ending of its name
-    twice: tuple[str, ...] = ()  # links that are not followed because the folder they lead to is listed already
+    twice: tuple[str, ...] = ()  # links to a folder that is listed already: they are not followed
 
     def notes(self) -> Iterator[str]:
         """Messages that say what was left out."""
@@ -118,13 +119,13 @@ class _Walk:
         self.others: list[str] = []
         self.twice: list[str] = []
         self._seen: set[tuple[int, int]] = set()  # ``_place`` of each folder
-        self._links: list[Path] = []  # to folders, not followed yet
+        self._links: list[Path] = []  # links to folders that are not followed yet
 
     def walk(self) -> None:
         """Go through the folder and all folders in it first, then through the folders that links lead to.
 
-        Each folder is entered once. A circle of links therefore ends, and a link to a folder does not make its images
-        count twice.
+        Each folder is entered only once. A walk through a circle of links therefore ends, and no image counts twice
+        because a link leads to its folder.
         """
         self._folder(self.folder)
         while self._links:
@@ -180,7 +181,10 @@ def _place(folder: Path) -> tuple[int, int]:
 
 
 def _named(names: Sequence[str]) -> str:
-    """Count and first names: "3: .a, .b, .c" or "9: .a, .b, .c, ...". Terminal control codes are escaped."""
+    """The number of names, and the first names: "3: .a, .b, .c" or "9: .a, .b, .c, ...".
+
+    Terminal control codes are escaped.
+    """
     shown = ", ".join(shown_name(name) for name in names[:NAMED])
     return f"{len(names)}: {shown}{', ...' if len(names) > NAMED else ''}"
 

@@ -1,9 +1,9 @@
-"""Reads one image file of any kind and mode as 8 bits per channel. Scoring and training both read images with it.
+"""Reads one image file of any kind and mode as 8 bits per channel. Scoring and training both use this module.
 
 We follow guided-diffusion's evaluator, torch-fidelity and clean-fid, which all use Pillow's ``convert("RGB")``: colour
 profiles and the rotation that EXIF asks for are ignored, an alpha channel is dropped, and CMYK becomes RGB by the plain
-formula. Of 16 bits per channel the upper 8 are taken, as Pillow itself does for colour. A mode that cannot be read in
-this way is refused, and the error names the mode.
+formula. If a channel has 16 bits, the upper 8 are taken, as Pillow itself does for colour. A mode that cannot be read
+in this way is refused, and the error names the mode.
 """
 
 import io
@@ -26,14 +26,14 @@ logging.getLogger("PIL").addHandler(logging.NullHandler())  # else Pillow prints
 
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "JPEG2000", "AVIF")
-"""Formats that are read, by Pillow's names. Others could start a program (EPS) or are no pictures."""
+"""The formats that are read, as Pillow names them. Other formats could start a program (EPS) or are no pictures."""
 SUFFIXES = frozenset((
     ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif", ".ppm", ".pgm",
     ".pbm", ".pnm", ".jp2", ".j2k", ".avif",
 ))  # fmt: skip
 """Endings of the names of image files."""
 DIRECT = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV")
-"""Modes that Pillow converts to RGB and grey as they are."""
+"""Modes that Pillow's ``convert`` turns into RGB or grey without a step before."""
 PREMULTIPLIED = {"RGBa": "RGBA", "La": "LA"}
 """Modes whose colours are multiplied by alpha -> the mode with the plain colours."""
 REFUSED = {
@@ -41,7 +41,7 @@ REFUSED = {
     "I": "32-bit integers, whose white is not defined",
     "LAB": "CIE L*a*b*",
 }
-"""Modes that are refused, because programs read them differently -> what they are, in words."""
+"""Mode that is refused, because programs read it differently -> what the mode is, in words."""
 ORIENTATION = 0x0112
 """Number of the orientation tag in EXIF."""
 ALPHA, ROTATED = "alpha", "rotated"
@@ -50,7 +50,7 @@ REMARKS = {
     "torch-fidelity and clean-fid",
     ROTATED: "carry an EXIF rotation, which is ignored, as in guided-diffusion, torch-fidelity and clean-fid",
 }
-"""Remarks on an image -> how a message says them, after "12 of 50 images"."""
+"""Remark on an image -> the words of a message that follow "12 of 50 images"."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The sets of images that are scored. A set is read in batches; harness.images.samples opens one."""
+"""Sets of images that are scored. A set is read in batches. harness.images.samples opens sets."""
 
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -20,7 +20,7 @@ class Reading:
     """Options of reading images."""
 
     resize: int | None = None  # each image is centre-cropped to this side in pixels, as in guided-diffusion
-    images: int | None = None  # only the first images are read, this many
+    images: int | None = None  # this many images are read, from the first on; None: all
     key: str | None = None  # name of the array in an .npz, or ending of the images' names in a .tar
 
 
@@ -39,7 +39,10 @@ class Samples(ABC):
 
     @abstractmethod
     def batches(self, size: int) -> Iterator[Tensor]:
-        """All images in order, in batches uint8 [up to size, 1 or 3, H, W]. Raises ArbenchError for a damaged file."""
+        """Yield all images in order, up to ``size`` at a time: uint8 [B, 1 or 3, H, W].
+
+        Raises ArbenchError for a damaged file.
+        """
 
     def limit(self, count: int) -> None:
         """Keep only the first ``count`` images. Raises ArbenchError if there are fewer."""

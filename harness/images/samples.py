@@ -1,7 +1,10 @@
-"""Opens a set of images that other programs wrote, of any kind that is scored.
+"""Opens a set of images that other programs wrote. A set is one of these:
 
-The kinds are an .npz as guided-diffusion's evaluator takes it (``arr_0``, uint8 [N, H, W, C]), an .npy, a folder of
-image files, a WebDataset .tar, or several of these in order.
+- an .npz as guided-diffusion's evaluator takes it (``arr_0``, uint8 [N, H, W, C])
+- an .npy
+- a folder of image files
+- a WebDataset .tar
+- several of these, one after another
 
 Images are read in batches, because 50,000 images of 256x256 are 10 GB.
 """

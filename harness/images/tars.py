@@ -1,4 +1,4 @@
-"""Images in a WebDataset .tar, read inside the archive: nothing is unpacked, so names in it can do no harm."""
+"""Images in a WebDataset .tar, read inside the archive: nothing is unpacked, so the names in it can do no harm."""
 
 import tarfile
 from collections import Counter
@@ -62,7 +62,7 @@ class TarSamples(PictureSamples):
         return self.reading.key is None or name.lower().endswith(f".{self.reading.key.lower().lstrip('.')}")
 
     def _one_a_sample(self) -> None:
-        """Raises ArbenchError if a sample has two images (0001.jpg and 0001.seg.png): the model made only one."""
+        """Raises ArbenchError if a sample has two images (0001.jpg and 0001.seg.png): a model made only one of them."""
         stems = Counter(name.rpartition(".")[0] for name, _, _ in self._members)
         for name, _, _ in self._members:
             stem = name.rpartition(".")[0]
@@ -91,7 +91,7 @@ class TarSamples(PictureSamples):
 
 
 def _must_end(file: IO[bytes], end: int, path: Path) -> None:
-    """Raises ArbenchError unless at least one block of zeros, and nothing else, follows.
+    """Raises ArbenchError unless the rest of the file, from byte ``end``, is zeros, and at least one block of them.
 
     Python's tarfile stops without an error at a damaged header, or where another archive was appended.
     """

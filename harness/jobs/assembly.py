@@ -14,8 +14,8 @@ def assemble(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The record of a trial and its arrays, from the files of all its stages. ``about`` is the record's provenance.
 
-    ``timing`` is None while its file is missing. On random weights there are no arrays, and ``generate`` and
-    ``quality`` are None.
+    ``timing`` in the record is None while the file of stage timing is missing. On random weights there are no
+    arrays, and ``generate`` and ``quality`` are None.
     """
     paths = {stage: path for stage, path in planned.stages.items() if path.suffix == ".json"}
     found = {stage: files.read_json(path) for stage, path in paths.items() if stage != "timing" or path.exists()}

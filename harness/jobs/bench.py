@@ -48,8 +48,8 @@ class Failure:
 class Bench:
     """Does jobs, one after another.
 
-    It is sent to a worker empty and loads there what it needs: extractors, references, and one method at a time (trials
-    of one method follow each other).
+    A bench is sent to a worker with nothing loaded. In the worker, the bench loads what its jobs need: extractors,
+    references, and one method at a time (trials of one method follow each other).
     """
 
     _loaded: "_Loaded"
@@ -143,7 +143,7 @@ class Bench:
     def _method(self, plan: TrialPlan) -> Method:
         kind = plan.kind
         if self._loaded.kind != kind or self._loaded.method is None:
-            self._loaded.method = None  # the old one goes before the new one comes
+            self._loaded.method = None  # the old method is freed before the new method is loaded
             self._loaded.method, self._loaded.kind = loading.packed(plan, self.device), kind
         return self._loaded.method
 
@@ -157,8 +157,8 @@ class Bench:
         return self._loaded.extractors
 
     def references(self, data: str) -> list[Reference]:
-        """The reference of a data set, as each extractor sees it; computed once per store. Raises ArbenchError if the
-        data do not ship with arbench and no reference was given."""
+        """The references of a data set, one for each extractor. They are computed once per store. Raises ArbenchError
+        if the data do not ship with arbench and no reference was given."""
         if data not in self._loaded.references:
             path, folder = self._reference, self._folder
             if path is not None:
@@ -179,7 +179,7 @@ class Bench:
 class _Loaded:
     """What a bench has loaded."""
 
-    kind: tuple[str, str, Setup] | None = None  # of the method
+    kind: tuple[str, str, Setup] | None = None  # the kind of trial (TrialPlan.kind) for which the method was loaded
     method: Method | None = None
     extractors: list[Extractor] | None = None
     references: dict[str, list[Reference]] = field(default_factory=dict)  # by data set

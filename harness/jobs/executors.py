@@ -1,5 +1,5 @@
-"""Executors do the jobs: in this process, or in local worker processes of one thread each. A third executor hands them
-to a scheduler (harness/cluster/executor.py).
+"""Executors do the jobs: in this process, or in local worker processes of one thread each. A third executor hands
+jobs to a scheduler (harness/cluster/executor.py).
 
 Each executor takes a queue of jobs. The caller may add jobs and remove jobs while the executor runs. The executor
 yields each job with the job's failure, or with None if the job succeeded.
@@ -60,19 +60,20 @@ class Remote(Executor, Protocol):
 
 
 class Elsewhere(Protocol):
-    """What a command makes of its options about a cluster: it gives the driver an executor."""
+    """A command's options about a cluster. They are checked first; then they give the driver an executor."""
 
     def check(self, tables: Collection[Tables], wait: bool) -> None:
         """Check everything that can be checked before anything is computed. Raises ArbenchError.
 
-        tables: the different ones of the sweep; wait: whether the driver will wait for the tasks
+        tables: the tables of the sweep, each once; wait: whether the driver will wait for the tasks
         """
 
     def executor(self, bench: Bench, store: Store, tables: Mapping[str, Tables], tell: Callable[[str], None]) -> Remote:
-        """The executor.
+        """Make the executor.
 
-        bench: sent to the tasks; tables: those of single plans, by plan key; tell: called with each line that people
-        should know
+        bench: sent to the tasks
+        tables: by plan key, the tables that override the site file for that plan
+        tell: called with each line of text that people should read
         """
 
 
@@ -105,7 +106,8 @@ class _Worker:
 
 
 class Workers:
-    """Does the jobs in ``count`` processes. A worker that dies is replaced, and another worker does its job again."""
+    """Does the jobs in ``count`` processes. A worker that dies is replaced, and another worker does the dead worker's
+    job again."""
 
     def __init__(self, bench: Bench, count: int, logs: Path) -> None:
         self._bench, self._count, self._logs = bench, count, logs
@@ -146,7 +148,7 @@ class Workers:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(target=_work, args=(theirs, self._bench.at(device), log), daemon=True)
-        with variables(dict.fromkeys(THREADS, "1")):  # libraries read them when they are loaded
+        with variables(dict.fromkeys(THREADS, "1")):  # libraries read these variables when they are loaded
             process.start()
         theirs.close()
         return _Worker(process, ours, log, device)
@@ -171,7 +173,7 @@ class Workers:
 
 def _hand(worker: _Worker, job: Job) -> None:
     worker.job = job
-    with contextlib.suppress(OSError):  # it has died, which reading from its pipe will show
+    with contextlib.suppress(OSError):  # reading from the pipe will show that the worker has died
         worker.pipe.send(job)
 
 

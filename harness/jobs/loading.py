@@ -22,7 +22,7 @@ def load(plan: TrialPlan, device: str = "cpu") -> Method:
 
 
 def packed(plan: TrialPlan, device: str = "cpu") -> Method:
-    """The same, with its weights laid out for fast evaluation (``Method.pack``)."""
+    """The method that ``load`` gives, with its weights laid out for fast evaluation (``Method.pack``)."""
     method = load(plan, device)
     method.pack()
     return method

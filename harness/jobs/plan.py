@@ -28,7 +28,7 @@ class Instrument:
 
     # (name, weights) of each extractor; weights None: bundled. The scores are named after the first extractor.
     extractors: tuple[tuple[str, Path | None], ...]
-    references: Mapping[str, Sequence[Reference]]  # for each data set, its reference as each extractor sees it
+    references: Mapping[str, Sequence[Reference]]  # for each data set, one reference for each extractor
     timing: Protocol = field(default_factory=Protocol)
 
 
@@ -65,7 +65,7 @@ class TrialPlan:
 
     @property
     def kind(self) -> tuple[str, str, Setup]:
-        """Trials of one kind share a loaded method."""
+        """Method, preset and setup. Trials that agree in all three share a loaded method."""
         return self.trial.method, self.trial.preset, self.trial.setup
 
     def done(self, stage: Stage) -> bool:
@@ -93,7 +93,7 @@ class Job:
 
     @property
     def id(self) -> str:
-        """A name that no other job has, also in other runs."""
+        """A name that no other job has, in this run or in any other run."""
         return f"{self.plan.short}:{self.part}"
 
     @property
@@ -112,8 +112,9 @@ class Job:
 def plan(trial: Trial, instrument: Instrument, store: Store, checkpoint: Path | None = None) -> TrialPlan:
     """The plan of a trial. checkpoint: a file of the user's own, in place of the network's weights.
 
-    The name of a stage's file depends on everything that influences the file's content. If something else changes, the
-    name stays, and the file is found again and still valid. Raises ArbenchError if weights cannot be read.
+    The name of a stage's file depends on everything that influences the file's content. If anything else changes, the
+    name stays the same: the file is then found again, and is still valid. Raises ArbenchError if weights cannot be
+    read.
     """
     made = _alone(trial, instrument, store, checkpoint)
     twin = _twin(made, instrument, store)
@@ -186,8 +187,8 @@ def _alone(trial: Trial, instrument: Instrument, store: Store, checkpoint: Path 
 
 
 def listed(planned: TrialPlan) -> dict[str, Any]:
-    """A plan as ``Store.announce`` takes it. folder: the work folder that has the trial's shards, relative to
-    the store's folder; stages: the stages' files, relative to that work folder."""
+    """A plan as a dict for ``Store.announce``. Under ``folder``, it has the work folder with the trial's shards,
+    relative to the store's folder; under ``stages``, the files of the stages, relative to this work folder."""
     home = planned.maker.folder
     stages = {
         stage: path.name if path.parent == home else f"../{path.parent.name}/{path.name}"
@@ -199,8 +200,8 @@ def listed(planned: TrialPlan) -> dict[str, Any]:
 
 
 def jobs(planned: TrialPlan, batch: int) -> Iterator[Job]:
-    """The open jobs that can start at once; ``quality`` follows when the shards are there. Trials that share images
-    share the jobs that make the images."""
+    """The open jobs that can start at once. The job of stage ``quality`` is not among them: it needs all shards. Trials
+    that share images share the jobs that make the images."""
     if not planned.done("generate"):
         yield from (Job(planned.maker, "generate", indices) for indices in planned.maker.shards.missing(batch))
     if not planned.done("flops"):

@@ -26,7 +26,7 @@ def variables(values: Mapping[str, str]) -> Iterator[None]:
 
 @contextmanager
 def deaf() -> Iterator[None]:
-    """Child processes that are started inside the ``with`` do not hear Ctrl-C. To be used in the main thread."""
+    """Child processes that are started inside the ``with`` ignore Ctrl-C. ``deaf`` must be used in the main thread."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield
@@ -35,7 +35,7 @@ def deaf() -> Iterator[None]:
 
 
 def programs(module: str) -> dict[Path, psutil.Process]:
-    """The processes of this machine that run ``python -m MODULE PATH``, by their paths."""
+    """The processes of this machine that run ``python -m MODULE PATH``, as a dictionary with PATH as the key."""
     found = {}
     for process in psutil.process_iter(["cmdline"]):
         words = process.info["cmdline"] or []

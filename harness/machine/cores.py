@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 ROOT = Path("/")
 """The folder that holds /proc and /sys. Tests use another folder."""
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-"""Environment variables that say how many threads a process computes with. Libraries read them when they are loaded."""
+"""Environment variables that set the number of threads for computations. Libraries read the variables on loading."""
 heeded: list[str] = []
 """The variables of THREADS that ``heed_quota`` has set in this process."""
 
@@ -34,7 +34,7 @@ def quota(root: Path = ROOT) -> float | None:
 
 
 def heed_quota(root: Path = ROOT) -> None:
-    """Limit numpy and torch to as many threads as a quota lets run. If there is no quota, nothing is changed: numpy and
+    """Limit numpy and torch to as many threads as the quota allows. If there is no quota, nothing is changed: numpy and
     torch count the cores themselves. If the user has set a number of threads, that number stays."""
     if quota(root) is None or THREADS[0] in os.environ:
         return
@@ -62,15 +62,15 @@ def groups(root: Path) -> Iterator[Path]:
 
 def _below(path: str, top: str) -> PurePosixPath:
     """The part of a control group's path below ``top``, the group that is mounted; empty if the path is not below
-    ``top``. Inside a container only the container's own groups are visible, but the system may still name their paths
-    as they are outside of it."""
+    ``top``. Inside a container only the container's groups are visible, but the system may still give a group the path
+    that it has outside the container."""
     group = PurePosixPath(path)
     inside = group.relative_to(top) if group.is_relative_to(top) else PurePosixPath()
     return PurePosixPath() if ".." in inside.parts else inside
 
 
 def _mounts(root: Path) -> Iterator[tuple[str, str, str, str]]:
-    """The mounted trees of control groups: (kind, options, the group that is mounted, the folder it is mounted at)."""
+    """The mounted trees of control groups: (kind, options, the mounted group, the folder where it is mounted)."""
     for line in _lines(root / "proc/self/mountinfo"):
         left, _, right = line.partition(" - ")
         about, kinds = left.split(), right.split()
@@ -84,7 +84,7 @@ def _plain(escaped: str) -> str:
 
 
 def _share(group: Path) -> float | None:
-    """The quota of one control group in cores; None if it has none. Control groups of version 1 and 2 are read."""
+    """The quota, in cores, of one control group of version 1 or 2; None if the group has no quota."""
     words = " ".join(_lines(group / "cpu.max")).split()
     if not words:
         words = [*_lines(group / "cpu.cfs_quota_us"), *_lines(group / "cpu.cfs_period_us")]

@@ -30,8 +30,8 @@ def checked(name: str) -> torch.device:
 
 
 def workers(name: str) -> int:
-    """How many worker processes a device needs: one per core, or one per GPU. For a single GPU it is 0: this process
-    alone does the work."""
+    """How many worker processes a device needs: one per core, or one per GPU. A single GPU needs 0 workers: this
+    process alone does the work."""
     device = checked(name)
     if device.type == "cpu":
         return cores()
@@ -40,8 +40,11 @@ def workers(name: str) -> int:
 
 
 def spread(name: str, taken: Sequence[str]) -> str:
-    """The device of the next process. If ``name`` stands for several GPUs, the GPU is chosen that occurs least often in
-    ``taken``, the devices of the processes that run already."""
+    """The device for the next process. If ``name`` stands for several GPUs, it is the one that occurs least in
+    ``taken``.
+
+    taken: the devices of the processes that already run.
+    """
     device = checked(name)
     if device.type == "cpu" or device.index is not None:
         return name
@@ -50,7 +53,7 @@ def spread(name: str, taken: Sequence[str]) -> str:
 
 
 def visible_gpus() -> list[int]:
-    """The numbers of the GPUs that this process may use. Raises ArbenchError if CUDA_VISIBLE_DEVICES has no numbers."""
+    """The numbers of the GPUs that this process may use. ArbenchError if CUDA_VISIBLE_DEVICES is no list of numbers."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
         return list(range(torch.accelerator.device_count()))

@@ -20,7 +20,7 @@ DISTURBED = 0.02
 
 @dataclass(frozen=True)
 class Counters:
-    """What the system has counted so far, in seconds except for ``switches``; None where it does not count."""
+    """What the system has counted so far, in seconds except for ``switches``; None where the system does not count."""
 
     own: float  # CPU time of this process
     busy: float | None  # CPU time of everything on the cores that this process may use

@@ -9,8 +9,9 @@ from contextlib import contextmanager
 def no_collection() -> Iterator[None]:
     """Switch garbage collection off inside the ``with``.
 
-    ``no_collection`` is also used while thousands of long-lived objects, such as records, are built. On leaving, all
-    objects are moved to the oldest generation, so that the next collection does not scan them once more.
+    Two kinds of code use ``no_collection``: code that is being timed, and code that builds thousands of long-lived
+    objects, such as records. On leaving, all objects are moved to the oldest generation, so that the next collection
+    does not scan them once more.
     """
     # While records were built, the collector scanned them repeatedly, which took half of the time.
     was_on = gc.isenabled()

@@ -1,5 +1,6 @@
-"""How methods are shown on pages, and what they are compared with. A package that adds methods may say so for them,
-through the entry-point group ``arbench.looks``; a method without a look gets what is left.
+"""Looks: each says how a method is shown on pages, and with which method it is compared. A package that adds methods
+can add looks for them, through the entry-point group ``arbench.looks``. A method without a look gets a spare colour and
+a spare mark.
 
     [project.entry-points."arbench.looks"]
     mine = "my_package.looks:LOOKS"
@@ -21,15 +22,15 @@ class Look:
     place: int  # methods are listed in this order; those without a look follow, by name
     colour: str  # hex
     mark: str  # matplotlib's name of the mark
-    family: str  # the method's family; its other methods have the same base
-    base: str  # the method whose cost savings are a share of; its own name if it saves nothing
+    family: str  # the method's family; a method without a look takes the base of its family
+    base: str  # savings are a share of this method's cost; the method itself if it saves nothing
     published: str = ""  # the method's name in the tables of papers (shared facts: reports/published.csv)
     saving: float = 0.0  # the share of the base's FLOPs that the method's paper says it saves; 0 if it says nothing
 
 
 @cache
 def looks() -> Mapping[str, Look]:
-    """The looks that are installed, by method, in their order."""
+    """The looks that are installed, by method, in the order in which methods are listed."""
     known = installed(GROUP)
     found: dict[str, Look] = {}
     for name in sorted(known):
@@ -38,8 +39,8 @@ def looks() -> Mapping[str, Look]:
 
 
 def base_of(method: str, family: str) -> str:
-    """The method whose cost a method's savings are a share of: that of its look, else that of its family, else the
-    first of all methods."""
+    """The base of a method: the method's savings are stated as a share of the base's cost. The base is named by the
+    look of the method, else by a look of the method's family; else it is the first method that has a look."""
     known = looks()
     if method in known:
         return known[method].base

@@ -1,4 +1,4 @@
-"""The entry points of a group, by name, and how one of them is loaded."""
+"""Lists the entry points of a group by name, and loads one of them."""
 
 import importlib.util
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ def installed(group: str) -> dict[str, EntryPoint]:
 
 
 def load(kind: str, name: str, known: Mapping[str, EntryPoint]) -> Any:
-    """What the entry point of this name stands for. kind: what it is called in messages, as in "method".
+    """Load the object to which an entry point refers. kind: the word for such objects in messages, as in "method".
 
     Raises ArbenchError, which lists the valid names, if there is no such entry point. Raises ArbenchError, too, if its
     package cannot be imported.
@@ -31,7 +31,7 @@ def load(kind: str, name: str, known: Mapping[str, EntryPoint]) -> Any:
 
 
 def load_named(kind: str, name: str, known: Mapping[str, EntryPoint]) -> Any:
-    """The same for something that has a ``name`` of its own. Raises ArbenchError if that is another name."""
+    """Load an object as ``load`` does. Raises ArbenchError if the object's attribute ``name`` is another name."""
     found = load(kind, name, known)
     if found.name != name:
         value = known[name].value

@@ -4,8 +4,8 @@ store        a folder of records with their arrays; no server, no locks
 shape        the parts of a record, what they mean, and the kinds of their values
 schema       whether a record has that shape
 comparison   two records: which figures differ by more than chance
-foreign      rows of images that another program made
+foreign      rows with the scores of images that another program made
 packs        records and arrays in one file, read as if an enemy had written it
 admission    whether a record from elsewhere may be admitted
-submissions  rows for others, and rows from others
+submissions  packs records for others, and imports records from others
 """

@@ -73,7 +73,7 @@ def _scores(one: tuple[Record, Arrays], other: tuple[Record, Arrays], confidence
         ours, theirs = (found[key].astype(np.float64) for found in (arrays, arrays_2))
         spread = float((theirs - ours).std() if paired else np.hypot(ours.std(), theirs.std()))
         apart = values_2[name] - values[name]
-        # Replicates are float32: those of equal figures do not differ, those of nearly equal figures by rounding.
+        # Replicates are float32: those of equal figures agree, but those of nearly equal figures differ by rounding.
         spread += 1e-7 * abs(values[name]) if apart else 0.0
         yield Difference(name, values[name], values_2[name], apart - wide * spread, apart + wide * spread, paired)
 
@@ -110,7 +110,7 @@ def _costs(record: Record, other: Record, confidence: float) -> Iterator[Differe
 
 
 def _spread(timed: Mapping[str, Any]) -> float:
-    """Standard error of the logarithm of a median, from its interval."""
+    """Standard error of the logarithm of a median, computed from the median's interval."""
     low, high = timed["interval"]
     return log(high / low) / (2 * NormalDist().inv_cdf((1 + CONFIDENCE) / 2))
 
@@ -120,13 +120,14 @@ class Moved:
     """What differs between two stores."""
 
     compared: int  # pairs of records
-    figures: list[tuple[str, Difference]]  # (trial's name, difference beyond chance), all of them together at 95 %
+    figures: list[tuple[str, Difference]]  # (trial's name, difference beyond chance); at 95 % for all of them together
     only: list[tuple[str, str]]  # (trial's name, folder of the store) of trials that only one store has finished
 
 
 def moved(one: Store, other: Store) -> Moved:
     """Compares the trials that two stores share, and finds the figures that moved. Each interval is widened for the
-    number of figures compared (Bonferroni): if nothing has changed, one comparison in twenty still names a figure."""
+    number of figures compared (Bonferroni): if nothing has changed, one comparison of two stores in twenty still names
+    a figure."""
     mine, theirs = _finished(one), _finished(other)
     pairs = [
         ((mine[place], one.arrays(mine[place])), (theirs[place], other.arrays(theirs[place])))
@@ -150,7 +151,7 @@ def _finished(store: Store) -> dict[tuple[str, int], Record]:
 
 
 def in_words(difference: Difference, one: str, other: str) -> str:
-    """A line for a terminal: figure, both values, interval of the difference, and which is better, if either is."""
+    """A line for a terminal: figure, both values, interval of the difference, and the better record if there is one."""
     verdict = {"one": f"{one} is better", "other": f"{other} is better", "": "undecided"}[difference.better]
     relative = difference.figure in ("latency", "throughput")
     low, high = (

@@ -1,4 +1,4 @@
-"""Rows of samples that another program made: scores without a trial, marked as such, on a store's leaderboard.
+"""Rows on a store's leaderboard for samples that another program made: scores without a trial, marked as such.
 
 Such a record has ``foreign`` (what was scored) and no ``generate``, ``flops``, ``timing`` and ``parameters``: it has no
 cost, so it is on no frontier. It cannot be run again, and does not travel with ``arbench submit``.
@@ -26,7 +26,7 @@ from harness.stages.quality.seen import Seen
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,59}", re.ASCII)
 FAMILY = "foreign samples"
-"""Stands in such a row as its family, in place of a method's family, and also as its preset."""
+"""Stands in such a row where other rows name the family of the method, and also where they name the preset."""
 DIFFERENCES = "Images made by another program: scored here, not generated here. No FLOPs, no times."
 
 
@@ -36,7 +36,7 @@ class Row:
 
     folder: Path  # of the store
     name: str
-    replace: bool  # whether a foreign row of this name may exist; it is then removed
+    replace: bool  # whether the row may replace an earlier foreign row of the same name
 
     def __post_init__(self) -> None:
         if self.name is None or not NAME.fullmatch(self.name):

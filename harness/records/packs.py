@@ -2,7 +2,7 @@
 
     about.json              format, who packed it and when, the sha256 of every other member
     0/record.json           a record as the store has it
-    0/NAME.npy              its arrays
+    0/NAME.npy              an array of this record
 
 Members are read into memory and never unpacked. The size of each member is limited, whatever size the zip
 states. A member must be named as above and be listed in about.json. Nothing is unpickled. Any fault raises ArbenchError
@@ -30,7 +30,7 @@ from harness.records.store import Record
 
 FORMAT = "arbench-records-1"
 LARGEST = 256 * 2**20
-"""Most bytes of a pack, and of all its members together."""
+"""A pack may have at most so many bytes, and so may all its members together."""
 LARGEST_JSON, LARGEST_ARRAY = 2**20, 2**24
 MOST_RECORDS, MOST_MEMBERS = 1000, 30_000
 DEEPEST, LONGEST_TEXT, LONGEST_LIST = 12, 20_000, 100_000
@@ -45,13 +45,13 @@ class Pack:
     """The content of a pack."""
 
     by: str  # who packed it, in their words
-    made: str  # when
-    sha256: str  # of the file
+    made: str  # when it was packed
+    sha256: str  # of the pack's file
     records: tuple[tuple[Record, Arrays], ...]  # each with its arrays
 
 
 def write(path: Path, by: str, made: str, records: Iterable[tuple[Record, Mapping[str, NDArray[Any]]]]) -> None:
-    """Write a pack. The same records give the same bytes. Raises ArbenchError if it cannot be written."""
+    """Write a pack. The same records give the same bytes. Raises ArbenchError if the file cannot be written."""
 
     def fill(file: IO[bytes]) -> None:
         hashes: dict[str, str] = {}
@@ -164,7 +164,7 @@ def _bounded(pack: zipfile.ZipFile, name: str, most: int) -> bytes:
 
 
 def strict_json(content: bytes, what: str) -> dict[str, Any]:
-    """A JSON object of plain values. Refuses not-a-number, infinities, huge numbers, keys that occur twice, deep
+    """Read a JSON object of plain values. Refuses not-a-number, infinities, huge numbers, keys that occur twice, deep
     nesting and long texts. Python's own reader would accept all of these."""
     try:
         found = json.loads(
@@ -236,8 +236,8 @@ def _npy(array: NDArray[Any]) -> bytes:
 
 
 def _array(content: bytes, name: str) -> NDArray[Any]:
-    """The array of a .npy file of version 1.0. The header is checked against the bytes that are there before an array
-    is made."""
+    """The array of a .npy file of version 1.0. Before an array is made, the header is checked against the number of
+    bytes."""
     file = io.BytesIO(content)
     if np.lib.format.read_magic(file) != (1, 0):
         _refuse(f"{name} is not of the version of .npy that is taken")

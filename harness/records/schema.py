@@ -1,4 +1,4 @@
-"""Whether a record has the shape that pages and tables rely on, whoever wrote it."""
+"""Checks whether a record, whoever wrote it, has the shape on which pages and tables rely."""
 
 import re
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ def _fits(found: Any, owner: type[Struct], what: str) -> None:
 
 
 def _in_words(error: str, owner: type[Struct], what: str) -> str:
-    """msgspec's error in our words: the section of the record, the part, and which kind of value it is not."""
+    """msgspec's error in our words: the section and the part of the record, and the kind that its value should have."""
     place = error.partition(" - at `$")[2]
     parts = PLACE.findall(place)
     if lacking := LACKING.search(error):

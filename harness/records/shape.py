@@ -1,8 +1,8 @@
-"""The shape of a record: each part of it, declared once, with the kind of its value and what it means.
+"""The shape of a record: each part of a record is declared once, with its meaning and the kind of its value.
 
-What is read from a store or from elsewhere is checked against it (harness/records/schema.py). The page
-docs/reference/record.rst is made from it and from a record that was really measured. Any part may be missing or null,
-but for those without a default. Other parts than these are no fault.
+Every record that is read, from a store or from elsewhere, is checked against this shape (harness/records/schema.py).
+The page docs/reference/record.rst is made from the shape and from a record that was really measured. A part that has a
+default may be missing or null. A record may also have parts that are not declared here.
 """
 
 from typing import Any
@@ -59,7 +59,7 @@ class About(Struct):
     """What people want to know of the method."""
 
     title: str | None = None  # its name on pages
-    family: str | None = None  # methods of one family are compared with their dense one
+    family: str | None = None  # methods of one family are compared with the dense method of the family
     paper: str | None = None  # where it is described
     differences: str | None = None  # what our implementation does otherwise
 
@@ -69,7 +69,7 @@ class Made(Struct):
 
     images: float | None = None  # how many were made
     steps_mean: float | None = None  # sequential evaluations of the network, mean over images
-    steps_std: float | None = None  # their standard deviation
+    steps_std: float | None = None  # standard deviation of the steps over images
     seconds: float | None = None  # for all images, summed over processes; not a measured time
 
 
@@ -79,7 +79,7 @@ class _Quality(Struct):
     intervals: Pairs | None = None  # of each score, the ends of its 95 % interval
     resampling: Table | None = None  # how the intervals were made
     flags: list[str] | None = None  # what a reader must know before trusting a score
-    extractor: str | None = None  # the scores without a name beside them are of its features
+    extractor: str | None = None  # name of the extractor; scores that name no other extractor use its features
     reference: Table | None = None  # what the images were compared with
     version: float | None = None  # rises when a score is computed in another way
 
@@ -103,23 +103,23 @@ class Flops(Struct):
     decoder_macs: float | None = None  # MACs that turn tokens into an image
     data_dependent: bool | None = None  # whether the count depends on the image
     images_counted: float | None = None  # how many images the count is a mean of
-    counter: str | None = None  # how it was counted
-    convention: str | None = None  # what counts as one
+    counter: str | None = None  # how the multiply-adds were counted
+    convention: str | None = None  # what counts as one multiply-add
 
 
 class Timed(Struct):
     """One of the two times that are taken."""
 
     total_s: float | None = None  # seconds of one batch: median over rounds
-    tokens_s: float | None = None  # of it, making tokens
-    decoder_s: float | None = None  # of it, turning tokens into images
+    tokens_s: float | None = None  # the part of total_s that making tokens takes
+    decoder_s: float | None = None  # the part of total_s that turning tokens into images takes
     interval: list[float] | None = None  # 95 % interval of total_s
     coverage: float | None = None  # how sure the interval is; below 0.95 if there were few rounds
     noisy: bool | None = None  # whether the interval is wider than the protocol's bound
     batch: float | None = None  # images of a batch
     samples: list[float] | None = None  # seconds of each round
-    decoder_samples: list[float] | None = None  # of them, turning tokens into images
-    pace: list[float] | None = None  # of each round: how much longer everything took than usual
+    decoder_samples: list[float] | None = None  # seconds of each round that turning tokens into images takes
+    pace: list[float] | None = None  # for each round: how many times as long as usual everything took
     joules_per_image: float | None = None  # energy, where the machine counts it
     ended: str | None = None  # why no more rounds were taken
     disturbances: Columns | None = None  # of each round: the time lost to other work
@@ -130,7 +130,7 @@ class Throughput(Timed):
     """The time of a large batch."""
 
     images_per_s: float | None = None  # images a second
-    images_per_s_interval: list[float] | None = None  # its 95 % interval
+    images_per_s_interval: list[float] | None = None  # 95 % interval of images_per_s
 
 
 class Timing(Struct):
@@ -140,7 +140,7 @@ class Timing(Struct):
     throughput: Throughput | None = None  # of a large batch
     compiled: Table | None = None  # how much compilation changed the images, if the network was compiled
     peak_memory_mb: float | None = None  # of the process, or of the GPU
-    peak_memory_rise_mb: float | None = None  # what timing added to it
+    peak_memory_rise_mb: float | None = None  # how much timing added to the peak
     peak_memory_scope: str | None = None  # since when the peak was taken
     noisy: bool | None = None  # whether one of the two times is noisy
     device: str | None = None  # torch's name of the device
@@ -193,11 +193,11 @@ class Provenance(Struct):
 
 
 class Submission(Struct):
-    """Of a record that came from somebody else."""
+    """The mark of a record that came from somebody else."""
 
     by: str | None = None  # who sent it
-    made: str | None = None  # when it was packed
-    file: str | None = None  # in which file
+    made: str | None = None  # when the record was packed
+    file: str | None = None  # sha256 of the file in which the record came
     imported: str | None = None  # when it was admitted
     verified: Table | None = None  # when and where its trial was run again with the same scores
 
@@ -216,7 +216,7 @@ class Record(Struct):
     generate: Made | None = None  # null on random weights
     quality: Quality | None = None  # type: ignore[valid-type]  # null on random weights
     flops: Flops | None = None
-    timing: Timing | None = None  # null until it is timed
+    timing: Timing | None = None  # null until the trial is timed
     parameters: Sizes | None = None
     provenance: Provenance | None = None
     submission: Submission | None = None

@@ -7,8 +7,9 @@ server, no locks.
     cluster/                        what was submitted to a cluster (harness/cluster/submitted.py)
     reference.json                  facts about the reference and the tokenizers
 
-Every file is written under a temporary name and renamed, so two runners, or a killed one, leave no half file. If two
-runners finish the same trial, both write the same record and the last one stays.
+Every file is written under a temporary name and then renamed. So no half-written file is left, even if two runners
+write at once or a runner is killed. If two runners finish the same trial, both write the same record, and
+the record that was written last stays.
 """
 
 import contextlib
@@ -61,7 +62,8 @@ class Store:
             raise ArbenchError(f"store {self.folder} cannot be written: {reason}") from error
 
     def withdraw(self) -> None:
-        """Remove the folder again if nothing was begun: if it holds only what ``prepare`` makes, and references."""
+        """Remove the folder again if nothing was begun, that is, if the folder holds only references and what
+        ``prepare`` makes."""
         with contextlib.suppress(OSError):
             names = {path.name for path in self.folder.iterdir()}
             if names <= {"records", "references"} and not any(self.records_folder.iterdir()):
@@ -107,7 +109,7 @@ class Store:
         thumbnails: uint8 [n, C, H, W] of images 0 to n-1
         steps, labels: int64 [N] of all images
         fingerprints: uint64 [N] of all images, hashes of the images' tokens
-        replicates NAME: float32, of a figure
+        replicates NAME: float32, replicates of a figure
         trace NAME: of the first images (harness.traces)
         """
         path = self._arrays_path(record)
@@ -155,7 +157,7 @@ class Store:
         return found
 
     def records(self) -> list[Record]:
-        """The records in force, by name and number of images.
+        """The records in force, sorted by name and number of images.
 
         A trial may have several records, made by different code, weights or metrics and hence under different keys. The
         record that was finished last is in force. A submitted record gives way to a record measured here, unless it has

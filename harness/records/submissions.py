@@ -1,7 +1,8 @@
-"""Rows from others: packs records of a store into one file, and imports such a file into a store.
+"""Exchanges records with others: packs records of a store into one file, and imports such a file into a store.
 
-An imported record is marked: its ``submission`` says who submitted it, when, and in which file. It gives way to every
-record measured here. ``verify`` runs its trial again and, if the figures come out the same, says so in the mark.
+An imported record has a mark: its ``submission`` says who submitted the record, when, and in which file. An imported
+record gives way to every record measured here. ``verify`` runs the record's trial again. If the figures come out the
+same, ``verify`` adds this to the mark.
 """
 
 from collections.abc import Sequence
@@ -44,7 +45,7 @@ def _travelling(arrays: packs.Arrays) -> packs.Arrays:
 
 
 def _without_names(record: Record) -> Record:
-    """The record without what points to a person: the host name, and folders."""
+    """The record without the parts that point to a person: the host name, and folders."""
     about = record["provenance"]
     command = [Path(part).name or part for part in about["command"]]
     timing = record["timing"]

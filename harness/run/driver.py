@@ -204,7 +204,7 @@ class Run:
         return f"{text}{'; timing is still to come' if untimed else ''}; {then}"
 
     def _leave(self) -> int:
-        """Submit all open jobs; returns how many trials that leaves to the cluster."""
+        """Submit all open jobs; returns how many trials are now left to the cluster."""
         measured = [planned for planned in self._open if planned.measured and planned.done("timing")]
         self._record(measured)  # their stages are done, but no driver has written their records
         progress = Progress(0, "trials", self._stream)
@@ -301,7 +301,7 @@ class Run:
         return self._options.cluster.executor(bench, self._store, self._tables, tell)
 
     def _users(self, job: Job) -> list[TrialPlan]:
-        """The trials for which a job is done, without failed trials. There are several if trials share images."""
+        """The trials that need a job, without failed trials. There are several if trials share images."""
         return [planned for planned in self._by_key[job.plan.key] if planned.key not in self._failed]
 
     def _fail_all(self, job: Job, failure: Failure, progress: Progress) -> None:
@@ -340,7 +340,7 @@ def _distinct(several: Iterable[Job]) -> list[Job]:
 
 
 def _withdraw(queue: Queue, plans: Sequence[TrialPlan]) -> list[Job]:
-    """Take some trials' jobs out of the queue; returns them."""
+    """Remove the jobs of some trials from the queue; returns these jobs."""
     keys = {planned.key for planned in plans}
     gone = [job for job in queue if job.plan.key in keys]
     kept = [job for job in queue if job.plan.key not in keys]

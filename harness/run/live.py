@@ -15,7 +15,8 @@ from harness.errors import ArbenchError
 LEAST_S, MOST_S = 45.0, 150.0
 """Least and most seconds from one report to the next, as long as trials finish."""
 SHARE = 15
-"""The pause after a report is this many times as long as writing it took: reports cost a few percent of one core."""
+"""The pause after a report is this many times as long as the writing of the report, so that reports cost only a few
+percent of one core."""
 NICE = 5
 """Priority of the report's process: it gives way to the processes that make images."""
 
@@ -58,8 +59,8 @@ class LiveReport:
             os.setpriority(os.PRIO_PROCESS, self._process.pid, NICE)
 
     def write(self, note: str) -> None:
-        """Write the report and wait until it is written. Raises ArbenchError if the last report, which has no note,
-        fails."""
+        """Write the report and wait until it is written. The final report has no note; if the final report fails,
+        ArbenchError is raised."""
         if self._process is not None:
             self._process.wait()
         self.start(note)

@@ -22,8 +22,8 @@ Named = TypeVar("Named")
 
 
 def only(patterns: Sequence[str], among: Sequence[Named], name: Callable[[Named], str]) -> list[Named]:
-    """The items of ``among`` that match one of the patterns; all items if there are no patterns. An item matches if the
-    canonical name of its trial does, or the trial's method.
+    """The items of ``among`` that match one of the patterns; all items if there are no patterns. A pattern
+    matches an item if it matches the canonical name of the item's trial, or the name of the trial's method.
 
     ``*`` and ``?`` stand for anything, as in a shell. Brackets stand for themselves, since names contain brackets.
     ``name`` gives the canonical name of an item. Raises ArbenchError, with methods and trials, for a pattern that

@@ -37,7 +37,7 @@ def read(path: Path) -> Record:
 
 
 def made_elsewhere(record: Record, device: str) -> str:
-    """A note for a record that was made on another kind of device than it is verified on; empty if the kinds are the
+    """A note that a record was made on one kind of device and is verified on another; empty if the kinds are the
     same. Another kind of device may draw other tokens here and there. Scores must therefore lie in their intervals, and
     FLOPs and steps must agree to a thousandth."""
     timing = record.get("timing") or {}

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 @dataclass(frozen=True)
 class Figure:
-    """The description of a figure: all that is known of it beside its values."""
+    """The description of a figure: everything about the figure except its values."""
 
     name: str  # used in claims, in columns and in scripts
     title: str  # the name in words, for people
@@ -117,8 +117,8 @@ def flat(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _at(record: Mapping[str, Any], path: str, extractor: str) -> Any:
-    """The value at a dotted path of a record; None if there is no value. If each extractor has its own value there, it
-    is the value of ``extractor``."""
+    """The value at a dotted path of a record; None if there is no value. If each extractor has a value there, the
+    value of ``extractor`` is returned."""
     if not path:
         return None
     found: Any = record

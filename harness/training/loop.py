@@ -36,7 +36,7 @@ class Plan:
     lr: float  # highest learning rate
     seed: int = 0
     warmup: int = 100  # steps in which the learning rate rises, before it falls by a cosine
-    final_lr: float = 0.02  # lowest learning rate at the end, as a share of ``lr``
+    final_lr: float = 0.02  # learning rate at the end, as a share of ``lr``
     weight_decay: float = 0.05
     betas: tuple[float, float] = (0.9, 0.95)
     clip: float = 1.0
@@ -55,7 +55,8 @@ class Plan:
 
 
 class Draws(torch.Generator):
-    """Random generator of one training step. If a batch is split into parts, the generators of all parts have one seed.
+    """Random generator of one training step. If a batch is split into parts, the generators of all parts have the same
+    seed.
 
     A value that is drawn once per step is therefore the same in all parts. To draw one value per row, use
     ``row_uniforms``: it draws for the whole batch and returns the rows of this part.
@@ -104,7 +105,7 @@ class Crew(ABC):
 
     @abstractmethod
     def backward(self, trainee: Trainee, batch: Sequence[Tensor], seed: int) -> tuple[Figures, Draws]:
-        """Leave the gradients of the whole batch's mean loss in the trainee's parameters.
+        """Compute the gradients of the mean loss over the whole batch, and leave them in the trainee's parameters.
 
         Returns the figures of the batch, and the step's random generator in the state in which ``loss`` left it.
         """

@@ -21,7 +21,7 @@ class Processes(Crew):
     """The processes that accelerate launched, or this process alone.
 
     precision: the precision of the arithmetic, set by autocast. The weights and the optimiser stay in float32.
-    parts: number of parts that each process cuts its share of a batch into.
+    parts: number of parts into which each process cuts its share of a batch.
     """
 
     def __init__(self, precision: str, parts: int, save_every_s: float) -> None:

@@ -35,7 +35,7 @@ class Context:
     data_name: str  # name of the data set
     runs: Path  # folder for runs and caches
     data: Path | None = None  # folder of the training images
-    download: Path | None = None  # folder that the training images may be downloaded into
+    download: Path | None = None  # folder into which the training images may be downloaded
     # Weights of the teacher from which a student is distilled. If None, the bundled or published weights are used.
     teacher: Path | None = None
 
@@ -103,9 +103,10 @@ def recipe_named(name: str) -> Recipe:
 
 
 def finished(recipe: Recipe, runs: Path) -> bool:
-    """Whether ``train`` has finished this recipe, according to the folder ``runs``, and nothing has changed since.
+    """Whether ``train`` has finished this recipe, as noted in the folder ``runs``, and nothing has changed since.
 
-    The recipe's plan, the weights that the recipe needs and the weights that it wrote must be the same as at its end.
+    Three things must be as they were when ``train`` finished: the recipe's plan, the weights that the recipe needs, and
+    the weights that it wrote.
     """
     if not all(path.exists() for path in _files(recipe).values()):
         return False
@@ -131,8 +132,8 @@ def _identity(recipe: Recipe) -> dict[str, Any]:
 def train(recipe: Recipe, context: Context, crew: Crew | None = None) -> Mapping[str, Any]:
     """Run a recipe to its end and write its weights. A killed run that left its state in ``context.runs`` is resumed.
 
-    Of several processes, the first one writes. Returns the metadata written. Raises ArbenchError if weights that the
-    recipe needs are missing.
+    If there are several processes, only the first one writes. Returns the metadata of the weights. Raises ArbenchError
+    if weights that the recipe needs are missing.
     """
     crew = crew or Alone()
     for need in recipe.needs:

@@ -1,4 +1,5 @@
-"""Claims as data: what a paper says, where it says so, and what measurements would have to show for it to be true."""
+"""Claims as data: a statement of a paper, its place in the paper, and an expression that is true of measured figures if
+the statement is true."""
 
 import re
 import tomllib
@@ -37,7 +38,7 @@ class Operand:
     """What a name in an expression stands for."""
 
     kind: str  # one of OPERANDS
-    select: Mapping[str, Any]  # key of SELECTS -> the value by which the operand is found
+    select: Mapping[str, Any]  # key of SELECTS -> value that the trial, model or published row must have
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Claim:
     paper: str
     link: str
     statement: str
-    source: str  # where the paper says so
+    source: str  # place of the statement in the paper
     scale: str  # one of SCALES
     checks: str  # what exactly is checked here, if it is not the statement itself
     expression: Expression
@@ -59,7 +60,7 @@ class Claim:
 
     @property
     def scored(self) -> bool:
-        """Whether the claim takes scores, which trials on random weights do not have."""
+        """Whether the claim is about scores. Trials on random weights have no scores."""
         return any(figure in {score.name for score in scores()} for _, figure in self.expression.names)
 
 

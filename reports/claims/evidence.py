@@ -1,8 +1,7 @@
 """The figures on which a claim is judged: figures of measured trials, of architectures and of published rows.
 
-A figure is an array of replicates, or one number if nothing is left to chance. Replicates are drawn alike for all
-figures of a store.
-If a figure is not available, ArbenchError says what is missing.
+A figure is an array of replicates, or one number if the figure does not depend on chance. Each replicate is drawn
+alike for all figures of a store. If a figure is not available, ArbenchError says what is missing.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,7 +30,7 @@ NORMAL_95 = 1.96
 
 @dataclass(frozen=True)
 class Found:
-    """What was found for an operand of a claim."""
+    """The figures that were found for an operand of a claim."""
 
     where: str  # where the operand's figures come from, in words
     keys: tuple[str, ...]  # keys of the records in which the operand was measured
@@ -47,7 +46,7 @@ class Evidence:
     _certainties: dict[str, Certainty] = field(default_factory=dict)
 
     def of(self, claim: Claim) -> dict[str, Found]:
-        """What was found for each operand of a claim. Raises ArbenchError that says what is missing."""
+        """The figures found for each operand of a claim, by the operand's name. ArbenchError says what is missing."""
         trials = {name: operand for name, operand in claim.operands.items() if operand.kind == "trials"}
         found = {
             name: _of_model(operand) if operand.kind == "models" else _of_published(operand, _figures(claim, name))
@@ -81,7 +80,10 @@ class Evidence:
         return {name: self._found(row, _figures(claim, name), fid, used) for name, row in rows.items()}
 
     def _asked(self, operand: Operand) -> list[Record]:
-        """The records with all knobs of an operand, and with the values of sampling that the operand names."""
+        """The records with an operand's method, preset and knobs, and with the sampling values that the operand names.
+
+        A knob that the operand does not name has the default value.
+        """
         select = operand.select
         try:
             knobs = registry.get(select["method"]).resolve(select.get("knobs", {}), select["preset"])
@@ -112,7 +114,7 @@ class Evidence:
 def _settings(records: Sequence[Record], fid: str, scored: bool) -> list[Row]:
     """One row a setting, with means over seeds, for the records that may be compared with each other.
 
-    If no score is asked for, records on random weights get rows as well.
+    If ``scored`` is false, so that no score is needed, records on random weights get rows as well.
     """
     rows = table.tidy(records, fid)
     parts = [table.comparable(rows)[0], *([] if scored else [rows[rows["random"]]])]
@@ -120,7 +122,7 @@ def _settings(records: Sequence[Record], fid: str, scored: bool) -> list[Row]:
 
 
 def _chosen(settings: Sequence[Row], records: Mapping[str, Record], operand: Operand, claim: Claim) -> Row:
-    """The row of an operand; if several rows differ in sampling, the row of lowest FID."""
+    """The row of an operand. If several rows fit, because they differ in sampling, the row of lowest FID is taken."""
     fitting = [row for row in settings if row["key"] in records]
     if not fitting:
         raise ArbenchError(f"a record of {_words(operand)} that can be compared with the others")

@@ -55,9 +55,9 @@ class Expression:
     def holds(self, values: Mapping[Name, Values], tolerance: float) -> Truths:
         """Whether the expression holds in each replicate.
 
-        values: by name, the R replicates of a figure, [R], or a single number.
+        values: name of a figure -> its R replicates, [R], or a single number.
 
-        Raises ArbenchError if a side of a comparison is not finite (a division by zero).
+        Raises ArbenchError if a side of a comparison is not finite, as after a division by zero.
         """
         with np.errstate(all="ignore"):
             return np.asarray(_truth(self.tree, values, tolerance))
@@ -79,7 +79,8 @@ def parse(text: str) -> Expression:
 def _check(node: ast.expr, truth: bool, names: set[Name], depth: int) -> None:
     """Check that a node belongs to the language, and add the figures below the node to ``names``.
 
-    truth: the node must be a truth value; otherwise it must be a number. Raises ArbenchError.
+    truth: whether the node must be a truth value; if not, the node must be a number. Raises ArbenchError for any other
+    node.
     """
     if depth > DEEPEST:
         raise ArbenchError(f"expression is nested more than {DEEPEST} deep")

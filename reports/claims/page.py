@@ -1,4 +1,4 @@
-"""The page of claims: what papers state, what this store says about it, and where published figures disagree."""
+"""The page of claims: what papers state, the verdicts of this store, and where published figures disagree."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from reports.site import Site, short
 
 
 def sheets(site: Site, out: Path) -> Iterator[Sheet]:
-    """claims.html."""
+    """The page claims.html."""
     evidence = Evidence(site.store, site.records.values())
     verdicts = [judge(claim, evidence) for claim in shipped()]
     papers: dict[tuple[str, str], list[dict[str, Any]]] = {}

@@ -1,4 +1,4 @@
-"""Verdicts: a claim's expression is evaluated in every replicate of the figures."""
+"""Verdicts on claims. To judge a claim, its expression is evaluated in every replicate of the figures."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class Figure:
 
     name: str  # as in the expression
     value: float
-    # low, high: the 95 % interval, or the value itself if nothing is left to chance
+    # low, high: the 95 % interval; both are the value itself if the figure does not depend on chance
     low: float
     high: float
     where: str  # what the figure belongs to, in words

@@ -29,8 +29,11 @@ inherit these variables."""
 
 
 def call(*command: str, harmless: tuple[str, ...] = ()) -> str:
-    """Run a command of Slurm; returns what it prints. Raises UnreachableError with the last line of its error.
-    harmless: lines that end like this are no error."""
+    """Run a command of Slurm; returns what the command prints. If the command fails, raises UnreachableError with the
+    last line of its error output.
+
+    harmless: endings of error lines; a failure is ignored if all its error lines end in one of these ways
+    """
     try:
         with outside():
             found = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
@@ -48,9 +51,11 @@ def call(*command: str, harmless: tuple[str, ...] = ()) -> str:
 def outside(given: Collection[str] = ()) -> Iterator[None]:
     """Inside the ``with``, the environment is that of a process outside any job of Slurm.
 
-    sbatch hands the environment on to the job that it submits. The new job would take this job's SLURM_ARRAY_TASK_ID or
-    SLURM_CPUS_PER_TASK for its own. given: the options that sbatch is given; the user's variables for these options are
-    left out, as the variables would have precedence.
+    sbatch hands the environment on to the job that it submits. If this process runs in a job, the new job would mistake
+    this job's SLURM_ARRAY_TASK_ID or SLURM_CPUS_PER_TASK for its own.
+
+    given: options that are given to sbatch. The user's variables for these options are left out, because sbatch would
+        prefer the variables.
     """
     kept = [*OF_THE_CLUSTER, *(f"SBATCH_{name.upper()}" for name in OF_THE_USER if name not in given)]
     values = {name: os.environ[name] for name in kept if name in os.environ}
@@ -70,7 +75,7 @@ def own_cores() -> int:
 
 
 def queue(users: Iterable[int]) -> dict[TaskId, Queued]:
-    """All tasks of these users (numeric ids) that wait or run, of any store."""
+    """All waiting and running tasks of these users (numeric ids), whichever store the tasks belong to."""
     found = {}
     theirs = f"--user={','.join(map(str, sorted(users)))}"
     for line in call("squeue", theirs, "--array", "--noheader", "--format=%j|%i|%K|%T|%r").splitlines():
@@ -82,8 +87,8 @@ def queue(users: Iterable[int]) -> dict[TaskId, Queued]:
 
 
 def ends(jobs: Iterable[str]) -> dict[str, str]:
-    """How jobs ended, such as ``TIMEOUT`` or ``FAILED (exit code 1:0)``, by Slurm's names of the jobs (``123_4``). Jobs
-    that accounting does not know are left out."""
+    """How each job ended, such as ``TIMEOUT`` or ``FAILED (exit code 1:0)``. The keys are Slurm's names of the jobs
+    (``123_4``). Jobs that Slurm's accounting does not know are left out."""
     asked = sorted({job.partition("_")[0] for job in jobs})
     found = {}
     if asked:
@@ -100,9 +105,8 @@ def cancel(jobs: Iterable[str]) -> None:
 
 
 def throttle(job: str, parallel: int) -> None:
-    """Let ``parallel`` tasks of an array run at once from now on. If some tasks of the array are over,
-    scontrol reports a failure. It then prints an error line for the other tasks, too, which says that there was no
-    error."""
+    """Let ``parallel`` tasks of an array run at once from now on. If some tasks of the array are over, scontrol reports
+    a failure. For the other tasks, scontrol then prints an error line that ends in "No error"."""
     call(
         *("scontrol", "update", f"JobId={job}", f"ArrayTaskThrottle={parallel}"),
         harmless=(": No error", *OVER),
@@ -110,8 +114,8 @@ def throttle(job: str, parallel: int) -> None:
 
 
 def cut_off(said: str) -> bool:
-    """Whether we cannot know from sbatch's error if Slurm has accepted the job: Slurm gave no answer, or only a part
-    of one."""
+    """Whether sbatch's error leaves open if Slurm has accepted the job: Slurm gave no answer, or only a part of an
+    answer."""
     return any(sign in said.lower() for sign in ("contact", "timed out", "zero bytes", "connection", "communication"))
 
 

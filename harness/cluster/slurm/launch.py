@@ -13,7 +13,8 @@ from harness.cluster.submitted import Submission
 from harness.errors import ArbenchError
 
 REQUEUES = 10**6
-"""submitit's limit on requeues after time-outs, so high that it never applies: our files show which job never ends."""
+"""submitit's limit on requeues after time-outs. It is so high that it never applies: our files show which
+job never ends."""
 
 
 def submit(made: Submission, resources: Resources, code: Path, work: Sequence[Work], after: Sequence[str] = ()) -> str:

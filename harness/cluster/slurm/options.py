@@ -15,7 +15,7 @@ from harness.errors import ArbenchError, unknown
 _OURS = "array clusters dependency error help job-name open-mode output parsable quiet signal test-only usage verbose"
 OURS = frozenset((*_OURS.split(), "version", "wait", "wrap"))
 """Options that a site file cannot have. Some are set by arbench itself. With others, sbatch would not submit a job, or
-would submit it where squeue does not look."""
+would submit the job where squeue does not look."""
 HINTS = {
     "account": ("sacctmgr", "-nP", "show", "assoc", "format=account"),
     "qos": ("sacctmgr", "-nP", "show", "qos", "format=name"),

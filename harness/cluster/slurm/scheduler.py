@@ -11,13 +11,13 @@ from harness.cluster.slurm import commands, launch, options
 from harness.cluster.submitted import Submission
 
 INNOCENT = ("PREEMPTED", "NODE_FAIL", "BOOT_FAIL", "REVOKED")
-"""Slurm's words for ends of a task after which the job that was being done is not to blame."""
+"""If Slurm's word for the end of a task begins like this, the job that was being done is not to blame."""
 EXTERNAL = ("TIMEOUT", "CANCELLED", "DEADLINE")
-"""Slurm's words for ends of a task from outside."""
+"""If Slurm's word for the end of a task begins like this, the task was ended from outside."""
 
 
 class Slurm:
-    """Slurm, as this machine's commands reach it."""
+    """Slurm, reached through the commands of this machine."""
 
     name: ClassVar[str] = "slurm"
     defaults: ClassVar[Mapping[str, Any]] = {}
@@ -36,8 +36,8 @@ class Slurm:
         return launch.submit(made, how, code, work, after)
 
     def queue(self, submissions: Sequence[Submission]) -> dict[TaskId, Queued]:
-        """squeue's answer. The tasks that this process's user and the submissions' owners have for other stores are
-        included."""
+        """squeue's answer: all waiting and running tasks of this process's user and of the submissions' owners. Tasks
+        that belong to other stores are included."""
         return commands.queue({os.getuid(), *(one.user for one in submissions)})
 
     def ends(self, tasks: Iterable[tuple[Submission, int]]) -> dict[TaskId, End]:
@@ -59,6 +59,6 @@ class Slurm:
             commands.throttle(made.number, parallel)
 
     def inside(self) -> Inside:
-        """As Slurm's variables say."""
+        """What Slurm's environment variables say about this task."""
         names = ("JOB_ID", "RESTART_COUNT", "JOB_PARTITION")
         return Inside(commands.own_cores(), {name: os.environ.get(f"SLURM_{name}") for name in names})

@@ -27,7 +27,7 @@ def _of(macs: Callable[..., int], first: int, count: int) -> Handle:
 
 
 def _einsum(inputs: list[Any], outputs: list[Any]) -> int:
-    """MACs of an einsum of two operands: one per combination of all indices. fvcore's rule rounds to four digits."""
+    """MACs of an einsum of two operands: one per combination of index values. fvcore's rule rounds to four digits."""
     equation = inputs[0].toIValue().replace(" ", "")
     terms = equation.split("->")[0].split(",")
     shapes = [get_shape(value) for value in inputs[1].node().inputs()]
@@ -78,7 +78,7 @@ def traced_macs(
 def count_trace(module: nn.Module, inputs: tuple[Tensor, ...]) -> int:
     """MACs of one call of a module, by fvcore, with our handles only: fvcore's handles also count norms and resizing.
 
-    The trace holds what this call ran. The module's mode (train or eval) is left as it is.
+    The trace contains the operators that this call ran. The module's mode (train or eval) is left as it is.
     """
     analysis = FlopCountAnalysis(module, inputs).clear_op_handles().set_op_handle(**HANDLES)
     analysis = analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")

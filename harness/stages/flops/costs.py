@@ -22,7 +22,7 @@ from harness.trial import RESERVED, number
 def parse_settings(owner: type[Method], given: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Knobs and sampling settings from texts NAME=VALUE.
 
-    Raises ArbenchError for a text of another form, and for a name on which a cost does not depend.
+    Raises ArbenchError for a text of another form, and for a setting that does not affect cost.
     """
     knobs: dict[str, Any] = {}
     settings: dict[str, Any] = {}
@@ -52,8 +52,8 @@ def costs(
     - ``macs``: by part, from the closed form; where there is none, the same as ``counted``
     - ``steps``: MACs by part for each step, without the work that is done once an image
     - ``published``: MACs by part, as the authors' own code computes them
-    - ``counted``: MACs by part of the operators that ran, if ``check`` asks for them or if there is no closed form
-      (then for one image on random weights); else None
+    - ``counted``: MACs by part of the operators that ran; None if there is a closed form and ``check`` is not set.
+      If there is no closed form, the operators are those of one image on random weights
     - ``data_dependent``: whether there is no closed form
     """
     with torch.device("meta"), Uninitialised():

@@ -1,7 +1,8 @@
 """Counts multiply-adds of the operators that really run, by the part of the network that ran them.
 
-Convention: 1 MAC = one multiply and one add, and FLOPs = 2 x MACs. Matrix products and convolutions are counted, and
-attention over all keys that it is given; element-wise work, norms, resizing, look-ups, gathers and scatters are not.
+Convention: 1 MAC = one multiply and one add, and FLOPs = 2 x MACs. These are counted: matrix products,
+convolutions, and attention over all keys that it is given. These are not counted: element-wise work, norms, resizing,
+look-ups, gathers and scatters.
 """
 
 import sys
@@ -73,11 +74,11 @@ class ExecutedCounter(TorchDispatchMode):
     """Counts the operators that run in a block ``with ExecutedCounter(method) as counter``; see ``counter.count``.
 
     An operator belongs to the part of the innermost module of ``root`` on the call stack. A module that declares no
-    part has the part of the module that contains it. If several modules contain it and have different parts, it has the
-    part of the module that calls it. Work outside every part counts to ``otherwise``.
+    part has the part of the module that contains it. If it is contained in several modules with different parts, it has
+    the part of the module that calls it. Work outside every part counts to ``otherwise``.
 
-    An ArbenchError names an operator that is outside every part if ``otherwise`` is None, and an operator that has no
-    rule and is not known to be light.
+    Raises ArbenchError for an operator that has no rule and is not known to be light. If ``otherwise`` is None, also
+    raises ArbenchError for a counted operator outside every part.
     """
 
     supports_higher_order_operators = True
@@ -151,7 +152,7 @@ def _classified(func: Any) -> tuple[str, str, Any]:
 
 
 def part_of(module: nn.Module) -> str | None:
-    """The part that a module itself declares, if any. Raises ArbenchError if it is none of PARTS."""
+    """The part that a module itself declares, if any. Raises ArbenchError if the part is none of PARTS."""
     part = getattr(module, "part", None)
     if part is not None and part not in PARTS:
         raise unknown(f"part of {type(module).__name__}", str(part), PARTS)
@@ -173,7 +174,8 @@ def _modules_on_stack() -> Iterator[nn.Module]:
 def count_image(
     method: Method, knobs: Mapping[str, KnobValue], sampling: Sampling, seed: int, index: int, policy: str = "balanced"
 ) -> tuple[Count, Count]:
-    """The counts of sampling and of decoding one image alone, with the label that ``policy`` gives it."""
+    """Samples and decodes one image alone, with the label that ``policy`` gives it. Returns two counts: of sampling,
+    and of decoding."""
     labels, noise = inputs(method, seed, [index], policy)
     sampled, decoded = ExecutedCounter(method), ExecutedCounter(method.tokenizer, otherwise="tokenizer")
     with torch.no_grad():
@@ -185,7 +187,7 @@ def count_image(
 
 
 def closed_form(method: Method, knobs: Mapping[str, KnobValue], sampling: Sampling) -> dict[str, float] | None:
-    """MACs by part from the method's closed form; None if cost depends on content: then there is none."""
+    """MACs by part from the method's closed form; None if there is none because cost depends on content."""
     try:
         return method.closed_form(knobs, sampling)
     except ArbenchError:

@@ -53,9 +53,10 @@ def matrix_product(left: Shape, right: Shape) -> int:
 
 
 def attention(query: Shape, key: Shape, value: Shape) -> int:
-    """Multiply-adds of scores and weighted sum, over every key given. A mask or causality does not lower them.
+    """Multiply-adds of attention, for the scores and the weighted sum, over every key given. A mask or causality does
+    not lower the number.
 
-    query [..., L, E], key [..., S, E], value [..., S, Ev]. With grouped heads, the heads of the query count.
+    query [..., L, E], key [..., S, E], value [..., S, Ev]. With grouped heads, the query's number of heads counts.
     """
     return prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
 
@@ -67,7 +68,7 @@ def _shapes(arguments: Sequence[Any]) -> list[Shape]:
 def _flops(macs: Callable[..., int], first: int, count: int) -> Callable[..., int]:
     """A rule as in torch's registry, which computes FLOPs from an operator's arguments.
 
-    It gives twice the MACs that ``macs`` computes from the shapes of ``count`` arguments, the first of which is number
+    It gives twice the MACs that ``macs`` computes from the shapes of ``count`` arguments, starting at argument number
     ``first``.
     """
 
@@ -92,7 +93,8 @@ MISSING_RULES: dict[Any, Callable[..., int]] = {
     aten.vdot: _flops(matrix_product, 0, 2),
     torch.ops.mkldnn._linear_pointwise: _flops(linear, 0, 3),
 }
-"""Rules for heavy operators that torch's FlopCounterMode counts as nothing, for its ``custom_mapping``."""
+"""Rules for heavy operators that torch's FlopCounterMode would otherwise count as 0. FlopCounterMode gets these rules
+as its argument ``custom_mapping``."""
 _WHOLE: dict[Any, Callable[..., int]] = {
     aten.linear: _flops(linear, 0, 3),
     aten.matmul: _flops(matrix_product, 0, 2),

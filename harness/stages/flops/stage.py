@@ -25,7 +25,8 @@ def count(
     policy: str = "balanced",
     images: int = IMAGES,
 ) -> dict[str, Any]:
-    """The ``flops`` part of a record. Every image is sampled alone, so that none pays for another's steps.
+    """The ``flops`` part of a record. Every image is sampled alone, so that its cost includes no steps of other
+    images.
 
     knobs: complete.
     policy: the trial's ``Setup.labels``; the images that are counted are the first of the trial.

@@ -1,4 +1,5 @@
-"""The shards of a trial: one file per range of image indices, which ranges are missing, and how files are merged."""
+"""The shards of a trial. A shard is a file for a range of image indices. This module finds the ranges that are missing,
+and merges the files."""
 
 import shutil
 from collections import Counter
@@ -50,7 +51,7 @@ class Shards:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def merge(self) -> Arrays:
-        """All shards merged: the arrays that ``shard`` returns, rows by image index.
+        """Merge all shards into the arrays that ``shard`` returns, with rows in the order of image indices.
 
         An array that some shards lack, as older ones may, is left out. ``thumbnails`` [n, C, H, W] are of images 0 to
         n-1. ``seconds`` [] is the sum over the shards. ``code`` [] names the hashes of all code that made the shards,

@@ -1,7 +1,8 @@
-"""The stage generate: images of a trial, in shards. It keeps features, logits, steps and some thumbnails, no images.
+"""The stage generate: makes the images of a trial, in shards. It keeps features, logits, steps and some thumbnails, but
+no images.
 
-A shard is a range of image indices and one .npz. The label and noise of image i are keyed by (seed, i), so it does not
-matter how a trial is cut into shards, or which process computes which shard.
+A shard is a range of image indices and one .npz. The label and noise of image i depend only on (seed, i), so it does
+not matter how a trial is cut into shards, or which process computes which shard.
 """
 
 import time
@@ -71,8 +72,8 @@ def shard(method: Method, extractors: Sequence[Extractor], trial: Trial, indices
 
 
 def fingerprints(tokens: torch.Tensor) -> NDArray[np.uint64]:
-    """A hash of each image's tokens, int64 [n, positions] -> uint64 [n]. It shows whether two runs drew the same image,
-    and neither image has to be kept."""
+    """A hash of each image's tokens, int64 [n, positions] -> uint64 [n]. The hashes show whether two runs drew
+    the same image, so no image has to be kept for that."""
     rows = tokens.cpu().numpy().astype("<i8")
     return np.frombuffer(b"".join(blake2b(row, digest_size=8).digest() for row in rows), "<u8").astype(np.uint64)
 

@@ -18,12 +18,12 @@ class Gaussian:
     """Mean and covariance of features, float64."""
 
     mean: Array  # [D]
-    covariance: Array  # [D, D], over n - 1
+    covariance: Array  # [D, D], with the divisor n - 1
     n: int | None = None  # number of images; None where a file does not say
 
     @classmethod
     def stored(cls, mean: object, covariance: object, source: str, n: int | None = None) -> Self:
-        """From the statistics in a file (ADM's ``mu`` and ``sigma``), float32 or float64.
+        """Makes a Gaussian from the statistics in a file (ADM's ``mu`` and ``sigma``), float32 or float64.
 
         Raises an ArbenchError that names ``source`` if mean and covariance do not fit each other in shape, if the
         covariance is not symmetric, or if a value is not finite.
@@ -85,7 +85,9 @@ class Moments:
 
 
 def frechet(one: Gaussian, other: Gaussian) -> float:
-    """Squared Fréchet distance between two Gaussians: |m1 - m2|^2 + Tr(S1 + S2 - 2 (S1 S2)^(1/2)), 0 or more.
+    """Squared Fréchet distance between two Gaussians with means m1, m2 and covariances S1, S2; 0 or more.
+
+    The distance is |m1 - m2|^2 + Tr(S1 + S2 - 2 (S1 S2)^(1/2)).
 
     S1 S2 has the same eigenvalues as R S1 R^T, where R^T R = S2. R S1 R^T is symmetric, so its eigenvalues are real by
     construction, and are computed faster. ``other.root`` is cached, so ``other`` should be the reference. Raises
@@ -99,7 +101,8 @@ def frechet(one: Gaussian, other: Gaussian) -> float:
 
 
 def too_small(one: Gaussian) -> str | None:
-    """Why a FID on so few images says little, or None: with N <= D the covariance is singular."""
+    """Says why FID is not usable with so few images: with N <= D the covariance is singular. None if there are enough
+    images, or if their number is not known."""
     if one.n is not None and one.n <= one.dimensions:
         return f"{one.n} images for {one.dimensions} dimensions: the covariance is singular, FID is far too high"
     return None
@@ -115,7 +118,8 @@ def fid(sample: Gaussian, reference: Gaussian) -> float:
 
 @dataclass(frozen=True)
 class Posteriors:
-    """Sums, over images, of the class posteriors p and of p log p, float64. They give the inception score."""
+    """The sums from which the inception score is computed, float64: the class posteriors p, and p log p, are each
+    summed over the images."""
 
     n: int  # number of images
     total: Array  # [C], sum of p
@@ -136,9 +140,10 @@ class Posteriors:
         return cls(len(array), total, negentropy)
 
     def score(self) -> float:
-        """The inception score: exp of the KL divergence between p and the mean of p, averaged over the images; 1 to C.
+        """The inception score, from 1 to C. The KL divergence between p and the mean of p is averaged over the images;
+        the score is exp of this average.
 
-        It is computed in one split over all images, so that file order does not matter (torch-fidelity's
+        The score is computed in one split over all images, so that file order does not matter (torch-fidelity's
         ``isc_splits=1``). Ten splits, as often printed, give a little less.
         """
         return float(inception_scores(self.total, np.asarray(self.negentropy), self.n))

@@ -16,7 +16,7 @@ from harness.errors import ArbenchError
 Array = NDArray[np.float64]
 Floats = NDArray[np.floating[Any]]
 Tell = Callable[[float], None]
-"""A function that is called with the share of a long computation that is done, from 0 to 1."""
+"""A function that a long computation calls again and again, with the share of the work that is done, from 0 to 1."""
 _BLOCK = 2048  # rows taken at a time
 
 
@@ -29,7 +29,7 @@ def checked(features: object, what: str = "features") -> Floats:
 
     Raises ArbenchError, which names ``what``, in these cases:
 
-    - the type is neither float32 nor float64: half precision, or uint8 images given as features
+    - the type is neither float32 nor float64 (such as half precision, or uint8 images given as features)
     - the shape is not [N, D], or there are no rows
     - some values are not finite
     """

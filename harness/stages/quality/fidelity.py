@@ -77,7 +77,8 @@ class Fidelity:
         self.add("coverage", figures["coverage"], self.draws.shares(found.covered_by, figures["coverage"], references))
 
     def figures(self) -> dict[str, Any]:
-        """Plain values: the figures, ``intervals`` under the same names, ``resampling`` (its settings), ``flags``."""
+        """The results as plain values: the figures, ``flags``, ``resampling`` (the settings of the resampling), and
+        ``intervals``, which has the interval of a figure under the figure's name."""
         how = {"replicates": REPLICATES, "groups": self.draws.groups, "seed": SEED, "confidence": CONFIDENCE}
         return {
             **_nested(self.values),

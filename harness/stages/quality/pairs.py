@@ -4,8 +4,8 @@ All of them need the same products of features, so one pass over tiles of bounde
 
 Precision, recall, density and coverage ask which images lie in the ball around another image. For precision and recall,
 the radius of a ball is the distance from its centre to the 3rd nearest neighbour in the same set (Kynkäänniemi et al.
-2019). Density and coverage have wide balls around references alone: the radius is the distance to the 5th nearest
-reference (Naeem et al. 2020).
+2019). Density and coverage use wide balls, and only around reference images: the radius of a wide ball is the distance
+from its centre to the 5th nearest other reference image (Naeem et al. 2020).
 """
 
 from collections.abc import Iterator
@@ -41,8 +41,8 @@ class Within:
 
     @classmethod
     def of(cls, features: object, what: str = "features", tell: Tell = silent) -> "Within":
-        """From features [N, D], in blocks of bounded memory. Raises ArbenchError as ``checked`` does, and for FAR
-        images or fewer."""
+        """Compares images, given by features [N, D], among themselves, in blocks of bounded memory. Raises ArbenchError
+        as ``checked`` does, and for FAR images or fewer."""
         array = checked(features, what)
         if len(array) <= FAR:
             raise ArbenchError(f"{what}: neighbours take more than {FAR} images a side, there are {len(array)}")
@@ -68,14 +68,14 @@ class Within:
 class Between:
     """The comparison of N samples with M references.
 
-    The manifold of a set is the union of the balls around its images, which reach to the NEAR-th neighbour. A wide ball
-    reaches to the FAR-th neighbour.
+    The manifold of a set is the union of the balls around the set's images. Each of these balls reaches from an image
+    to its NEAR-th neighbour in the set. A wide ball reaches to the FAR-th neighbour.
     """
 
     # Kernel distance with a cubic kernel, an unbiased estimate over all pairs; it may be a little below 0.
     # torch-fidelity gives the mean of such distances over random subsets.
     kid: float
-    kid_influence: Array = field(repr=False)  # float64 [N], how each sample moves KID; their mean is 0
+    kid_influence: Array = field(repr=False)  # float64 [N], how each sample moves KID; mean 0
     precise: NDArray[np.bool_] = field(repr=False)  # [N], whether the sample is in the references' manifold
     around: NDArray[np.int64] = field(repr=False)  # [N], in how many references' wide balls the sample is
     recalled: NDArray[np.bool_] = field(repr=False)  # [M], whether the reference is in the samples' manifold
@@ -135,11 +135,11 @@ def compare(sample: Within, reference: Within, group: NDArray[np.int64] | None =
 
 
 class _Rows:
-    """Features prepared for the tiles: centred, so that little cancels in a distance.
+    """Features prepared for ``_tiles``. They are centred, so that distances lose few digits by cancellation.
 
     squares [N]: the squared lengths of the centred rows.
-    kernel_part [N]: the part that each row adds to the product x y / D of two uncentred rows. The product is the sum of
-    both rows' parts and of |centre|^2 / D, less the squared distance of the two rows / (2 D).
+    kernel_part [N]: the part that each row adds to the product x y / D of two uncentred rows. The product is (part of
+    one row) + (part of the other row) + |centre|^2 / D - (squared distance of the two rows) / (2 D).
     """
 
     def __init__(self, features: Floats, centre: Array) -> None:

@@ -1,16 +1,18 @@
 """The reference that samples are compared with, for one extractor, and its file.
 
-The file is an .npz under guided-diffusion's names. ``arbench reference build`` writes such files for people, stores and
-``arbench score`` keep them as caches:
+The file is an .npz with the names that guided-diffusion uses. ``arbench reference build`` writes such files for people.
+Stores and ``arbench score`` keep such files as caches. The arrays are:
 
-mu, sigma                float64 [D], [D, D], moments of the features
+mu, sigma                float64 [D], [D, D], mean and covariance of the features
 mu_s, sigma_s            the same of the features that keep spatial positions, if the extractor has them
-features, radii, kernel  the features, float32 [N, D], compared among themselves; left out if there are no images
-logits                   float32 [N, classes], of data sets alone
+features, radii, kernel  the features, float32 [N, D], and how they compare among themselves (``Within``); left out if
+                         there are no images
+logits                   float32 [N, classes]; only if the reference is a data set that ships with arbench
 about                    JSON: ``Reference.about``
 
-Files of two earlier forms are read as well. One had the names mean, covariance, ``spatial mean`` and ``spatial
-covariance``, and the facts inside ``about`` under ``facts``; the other named its key ``cached``.
+Files of two earlier forms are read as well. In the first form, the statistics have the names mean, covariance,
+``spatial mean`` and ``spatial covariance``, and ``about`` holds the facts under ``facts``. In the second form,
+``about`` holds the key under ``cached``.
 """
 
 import json
@@ -36,22 +38,22 @@ EARLIER = {"mu": "mean", "sigma": "covariance", "mu_s": "spatial mean", "sigma_s
 """Names of the statistics in caches of earlier versions."""
 NAMES = (*STATISTICS, *EARLIER.values(), "features", "radii", "kernel", "logits", "about")
 SCORES = ("key", "is", "label_accuracy")
-"""What ``about`` has beside the facts."""
+"""The values that ``about`` holds in addition to the facts."""
 
 
 @dataclass(frozen=True)
 class Reference:
-    """The features, statistics and own scores of a reference set, for one extractor."""
+    """The features and statistics of a set of reference images, and the scores of the set itself, for one extractor."""
 
     facts: Mapping[str, Any]  # what the set is, in plain values: number of images, path, hashes, "notes" on the images
     gaussian: Gaussian  # of the features
     spatial: Gaussian | None  # of the features that keep spatial positions, if the extractor has them
     within: Within | None  # features float32 [N, D], compared among themselves; None if there are statistics alone
     is_: float | None  # inception score of the reference images; None if there are statistics alone
-    # Share of the reference images that the extractor puts in their labelled class; None if the labels' classes are not
-    # the extractor's.
+    # Share of the reference images that the extractor puts in the class of their label; None if the extractor has other
+    # classes than the labels.
     label_accuracy: float | None = None
-    logits: NDArray[np.float32] | None = None  # [N, classes]; of data sets alone
+    logits: NDArray[np.float32] | None = None  # [N, classes]; only for data sets of arbench
     key: str = ""  # sha256 of all that the reference depends on; empty if it is in no cache
 
     @property
@@ -65,7 +67,7 @@ class Reference:
 
 
 def write(path: Path, reference: Reference) -> None:
-    """Write a reference to a file, completely or not at all. Raises ArbenchError if it cannot be written."""
+    """Write a reference to a file, completely or not at all. Raises ArbenchError if the file cannot be written."""
     arrays: dict[str, NDArray[Any]] = {
         "mu": reference.gaussian.mean,
         "sigma": reference.gaussian.covariance,
@@ -81,8 +83,8 @@ def write(path: Path, reference: Reference) -> None:
 
 
 def read(path: Path) -> Reference:
-    """A reference from a file of ``write``, or of earlier versions. Raises ArbenchError if the file is none, or is
-    damaged."""
+    """Read a reference from a file that ``write`` wrote, now or in an earlier version. Raises ArbenchError if the file
+    is damaged or holds no reference."""
     file = ArrayFile(path)
     stored = file.read(NAMES)
     for name, before in EARLIER.items():
@@ -115,7 +117,7 @@ def read(path: Path) -> Reference:
 
 
 def place(folder: Path, extractor: Extractor, key: str) -> Path:
-    """The file of a cached reference."""
+    """The path of the file in ``folder`` that caches the reference with this key."""
     return folder / f"reference-{extractor.name}-{key[:16]}.npz"
 
 

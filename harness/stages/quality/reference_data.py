@@ -1,8 +1,10 @@
-"""The reference of a data set that ships with arbench: its features, statistics and own scores, cached by content.
+"""The reference of a data set that ships with arbench: features, statistics, and the scores of the data set itself.
+References are cached by content.
 
-The name of a cache file is a hash of all that its figures depend on: the images and labels themselves (not their path),
-the extractor's weights as they are in memory, the uint8 rule, the resize, and the version of the metrics. The hash
-cannot cover the extractor's code. A probe does: before a cached file is used, a few images go through the extractor.
+The name of a cache file contains a hash of everything on which the reference depends: the images and labels themselves
+(not their path), the extractor's weights as they are in memory, the uint8 rule, the resize, and the version of the
+metrics. The hash cannot cover the extractor's code. Therefore a few images go through the extractor before a cached
+file is used, and the result must agree with the file.
 """
 
 import hashlib
@@ -49,7 +51,7 @@ def reference_for(images: Images, extractor: Extractor, folder: Path, uint8_rule
 
 
 def label_accuracy(logits: NDArray[Any], labels: NDArray[Any]) -> float:
-    """Share of rows whose largest logit is at the row's label. Raises ArbenchError if there is not a label a row."""
+    """Share of rows whose largest logit is at the row's label. Raises ArbenchError unless each row has a label."""
     if labels.shape != logits.shape[:1]:
         raise ArbenchError(f"labels: shape {labels.shape} for {len(logits)} images")
     return float((logits.argmax(axis=1) == labels).mean())
@@ -102,8 +104,8 @@ def _computed(key: str, facts: Mapping[str, Any], images: Images, extractor: Ext
 
 
 def _fits(reference: Reference, images: Images, extractor: Extractor) -> bool:
-    """Whether a cached reference may be used: it is complete, and for a few images spread over the set the extractor
-    still gives the features and logits that are in the cache."""
+    """Whether a cached reference may be used: it must be complete, and the extractor must still give the cached
+    features and logits. The extractor is tested on a few images spread over the set."""
     count = len(images.images)
     if reference.within is None or reference.logits is None:
         return False

@@ -1,5 +1,5 @@
-"""References by path, for data that do not ship with arbench: images, guided-diffusion's .npz, or a file of
-``arbench reference build``. Their Inception features are cached by content."""
+"""References that a path names, for data that do not ship with arbench. The path leads to images, to guided-diffusion's
+.npz, or to a file of ``arbench reference build``. The Inception features of images are cached by content."""
 
 import os
 import zipfile
@@ -48,7 +48,8 @@ def facts_of(path: Path, extractor: Extractor, reading: Reading = AS_THEY_ARE) -
 
 
 def reference_of(path: Path, extractor: Extractor, folder: Path) -> Reference:
-    """The reference from a file or a folder of images; it is read from ``folder`` if it was computed before.
+    """The reference that ``path`` names: a file, or a folder of images. If this reference was computed before, it is
+    read from the cache in ``folder``.
 
     Raises ArbenchError for an extractor other than Inception, and for a file that is no reference.
     """
@@ -114,7 +115,8 @@ def _has_images(path: Path) -> bool:
 
 
 def holds_statistics(path: Path) -> bool:
-    """Whether a file is an .npz with mu and sigma. Such a file is a reference, whatever else it holds."""
+    """Whether a file is an .npz with statistics: guided-diffusion's (it has ``mu``), or a file of ``arbench reference
+    build`` (it has ``about``). Such a file is a reference, whatever else it holds."""
     return not is_folder(path) and zipfile.is_zipfile(path) and bool({"mu", "about"} & set(ArrayFile(path).names))
 
 
@@ -128,9 +130,10 @@ def open_reference(
       precision and recall
     - a file of ``arbench reference build``
 
-    ``tell`` is called while the images are compared among themselves. Raises ArbenchError if the path is none of these,
-    or if the sizes of the statistics, or the weights named in the file, show that the file was made with another
-    extractor.
+    ``tell`` is called while the images are compared among themselves.
+
+    Raises ArbenchError if the path is none of these, or if the file was made with another extractor, as the sizes of
+    its statistics or the weights that it names show.
     """
     if is_folder(path) or not zipfile.is_zipfile(path):
         return of_seen(watched(path, extractor, batch, reading), extractor, tell)
@@ -147,7 +150,7 @@ def open_reference(
 
 
 def of_seen(seen: Seen, extractor: InceptionExtractor, tell: Tell = silent) -> Reference:
-    """The reference of images that were seen."""
+    """Makes a reference of images from the result of ``see``, which ran them through Inception."""
     return Reference(
         facts={**seen.about, **_of(extractor)},
         gaussian=seen.gaussian,

@@ -1,12 +1,14 @@
-"""Replicates of a figure: its values if the images had been others, by a bootstrap over groups of images.
+"""Replicates of a figure: values that the figure might have had with other images. A bootstrap over groups of images
+gives them.
 
-Images are dealt into groups. Where the classes of a trial are given, each class is spread evenly over the groups. Where
-classes were drawn like the images, the groups are random. Whole groups are drawn with replacement. For independent
-images, a mean varies between such draws as it would between draws of single images, at a fraction of the work.
+Images are dealt into groups. If the classes of a trial are given, each class is spread evenly over the groups. If the
+classes were drawn at random, as the images were, the groups are random. Whole groups are drawn with replacement. If
+images are independent, a mean varies between draws of groups as much as between draws of single images, but draws of
+groups are a fraction of the work.
 
-The draws depend only on the number of images and their labels. Two trials that share labels (and so, image by image,
-their noise) are therefore resampled alike, and the replicates of their difference are the differences of their
-replicates.
+The draws depend only on the number of images and their labels. Two trials with the same labels (and so, image
+by image, with the same noise) are therefore resampled alike. The replicates of the difference of two such trials are
+the differences of the trials' replicates.
 """
 
 from dataclasses import dataclass
@@ -35,7 +37,7 @@ _TILE = 2**23  # numbers held at a time while groups are compared: 32 MB
 class Resampling:
     """The bootstrap draws for a set of images.
 
-    labels: int [N], the classes asked for; zeros where classes were drawn like the images, because then no class has a
+    labels: int [N], the classes asked for. All are 0 if the classes were drawn at random, because then no class has a
     given share.
     """
 
@@ -46,15 +48,15 @@ class Resampling:
         rng = np.random.default_rng(SEED)
         mixed = rng.permutation(count)
         by_class = mixed[np.argsort(labels[mixed], kind="stable")]
-        self.group, self.place = np.empty((2, count), np.int64)  # [N], the group of each image, its position in it
+        self.group, self.place = np.empty((2, count), np.int64)  # [N]: each image's group, and position in the group
         self.place[by_class], self.group[by_class] = np.divmod(np.arange(count), self.groups)
         self.sizes = np.bincount(self.group, minlength=self.groups)  # int [G]
         drawn = rng.multinomial(self.groups, np.full(self.groups, 1 / self.groups), REPLICATES).astype(np.float64)
-        # float64 [REPLICATES, G], how often a group was drawn, scaled so that the images drawn are N
+        # float64 [REPLICATES, G], how often each group was drawn, scaled so that N images are drawn
         self.weights: Array = drawn * (count / (drawn @ self.sizes))[:, None]
 
     def sums(self, values: NDArray[Any]) -> Array:
-        """Sums over the groups' images: [N] -> float64 [G]."""
+        """Sums the values [N] over the images of each group: float64 [G]."""
         return np.asarray(np.bincount(self.group, values.astype(np.float64), self.groups), np.float64)
 
     def means(self, values: NDArray[Any]) -> Array:
@@ -62,10 +64,11 @@ class Resampling:
         return self.weights @ self.sums(values) / len(self.group)
 
     def shares(self, alone: NDArray[np.integer[Any]], value: float, count: int) -> Array:
-        """Replicates of a share ``value`` of ``count`` references: of the share that the samples hold.
+        """Replicates of ``value``, the share of the ``count`` references that the samples hold.
 
-        alone: [G], how many references each group alone holds. Without the group, the share would lose them. This is a
-        jackknife, because a bootstrap would lose more references than chance does.
+        alone: [G], how many references each group alone holds. These references would not be held without the group.
+
+        The replicates come from a jackknife, because a bootstrap would lose more references than chance does.
         """
         return value + (self.weights - 1) @ alone / count
 
@@ -83,7 +86,8 @@ class FrechetReplicates:
 
     value: float  # the FID itself
     replicates: Array  # [REPLICATES]
-    bias: float | None  # by how much FID is too high as N is finite; None with fewer than SETTLED images per dimension
+    # By how much FID is too high because N is finite; None with fewer than SETTLED images per dimension.
+    bias: float | None
 
     @property
     def infinite(self) -> float | None:
@@ -152,6 +156,7 @@ def _bias(grouped: NDArray[np.float32], s: Array, draws: Resampling, tell: Tell)
 
 
 def interval(value: float, replicates: Array, confidence: float = CONFIDENCE) -> list[float]:
-    """[low, high]: the figure, less the upper and the lower quantile of its replicates' deviations from their mean."""
+    """The interval [low, high] of a figure, from the deviations of the replicates from their mean: low is the figure
+    minus the upper quantile of the deviations, and high is the figure minus the lower quantile."""
     tails = np.quantile(replicates - replicates.mean(), [(1 - confidence) / 2, (1 + confidence) / 2])
     return [float(value - tails[1]), float(value - tails[0])]

@@ -29,8 +29,8 @@ class Scored:
 
 
 def scored(samples: Seen, against: Reference, narrate: Narrate = lambda what: silent) -> Scored:
-    """All figures. If the reference has no images, the figures that need them are left out. The classes of the samples
-    are not known: all samples are resampled alike."""
+    """All figures. If the reference has no images, the figures that need reference images are left out. All samples are
+    resampled alike, because their classes are not known."""
     found = Fidelity(Resampling(np.zeros(samples.about["images"], np.int64)), narrate)
     found.frechet(INCEPTION, samples.arrays["features"], against.gaussian)
     if against.spatial is not None:

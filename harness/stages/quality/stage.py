@@ -39,13 +39,13 @@ def measure(
     labels: integers [N], the classes asked for.
     others: the arrays of other extractors for the same images, each with the reference of that extractor; they give
     further FIDs.
-    drawn: whether the classes were drawn like the images (``random`` labels). If so, the number of images of a class
-    varies between replicates, and intervals include this chance; if not, every replicate has the classes as they were
-    given.
+    drawn: whether the classes were drawn at random (``random`` labels), as the images were. If so, the number of images
+    of a class varies between replicates, and intervals include this chance. If not, every replicate has the classes as
+    they were given.
 
     FID (``fid``), FID-infinity and sFID have one value for each extractor. ``intervals`` has the 95 % interval of each
-    figure that has one, under the figure's name. The interval covers what other images of this method would have given;
-    the reference is taken as it is.
+    figure that has one, under the figure's name. The interval covers the values that other images of this method would
+    have given; the reference images are taken as fixed.
     ``flags`` says in words what weakens a figure, such as too few images. ``label_accuracy`` is None where the
     extractor has other classes than the labels.
 

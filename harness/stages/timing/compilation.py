@@ -21,8 +21,8 @@ NONE, DEFAULT, GRAPHS = "none", "default", "reduce-overhead"
 MODES = (NONE, DEFAULT, GRAPHS)
 """The names are those of torch.compile; ``reduce-overhead`` replays CUDA graphs."""
 RECOMPILATIONS = 1000
-"""Most recompilations of one case at one batch size; a case that needs more fails. At its own limit of 8, torch would
-go on without compiling, and would not say so."""
+"""Maximum number of recompilations of a case at one batch size; a case that needs more fails. The default of
+torch is 8; beyond that, torch would go on without compiling, and would not say so."""
 Sample = Callable[[Tensor, Tensor, Mapping[str, KnobValue], Sampling], Generated]
 Decode = Callable[[Tensor], Tensor]
 
@@ -49,7 +49,7 @@ def compiled(method: Method, mode: str) -> tuple[Sample, Decode]:
     if mode == NONE:
         return method.sample, method.decode
     torch._dynamo.config.fail_on_recompile_limit_hit = True
-    torch._dynamo.config.accumulated_recompile_limit = 10**6  # it counts all cases together, and a sweep has many
+    torch._dynamo.config.accumulated_recompile_limit = 10**6  # for all cases together; a sweep has many cases
     settings: Any = {"mode": mode, "isolate_recompiles": True, "recompile_limit": RECOMPILATIONS}
     sample: Sample = torch.compile(method.sample, **settings)
     decode: Decode = torch.compile(method.decode, **settings)

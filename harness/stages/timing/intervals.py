@@ -11,9 +11,10 @@ from harness.errors import ArbenchError
 from harness.stages import CONFIDENCE
 
 SPENT = 0.02
-"""A look is a test, while samples are being taken, whether the interval is narrow enough to stop. The intervals of all
-looks together may miss the median with a risk of 5 %. Of this risk, ``5 % - SPENT / k^2`` may be spent up to look
-number k: 3 % at the first look."""
+"""While samples are being taken, we check from time to time whether the interval is narrow enough to stop; such a check
+is called a look. The risk that the interval of any look misses the median is limited to 5 %. SPENT divides this risk
+among the looks: for the first k looks together, it is limited to ``5 % - SPENT / k^2``, which is 3 % for the first
+look."""
 
 
 def median_interval(samples: Sequence[float], confidence: float = CONFIDENCE) -> tuple[float, float, float]:
@@ -38,13 +39,13 @@ def median_interval(samples: Sequence[float], confidence: float = CONFIDENCE) ->
 
 
 def sequential_interval(samples: Sequence[float], every: int) -> tuple[float, float, float]:
-    """An interval of the median, as ``median_interval`` gives it: (low, high, coverage). It also holds if a look after
-    every ``every`` samples decided whether to take more samples.
+    """An interval of the median, in the form of ``median_interval``: (low, high, coverage). This interval is right even
+    if we looked at the interval after every ``every`` samples, and decided at each look whether to take more samples.
 
-    If sampling goes on until an interval is narrow, it stops where chance made the interval narrow, and the interval
-    misses the median more often than it says. So the risk of 5 % is shared among the looks: the intervals of all looks
-    together hold the median with at least 95 %. This is true whatever is decided at each look, and however the samples
-    are distributed, if they are exchangeable.
+    An interval of ``median_interval`` would then miss the median more often than its coverage says: sampling would stop
+    when chance makes the interval narrow. Here the risk of 5 % is shared among the looks: with a probability of at
+    least 95 %, the intervals of all looks hold the median. This is true whatever is decided at each look, and whatever
+    the distribution of the samples is, as long as they are exchangeable.
 
     With a look after every 13 samples, the interval of 13 samples leaves out the two lowest and the two highest; that
     of 26 samples leaves out seven on each side; that of 39 samples, eleven. With too few samples the interval is the

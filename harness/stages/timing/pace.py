@@ -1,10 +1,11 @@
 """The pace of the machine at each moment, estimated from the other cases that were timed right before and after.
 
 A virtual core shares a physical core with other machines. Its speed changes by half within a second, and no counter of
-the system shows it. No counter shows the clock of the processor either, or what heat costs. But whatever slows the
-machine slows the neighbours of a sample as well. So each sample is divided by how much longer than usual its two
-neighbours took. Field trials correct for the fertility of the soil in this way (Papadakis 1937; Bartlett 1978,
-doi:10.1111/j.2517-6161.1978.tb01657.x). The correction removes what all cases share and leaves what differs.
+the system shows it. No counter shows the clock of the processor either, or what heat costs. But whatever slows a sample
+also slows its two neighbours: the samples of other cases that were taken right before and after it. So each sample is
+divided by the factor by which its neighbours took longer than usual. Field trials correct for the fertility of the soil
+in this way (Papadakis 1937; Bartlett 1978, doi:10.1111/j.2517-6161.1978.tb01657.x). The correction removes what all
+cases share and leaves what differs.
 """
 
 from collections.abc import Sequence
@@ -16,20 +17,21 @@ FEWEST = 3
 """Least number of cases. With two cases, the pace for each case would be estimated from the other case alone, and the
 difference of the two cases would count twice."""
 CLOSE, MOST_TURNS = 1e-6, 100
-"""The levels of the cases and the pace are estimated in turns, until the levels move by less than CLOSE, or for
-MOST_TURNS turns."""
+"""The level of a case is the logarithm of its usual time. The levels and the pace are estimated in turns, until the
+levels move by less than CLOSE, or for MOST_TURNS turns."""
 
 Floats = NDArray[np.float64]
 
 
 def factors(cases: Sequence[int], seconds: Sequence[float]) -> list[float]:
-    """The factor by which to divide each sample to bring it to the session's usual pace, the median of all.
+    """For each sample, the factor by which the sample must be divided to bring it to the session's usual pace, which is
+    the median of all paces.
 
-    It is 1.2 where the machine was slower by a fifth. All factors are 1 where division would not make the samples of a
-    case more alike.
+    The factor is 1.2 where the machine took a fifth longer than usual. All factors are 1 if division would not make the
+    samples of a case more alike, or if there are fewer than FEWEST cases.
 
-    cases: the number of the case of each sample, in the order in which the samples were timed.
-    seconds: what each sample took.
+    cases: for each sample, the number of its case. Samples are in the order in which they were timed.
+    seconds: for each sample, its time.
     """
     case, times = np.asarray(cases), np.log(np.asarray(seconds, np.float64))
     if len(set(cases)) < FEWEST:
@@ -49,7 +51,7 @@ def factors(cases: Sequence[int], seconds: Sequence[float]) -> list[float]:
 
 def _neighbours(case: NDArray[np.intp]) -> NDArray[np.intp]:
     """int [2, N]: for each sample, the index of the nearest earlier sample of another case, and of the nearest later
-    one. Where there is no such sample, it is the sample's own index."""
+    one. Where there is no such sample, the sample's own index stands in its place."""
     found = np.tile(np.arange(len(case)), (2, 1))
     for row, step in zip(found, (-1, 1), strict=True):
         for place in range(len(case))[::-step]:
@@ -69,5 +71,5 @@ def _around(deviations: Floats, beside: NDArray[np.intp]) -> Floats:
 
 
 def _medians(values: Floats, case: NDArray[np.intp]) -> Floats:
-    """The median of each case, by the number of the case."""
+    """The median of the values of each case; entry i belongs to case number i."""
     return np.array([np.median(values[case == one]) for one in range(case.max() + 1)])

@@ -50,8 +50,9 @@ class Protocol:
       to the times of the other cases in the same round, is no wider than ``settled``. This is also tested every
       ``summary.LOOK`` rounds.
 
-    Rounds end at the latest when the budget is spent, and after ``max_rounds``. On a machine so slow or busy that twice
-    the budget is spent before ``min_rounds``, three rounds are enough; such rows say so and are marked noisy.
+    All rounds end when the budget is spent, or after ``max_rounds`` rounds. If a machine is so slow or busy that twice
+    the budget is spent before ``min_rounds`` rounds are done, three rounds are enough; such rows say so and are marked
+    noisy.
 
     Sampling and decoding are timed separately, with the device synchronised before and after each. Weights are loaded,
     and labels and noise drawn, before the clock starts. Images differ from round to round and are the same for all
@@ -65,9 +66,9 @@ class Protocol:
     # rounds do not widen it, and risk is left for a second test. With six rounds the interval is the whole range.
     min_rounds: int = 13
     max_rounds: int = 300
-    latency_seconds: float = 1.6  # budget, as a mean per case, warm-up included
-    throughput_seconds: float = 5.5
-    least_seconds: float = 60.0  # least budget of all cases together, where they are few (throughput: twice that)
+    latency_seconds: float = 1.6  # budget for latency: seconds per case on average, warm-up included
+    throughput_seconds: float = 5.5  # the same for throughput
+    least_seconds: float = 60.0  # least budget of all cases together, if they are few (throughput: twice that)
     settled: float = 0.03
     seed: int = 0
     # A mode of harness.stages.timing.compilation, the same for all cases. Compiling is done before the clock and the

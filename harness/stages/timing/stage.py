@@ -39,7 +39,8 @@ from harness.stages.timing.protocol import Protocol
 from harness.stages.timing.summary import LOOK, noisy, summary
 
 Case = tuple[str, Method | Callable[[], Method], Mapping[str, KnobValue], Sampling]
-"""Name, method (or its loader: a loader that many cases share is called once), complete knobs, sampling."""
+"""Name; method, or a function that loads the method; complete knobs; sampling. A loader that several cases share is
+called once."""
 
 PACED = 1.05
 """A noisy row states the range of the machine's pace if the highest pace is more than PACED times the lowest."""
@@ -70,7 +71,7 @@ class _Run:
     sampling: Sampling
     tokens: list[float] = field(default_factory=list)  # seconds, one a round
     decoder: list[float] = field(default_factory=list)  # seconds, one a round
-    turns: list[int] = field(default_factory=list)  # when each sample was taken: its number among all cases' samples
+    turns: list[int] = field(default_factory=list)  # place of each sample in the order of all cases' samples
     joules: list[float | None] = field(default_factory=list)  # one a round; None where the machine does not count them
     disturbances: list[dict[str, float | None]] = field(default_factory=list)  # one a round
     ended: str = ""  # why its rounds ended
@@ -97,16 +98,18 @@ def interleaved(
     - ``latency``, of a batch of ``latency_batch``:
         - ``total_s``, ``tokens_s``, ``decoder_s``: medians, seconds
         - ``interval`` of total_s; ``coverage`` of that interval, 0 to 1 (from six rounds on at least 0.95)
-        - ``noisy``; ``why``: what disturbed it, in words, if it is noisy, else None
+        - ``noisy``: whether the times are noisy; ``why``: what disturbed them, in words (None if they are not noisy)
         - ``batch``; ``samples`` and ``decoder_samples``: seconds, one a round
         - ``ended``: why its rounds ended (settled, budget, max_rounds, overdrawn)
-        - ``pace`` of the machine around each sample: 1 is the session's usual pace, and the clock's time is the sample
-          times its pace; all 1 where cases are few
+        - ``pace`` of the machine around each sample: 1 is the session's usual pace. The time that the clock gave is the
+          sample multiplied by its pace. Every pace is 1 if cases are few
         - ``disturbances`` of each sample (see harness.machine.disturbances)
     - ``throughput``: the same of a batch of ``throughput_batch``; ``images_per_s`` with ``images_per_s_interval``; and
       ``joules_per_image`` (median; see harness.machine.energy), None where the machine does not count them
-    - ``compiled``: None, or ``seconds`` that compiling took for both batch sizes, first runs included, and ``alike``,
-      the least share of a batch's images that have the same tokens as without compiling
+    - ``compiled``: None if nothing is compiled; otherwise
+        - ``seconds`` that compiling took for both batch sizes, first runs included
+        - ``alike``: share of a batch's images that have the same tokens as without compiling; the lower share of the
+          two batch sizes
     - ``peak_memory_mb`` and the values that belong to it (see harness.machine.memory); ``noisy``; ``threads``;
       ``wait_policy`` (how threads wait for each other, if the environment says so: OMP_WAIT_POLICY); ``device``;
       ``conditions`` (before, after: see harness.machine.conditions); ``protocol``; ``session`` (equal for all cases
@@ -138,7 +141,8 @@ def interleaved(
 
 @contextmanager
 def _on_quiet_cores(tell: Callable[[str], None]) -> Iterator[int]:
-    """Compute with at most as many threads as there are cores that nothing else keeps busy; yields their number."""
+    """Compute with at most as many threads as there are cores that nothing else keeps busy; yields the number of
+    threads."""
     # Threads wait for each other several hundred times an image, so a thread without a core holds up the others: on two
     # cores with three other tasks, an image of var took 22 to 299 ms with two threads.
     usual = torch.get_num_threads()
@@ -173,7 +177,8 @@ def _load(cases: Sequence[Case]) -> list[_Run]:
 def _phase(
     runs: Sequence[_Run], protocol: Protocol, batch: int, budget: float, tell: Callable[[str], None]
 ) -> list[dict[str, Any]]:
-    """Times every run at one batch size, in ``budget`` seconds; returns the figures of each ({} if it was given up)."""
+    """Times every run at one batch size, in ``budget`` seconds. Returns the figures of each run; {} for a run that was
+    given up."""
     for run in runs:
         _compile(run, protocol, batch)
     began = time.perf_counter()
@@ -222,7 +227,7 @@ def _at_pace(runs: Sequence[_Run]) -> list[list[float]]:
 
 
 def _going_on(going: Sequence[_Run], runs: Sequence[_Run], protocol: Protocol, done: int) -> list[_Run]:
-    """The runs of the last round whose samples do not yet suffice, so that they go on; the other runs are ended.
+    """The runs of the last round that need more samples, and therefore go on. The other runs of that round are ended.
 
     The time budget and ``max_rounds`` are not considered here.
     """
@@ -288,9 +293,9 @@ def settled(times: Sequence[Sequence[float]], width: float) -> bool:
 
 
 def _attempt(run: _Run, protocol: Protocol, batch: int, done: int, turn: int | None) -> None:
-    """Runs a case once, after ``done`` rounds, unless it was given up.
+    """Runs a case once, after ``done`` rounds, unless the case was given up.
 
-    turn: the position of the sample in the order of all samples; None for a run that does not count and is not kept.
+    turn: the position of the sample in the order of all samples; None for a warm-up, whose times are not kept.
     """
     if run.failure or run.method is None:
         return

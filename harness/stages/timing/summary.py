@@ -24,10 +24,10 @@ other work on the machine gives heavy tails, and two copies of one method differ
 memory. This makes the interval a fifth wider. A settled interval is still narrow enough to tell times 5 % apart."""
 
 FEW_PAIRS, FEW_RATIO = 24, 0.99
-"""With fewer than FEW_PAIRS rounds, Wilcoxon's interval of a ratio follows a single disturbed round: with 12 rounds it
-drops 7 averages of pairs, and one round is part of 12 averages. The interval is then that of a median, with confidence
-FEW_RATIO: with 13 rounds its ends are order statistics 2 and 12, which one round cannot move. It is 17 % wider where
-nothing is disturbed."""
+"""With fewer than FEW_PAIRS rounds, a single disturbed round can move Wilcoxon's interval of a ratio: with 12 rounds
+the interval drops 7 averages of pairs, and one round is part of 12 averages. Such a ratio therefore gets the interval
+of a median, with confidence FEW_RATIO. With 13 rounds the ends of the median's interval are order statistics 2 and 12,
+which one round cannot move. If no round is disturbed, the median's interval is 17 % wider than Wilcoxon's."""
 
 
 def interval(samples: Sequence[float]) -> tuple[float, float, float]:
@@ -36,7 +36,8 @@ def interval(samples: Sequence[float]) -> tuple[float, float, float]:
 
 
 def noisy(samples: Sequence[float], rounds: int) -> bool:
-    """Whether a row is marked noisy: it has under ``rounds`` samples, too few for an interval, or a wide interval."""
+    """Whether a row is marked noisy: it has fewer than ``rounds`` samples, or too few samples for an interval, or its
+    interval is wide (see NOISY)."""
     low, high, coverage = interval(samples)
     return len(samples) < rounds or coverage < CONFIDENCE or high - low > NOISY * median(samples)
 
