@@ -21,8 +21,7 @@ from harness.machine.devices import visible_gpus
 KEYS = frozenset(("time", "cpus-per-task", "gpus", "exclusive", *TEXTS, *SECONDS))
 PROGRAM = "submitit.local._local"
 """The module that submitit runs to look after one task. The next word of its command line is the task's folder."""
-Waiting = tuple[Submission, int, Resources, Path, Work]
-"""A task that waits: its submission, its index in the submission, its resources, the copy of the code, its work."""
+Waiting = tuple[Submission, int, Resources, Path, Work]  # submission, index in it, resources, copy of the code, work
 
 
 class Local:
@@ -55,16 +54,16 @@ class Local:
         return made.id
 
     def queue(self, submissions: Sequence[Submission]) -> dict[TaskId, Queued]:
-        """Start the tasks whose turn has come. Returns the tasks that run on this machine, and those that wait in this
-        process."""
+        """Start the tasks whose turn has come. Returns the tasks that run, and those that wait in a process here."""
         self._start()
-        states = dict.fromkeys(_running(), "RUNNING") | {(one[0].id, one[1]): "PENDING" for one in self._waiting}
+        waiting = [*(one[:2] for one in self._waiting), *((one, index) for one in submissions for index in one.held())]
+        states = dict.fromkeys(_running(), "RUNNING") | {(one.id, index): "PENDING" for one, index in waiting}
         return {task: Queued(f"{task[0]}_{task[1]}", state) for task, state in states.items()}
 
     def ends(self, tasks: Iterable[tuple[Submission, int]]) -> dict[TaskId, End]:
         """A task without a folder was never started. The process of any other task is gone."""
-        gone, never = End("its process is gone"), End("never started", outside=True)
-        return {(one.id, index): gone if (one.folder / str(index)).exists() else never for one, index in tasks}
+        never = End("never started", outside=True)
+        return {(one.id, index): End("its process is gone") if one.begun(index) else never for one, index in tasks}
 
     def cancel(self, numbers: Collection[str]) -> None:
         """Drop the tasks that wait, and kill the processes of the tasks that run."""
@@ -81,8 +80,7 @@ class Local:
         return Inside(torch.get_num_threads())
 
     def _start(self) -> None:
-        """Start tasks, in order, as long as cores and GPUs are free. The calls of ``done`` reap processes that have
-        ended, so that no zombies are left."""
+        """Start tasks, in order, while cores and GPUs are free. Asking which have ended leaves no zombies."""
         self._started = [job for job in self._started if not job.done()]
         running = _running()
         for waiting in list(self._waiting):

@@ -26,6 +26,7 @@ from typing import Any
 
 from harness import files
 from harness.errors import ArbenchError
+from harness.machine.children import lives
 
 Event = dict[str, Any]
 LOG_BYTES = 20_000
@@ -63,6 +64,17 @@ class Submission:
             return self.folder.stat().st_uid
         except OSError:
             return os.getuid()
+
+    def begun(self, index: int) -> bool:
+        """Whether a task has a folder of its own. Schedulers that make such folders make them when the task starts."""
+        return (self.folder / str(index)).exists()
+
+    def held(self) -> list[int]:
+        """The tasks that have not begun, if another process on this machine has made the submission and still runs. Of
+        schedulers that start tasks from the process that has submitted them, these are the tasks that wait there."""
+        host, _, process = self.driver.rpartition(":")
+        there = host == platform.node() and int(process) != os.getpid() and lives(int(process), self.submitted)
+        return [index for index in range(len(self.tasks)) if there and not self.begun(index)]
 
     def job(self, index: int) -> str | None:
         """The scheduler's name of a task; None if it is not known. If the submission has only one task, the name of the

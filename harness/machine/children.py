@@ -42,3 +42,13 @@ def programs(module: str) -> dict[Path, psutil.Process]:
         if words[-3:-1] == ["-m", module]:
             found[Path(words[-1])] = process
     return found
+
+
+def lives(process: int, since: float) -> bool:
+    """Whether the process of this number still runs, and began before ``since``, in seconds since 1970. Later processes
+    may get the number of one that has ended."""
+    try:
+        found = psutil.Process(process)
+        return found.create_time() <= since and found.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
