@@ -6,7 +6,7 @@ The scheduler only says whether a task may still do something. What a task has d
 
 import contextlib
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from harness import files
 from harness.cluster.faults import blame
@@ -30,7 +30,6 @@ class Watch:
         self.queued: Mapping[TaskId, Queued] = {}
         self._absent: dict[TaskId, float] = {}
         self._ended: set[TaskId] = set()
-        self._cancelled: set[str] = set()
 
     def look(self, open_jobs: Mapping[str, Job]) -> bool:
         """If it is time, ask the scheduler which tasks still exist, and handle the tasks that have ended. Returns
@@ -69,10 +68,9 @@ class Watch:
     def living(self) -> Iterator[tuple[Submission, int]]:
         """The tasks that may still do something."""
         for submission in self._submissions.all():
-            if submission.id not in self._cancelled:
-                for index in range(len(submission.tasks)):
-                    if (submission.id, index) not in self._ended:
-                        yield submission, index
+            for index in range(len(submission.tasks)):
+                if (submission.id, index) not in self._ended:
+                    yield submission, index
 
     def in_flight(self) -> set[str]:
         """Ids of all jobs of the tasks that may still do something. Finished jobs of these tasks are included."""
@@ -88,7 +86,7 @@ class Watch:
         """Whether a lease's holder (``SUBMISSION:INDEX``) is a task that may still do something."""
         name, _, index = task.partition(":")
         known = any(one.id == name for one in self._submissions.all())
-        return known and name not in self._cancelled and (name, int(index)) not in self._ended
+        return known and (name, int(index)) not in self._ended
 
     def knows(self, task: str) -> bool:
         """Whether a lease's holder was submitted to this store."""
@@ -98,8 +96,10 @@ class Watch:
         gone = []
         for submission, index in list(self.living()):
             task = submission.id, index
-            if submission.cancelled:
-                self._cancelled.add(submission.id)
+            if submission.cancelled and task not in self.queued:
+                for job in _leased(submission, index, open_jobs.values()):
+                    Lease(job).release()
+                self._ended.add(task)
             elif (submission.folder / f"ended-{index}.json").exists():
                 self._ended.add(task)
             elif task in self.queued or submission.submitted > asked:
@@ -122,7 +122,7 @@ class Watch:
         """Handle a task that has ended before its work was done: record faults of the jobs that are to blame for the
         task's end, and release the task's leases."""
         left = [open_jobs[job] for job in submission.tasks[index] if job in open_jobs]
-        leased = [job for job in left if Lease(job).holder() == f"{submission.id}:{index}"]
+        leased = _leased(submission, index, left)
         events = submission.events(index)
         for job in self._guilty(left, leased, events, end, submission.number is not None):
             log = last_lines(submission.log(index))
@@ -151,3 +151,9 @@ class Watch:
         if left and left[0].stage == "timing":
             return left  # they are measured together: any of them may have ended the task
         return leased or left[:1]
+
+
+def _leased(submission: Submission, index: int, jobs: Iterable[Job]) -> list[Job]:
+    """The jobs whose lease a task holds."""
+    own = set(submission.tasks[index])
+    return [job for job in jobs if job.id in own and Lease(job).holder() == f"{submission.id}:{index}"]
