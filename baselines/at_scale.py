@@ -31,9 +31,10 @@ OF_PLAN = ("epochs", "batch", "lr", "warmup", "seed")
 
 
 def recipe_of(method: str, preset: str, out: Path | None, plan: Mapping[str, Any]) -> Recipe:
-    """The recipe of a method for a preset. Each value in ``plan`` replaces one of the recipe's usual plan.
+    """The recipe of a method for a preset.
 
-    Weights are written to ``out``; if ``out`` is None, they are written where the method looks for its weights.
+    plan: values of the training plan, by name; they replace the values of the recipe's usual plan
+    out: the file to which the weights are written; None for the file from which the method loads its weights
     """
     owner = registry.get(method)
     owner.preset_named(preset)
@@ -64,7 +65,7 @@ def run(asked: argparse.Namespace) -> int:
 
 
 def launched(asked: argparse.Namespace, how: "Launch") -> int:
-    """Start a job on the cluster. Each process of the job does what ``run`` does."""
+    """Start a job on the cluster. Each process of the job calls ``run``."""
     from harness.cluster.training import train as launch  # late: laptops need no submitit
 
     work = partial(run, argparse.Namespace(**{**vars(asked), "run": None}))

@@ -88,7 +88,7 @@ class DistillationTrainee(Trainee):
 def guided_kl(net: VARNetwork, student: Tensor, teacher: Tensor, sparsity: Sparsity, sampling: Sampling) -> Tensor:
     """KL(teacher || student) of the guided distributions, in nats: the mean over the tokens of the sparse scales.
 
-    student, teacher: logits [2 B, L, V], first all rows with the class, then all rows without it.
+    student, teacher: logits [2 B, L, V], first all rows with the class, then all rows without the class.
     """
     total, count = student.new_zeros((), dtype=torch.float32), len(net.scales)
     for scale in range(count - sparsity.scales, count):
@@ -105,14 +105,17 @@ class DensePass:
 
     x: Tensor  # embedded input [B, L, dim]
     condition: Tensor  # class embeddings [B, dim]
-    modulations: list[list[Tensor]]  # of every block
+    modulations: list[list[Tensor]]  # adaLN modulations of every block
     past: Cache  # keys and values of every block
     logits: Tensor  # [B, L, V]
 
 
 @torch.no_grad()
 def dense_pass(net: VARNetwork, seen: Tensor, labels: Tensor) -> DensePass:
-    """Run the dense network teacher-forced, all scales at once; seen: [B, L - 1, channels]; labels: [B]."""
+    """Run the dense network teacher-forced, all scales at once.
+
+    seen: [B, L - 1, channels], made by ``MultiScaleQuantiser.inputs``; labels: [B].
+    """
     condition = net.class_emb(labels)
     length = net.lvl_1L.shape[1]
     x = net.embed(seen, condition, slice(0, length))
@@ -122,11 +125,13 @@ def dense_pass(net: VARNetwork, seen: Tensor, labels: Tensor) -> DensePass:
 
 
 def masked_logits(student: SparseVARNetwork, dense: DensePass, sparsity: Sparsity) -> tuple[Tensor, Tensor, Tensor]:
-    """Run the sparse scales in one pass: everything is computed, and what sampling would skip is masked out.
+    """Run the sparse scales in one pass, as training needs it.
 
-    The earlier scales keep the logits of the dense network. Returns logits [B, L, V], the loss of the light path and
-    the loss of the selection. Sampling gives the same logits on the same inputs, although it gathers the selected
-    tokens, computes only these and scatters the results.
+    All tokens and all FFN units are computed. Masks then remove the tokens and units that sampling would skip. On the
+    same inputs, sampling gives the same logits: it gathers the selected tokens, computes only these tokens and scatters
+    the results. The earlier scales keep the logits of the dense network.
+
+    Returns logits [B, L, V], the loss of the light path and the loss of the selection.
     """
     net = student.backbone[0]
     if sparsity.ffn == 0 and sparsity.token == 0:
@@ -162,9 +167,10 @@ def masked_logits(student: SparseVARNetwork, dense: DensePass, sparsity: Sparsit
 def _masks(
     selection: Selection, h: Tensor, h2: Tensor, spans: Sequence[slice], sparsity: Sparsity
 ) -> tuple[Tensor | None, Tensor | None]:
-    """Two masks for the n tokens of the sparse scales: of tokens [B, n, 1] and of hidden units [B, n, hidden].
+    """A mask of tokens [B, n, 1] and a mask of hidden units [B, n, hidden], for the n tokens of the sparse scales.
 
-    A mask is 1 where a token or a unit counts. A mask is None if all tokens or all units count.
+    A mask is 1 for each token or unit that counts, else 0. The mask of tokens is None if all tokens count; the mask of
+    units is None if all units count.
 
     h, h2: the modulated inputs of attention and of the FFN, for the same n tokens.
     """

@@ -33,7 +33,10 @@ def _lean(x: Tensor) -> bool:
 
 
 def by_rows(ffn: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """Apply ``ffn`` to x [..., dim]; on a CPU to about ROWS rows at a time, so that hidden units stay in the cache."""
+    """Apply ``ffn`` to x [..., dim].
+
+    On a CPU, at most ROWS rows are computed at a time, so that their hidden units stay in the cache.
+    """
     rows = x.shape[:-1].numel()
     if rows <= ROWS or not _lean(x):
         return ffn(x)

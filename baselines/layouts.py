@@ -35,8 +35,8 @@ class Layout:
 
     # (pattern, replacement) pairs from our names to the published ones, applied in turn
     renames: tuple[Rename, ...] = ()
-    # where the file cuts one of our tensors into pieces, along the first dimension: (a part of our tensor's name, the
-    # parts that stand in its place in the names of the pieces)
+    # for tensors of ours that the file holds in pieces, cut along the first dimension. The first item is a part of our
+    # tensor's name. The second item lists, for each piece, the text that replaces this part in the name of the piece.
     split: tuple[str, tuple[str, ...]] | None = None
     flat: tuple[str, ...] = ()  # names of our tensors whose first dimension, of size 1, is missing in the file
     # pattern of the names in the file that our networks do not have (constant tables, counters, a frozen teacher)
@@ -44,7 +44,7 @@ class Layout:
     inside: tuple[tuple[str, ...], ...] = INSIDE  # paths of keys, as in INSIDE
 
     def published(self, name: str) -> list[str]:
-        """The published names of one of our tensors. If there are several, their tensors joined make up our tensor."""
+        """The published names of one of our tensors: one name, or the names of the tensor's pieces in order."""
         for pattern, become in self.renames:
             name = re.sub(pattern, become, name)
         if self.split is None or self.split[0] not in name:
@@ -52,16 +52,16 @@ class Layout:
         return [name.replace(self.split[0], part) for part in self.split[1]]
 
     def shape(self, name: str, tensor: Tensor) -> tuple[int, ...]:
-        """The shape that our tensor ``name`` has in the file; if the file has it in pieces, the shape of one piece."""
+        """The shape of our tensor ``name`` in the file. If the tensor is in pieces there: the shape of one piece."""
         whole = tuple(tensor.shape)[1:] if name in self.flat else tuple(tensor.shape)
         return (whole[0] // len(self.published(name)), *whole[1:]) if whole else whole
 
 
 def load_published(path: Path, module: nn.Module, layout: Layout) -> nn.Module:
-    """Load a published file into ``module``, strictly; returns the module in eval mode.
+    """Load a published file into ``module``; returns the module in eval mode.
 
-    A file with our own names is accepted as well. Raises ArbenchError, which lists every missing, unexpected and
-    mis-shaped tensor by its name in the file.
+    A file with our own names is accepted as well. Raises ArbenchError if a tensor is missing, is unexpected or has the
+    wrong shape. The error lists all these tensors by their names in the file.
     """
     state = read_tensors(path, layout.inside)
     own = module.state_dict()
@@ -160,8 +160,8 @@ class Published:
 
 
 REVISIONS = {"FoundationVision/var": "6d0ee6598a42f75079aa79e58b012b57b284c91b"}
-"""Repositories on the Hugging Face hub, and the commit from which the files of each come. Other people's code names
-this commit of FoundationVision/var together with var_d30, var_d36 and the tokenizer. We found no commits of
+"""For a repository on the Hugging Face hub, the commit from which its files are fetched. Other people's code names this
+commit of FoundationVision/var together with var_d30, var_d36 and the tokenizer. We found no commits of
 FoundationVision/LlamaGen, FoodBamboo/EAR and qiuk6/RobustTok; the files of these repositories come from ``main``."""
 
 
@@ -182,4 +182,4 @@ def _files() -> dict[str, Published]:
 
 
 FILES: Mapping[str, Published] = _files()
-"""Published files by name."""
+"""A dict from the name of each published file to its source and layout."""

@@ -86,7 +86,7 @@ class Cache:
 
 
 class Attention(nn.Module):
-    """Self-attention without biases. Tokens see what ``bias`` allows or, with a cache, what the ``Slots`` allow."""
+    """Self-attention; the linear layers have no biases. ``bias`` hides tokens; with a cache, ``Slots`` does so."""
 
     part = "attention"
 
@@ -136,7 +136,7 @@ class AdaLN(nn.Sequential):
 
 
 class Block(nn.Module):
-    """Attention and SwiGLU around pre-norms; with ``adaln`` both are modulated by the class (EAR)."""
+    """Attention and SwiGLU, each with a norm before it; with ``adaln`` the class modulates both (EAR)."""
 
     def __init__(self, dim: int, heads: int, hidden: int, adaln: bool) -> None:
         super().__init__()
@@ -162,11 +162,11 @@ class Block(nn.Module):
 
 
 class Trunk(nn.Module):
-    """Blocks, final norm and head over [class, places...]. Subclasses define the input.
+    """Blocks, final norm and head, over the sequence [class, places...]. Subclasses define the input.
 
     classes: number of classes; the class embedding has one row more, "no class", for guidance
     heads: dim / heads must be a multiple of 4
-    multiple_of: SwiGLU's width is 8/3 dim, rounded up to a multiple of this (LlamaGen: 256)
+    multiple_of: SwiGLU's width is 8/3 dim, rounded up to a multiple of this number (LlamaGen: 256)
     """
 
     rope: Tensor
@@ -210,7 +210,7 @@ class Trunk(nn.Module):
         bias: Tensor | None = None,
         store: tuple[Cache, Slots] | None = None,
     ) -> Tensor:
-        """Run x [B, n, dim] through all layers and the final norm; ``store`` puts keys and values into the cache."""
+        """Run x [B, n, dim] through all layers and the final norm. The cache in ``store`` gets keys and values."""
         for place, (layer, modulation) in enumerate(zip(self.layers, modulations, strict=True)):
             x = layer(x, rope, bias, modulation, (store[0], place, store[1]) if store else None)
         normed: Tensor = self.norm(x)

@@ -102,7 +102,7 @@ class _Rows:
     A row has slots: slot 0 for the class, slot 1 + p for the p-th place in order, the last slot for padding.
     """
 
-    index: Tensor  # [A], the number that each of the A rows has in the batch
+    index: Tensor  # [A], the index of each of the A rows in the whole batch
     known: Tensor  # [A, slots], tokens
     # fed and filled are [A], or [1] if all rows are alike; they are on the CPU, since the loop depends on them
     fed: Tensor  # how many slots hold final keys and values
@@ -178,9 +178,9 @@ class NextSet(SingleScale):
     def _step(
         self, rows: _Rows, cache: Cache, modulations: list[list[Tensor] | None], condition: Tensor, ends: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Evaluate the network once; the mask tokens fill the slots from ``rows.filled`` up to ``ends``.
+        """Evaluate the network once. The mask tokens fill the slots from ``rows.filled`` to before ``ends``.
 
-        Returns logits [rows of all branches, masks, V] and the slots of the mask tokens [A or 1, masks].
+        Returns the logits of the m mask tokens, [rows of all branches, m, V], and their slots, [A or 1, m].
         """
         net, total = self.network, self.positions
         padding, branches = total + 1, len(condition) // len(rows.index)

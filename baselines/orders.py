@@ -22,7 +22,7 @@ class RasterBlocks(NextSet):
 
 
 class RandomOrder(NextSet):
-    """Next-set prediction in one random order, the same for every image, so that parts hold distant places."""
+    """Next-set prediction in one random order, the same for every image. The places of a part are scattered."""
 
     name: ClassVar[str] = "random-order"
     title: ClassVar[str] = "Random order"

@@ -51,7 +51,7 @@ def imagenet_preset(size: str, pixels: int) -> Preset:
     """The preset of a published LlamaGen: 16x16 tokens for 256 pixels a side, 24x24 tokens for 384 pixels a side.
 
     Images of 384x384 are resized to 256x256 for evaluation. Labels are drawn at random, as by the authors. The authors
-    turn a value x in [-1, 1] into a byte by cutting 127.5 x + 128 to a whole number, which equals our ``round``.
+    turn a value x in [-1, 1] into a byte by truncating 127.5 x + 128. Our ``round`` gives the same byte.
     """
     dim, layers, heads, cfg = SIZES[size]
     file = f"c2i_{size.upper()}_{pixels}.pt"

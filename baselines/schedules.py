@@ -14,7 +14,8 @@ from harness.errors import ArbenchError
 def spiral(grid: int) -> list[int]:
     """The places of a grid in the order of a square spiral, as raster indices.
 
-    The spiral starts at the centre ((n-1)//2, (n-1)//2) and goes right, down, left, up. Its arms grow every two turns.
+    The spiral starts at the centre ((n-1)//2, (n-1)//2) and goes right, down, left, up. Its arms grow by one place
+    after every two turns.
     """
     row = column = (grid - 1) // 2
     places, arm, turn = [row * grid + column], 1, 0

@@ -1,4 +1,8 @@
-"""What methods over a single grid of tokens share: loading, guidance branches, decoding, counting."""
+"""Two base classes of methods.
+
+``Bundled`` has loading, guidance branches and decoding. ``SingleScale`` adds the counting of MACs for methods over a
+single grid of tokens.
+"""
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -25,7 +29,7 @@ from harness.training.loop import Trainee
 
 
 class Bundled(Method):
-    """A method with one weight file for the network and one for the tokenizer: bundled, or published elsewhere."""
+    """A method with one weight file for the network and one for the tokenizer. Files are bundled or published."""
 
     weights_folder: ClassVar[Path]
     layout: ClassVar[Layout]  # how published files name the network's tensors
@@ -145,7 +149,10 @@ class SingleScale(Bundled):
     def network_macs(
         self, steps: Sequence[tuple[int, int, int]], sampling: Sampling, conditions: int
     ) -> dict[str, float]:
-        """The MACs of the given ``steps`` by part; adaLN is computed ``conditions`` times."""
+        """A dict from each part of the network to the MACs of this part.
+
+        steps: as the method ``steps`` returns them; conditions: how often adaLN is computed.
+        """
         net, branches = self.network, 1 + sampling.guided
         dim, layers, hidden = net.dim, len(net.layers), net.layers[0].feed_forward.w1.out_features
         fed = sum(tokens for tokens, _, _ in steps)

@@ -128,7 +128,7 @@ class SparseVAR(NextScale):
     ) -> None:
         super().__init__(preset, tokenizer, network, weights)
         self.layer = layer.eval()
-        if not layer.own:  # own blocks are arranged already: they are saved in that order
+        if not layer.own:  # own blocks are arranged already when they are saved
             self.layer.arrange()
 
     @classmethod
@@ -177,7 +177,7 @@ class SparseVAR(NextScale):
     ) -> Recipe:
         """The recipe that distils this method from ``var``'s weights.
 
-        images: how many of the training images are used, from the first one on; None for all.
+        images: how many training images are used, counted from the first image; None for all images.
         """
         return Recipe(
             name=f"{cls.name}-{preset}",

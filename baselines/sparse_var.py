@@ -51,7 +51,7 @@ class Sparsity:
         """The sparsity of each sparse scale; tokens: the number of tokens of each sparse scale.
 
         The share of the FFN that a scale keeps is proportional to tokens^tilt, and at most 1. Over all sparse scales
-        together, the share left out is ``ffn``. At tilt 0 all scales keep the same share.
+        together, the share of the FFN that is not computed is ``ffn``. At tilt 0 all scales keep the same share.
         """
         if not self.tilt:
             return [self] * len(tokens)
@@ -79,11 +79,11 @@ class Sparsity:
         return torch.cat([scores.unflatten(0, (self.branches, -1)).mean(0)] * self.branches)
 
     def kept_tokens(self, tokens: int) -> int:
-        """The number of a scale's tokens that are computed out of ``tokens``; at least 1."""
+        """How many tokens are computed in a scale that has ``tokens`` tokens; at least 1."""
         return _share(1 - self.token, tokens)
 
     def kept_units(self, units: int) -> int:
-        """The number of FFN units (or pairs of token and expert) that are computed out of ``units``; at least 1."""
+        """How many of ``units`` FFN units are computed, or how many of ``units`` (token, expert) pairs; at least 1."""
         return _share(1 - self.ffn, units)
 
 
@@ -134,7 +134,7 @@ class Selection(nn.Module, ABC):
 
     @abstractmethod
     def ffn_macs(self, dim: int, hidden: int, tokens: int, sparsity: Sparsity) -> dict[str, float]:
-        """MACs of ``ffn`` by part, in closed form; tokens: the number of selected tokens."""
+        """A dict from part to the MACs of the method ``ffn``, in closed form; tokens: the number of selected tokens."""
 
     def token_macs(self, dim: int, tokens: int) -> float:
         """MACs of the method ``tokens``, in closed form; tokens: the number of a scale's tokens."""
@@ -175,7 +175,7 @@ class SparseVARNetwork(nn.Module):
             block.ffn.fc2.weight.data = block.ffn.fc2.weight.data[:, order].contiguous()
 
     def sparse_scales(self, sparsity: Sparsity) -> dict[int, Sparsity]:
-        """The sparsity of each sparse scale, by the scale's number among all scales."""
+        """A dict from the index of each sparse scale, counted over all scales, to the sparsity of this scale."""
         sides = self.backbone[0].scales
         first = max(0, len(sides) - sparsity.scales)
         return dict(enumerate(sparsity.over([side * side for side in sides[first:]]), first))
@@ -209,7 +209,7 @@ class SparseVARNetwork(nn.Module):
         chosen, rest = order[:, :kept].sort(1).values, order[:, kept:]
         if traces.heard():
             traces.tell_tokens(selection, places, torch.zeros_like(order, dtype=torch.bool).scatter_(1, chosen, True))
-        first = x.shape[1] * torch.arange(len(x), device=x.device)[:, None]  # number of each row's first token
+        first = x.shape[1] * torch.arange(len(x), device=x.device)[:, None]  # index of each row's first token
         some, others = first + chosen, first + rest
         done = self._selected(place, _taken(x, some), _taken(h, some), modulation, (k, v), places[chosen], sparsity)
         light = _taken(x, others) + self.light[place](_taken(h, others))
@@ -237,7 +237,7 @@ class SparseVARNetwork(nn.Module):
         return torch.addcmul(x, gamma2, ffn)
 
     def macs(self, sparsity: Sparsity) -> dict[str, float]:
-        """MACs of all blocks over all scales for one guidance branch, by part, in closed form."""
+        """A dict from part to MACs, in closed form: all blocks over all scales, for one guidance branch."""
         net = self.backbone[0]
         dim, hidden, rank = net.dim, net.blocks[0].ffn.fc1.out_features, self.light[0].down.out_features
         total = dict.fromkeys(("attention", "ffn", "router"), 0.0)
@@ -260,7 +260,7 @@ class SparseVARNetwork(nn.Module):
 def _taken(x: Tensor, tokens: Tensor) -> Tensor:
     """Take some tokens of x [B, n, dim]; returns [B, m, dim].
 
-    tokens: [B, m], the numbers of these tokens, counted on from row to row of x.
+    tokens: [B, m], the indices of the tokens in x.flatten(0, 1).
     """
     # takes a third of the time of x[rows, tokens]
     return x.flatten(0, 1).index_select(0, tokens.flatten()).unflatten(0, tokens.shape)

@@ -22,8 +22,8 @@ EQUAL_PLAN = Plan(epochs=4, batch=125, lr=2.5e-3, warmup=200, ema=0.998, weight_
 BATCH = 64
 """How many images are turned into tokens at a time."""
 IMAGE_OF = {"vq-fmnist": (1, 28), "msvq-fmnist": (1, 28)}
-"""(channels, side) of the images that a tokenizer takes. Published tokenizers take colour images, 16 pixels a side
-for each token."""
+"""(channels, side) of the images that a tokenizer takes. Published tokenizers take colour images; the side of
+an image has 16 pixels for each token on the side of the grid."""
 
 
 def drop_class(labels: Tensor, classes: int, generator: torch.Generator) -> Tensor:
@@ -66,7 +66,8 @@ class ScaleTrainee(Trainee):
 def training_tokens(tokenizer: str, context: Context) -> tuple[Tensor, Tensor]:
     """The training images as tokens [N, positions], and their labels.
 
-    The tokens are kept in ``context.runs``, under the hashes of the tokenizer's weights and of the images.
+    The tokens are stored in the folder ``context.runs``. The name of their file has the hashes of the tokenizer's
+    weights and of the images.
     """
     if isinstance(context, FolderContext):
         return folder_tokens(tokenizer, context)

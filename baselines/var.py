@@ -88,15 +88,15 @@ class FFN(nn.Module):
         return by_rows(lambda rows: self.fc2(gelu(self.fc1(rows))), x)
 
     def some(self, x: Tensor, units: slice) -> Tensor:
-        """The FFN's output [..., dim] if it had only the hidden units ``units``, and no bias in fc2; x: [..., dim]."""
+        """x [..., dim] -> the output [..., dim] that the hidden units ``units`` alone give, without fc2's bias."""
         up, bias, down = self.fc1.weight[units], self.fc1.bias[units], self.fc2.weight[:, units]
         return by_rows(lambda rows: F.linear(gelu(F.linear(rows, up, bias)), down), x)
 
     def experts(self, x: Tensor, chosen: Tensor) -> Tensor:
-        """The FFN's output [B, n, dim] from the chosen experts alone. It has no gradient: it is for sampling.
+        """The FFN's output [B, n, dim] from the chosen experts alone. For sampling only: it has no gradient.
 
-        All chosen (token, expert) pairs are gathered expert by expert, computed and added up. x: [B, n, dim]; chosen:
-        bool [B, n, experts]. The hidden units are cut into equal runs; expert e is the e-th run.
+        The hidden units are cut into equal runs; expert e is the e-th run. The chosen (token, expert) pairs are
+        gathered expert by expert, computed and added up. x: [B, n, dim]; chosen: bool [B, n, experts].
         """
         flat, mask = x.flatten(0, 1), chosen.flatten(0, 1)
         counts, tokens = mask.sum(0).tolist(), mask.t().nonzero()[:, 1]  # two synchronisations for all experts
@@ -158,7 +158,7 @@ def modulated(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
 
 
 def unit(x: Tensor, scale: Tensor | float = 1.0) -> Tensor:
-    """x / |x| * scale, over the last dimension; x is multiplied only once. x / |x| is what F.normalize gives."""
+    """x / |x| * scale, over the last dimension, where x / |x| equals F.normalize(x). x is multiplied only once."""
     return x * (torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp(min=1e-12).reciprocal() * scale)
 
 
@@ -235,8 +235,11 @@ class VARNetwork(nn.Module):
         return Cache.empty(len(self.blocks), shape, condition)
 
     def embed(self, seen: Tensor | None, condition: Tensor, span: slice) -> Tensor:
-        """The input of the blocks for the part ``span`` of the sequence. seen: canvases [B, n, channels], or None if
-        ``span`` is the first scale; condition: class embeddings [B, dim], put in front if ``span`` starts at 0."""
+        """The input of the blocks for the part ``span`` of the sequence.
+
+        seen: canvases [B, n, channels]; None if ``span`` is the first scale
+        condition: class embeddings [B, dim]; they come first if ``span`` starts at 0
+        """
         pieces = [condition[:, None] + self.pos_start] if span.start == 0 else []
         pieces += [self.word_embed(seen.to(self.word_embed.weight.dtype))] if seen is not None else []
         return torch.cat(pieces, 1) + (self.lvl_embed(self.lvl_1L[:, span]) + self.pos_1LC[:, span])
@@ -342,7 +345,7 @@ class NextScale(Bundled):
         return 1 if self.network.shared_ada_lin else len(self.network.blocks)
 
     def dense_macs(self, sampling: Sampling) -> dict[str, float]:
-        """MACs of the dense network by part, in closed form."""
+        """A dict from each part of the dense network to its MACs, in closed form."""
         steps = self.dense_steps(sampling)
         form: dict[str, float] = {part: sum(step[part] for step in steps) for part in steps[0]}
         form["condition"] += (1 + sampling.guided) * self.conditions * 6 * self.network.dim**2
@@ -350,7 +353,7 @@ class NextScale(Bundled):
         return form
 
     def dense_steps(self, sampling: Sampling) -> list[dict[str, float]]:
-        """MACs of each scale by part, in closed form, without the work that is done once an image."""
+        """For each scale, a dict from part to MACs, in closed form. Work that is done once an image is not counted."""
         net, branches, past = self.network, 1 + sampling.guided, 0
         dim, layers, phi = net.dim, len(net.blocks), self.quantiser.lookup_macs() // len(net.scales)
         steps: list[dict[str, float]] = []

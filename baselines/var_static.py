@@ -4,8 +4,8 @@ ActVAR claims to beat static pruning. This control is ours.
 
 The importance of a unit is the mean size of what the unit adds to the block's output, over training images. The
 importance of a token is the mean size of the update that the block makes to the token. At removed tokens a light path
-replaces the block: a cheap map, distilled as in ActVAR. Without the light path nothing would be left of these tokens,
-and the control would be a straw man.
+replaces the block. The light path is a cheap map, distilled as in ActVAR. Without it, nothing would be left of these
+tokens, and the control would be too easy to beat.
 """
 
 from pathlib import Path
@@ -22,7 +22,7 @@ from harness.method import Preset
 
 
 class StaticSelection(Selection):
-    """Selects the most important units and places. Units are sorted by importance, so the first ones are selected."""
+    """Selects the most important units and places. Units are sorted by importance, so the first units are selected."""
 
     token_scores: Tensor
 

@@ -21,8 +21,8 @@ def unknown(kind: str, given: str, valid: Iterable[str]) -> ArbenchError:
 
 
 def shown(value: Any) -> str:
-    """The text that errors show for a value: the value's repr, cut if it is long. Python refuses the repr of some
-    values, such as integers of thousands of digits; the text then only names the type."""
+    """The text that errors show for a value: its repr, cut if it is long. Python refuses the repr of some values, such
+    as integers of thousands of digits. For such a value, the text only names the type."""
     try:
         text = repr(value)
     except (ValueError, RecursionError):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 STALE_S = 24 * 3600
-"""A temporary file that is older than so many seconds counts as left behind by a killed process."""
+"""A temporary file older than this many seconds is taken to be one that a killed process left behind."""
 LONGEST_TOML = 10**6
 """Maximum length of a TOML file that a person wrote, in characters."""
 
@@ -83,8 +83,8 @@ def read_json(path: Path) -> Any:
 
 
 _SURROGATE = re.compile(r"\\ud[89a-f]", re.IGNORECASE)
-"""Finds an escaped surrogate in ASCII JSON. A surrogate is half of a character beyond U+FFFF, or it stands for a byte
-of the command line that is not UTF-8."""
+"""Matches an escaped surrogate in ASCII JSON. A surrogate is either half of a character beyond U+FFFF, or stands for a
+byte on the command line that is not part of valid UTF-8."""
 
 
 def valid_text(text: str) -> str:
@@ -144,8 +144,8 @@ def write_arrays(path: Path, arrays: "Mapping[str, np.ndarray[Any, Any]]") -> No
 
 
 def read_arrays(path: Path, wanted: Callable[[str], bool] = lambda name: True) -> "dict[str, np.ndarray[Any, Any]]":
-    """Read from an .npz file the arrays with a name that ``wanted`` accepts. ArbenchError if the file is missing or
-    damaged. Pickled objects are never loaded."""
+    """Read those arrays of an .npz file whose names ``wanted`` accepts. ArbenchError if the file is missing or damaged.
+    Pickled objects are never loaded."""
     import numpy as np
 
     try:

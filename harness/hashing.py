@@ -1,5 +1,5 @@
-"""Computes the hashes of which keys consist: hashes of plain values and of files. The hash of a method's source is
-computed elsewhere, in harness.identity.source."""
+"""Computes hashes of plain values and of files, for keys. The hash of a method's source is computed elsewhere, in
+harness.identity.source."""
 
 import hashlib
 import json
@@ -35,7 +35,7 @@ def _file_sha256(path: Path, mtime_ns: int, size: int) -> str:
 
 
 def weights_sha256(files: Iterable[Path]) -> dict[str, str]:
-    """The sha256 of each file that a method reads, by file name."""
+    """A dict from the name of each file to its sha256. files: the files that a method reads."""
     return {path.name: file_sha256(path) for path in files}
 
 

@@ -10,8 +10,8 @@ from harness.method import Method
 from harness.noise import uniforms
 
 LABEL_STREAM = 1
-"""Each image has a Philox stream of random numbers. The image's label is drawn from this part of the stream, and the
-image's noise from part 0 (harness.noise)."""
+"""Each image has a Philox stream of random numbers, divided into parts. The image's label is drawn from part
+LABEL_STREAM, and the image's noise from part 0 (harness.noise)."""
 
 
 def inputs(method: Method, seed: int, indices: Sequence[int], policy: str = "balanced") -> tuple[Tensor, Tensor]:

@@ -121,29 +121,30 @@ class Method(nn.Module, ABC):
     @classmethod
     @abstractmethod
     def load(cls, preset: str, checkpoint: Path | None = None) -> "Method":
-        """The method with trained weights in eval mode: the bundled ones, or those of ``checkpoint``.
+        """The method with trained weights, in eval mode. The weights are read from ``checkpoint`` if it is given;
+        otherwise they are the bundled or published weights.
 
         Raises ArbenchError naming the file and the fault if a file is missing, truncated or does not fit.
         """
 
     @classmethod
     def weight_files(cls, preset: str) -> tuple[Path, ...]:
-        """The files that ``load(preset)`` reads, including the tokenizer's files. The argument ``checkpoint`` of
-        ``load`` replaces the first file. A record's key contains the hashes of all the files; the hashes are computed
-        without loading the method."""
+        """The files that ``load(preset)`` reads, including the tokenizer's files. The first file is the one that the
+        argument ``checkpoint`` of ``load`` replaces. A record's key contains the hashes of these files, which are
+        computed without loading the method."""
         return ()
 
     @classmethod
     def weight_sources(cls, preset: str) -> Mapping[str, Source]:
-        """For each weight file that is not bundled, by file name: the source from which it can be fetched."""
+        """A dict from the name of each weight file that is not bundled to the source from which it can be fetched."""
         return {}
 
     @classmethod
     def same_as(cls, knobs: Mapping[str, KnobValue], preset: str) -> "tuple[str, dict[str, KnobValue]] | None":
-        """The name and knobs of another method that gives the same tokens bit for bit, with the same MACs; None if
-        there is no such method. Preset, sampling and weights are the same for both methods.
+        """Another method and its knobs, if they give the same tokens bit for bit, with the same MACs: (name, knobs).
+        None if there is no such method. Preset, sampling and weights are the same for both methods.
 
-        If there is one, images and scores are made once for both trials. FLOPs and time are measured for each trial.
+        Images and scores are then made once for both trials. FLOPs and time are measured for each trial.
 
         knobs: complete, as ``resolve`` gives them.
         """
@@ -197,8 +198,8 @@ class Method(nn.Module, ABC):
         """
 
     def published_form(self, knobs: Mapping[str, KnobValue], sampling: Sampling) -> dict[str, float]:
-        """MACs of the authors' code, in the form of ``closed_form``. The values differ from those of ``closed_form`` if
-        the authors' code does work that our code avoids."""
+        """MACs per image by part, of the authors' code. They differ from the result of ``closed_form`` if the authors'
+        code does work that our code avoids."""
         return self.closed_form(knobs, sampling)
 
     def step_forms(self, knobs: Mapping[str, KnobValue], sampling: Sampling) -> list[dict[str, float]]:
@@ -226,8 +227,8 @@ class Method(nn.Module, ABC):
 
     @classmethod
     def resolve(cls, given: Mapping[str, Any], preset: str | None = None) -> dict[str, KnobValue]:
-        """The values of all knobs. The given values are checked. Every other knob has its default, which is the
-        preset's default if ``preset`` is named."""
+        """The values of all knobs: the values in ``given``, which are checked, and the defaults of all other knobs. If
+        ``preset`` is given, the defaults are the preset's."""
         knobs = cls.knobs if preset is None else cls.knobs_of(preset)
         by_name = {knob.name: knob for knob in knobs}
         for name in given:

@@ -15,6 +15,6 @@ def is_number(value: Any) -> bool:
 
 
 def as_number(value: int | float, whole: bool) -> int | float:
-    """The number in the form that names and keys use: an int if ``whole``, else a float. 2 and 2.0 become the
-    same, and so do -0.0 and 0.0."""
+    """The number in the form that names and keys use: an int if ``whole``, else a float. 2 and 2.0 give the same
+    result, and so do -0.0 and 0.0."""
     return int(value) if whole else float(value) + 0.0

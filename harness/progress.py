@@ -15,7 +15,8 @@ EVERY_S = 10.0
 
 
 class Progress:
-    """A display that counts units of work done, and shows their share of a total, the rate and the time left."""
+    """A display of progress. It shows how many units of work are done, which share of the total they are, the rate, and
+    the time left."""
 
     def __init__(self, total: int, unit: str, stream: TextIO | None = None, every: float = EVERY_S) -> None:
         self.total, self.unit, self.done = total, unit, 0
@@ -58,8 +59,8 @@ class Progress:
             self._bar.close()
 
     def _line(self, now: float, doing: str) -> str:
-        """The line to print now: units done, rate and time left, and the present work. If there is no total, the line
-        is the present work alone. The rate appears as soon as the rate is known."""
+        """The line to print now: units done, rate and time left, and the present work. The rate and the time left are
+        left out while they are not known. If there is no total, the line is the present work alone."""
         seconds, text = now - self._began, ""
         if self.total:
             text = f"{self.done}/{counted(self.total, self.unit.removesuffix('s'))}"

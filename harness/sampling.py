@@ -117,8 +117,8 @@ def _locate(weights: Tensor, uniform: Tensor) -> Tensor:
     """Index of the first entry at which the running sum of ``weights`` [..., V] exceeds a target. The target is
     ``uniform`` [...] times the sum of all weights.
 
-    The block of 16 entries that contains this entry is searched first, then the entry in that block. In torch, a
-    running sum over all entries costs more than a layer of the network.
+    The entries are divided into blocks of 16. We first find the block that contains the entry, and then the entry in
+    this block. In torch, a running sum over all entries costs more than a layer of the network.
     """
     size = weights.shape[-1]
     whole = F.pad(weights, (0, -size % BLOCK)) if size % BLOCK else weights  # padding by 0 would copy the weights

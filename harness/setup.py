@@ -25,8 +25,8 @@ OWN = re.compile(r"own-[0-9a-f]{8}")
 class Setup:
     """The setup under which a method makes images."""
 
-    # Precision of the weights and arithmetic of all networks, including the tokenizer's decoder. Codes, canvases,
-    # logits from guidance on, and draws are not affected by this setting.
+    # Precision of the weights and arithmetic of all networks, including the tokenizer's decoder. It does not apply to
+    # codes, canvases and draws. It does not apply to logits either, from guidance on.
     precision: str = "fp32"
     # "balanced": image i has label i mod classes (50 images per class with 50,000 images of ImageNet).
     # "random": the label of each image is drawn from (seed, i).
@@ -75,8 +75,11 @@ def to_uint8(images: Tensor, rule: str = "round") -> Tensor:
 
 
 def in_precision(method: nn.Module, precision: str) -> None:
-    """Convert a method's weights to a precision of ``Setup.precision``. Of the tokenizer, only the part called
-    ``decoder`` is converted. Tensors that are not weights (rotations, fixed scores, positions) stay as they are."""
+    """Convert a method's weights to a precision. Of the tokenizer, only the part called ``decoder`` is converted.
+    Tensors that are not weights (rotations, fixed scores, positions) stay as they are.
+
+    precision: a value of ``Setup.precision``.
+    """
     for name, own in method.named_parameters():
         if not name.startswith("tokenizer.") or name.startswith("tokenizer.decoder."):
             own.data = own.data.to(PRECISIONS[precision])

@@ -77,8 +77,8 @@ class Sweep:
     trials: tuple[Trial, ...]
     extractor: str = ""  # name of the extractor; empty for the usual extractor of the data
     timing: Protocol = field(default_factory=Protocol)
-    # For each trial, the tables that override the site file: first the table in the head, then the table in the
-    # trial's block.
+    # For each trial, two tables that override the site file: the table in the head, and then the table in the trial's
+    # block.
     cluster: tuple[tuple[Mapping[str, Any], ...], ...] = ()
 
 
@@ -133,8 +133,8 @@ def parse(
 
 
 def _block(method: str, head: Mapping[str, Any], block: Mapping[str, Any], where: str) -> Iterator[Trial]:
-    """The trials of one block. Seeds vary slowest, then setup, sampling, the list of knob sets; the grid varies
-    fastest."""
+    """The trials of one block. Their order, from the setting that varies slowest to the one that varies fastest: seed,
+    setup, sampling, the list of knob sets, the grid."""
     preset = block.get("preset", head.get("preset"))
     if preset is None:
         raise ArbenchError(f"{where}: key 'preset' is missing (here or at the top level)")
@@ -187,8 +187,8 @@ def _must_end(where: str, axes: Iterable[Any]) -> None:
 
 
 def _once(where: str, *tables: Mapping[str, Any]) -> None:
-    """ArbenchError if a knob stands in two of ``knobs``, ``list`` and ``grid``: we would have to guess which value
-    holds."""
+    """ArbenchError if a knob is given in more than one of the tables ``knobs``, ``list`` and ``grid``, because it would
+    not be clear which value holds."""
     for (one, first), (two, second) in itertools.combinations(zip(("knobs", "list", "grid"), tables, strict=True), 2):
         for name in first.keys() & second.keys():
             raise ArbenchError(f"{where}: knob {name!r} is given both in '{one}' and in '{two}'")

@@ -1,9 +1,10 @@
-"""How images came about, for pages that show it: at which step each position was decided, and what was computed for it.
+"""Traces of how images came about, for pages that show them. A trace says at which step each position was decided, and
+what was computed for the position.
 
 Traces are optional; images, keys and figures do not depend on traces. A trace is made if the method defines
-``Method.grids``. While sampling, a method may also report what the schedule does not say, with ``tell_order``,
-``tell_tokens`` and ``tell_experts``. Reports are recorded only in a trial's first shard, for the first IMAGES images of
-that shard. In all other cases a report does nothing but read one variable.
+``Method.grids``. While sampling, a method may report more than its schedule says, with ``tell_order``, ``tell_tokens``
+and ``tell_experts``. Reports are recorded only in a trial's first shard, for the first IMAGES images of that shard. In
+all other cases a report does nothing but read one variable.
 
 A trace of n images consists of these arrays, whose names all begin with TRACE:
     ``grids``    int16 [g]: sides of the square grids that the positions fill one after the other, in raster order
@@ -115,7 +116,7 @@ def tell_tokens(layer: object, places: Tensor, computed: Tensor) -> None:
 
     layer: any object that stands for this layer alone.
     places: [n] or [B, n], positions in the sequence.
-    computed: bool [B, n]. With guidance, further rows follow, which concern the same images; they are not recorded.
+    computed: bool [B, n]. With guidance, the rows of the unconditional branch follow; they are not recorded.
     """
     trace = _heard.get()
     if trace is not None:
@@ -131,8 +132,8 @@ def tell_experts(layer: object, places: Tensor, computed: Tensor) -> None:
 
 
 def _first(images: int, places: Tensor, computed: Tensor) -> tuple[Tensor, Tensor]:
-    """The part of a report that is about the first ``images`` images. It is copied, so that the batch's tensors are not
-    kept alive."""
+    """The part of a report that is about the first ``images`` images, as a copy. A view would keep the tensors of the
+    whole batch in memory."""
     return (places[:images] if places.ndim == 2 else places).clone(), computed[:images].clone()
 
 

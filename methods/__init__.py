@@ -1,1 +1,1 @@
-"""What is under test: EAR and ActVAR, one file a method."""
+"""The methods under test: EAR and ActVAR, one file for each method."""

@@ -17,9 +17,10 @@ Every other choice is ours:
  - reconstruction: a low-rank light path (``baselines.sparse_var``), trained to give the update of the whole block;
  - which scales: the last ``sparse_scales``, in all layers; each has the same sparsity, unless ``ffn_tilt`` lets larger
    scales keep more (distillation does not use ``ffn_tilt``);
- - guidance: the two branches of an image choose alike, by their mean scores;
+ - guidance: both branches of an image get the same tokens and experts, chosen by the mean of the branches' scores;
  - polish: on ``fmnist`` the sparse scales have blocks of their own (attention and FFN; adaLN stays var's), which start
-   as var's and are trained in the last stage; the dense scales, and a run at zero sparsity, are exactly var's;
+   as copies of var's blocks and are trained in the last stage; the dense scales, and a run at zero sparsity, are
+   exactly var's;
  - losses, stages and schedule: see ``baselines.distillation``; router and gate learn from straight-through gradients of
    the distillation loss, from each expert's worth and from each token's gain.
 """
@@ -95,8 +96,8 @@ class LearnedSelection(Selection):
 def balanced_clusters(rows: np.ndarray, clusters: int, seed: int = 0, rounds: int = 20) -> list[int]:
     """An order of the rows in which clusters of equal size lie side by side.
 
-    The clusters come from k-means. Every cluster has exactly rows / clusters rows; in each round, the rows are assigned
-    in the best way that allows this (scipy's linear assignment).
+    The clusters come from k-means. Every cluster has exactly rows / clusters rows. Each round finds, among all such
+    assignments, the one with the smallest sum of squared distances (scipy's linear assignment).
     """
     from scipy.optimize import linear_sum_assignment
 

@@ -1,7 +1,7 @@
 """ActVAR's control: the same experts, quotas, light path and distillation, but random instead of learned selection.
 
 The experts that a token gets and the tokens that a block computes are drawn once from a stated seed, for each block and
-place. The light path is trained for these choices, just as ActVAR's light path is trained for ActVAR's.
+place. The light path is trained for these choices, just as ActVAR's light path is trained for ActVAR's choices.
 """
 
 from pathlib import Path

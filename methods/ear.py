@@ -4,7 +4,7 @@ The network, its two streams and the sampling loop are in ``baselines.next_set``
 paper's "length-adaptive decoding" has no counterpart in the released code (facts/METHODS.md), so ``adaptive`` is ours.
 Every step predicts the rest of the ring that the spiral is in. The step accepts the longest prefix whose predicted
 entropy (the sum over the tokens of the prefix, with guidance) is at most a threshold, and at least one token. No step
-predicts beyond the ring: parts that no published schedule has are predicted worse, however many of their tokens are
+predicts beyond the ring: if a part is in no published schedule, it is predicted worse, however many of its tokens are
 accepted.
 """
 

@@ -52,4 +52,4 @@ PUBLISHED: dict[str, Entry] = {
     "vae_ch160v4096z32-512": Entry("vae_ch160v4096z32.pth", partial(var_vae, VAR_SCALES_512)),
     "xqgan-8192": Entry("XQGAN-8192.pt", xqgan),
 }
-"""The published tokenizers by the names that presets use."""
+"""A dict from the name that presets use to the published tokenizer."""

@@ -143,7 +143,7 @@ class MultiScaleQuantiser(Quantiser):
         self.phis = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in range(phis))
 
     def phi(self, scale: int) -> nn.Module:
-        """The convolution that a scale uses; scale: counted from 0.
+        """The convolution that a scale uses; scale: the index of the scale.
 
         The convolutions are spread evenly over the scales. A scale uses the nearest convolution.
         """
@@ -264,7 +264,7 @@ def single_scale(size: int = 512, channels: int = 16, width: int = 32) -> Tokeni
 def multi_scale(
     size: int = 512, channels: int = 16, width: int = 32, scales: Sequence[int] = (1, 2, 3, 4, 5, 7)
 ) -> Tokenizer:
-    """The multi-scale tokenizer of ``fmnist``: 104 tokens on scales 1, 2, 3, 4, 5, 7.
+    """The multi-scale tokenizer of ``fmnist``: 104 tokens on grids with sides 1, 2, 3, 4, 5, 7.
 
     Encoder and decoder are the same as in ``single_scale``.
     """

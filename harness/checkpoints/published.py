@@ -27,7 +27,7 @@ class Source:
 
 def folders() -> tuple[Path, ...]:
     """The folders that are searched for published weights: the folders that ARBENCH_WEIGHTS names, or else one folder
-    in the user's cache. ArbenchError if a folder cannot be determined: a container's user may have no home."""
+    in the user's cache. ArbenchError if a folder cannot be determined, as when a container's user has no home."""
     given = [part for part in os.environ.get(VARIABLE, "").split(os.pathsep) if part]
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     try:

@@ -67,8 +67,8 @@ def read_weights(path: Path, module: nn.Module) -> nn.Module:
 def read_tensors(path: Path, inside: Sequence[tuple[str, ...]] = ()) -> dict[str, Tensor]:
     """The tensors, by name, of a safetensors file or of a file written by torch.save.
 
-    inside: the places in nested dictionaries at which the dictionary of tensors may lie. Each place is given by the
-    sequence of keys that leads to it; the places are tried in turn. A plain dictionary of tensors needs no place.
+    inside: where to look for the dictionary of tensors if it is nested in other dictionaries. Each entry is a sequence
+        of keys that may lead to it. The entries are tried in order. Not needed if the file is a dictionary of tensors.
 
     Raises ArbenchError if the file is missing or truncated, holds no such dictionary, or holds objects other than plain
     values and tensors. Such objects could run code, and are never loaded.
@@ -169,9 +169,9 @@ def _tensors_in(value: Any) -> Iterator[Tensor]:
 
 
 class Uninitialised(TorchFunctionMode):
-    """A context in which modules are built without drawing their initial values, which a checkpoint will overwrite."""
+    """A context in which modules are built without random initial values. A checkpoint will overwrite them anyway."""
 
-    # For a network of a billion parameters, drawing them takes longer than loading the checkpoint.
+    # For a network of a billion parameters, drawing initial values takes longer than loading the checkpoint.
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -198,7 +198,7 @@ def fit_state(module: nn.Module, state: Mapping[str, Tensor], source: Path) -> N
 
 
 def _odd(given: Tensor, wanted: Tensor) -> str:
-    """Describes ``given`` in words if it cannot be copied into ``wanted`` value by value; empty if it can be copied."""
+    """Why ``given`` cannot be copied into ``wanted`` value by value, in words; empty if it can be copied."""
     if given.layout is not torch.strided or given.is_quantized or given.device.type != "cpu":
         return "sparse, quantized, or without values"
     return "" if given.is_complex() == wanted.is_complex() else f"{given.dtype}, not {wanted.dtype}"

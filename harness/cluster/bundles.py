@@ -11,8 +11,8 @@ from harness.jobs.plan import Job, TrialPlan
 from harness.records.store import Store
 
 LEAST_S = 30.0
-"""Tasks are made shorter if more tasks can then work at once, but not shorter than so many seconds of work: starting a
-task takes seconds, too."""
+"""Tasks are made shorter if more tasks can then work at once. They keep at least so many seconds of work, since
+starting a task takes seconds, too."""
 UNKNOWN_JOBS = 8
 """Jobs per task, if neither the rate of the jobs nor the number of tasks that may run at once is known."""
 WAVES = 4
@@ -28,8 +28,12 @@ class Rates:
     """The rates that were measured in a store. For stage generate, these are seconds per image of each trial; for each
     other stage, seconds per job.
 
-    The rate of a trial comes from tasks on a cluster that have made the trial's images, else from the trial's record,
-    else from other trials of the same method and preset (from their tasks, else from their records).
+    The rate of a trial comes from the first of these sources that exists:
+
+    - the tasks on a cluster that have made images of the trial
+    - the trial's record
+    - the tasks that have made images of other trials of the same method and preset
+    - the records of such other trials
     """
 
     def __init__(self, store: Store, submissions: Submissions) -> None:

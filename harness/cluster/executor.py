@@ -58,7 +58,7 @@ class Settings:
     def executor(
         self, bench: Bench, store: Store, tables: Mapping[str, Tables], tell: Callable[[str], None]
     ) -> "Cluster":
-        """Make the executor. tables: by plan key, the tables that override the site for that plan."""
+        """Make the executor. tables: a dict from plan key to the tables that override the site for that plan."""
         return Cluster(bench, store, replace(self, tables=tables), tell)
 
     def resources(self, job: Job) -> Resources:
@@ -114,7 +114,7 @@ class Cluster:
 
     def leave(self, waves: Sequence[Sequence[Job]], about: Mapping[str, Any]) -> int:
         """Submit all jobs at once; returns how many tasks were submitted. Each wave starts after the wave before it.
-        The tasks of the last wave write the records, with provenance ``about``. To be called after ``given_up``."""
+        The tasks of the last wave write the records, with provenance ``about``. Call ``given_up`` first."""
         after: list[str] = []
         count = 0
         for wave in waves:
@@ -162,8 +162,8 @@ class Cluster:
     # --- what is done, what is to be done -----------------------------------------------------------------------------
 
     def _settled(self, queue: Queue) -> Iterator[Outcome]:
-        """Remove from the queue all jobs that are done or given up. Yields each of these jobs with its failure, or with
-        None if the job is done."""
+        """Remove from the queue all jobs that are done or given up, and yield them: a job that is done with None, a job
+        that is given up with its failure."""
         found: list[Outcome] = []
         for plan, several in _by_plan(queue):
             gaps = plan.shards.missing(plan.trial.images)
@@ -309,8 +309,8 @@ class Cluster:
     # --- how many run at once -----------------------------------------------------------------------------------------
 
     def _in_use(self) -> dict[str, tuple[Submission, int, int]]:
-        """The submissions that have tasks left, by id. Each comes with the number of tasks that are left, and with how
-        many of these tasks may run at once."""
+        """The submissions that have tasks left, as a dict from id to (submission, number of tasks left, how many of
+        these tasks may run at once)."""
         left: dict[str, int] = defaultdict(int)
         known = {}
         for submission, _ in self._watch.living():

@@ -12,12 +12,13 @@ from harness.jobs.plan import Job
 
 
 def blame(job: Job, failure: Failure, once: str) -> None:
-    """Record a fault at a job. ``once`` names the occasion: a second fault of the same name replaces the first."""
+    """Record a fault at a job. ``once`` is a name for the occasion: if the job has another fault under this name, the
+    new fault replaces it."""
     files.write_json(job.plan.folder / "faults" / f"{job.part}@{once}.json", {**asdict(failure), "at": time.time()})
 
 
 def faults(folder: Path) -> dict[str, list[Failure]]:
-    """The faults in a trial's work folder: a list for each job that has faults, by ``Job.part``; oldest first."""
+    """The faults in a trial's work folder: a dict from ``Job.part`` to the list of the job's faults, oldest first."""
     found: dict[str, list[tuple[float, Failure]]] = defaultdict(list)
     for path in (folder / "faults").glob("[!.]*.json"):
         content: dict[str, Any] | None = files.read_json(path)

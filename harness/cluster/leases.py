@@ -47,7 +47,7 @@ class Lease:
             return False
 
     def take(self, task: str) -> bool:
-        """Take the lease of the job for a task; False if another task has it. Raises ArbenchError if the lease
+        """Take the lease of the job for a task; False if another task has the lease. Raises ArbenchError if the lease
         cannot be written."""
         content = json.dumps({"task": task})
         try:

@@ -1,5 +1,5 @@
 """``--cluster local``: this machine, through submitit's local executor. The process that has submitted tasks starts
-them. If this process is killed, the running tasks go on, and the next process with ``--cluster local`` finds them."""
+them. If that process is killed, the running tasks go on, and the next process with ``--cluster local`` finds them."""
 
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -25,7 +25,7 @@ Waiting = tuple[Submission, int, Resources, Path, Work]  # submission, index in 
 
 
 class Local:
-    """Treats this machine as a cluster, and processes as its tasks."""
+    """Treats this machine as a cluster. Each task is a process of the machine."""
 
     name: ClassVar[str] = "local"
     defaults: ClassVar[Mapping[str, Any]] = {"time": "7-0", "poll-seconds": 1, "visibility-seconds": 1}
@@ -54,7 +54,8 @@ class Local:
         return made.id
 
     def queue(self, submissions: Sequence[Submission]) -> dict[TaskId, Queued]:
-        """Start the tasks whose turn has come. Returns the tasks that run, and those that wait in a process here."""
+        """Start the tasks whose turn has come. Returns the tasks that run, and the tasks that wait to be started by a
+        process of this machine."""
         self._start()
         waiting = [*(one[:2] for one in self._waiting), *((one, index) for one in submissions for index in one.held())]
         states = dict.fromkeys(_running(), "RUNNING") | {(one.id, index): "PENDING" for one, index in waiting}
@@ -80,7 +81,8 @@ class Local:
         return Inside(torch.get_num_threads())
 
     def _start(self) -> None:
-        """Start tasks, in order, while cores and GPUs are free. Asking which have ended leaves no zombies."""
+        """Start tasks, in order, while cores and GPUs are free. Earlier tasks are first asked whether they have ended,
+        so that their processes do not stay as zombies."""
         self._started = [job for job in self._started if not job.done()]
         running = _running()
         for waiting in list(self._waiting):

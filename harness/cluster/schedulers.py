@@ -40,12 +40,12 @@ class RefusedError(ArbenchError):
 
 @dataclass(frozen=True)
 class Queued:
-    """A task that the scheduler is not done with."""
+    """A task that is still in the scheduler's queue."""
 
     job: str  # the scheduler's name of the task
     state: str  # the scheduler's word, such as RUNNING or PENDING
     reason: str = ""  # why the task waits
-    ending: bool = False  # whether the task will be gone in seconds, or wait in the queue again
+    ending: bool = False  # whether the task is just ending: in seconds it is gone, or waits again
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class End:
 class Inside:
     """What a task learns from its scheduler about itself."""
 
-    threads: int  # with how many threads it computes
+    threads: int  # number of threads with which the task computes
     facts: Mapping[str, str | None] = field(default_factory=dict)  # other facts, for the task's first event
 
 
@@ -121,7 +121,8 @@ def named(name: str) -> Scheduler:
 
 
 class Schedulers:
-    """Asks, for each submission of a store, the scheduler to which the submission was given."""
+    """All schedulers to which submissions of a store were given. A question about a submission goes to the scheduler
+    that has the submission."""
 
     def __init__(self, *own: Scheduler) -> None:
         self._known = {one.name: one for one in own}
@@ -142,7 +143,7 @@ class Schedulers:
         return {task: queued for same in asked.values() for task, queued in self.of(same[0]).queue(same).items()}
 
     def ends(self, tasks: Iterable[tuple[Submission, int]]) -> dict[TaskId, End]:
-        """How tasks have ended, as far as it can be known. Raises UnreachableError."""
+        """How tasks have ended, as far as the schedulers know. Raises UnreachableError."""
         asked: dict[str, list[tuple[Submission, int]]] = defaultdict(list)
         for one, index in tasks:
             asked[one.scheduler].append((one, index))

@@ -90,8 +90,8 @@ class Site:
 
     source: str = "site"  # the file's name in error messages
     common: Mapping[str, Any] = field(default_factory=dict)  # options of all stages
-    stages: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by stage; override ``common``
-    defaults: Mapping[str, Any] = field(default_factory=dict)  # the scheduler's; ``common`` overrides them
+    stages: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # options by stage; they override ``common``
+    defaults: Mapping[str, Any] = field(default_factory=dict)  # options of the scheduler; ``common`` overrides them
 
     def names(self) -> set[str]:
         """All keys that the file has, in whatever table."""
@@ -103,7 +103,7 @@ class Site:
             raise ArbenchError(f"{self.source}: {unknown('option', name, {*valid, *ALIASES})}")
 
     def seconds(self, name: str) -> float:
-        """The seconds for a key of SECONDS: those of the file, else of the scheduler, else of SECONDS."""
+        """The value of a key of SECONDS: the file's value, else the scheduler's default, else the value in SECONDS."""
         return float(self.common.get(name, self.defaults.get(name, SECONDS[name])))
 
     def over(self, table: Mapping[str, Any]) -> "Site":

@@ -100,7 +100,11 @@ def _standing(store: Store, trial: dict[str, Any], batch: int) -> Standing:
 
 
 def _meets(part: str, gaps: list[range]) -> bool:
-    """Whether the work that a fault was about is still to be done."""
+    """Whether a job that has faults is still to be done.
+
+    part: the job's ``Job.part``
+    gaps: the images that are missing
+    """
     stage, _, indices = part.partition("-")
     if stage != "generate":
         return True
@@ -173,8 +177,8 @@ def _ours(submissions: Submissions, schedulers: Schedulers) -> dict[TaskId, Queu
 
 def cancel(folder: Path) -> int:
     """End all tasks that were submitted from a store or from a folder of training runs; returns how many tasks there
-    were. A file tells the processes that wait for these tasks, or are about to submit more, to end. Raises ArbenchError
-    if nothing was ever submitted from the folder."""
+    were. Other processes may wait for these tasks, or be about to submit more: a file tells them to end. Raises
+    ArbenchError if nothing was ever submitted from the folder."""
     submissions = Submissions(folder.absolute())
     if not submissions.folder.is_dir():
         raise ArbenchError(f"{folder}: nothing was submitted to a cluster from here")

@@ -59,7 +59,7 @@ class Submission:
 
     @property
     def user(self) -> int:
-        """The numeric id of the user who made the submission; that of this process's user if the folder is gone."""
+        """The numeric id of the user who made the submission. If the folder is gone: the id of this process's user."""
         try:
             return self.folder.stat().st_uid
         except OSError:
@@ -70,8 +70,9 @@ class Submission:
         return (self.folder / str(index)).exists()
 
     def held(self) -> list[int]:
-        """The tasks that have not begun, if another process on this machine has made the submission and still runs. Of
-        schedulers that start tasks from the process that has submitted them, these are the tasks that wait there."""
+        """The tasks that have not begun, if another process on this machine has made the submission and still runs;
+        else none. Some schedulers start tasks from the process that has submitted them. With such a scheduler, these
+        tasks wait in that process."""
         host, _, process = self.driver.rpartition(":")
         there = host == platform.node() and int(process) != os.getpid() and lives(int(process), self.submitted)
         return [index for index in range(len(self.tasks)) if there and not self.begun(index)]

@@ -33,7 +33,7 @@ they had finished a job, the job at which the last of these lives was working is
 
 @dataclass
 class Task:
-    """A task, as it is sent to the cluster."""
+    """A task. The object is pickled and sent to the cluster."""
 
     submission: Submission
     index: int
@@ -42,12 +42,12 @@ class Task:
     retries: int  # once a job of a trial has more faults than this, no job of the trial is done any more
     limit_s: float  # seconds until a task is warned that its time is nearly over
     store: Path
-    # provenance of the records that the last task writes; None if a driver waits and writes the records
+    # provenance of the records that a task of stage timing writes; None if a driver waits and writes the records
     about: Mapping[str, Any] | None = None
     _at: Job | None = field(default=None, init=False)  # the job that is being done
     _began: float = field(default=0.0, init=False)  # when this life began
     _fruitful: bool = field(default=False, init=False)  # whether this life has done a job
-    _fruitless: int = field(default=0, init=False)  # lives in a row that were interrupted with nothing done
+    _fruitless: int = field(default=0, init=False)  # number of lives in a row that did no job and were interrupted
 
     @property
     def name(self) -> str:
@@ -82,7 +82,7 @@ class Task:
     def checkpoint(self) -> DelayedSubmission:
         """submitit calls this when the task is preempted or its time is over; then the scheduler requeues the task.
         The job that is being done is to blame only if this life of the task has done no other job. Furthermore, this
-        life must have used up its time, or be the last of several lives in a row that have done no job."""
+        life must have used up its time, or be the last of FRUITLESS lives in a row that have done no job."""
         self._fruitless = 0 if self._fruitful else self._fruitless + 1
         short = time.time() - self._began < 0.8 * self.limit_s and self._fruitless < FRUITLESS
         if self._at is not None and (self._fruitful or short):
@@ -99,8 +99,8 @@ class Task:
 
     @contextmanager
     def _claimed(self, job: Job, heart: Heart) -> Iterator[bool]:
-        """Hold the lease of a job inside the ``with``; yields False if another task has it. If the task
-        is killed or interrupted inside the ``with``, the lease stays."""
+        """Hold the lease of a job inside the ``with``; yields False if another task has the lease. If this task is
+        killed or interrupted inside the ``with``, the lease stays."""
         lease = Lease(job)
         if not lease.take(self.name):
             yield False
@@ -129,8 +129,8 @@ class Task:
         blame(job, failure, f"{self.submission.id}-{self.index}-{life}")
 
     def _account_for(self, before: list[dict[str, Any]], life: int) -> None:
-        """Blame the job that was being done when the last life of this task was killed, if that life had not finished
-        any job. Release the job's lease."""
+        """Handle the job that was being done when the last life of this task was killed: release the job's lease. If
+        that life had finished no job, also blame the job."""
         earlier = since_start(before)
         for job in self.jobs if earlier is not None else ():
             lease = Lease(job)

@@ -38,13 +38,13 @@ NOT_OURS = ("srun:", "slurmstepd", "submitit ")
 
 @dataclass
 class Training:
-    """The work of each process of the job, as it is sent to the cluster."""
+    """The work of each process of the job. The object is pickled and sent to the cluster."""
 
     submission: Submission
-    work: Callable[[], object]  # trains, and goes on from what an earlier life has kept under ``runs``
+    work: Callable[[], object]  # trains; goes on from the state that an earlier life has kept in ``runs``
     runs: Path
     _began: float = field(default=0.0, init=False)  # when this life began
-    _fruitless: int = field(default=0, init=False)  # lives in a row that have kept nothing
+    _fruitless: int = field(default=0, init=False)  # number of lives in a row that have kept no state
 
     def __call__(self) -> None:
         """Train."""
@@ -64,8 +64,8 @@ class Training:
             self.submission.tell(0, "end")
 
     def checkpoint(self) -> DelayedSubmission | None:
-        """submitit calls this in the first process, and afterwards asks the scheduler to requeue the job. Returns None,
-        so that the job is not requeued, if its last FRUITLESS lives were interrupted before they saved any progress."""
+        """submitit calls this in the first process, and afterwards asks the scheduler to requeue the job. If the last
+        FRUITLESS lives were interrupted before they saved any progress, returns None: the job is not requeued."""
         self._fruitless = 0 if self._kept() else self._fruitless + 1
         self.submission.tell(0, "interrupted")
         return DelayedSubmission(self) if self._fruitless < FRUITLESS else None
@@ -116,7 +116,7 @@ def train(name: str, work: Callable[[], object], runs: Path, how: Launch, tell: 
 
 
 def _on_its_way(submissions: Submissions, name: str) -> Submission | None:
-    """The job that an earlier call has submitted, if the job's end has not been recorded; else None."""
+    """The job ``name`` that an earlier call has submitted and that has not ended, as far as is recorded; else None."""
     for one in submissions.all():
         if one.tasks == ((name,),) and not one.cancelled and not _ended(one).exists():
             return one

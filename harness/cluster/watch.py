@@ -43,7 +43,7 @@ class Watch:
         return True
 
     def settle(self, open_jobs: Mapping[str, Job]) -> None:
-        """Ask again and again until we know of every task whether the task may still do something. Raises
+        """Ask again and again until no task is in doubt: each has ended, or may still do something. Raises
         UnreachableError.
 
         A task that is just ending will be gone in seconds, or wait in the queue again. If the task is still ending
@@ -89,7 +89,7 @@ class Watch:
         return known and (name, int(index)) not in self._ended
 
     def knows(self, task: str) -> bool:
-        """Whether a lease's holder was submitted to this store."""
+        """Whether a lease's holder (``SUBMISSION:INDEX``) is a task of this store."""
         return any(one.id == task.partition(":")[0] for one in self._submissions.all())
 
     def _see_to_ended(self, open_jobs: Mapping[str, Job], asked: float) -> None:

@@ -19,15 +19,18 @@ GROUP = "arbench.extractors"
 
 
 def usual(data: str) -> str:
-    """The name of the extractor that scores a data set if the user names no extractor. For a data set that no installed
-    package declares, this is Inception."""
+    """The name of the extractor for a data set, if the user names none. For a data set that no installed package
+    declares, it is Inception."""
     declared = datasets.known(data)
     return INCEPTION if declared is None else declared.extractor
 
 
 def known(name: str, source: str) -> str:
-    """Check that an extractor has the name that a sweep file gives; returns the name. Raises ArbenchError, which lists
-    the valid names, if there is no such extractor. source: the file's name for the error"""
+    """Checks that there is an extractor of this name, and returns the name. If there is none, raises ArbenchError
+    listing the valid names.
+
+    source: the name, for the error, of the sweep file that names the extractor.
+    """
     if name not in points.installed(GROUP):
         raise ArbenchError(f"{source}: {unknown('extractor', name, points.installed(GROUP))}")
     return name

@@ -31,9 +31,9 @@ class Inception(nn.Module):
     """Inception for images of any size. It gives features [B, 2048], logits [B, 1008] (without bias, as for the
     inception score) and spatial features [B, 2023].
 
-    The spatial features come from the block that TensorFlow calls mixed_6: they are the first 7 channels of the block's
-    1x1 branch. Their order (row, column, channel) is the one in stored statistics. guided-diffusion's evaluator
-    computes sFID on these features (Nash et al., 2103.03841).
+    The spatial features are the first 7 channels of the 1x1 branch in the block that TensorFlow calls mixed_6. Their
+    order is (row, column, channel), as in stored statistics (``mu_s``). guided-diffusion's evaluator computes sFID on
+    these features (Nash et al., 2103.03841).
     """
 
     def __init__(self, state: Mapping[str, Tensor]) -> None:
@@ -82,8 +82,8 @@ def load_inception(weights: Path | None = None, sha256: str | None = None) -> In
     weights: path of the file; by default, WEIGHTS_FILE in torch's download folder.
     sha256: the expected hash of the file, in hex; by default, the hash of the one published file.
 
-    Raises ArbenchError if the file has another hash; the file is then not opened as a pickle. Raises ArbenchError, too,
-    if the file is missing, holds more than tensors, or does not fit the network.
+    Raises ArbenchError if the file has another hash; the file is then not unpickled. Also raises ArbenchError if the
+    file is missing, holds more than tensors, or does not fit the network.
     """
     path = weights or Path(torch.hub.get_dir()) / "checkpoints" / WEIGHTS_FILE
     try:

@@ -59,7 +59,7 @@ def gather() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str | None]:
-    """Installed versions of Python and PACKAGES; None for one that is not installed."""
+    """The versions of Python and of PACKAGES; None for a package that is not installed."""
     found: dict[str, str | None] = {"python": platform.python_version()}
     for package in PACKAGES:
         try:

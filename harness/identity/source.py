@@ -43,8 +43,8 @@ def keep(folder: Path) -> Path:
     folder on PYTHONPATH.
 
     The name of the new folder is a hash of all files of the packages. If the new folder exists already, nothing is
-    copied. ArbenchError if the new folder cannot be written, or if a file of the packages has changed since this
-    process first read it: the code that this process runs can then no longer be copied.
+    copied. Raises ArbenchError if the new folder cannot be written, or if a file of the packages has changed since this
+    process first read the file. In the second case, the code that this process runs is no longer there to be copied.
     """
     place = folder / digest(_hashes())[:16]
     if place.is_dir():
@@ -93,10 +93,11 @@ DRAWING = ("harness.sampling", "harness.noise")
 def source_sha256(owner: type) -> str:
     """The sha256 of the code that a method's images depend on.
 
-    The hash covers the module of ``owner``, the modules of the harness that DRAWING lists, and all modules that these
-    import from packages that hold methods. Comments, docstrings and layout do not count. ``Method.same_as`` does not
-    count, because it makes no image. Imports of the harness are left out, so that it does not matter where in the
-    harness a module stands.
+    The hash covers the module of ``owner``, the modules of the harness that DRAWING lists, and the modules that these
+    import, directly or through others. Imported modules count only if their package holds methods.
+
+    Comments, docstrings and layout do not count. ``Method.same_as`` does not count, because it makes no image. Imports
+    of the harness are left out, so that a module may move within the harness without a new hash.
     """
     packages = {point.module.split(".")[0] for point in registry.points()}
     packages |= {base.__module__.split(".")[0] for base in owner.__mro__} - {"harness", "torch", "builtins", "abc"}

@@ -26,7 +26,7 @@ LISTED = 12
 MOST_OF_ZIP = 1100
 """The greatest number of bytes to which one compressed byte can expand (deflate reaches 1032)."""
 ZIP_OVERHEAD = 64
-"""Bytes added to the compressed size of an array before that size is multiplied by MOST_OF_ZIP."""
+"""In bytes. An array is refused if its header claims more than (compressed size + ZIP_OVERHEAD) x MOST_OF_ZIP bytes."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Header:
 
 
 class ArrayFile:
-    """An .npz file with arrays by name, or an .npy file, whose one array has the name ""."""
+    """An .npz file, whose arrays have names, or an .npy file, whose only array has the empty name."""
 
     def __init__(self, path: Path) -> None:
         """Raises ArbenchError, which says what the file is, if the file is neither an .npz nor an .npy."""

@@ -31,15 +31,14 @@ def _reference() -> Images:
 
 
 def _training(folder: Path | None, download_to: Path | None) -> Images:
-    """The training images.
+    """The training images, from the first of these sources that is there:
 
-    The first of these ways that applies is taken:
-    - ``folder``, if it is given, with the two train files of Fashion-MNIST
+    - ``folder``, if it is given; it must hold the two train files of Fashion-MNIST
     - Debian's package dataset-fashion-mnist, if it is installed
-    - torchvision, which downloads the images into ``download_to``, if that is given
+    - torchvision, if ``download_to`` is given; the images are downloaded into that folder
 
-    Raises ArbenchError if there are no images; the error names these three ways. Also raises ArbenchError, naming the
-    file, if the hash of a file is wrong.
+    Raises ArbenchError if there are no images; the error names these three sources. Also raises ArbenchError, naming
+    the file, if the hash of a file is wrong.
     """
     if folder is not None:
         return _read(folder, "train")
@@ -102,5 +101,5 @@ FMNIST = DataSet(
     training=_training,
 )  # fmt: skip
 CLASSES = {FMNIST.name: FMNIST.classes}
-"""Data set whose images ship -> names of its classes. Methods look up in CLASSES whether the images of their data set
-ship. The constant keeps its name, because the name counts in the methods' keys."""
+"""A dict from the name of each data set whose images ship to the names of its classes. Methods look up in CLASSES
+whether the images of their data set ship. Do not rename CLASSES: its name counts in the methods' keys."""

@@ -33,7 +33,7 @@ class DataSet:
 
     name: str
     shape: tuple[int, int, int]  # channels, height, width
-    extractor: str  # name of the extractor that is used for scores unless another is named
+    extractor: str  # name of the extractor for scores, if the user names no other
     classes: tuple[str, ...] = ()  # names of the classes, by label; empty if pages have no use for the names
     # Gives the images against which scores are measured. None if these images do not ship: users then give the path of
     # a reference with --reference.
@@ -52,8 +52,8 @@ def get(name: str) -> DataSet:
 
 
 def known(name: str) -> DataSet | None:
-    """The data set of this name; None if no installed package has it. That happens if a record comes from somebody who
-    has more packages installed."""
+    """The data set of this name; None if no installed package has it. A record from somebody else can name such a data
+    set."""
     return get(name) if name in installed(GROUP) else None
 
 

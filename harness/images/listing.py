@@ -22,8 +22,8 @@ Names that begin with a dot (.ipynb_checkpoints, .DS_Store, ._x.png) are hidden 
 SHARDS = frozenset((".tar", ".npz", ".npy"))
 """Endings of files that hold many images each."""
 READING = 2
-"""A version number in the hash of a folder. It goes up when arbench changes how it reads images, so that the pixels
-read from some files are different."""
+"""A version number in the hash of a folder. It is raised when a change of arbench makes it read other pixels from the
+same file."""
 NAMED = 3
 """Maximum number of names in a note."""
 
@@ -122,10 +122,10 @@ class _Walk:
         self._links: list[Path] = []  # links to folders that are not followed yet
 
     def walk(self) -> None:
-        """Go through the folder and all folders in it first, then through the folders that links lead to.
+        """Go through the folder and all folders in it first, then through the folders to which links lead.
 
-        Each folder is entered only once. A walk through a circle of links therefore ends, and no image counts twice
-        because a link leads to its folder.
+        Each folder is entered only once. A walk through a circle of links therefore ends. An image counts once, even if
+        a link leads to its folder.
         """
         self._folder(self.folder)
         while self._links:

@@ -2,8 +2,8 @@
 
 We follow guided-diffusion's evaluator, torch-fidelity and clean-fid, which all use Pillow's ``convert("RGB")``: colour
 profiles and the rotation that EXIF asks for are ignored, an alpha channel is dropped, and CMYK becomes RGB by the plain
-formula. If a channel has 16 bits, the upper 8 are taken, as Pillow itself does for colour. A mode that cannot be read
-in this way is refused, and the error names the mode.
+formula. If a channel has 16 bits, the upper 8 are taken; Pillow itself does this for colour images. A mode that cannot
+be read in this way is refused, and the error names the mode.
 """
 
 import io
@@ -35,13 +35,14 @@ SUFFIXES = frozenset((
 DIRECT = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV")
 """Modes that Pillow's ``convert`` turns into RGB or grey without a step before."""
 PREMULTIPLIED = {"RGBa": "RGBA", "La": "LA"}
-"""Modes whose colours are multiplied by alpha -> the mode with the plain colours."""
+"""A dict from each mode whose colours are multiplied by alpha to the mode with the plain colours."""
 REFUSED = {
     "F": "floating point, whose white is not defined",
     "I": "32-bit integers, whose white is not defined",
     "LAB": "CIE L*a*b*",
 }
-"""Mode that is refused, because programs read it differently -> what the mode is, in words."""
+"""A dict from each mode that is refused to its description in words. These modes are refused because programs read them
+differently."""
 ORIENTATION = 0x0112
 """Number of the orientation tag in EXIF."""
 ALPHA, ROTATED = "alpha", "rotated"
@@ -50,7 +51,7 @@ REMARKS = {
     "torch-fidelity and clean-fid",
     ROTATED: "carry an EXIF rotation, which is ignored, as in guided-diffusion, torch-fidelity and clean-fid",
 }
-"""Remark on an image -> the words of a message that follow "12 of 50 images"."""
+"""A dict from each remark on an image to its text in a message, which follows "12 of 50 images"."""
 
 
 @dataclass(frozen=True)

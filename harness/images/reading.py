@@ -20,7 +20,7 @@ class Reading:
     """Options of reading images."""
 
     resize: int | None = None  # each image is centre-cropped to this side in pixels, as in guided-diffusion
-    images: int | None = None  # this many images are read, from the first on; None: all
+    images: int | None = None  # only the first so many images are read; None: all
     key: str | None = None  # name of the array in an .npz, or ending of the images' names in a .tar
 
 

@@ -62,7 +62,8 @@ class TarSamples(PictureSamples):
         return self.reading.key is None or name.lower().endswith(f".{self.reading.key.lower().lstrip('.')}")
 
     def _one_a_sample(self) -> None:
-        """Raises ArbenchError if a sample has two images (0001.jpg and 0001.seg.png): a model made only one of them."""
+        """Raises ArbenchError if a sample has two images, such as 0001.jpg and 0001.seg.png: a model made only one of
+        them."""
         stems = Counter(name.rpartition(".")[0] for name, _, _ in self._members)
         for name, _, _ in self._members:
             stem = name.rpartition(".")[0]
@@ -91,7 +92,7 @@ class TarSamples(PictureSamples):
 
 
 def _must_end(file: IO[bytes], end: int, path: Path) -> None:
-    """Raises ArbenchError unless the rest of the file, from byte ``end``, is zeros, and at least one block of them.
+    """Raises ArbenchError unless the rest of the file, from byte ``end`` on, is at least one block and all zeros.
 
     Python's tarfile stops without an error at a damaged header, or where another archive was appended.
     """

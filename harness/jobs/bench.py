@@ -58,7 +58,7 @@ class Bench:
         self,
         extractors: Sequence[tuple[str, Path | None]],
         folder: Path,  # where references are kept
-        timing: Protocol | None = None,  # None: the usual one
+        timing: Protocol | None = None,  # None: the usual protocol
         reference: Path | None = None,  # reference images or statistics of data that do not ship with arbench
         device: str = "cpu",  # torch's name of the device
     ) -> None:

@@ -53,7 +53,7 @@ class Remote(Executor, Protocol):
 
     def leave(self, waves: Sequence[Sequence[Job]], about: Mapping[str, Any]) -> int:
         """Submit all jobs at once, and return the number of tasks. Each wave starts after the wave before it. The tasks
-        of the last wave write the records, with provenance ``about``. To be called after ``given_up``."""
+        of the last wave write the records, with provenance ``about``. Call ``given_up`` first."""
 
     def outlook(self, waves: Sequence[Sequence[Job]], trials: int) -> str:
         """What ``leave`` would submit, in lines of text. trials: the number of the sweep's trials."""
@@ -65,14 +65,15 @@ class Elsewhere(Protocol):
     def check(self, tables: Collection[Tables], wait: bool) -> None:
         """Check everything that can be checked before anything is computed. Raises ArbenchError.
 
-        tables: the tables of the sweep, each once; wait: whether the driver will wait for the tasks
+        tables: the tables of the sweep, each once
+        wait: whether the driver will wait for the tasks
         """
 
     def executor(self, bench: Bench, store: Store, tables: Mapping[str, Tables], tell: Callable[[str], None]) -> Remote:
         """Make the executor.
 
         bench: sent to the tasks
-        tables: by plan key, the tables that override the site file for that plan
+        tables: a dict from plan key to the tables that override the site file for that plan
         tell: called with each line of text that people should read
         """
 
@@ -178,7 +179,7 @@ def _hand(worker: _Worker, job: Job) -> None:
 
 
 def _stop(workers: list[_Worker]) -> None:
-    """End all workers: an idle one ends when its pipe closes, the others are terminated."""
+    """End all workers: an idle worker ends when its pipe closes, the other workers are terminated."""
     for worker in workers:
         worker.pipe.close()
         if worker.job is not None or not worker.ready:

@@ -42,7 +42,7 @@ def _trained(plan: TrialPlan) -> Method:
 
 
 def _random(plan: TrialPlan) -> Method:
-    """Random weights, the same ones every time."""
+    """The method with random weights. The weights are the same every time."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return plan.trial.owner.build(plan.trial.preset)

@@ -42,9 +42,9 @@ class TrialPlan:
     folder: Path  # the trial's work folder
     stages: Mapping[Stage, Path]  # output file of each stage that the trial goes through
     data: str  # name of the data set whose images are the reference
-    weights: Mapping[str, str]  # sha256 by file name
+    weights: Mapping[str, str]  # a dict from file name to sha256
     identity: Mapping[Stage, Mapping[str, Any]] = field(default_factory=dict)  # the values whose digest is ``key``
-    checkpoint: Path | None = None  # a file of the user's own, in place of the network's weights
+    checkpoint: Path | None = None  # a file of the user's own that replaces the network's weights
     # another method's trial that has the same images; the twin's jobs make the images, once for both trials
     twin: "TrialPlan | None" = None
 
@@ -110,7 +110,7 @@ class Job:
 
 
 def plan(trial: Trial, instrument: Instrument, store: Store, checkpoint: Path | None = None) -> TrialPlan:
-    """The plan of a trial. checkpoint: a file of the user's own, in place of the network's weights.
+    """The plan of a trial. checkpoint: a file of the user's own that replaces the network's weights.
 
     The name of a stage's file depends on everything that influences the file's content. If anything else changes, the
     name stays the same: the file is then found again, and is still valid. Raises ArbenchError if weights cannot be
@@ -125,8 +125,8 @@ def plan(trial: Trial, instrument: Instrument, store: Store, checkpoint: Path | 
 
 
 def _twin(made: TrialPlan, instrument: Instrument, store: Store) -> TrialPlan | None:
-    """The plan of another method's trial that has the same images, as the trial's method declares (``Method.same_as``).
-    None if there is no such trial, or if its data or weights are not the same here."""
+    """The plan of another method's trial that has the same images. The method of ``made`` says which trial this is
+    (``Method.same_as``). None if there is no such trial, or if its data or weights are not the same here."""
     trial = made.trial
     same = trial.owner.same_as(trial.knobs, trial.preset) if trial.setup.weights == "trained" else None
     if same is None:
@@ -187,8 +187,12 @@ def _alone(trial: Trial, instrument: Instrument, store: Store, checkpoint: Path 
 
 
 def listed(planned: TrialPlan) -> dict[str, Any]:
-    """A plan as a dict for ``Store.announce``. Under ``folder``, it has the work folder with the trial's shards,
-    relative to the store's folder; under ``stages``, the files of the stages, relative to this work folder."""
+    """A plan as a dict for ``Store.announce``.
+
+    - ``name``, ``key``, ``images``: of the trial
+    - ``folder``: the work folder that has the trial's shards, as a path relative to the store's folder
+    - ``stages``: a dict from stage to the file that the stage leaves, as a path relative to ``folder``
+    """
     home = planned.maker.folder
     stages = {
         stage: path.name if path.parent == home else f"../{path.parent.name}/{path.name}"

@@ -35,7 +35,7 @@ def deaf() -> Iterator[None]:
 
 
 def programs(module: str) -> dict[Path, psutil.Process]:
-    """The processes of this machine that run ``python -m MODULE PATH``, as a dictionary with PATH as the key."""
+    """The processes of this machine that run ``python -m MODULE PATH``: a dict from PATH to the process."""
     found = {}
     for process in psutil.process_iter(["cmdline"]):
         words = process.info["cmdline"] or []
@@ -45,8 +45,8 @@ def programs(module: str) -> dict[Path, psutil.Process]:
 
 
 def lives(process: int, since: float) -> bool:
-    """Whether the process of this number still runs, and began before ``since``, in seconds since 1970. Later processes
-    may get the number of one that has ended."""
+    """Whether the process of this number still runs. A process that began after ``since`` (seconds since 1970) does not
+    count: it is a later process that has got the same number."""
     try:
         found = psutil.Process(process)
         return found.create_time() <= since and found.status() != psutil.STATUS_ZOMBIE

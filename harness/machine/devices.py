@@ -10,7 +10,8 @@ from harness.machine.cores import cores
 
 
 def named(name: str) -> torch.device:
-    """The device of this name, even if this machine has none. Raises ArbenchError if torch does not know the name."""
+    """The device of this name, even if this machine does not have it. Raises ArbenchError if torch does not know the
+    name."""
     try:
         return torch.device(name)
     except RuntimeError as error:
@@ -18,7 +19,8 @@ def named(name: str) -> torch.device:
 
 
 def checked(name: str) -> torch.device:
-    """The device of this name. Raises ArbenchError if torch does not know the name, or if this machine has none."""
+    """The device of this name. Raises ArbenchError if torch does not know the name, or if this machine does not have
+    the device."""
     device = named(name)
     if device.type == "cpu":
         return device
@@ -40,8 +42,8 @@ def workers(name: str) -> int:
 
 
 def spread(name: str, taken: Sequence[str]) -> str:
-    """The device for the next process. If ``name`` stands for several GPUs, it is the one that occurs least in
-    ``taken``.
+    """The device for the next process. If ``name`` stands for several GPUs, the GPU that occurs least often in
+    ``taken`` is chosen.
 
     taken: the devices of the processes that already run.
     """
@@ -53,7 +55,8 @@ def spread(name: str, taken: Sequence[str]) -> str:
 
 
 def visible_gpus() -> list[int]:
-    """The numbers of the GPUs that this process may use. ArbenchError if CUDA_VISIBLE_DEVICES is no list of numbers."""
+    """The indices of the GPUs that this process may use. Raises ArbenchError if CUDA_VISIBLE_DEVICES is no list of
+    indices."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
         return list(range(torch.accelerator.device_count()))

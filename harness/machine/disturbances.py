@@ -153,7 +153,7 @@ def _waited(tasks: Path) -> float | None:
 
 
 def _throttled(system: Path) -> float | None:
-    """Seconds for which the CPU limits of this process's control groups stopped it, summed over nested groups."""
+    """Seconds for which CPU limits stopped the control groups of this process, summed over nested groups."""
     found = []
     for path in _limits(system):
         counted = dict(line.split() for line in (_text(path) or "").splitlines() if len(line.split()) == 2)

@@ -54,7 +54,7 @@ def _status(name: str) -> float | None:
 
 
 def _give_back() -> None:
-    """Makes glibc return freed memory to the system. Freed memory that one run left would hide the rise of the next."""
+    """Makes glibc return freed memory to the system. If it stayed, it would hide the rise of the next run."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)

@@ -19,11 +19,11 @@ GROUP = "arbench.looks"
 class Look:
     """What pages know of a method beside its records."""
 
-    place: int  # methods are listed in this order; those without a look follow, by name
+    place: int  # methods are listed in this order; methods without a look come last, by name
     colour: str  # hex
     mark: str  # matplotlib's name of the mark
     family: str  # the method's family; a method without a look takes the base of its family
-    base: str  # savings are a share of this method's cost; the method itself if it saves nothing
+    base: str  # savings are a share of the cost of the method ``base``; the method itself if it saves nothing
     published: str = ""  # the method's name in the tables of papers (shared facts: reports/published.csv)
     saving: float = 0.0  # the share of the base's FLOPs that the method's paper says it saves; 0 if it says nothing
 
@@ -39,8 +39,11 @@ def looks() -> Mapping[str, Look]:
 
 
 def base_of(method: str, family: str) -> str:
-    """The base of a method: the method's savings are stated as a share of the base's cost. The base is named by the
-    look of the method, else by a look of the method's family; else it is the first method that has a look."""
+    """The base of a method: the method's savings are stated as a share of the base's cost.
+
+    The look of the method names the base. If the method has no look, a look of its family names the base. If there is
+    no such look either, the base is the first method that has a look.
+    """
     known = looks()
     if method in known:
         return known[method].base

@@ -40,8 +40,8 @@ def load_named(kind: str, name: str, known: Mapping[str, EntryPoint]) -> Any:
 
 
 def whence(point: EntryPoint) -> str:
-    """Says, in brackets, which file Python imports as the package of an entry point. It is called if the entry point
-    cannot be loaded: the file may belong to another package of the same name. Empty if Python finds no file."""
+    """Says, in brackets, which file Python imports as the package of an entry point. To be called if the entry
+    point cannot be loaded: the file may belong to another package of the same name. Empty if Python finds no file."""
     package = point.value.partition(":")[0].partition(".")[0]
     try:
         spec = importlib.util.find_spec(package)

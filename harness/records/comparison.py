@@ -2,8 +2,8 @@
 
 Scores are compared by their replicates. Trials with the same labels were resampled alike. If their seeds agree too,
 their images were made from the same noise: the variation that both share cancels, and the comparison is paired. Times
-are compared round by round if they were taken in one session. Times of two sessions count as different only if they
-differ by more than two sessions may differ for no reason.
+are compared round by round if they were taken in one session. Two sessions may differ in their times for no reason, by
+the share SESSIONS. Times of two sessions count as different only if they differ by more than that.
 """
 
 from collections.abc import Iterator, Mapping
@@ -56,7 +56,8 @@ class Difference:
 def differences(
     one: tuple[Record, Arrays], other: tuple[Record, Arrays], confidence: float = CONFIDENCE
 ) -> list[Difference]:
-    """The differences of all figures that both finished records have, each with its interval at ``confidence``."""
+    """The difference of each figure that both records have, with its interval at the level ``confidence``. Both records
+    must be finished; each comes with its arrays."""
     return [*_scores(one, other, confidence), *_costs(one[0], other[0], confidence)]
 
 
@@ -120,14 +121,14 @@ class Moved:
     """What differs between two stores."""
 
     compared: int  # pairs of records
-    figures: list[tuple[str, Difference]]  # (trial's name, difference beyond chance); at 95 % for all of them together
-    only: list[tuple[str, str]]  # (trial's name, folder of the store) of trials that only one store has finished
+    figures: list[tuple[str, Difference]]  # (trial's name, difference beyond chance); 95 % joint confidence
+    only: list[tuple[str, str]]  # trials that only one store has finished: (trial's name, folder of that store)
 
 
 def moved(one: Store, other: Store) -> Moved:
     """Compares the trials that two stores share, and finds the figures that moved. Each interval is widened for the
-    number of figures compared (Bonferroni): if nothing has changed, one comparison of two stores in twenty still names
-    a figure."""
+    number of figures compared (Bonferroni). If nothing has changed, one in twenty such comparisons of two stores still
+    names a figure."""
     mine, theirs = _finished(one), _finished(other)
     pairs = [
         ((mine[place], one.arrays(mine[place])), (theirs[place], other.arrays(theirs[place])))

@@ -34,7 +34,7 @@ DIFFERENCES = "Images made by another program: scored here, not generated here. 
 class Row:
     """A row to be written. Its name is checked when the object is made, so that errors come before any computation."""
 
-    folder: Path  # of the store
+    folder: Path  # the store's folder
     name: str
     replace: bool  # whether the row may replace an earlier foreign row of the same name
 
@@ -128,8 +128,8 @@ class Row:
         }
 
     def _data(self, reference: str) -> str | None:
-        """The name that the store's trials use for this reference's data; None if no trial has this reference. Under
-        that name, the row stands in one set with these trials."""
+        """The name of the data set, taken from a trial of the store that has this reference; None if there is no such
+        trial. With this name, the row belongs to the same data set as the trial."""
         for record in Store(self.folder).all_records():
             if (record.get("provenance") or {}).get("reference") == reference and record.get("data"):
                 return str(record["data"])

@@ -30,7 +30,7 @@ from harness.records.store import Record
 
 FORMAT = "arbench-records-1"
 LARGEST = 256 * 2**20
-"""A pack may have at most so many bytes, and so may all its members together."""
+"""A pack may have at most so many bytes. The same limit holds for all its members together, after decompression."""
 LARGEST_JSON, LARGEST_ARRAY = 2**20, 2**24
 MOST_RECORDS, MOST_MEMBERS = 1000, 30_000
 DEEPEST, LONGEST_TEXT, LONGEST_LIST = 12, 20_000, 100_000

@@ -35,7 +35,8 @@ def _fits(found: Any, owner: type[Struct], what: str) -> None:
 
 
 def _in_words(error: str, owner: type[Struct], what: str) -> str:
-    """msgspec's error in our words: the section and the part of the record, and the kind that its value should have."""
+    """msgspec's error in our words: the section of the record, the part in it, and the kind of value that the part
+    should have."""
     place = error.partition(" - at `$")[2]
     parts = PLACE.findall(place)
     if lacking := LACKING.search(error):

@@ -44,7 +44,7 @@ class Why(Struct):
 
 
 class Asked(Struct):
-    """What a trial asks for: its settings, all of them."""
+    """All settings of a trial."""
 
     images: int  # how many images are made
     method: str | None = None  # name of the method, as `arbench list` prints it
@@ -61,7 +61,7 @@ class About(Struct):
     title: str | None = None  # its name on pages
     family: str | None = None  # methods of one family are compared with the dense method of the family
     paper: str | None = None  # where it is described
-    differences: str | None = None  # what our implementation does otherwise
+    differences: str | None = None  # how our implementation differs from the paper's
 
 
 class Made(Struct):
@@ -70,13 +70,13 @@ class Made(Struct):
     images: float | None = None  # how many were made
     steps_mean: float | None = None  # sequential evaluations of the network, mean over images
     steps_std: float | None = None  # standard deviation of the steps over images
-    seconds: float | None = None  # for all images, summed over processes; not a measured time
+    seconds: float | None = None  # seconds for all images, summed over processes; not taken by stage timing
 
 
 class _Quality(Struct):
     """What stage quality has found. A score that has no value for these images is null, and a flag says why."""
 
-    intervals: Pairs | None = None  # of each score, the ends of its 95 % interval
+    intervals: Pairs | None = None  # the ends of the 95 % interval of each score
     resampling: Table | None = None  # how the intervals were made
     flags: list[str] | None = None  # what a reader must know before trusting a score
     extractor: str | None = None  # name of the extractor; scores that name no other extractor use its features
@@ -117,12 +117,12 @@ class Timed(Struct):
     coverage: float | None = None  # how sure the interval is; below 0.95 if there were few rounds
     noisy: bool | None = None  # whether the interval is wider than the protocol's bound
     batch: float | None = None  # images of a batch
-    samples: list[float] | None = None  # seconds of each round
-    decoder_samples: list[float] | None = None  # seconds of each round that turning tokens into images takes
-    pace: list[float] | None = None  # for each round: how many times as long as usual everything took
+    samples: list[float] | None = None  # for each round: seconds of one batch
+    decoder_samples: list[float] | None = None  # for each round: seconds for turning tokens into images
+    pace: list[float] | None = None  # for each round: 1 is usual; 2 if everything took twice as long
     joules_per_image: float | None = None  # energy, where the machine counts it
     ended: str | None = None  # why no more rounds were taken
-    disturbances: Columns | None = None  # of each round: the time lost to other work
+    disturbances: Columns | None = None  # for each round: the time lost to other work
     why: str | None = None  # what the noise comes from
 
 

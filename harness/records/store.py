@@ -110,7 +110,7 @@ class Store:
         steps, labels: int64 [N] of all images
         fingerprints: uint64 [N] of all images, hashes of the images' tokens
         replicates NAME: float32, replicates of a figure
-        trace NAME: of the first images (harness.traces)
+        trace NAME: a trace of the first images (harness.traces)
         """
         path = self._arrays_path(record)
         try:

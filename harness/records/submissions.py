@@ -15,8 +15,9 @@ from harness.records.store import REPLICATES, Record, Store, read_record
 
 
 def submit(store: Store, out: Path, by: str, names: Sequence[str] = ()) -> int:
-    """Pack those finished records of a store that were measured here; returns how many. If ``names`` are given, only
-    the records of these names are packed. The machine's name and the folders in the command line are left out.
+    """Pack the finished records of a store that were measured here; returns how many were packed. If ``names`` are
+    given, only the records of these names are packed. The machine's name and the folders in the command
+    line are left out.
 
     Raises ArbenchError for a name that does not exist, for a record that could not be imported, or if no record is
     left.

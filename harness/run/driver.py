@@ -151,7 +151,7 @@ class Run:
         self._live = None if options.report is None else LiveReport(store.folder, options.report)
 
     def all(self) -> Tally:
-        """Take every open trial to its record, or to the cluster."""
+        """Measure every open trial and write its record, or leave it to the cluster."""
         left = 0
         if self._open:
             self._about = {**provenance.gather(), "device": self._options.device, "started": provenance.now()}
@@ -187,7 +187,7 @@ class Run:
         return record is not None and (timed(record) or (not self._options.timing and record["status"] == "done"))
 
     def _record(self, measured: Sequence[TrialPlan]) -> None:
-        """Write the records of trials whose stages are done, except perhaps timing. A record without timing is written
+        """Write the records of trials that have done all stages, or all but timing. A record without timing is written
         again when the trial's timing is there."""
         for planned in measured:
             there = self._store.read(planned.name, planned.key)  # another driver may have written it
@@ -196,7 +196,7 @@ class Run:
                 self._store.write(record, arrays)
 
     def _standing(self, then: str) -> str:
-        """How far the run is, for the first lines of a report that will be written again."""
+        """How far the run is, for the first lines of a report that will be written again. ``then``: the last words."""
         records = [self._store.read(planned.name, planned.key) for planned in self._plans]
         done = sum(_status(record) == "done" for record in records)
         text = f"As of {time.strftime('%H:%M')}: {done} of {counted(len(records), 'trial')} measured"
@@ -301,7 +301,7 @@ class Run:
         return self._options.cluster.executor(bench, self._store, self._tables, tell)
 
     def _users(self, job: Job) -> list[TrialPlan]:
-        """The trials that need a job, without failed trials. There are several if trials share images."""
+        """The trials that need a job, except failed trials. There are several if trials share images."""
         return [planned for planned in self._by_key[job.plan.key] if planned.key not in self._failed]
 
     def _fail_all(self, job: Job, failure: Failure, progress: Progress) -> None:

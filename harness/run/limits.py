@@ -12,8 +12,8 @@ def reference_facts(references: Mapping[str, Sequence[Reference]]) -> dict[str, 
     """The facts of a store, as plain values.
 
     is, label_accuracy: figures of the first data set's reference images
-    tokenizers: for each tokenizer whose weights are there, by name: ``rfid`` and the other figures that were measured
-        in the tokenizer's training
+    tokenizers: a dict from tokenizer to the figures that were measured in its training, ``rfid`` among them. Tokenizers
+        whose weights are missing, or whose weights state no ``rfid``, are left out
     """
     first = next(iter(references.values()))[0]
     return {"is": first.is_, "label_accuracy": first.label_accuracy, "tokenizers": _tokenizers()}

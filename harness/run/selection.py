@@ -26,8 +26,8 @@ def only(patterns: Sequence[str], among: Sequence[Named], name: Callable[[Named]
     matches an item if it matches the canonical name of the item's trial, or the name of the trial's method.
 
     ``*`` and ``?`` stand for anything, as in a shell. Brackets stand for themselves, since names contain brackets.
-    ``name`` gives the canonical name of an item. Raises ArbenchError, with methods and trials, for a pattern that
-    matches no item.
+    ``name`` gives the canonical name of an item. Raises ArbenchError for a pattern that matches no item; the error
+    lists methods and trials.
     """
     if not patterns:
         return list(among)

@@ -120,7 +120,8 @@ def verify(
     store: Store, options: Options, patterns: Sequence[str] = (), stream: TextIO | None = None
 ) -> list[tuple[Record, list[str]]]:
     """Run the trials of submitted records again, one after another, and mark the records whose figures are reproduced.
-    Returns each record with what was not reproduced. Times are not verified: they belong to the submitter's machine."""
+    Returns each record with a list of everything that was not reproduced. Times are not verified: they belong to the
+    submitter's machine."""
     found = []
     waiting = [one for one in store.all_records() if one.get("submission") and not one["submission"]["verified"]]
     for record in only(patterns, waiting, lambda one: str(one["name"])):

@@ -34,13 +34,13 @@ class Figure:
 
     @property
     def of_quality(self) -> bool:
-        """Whether the figure is a score. A score needs trained weights, and a reference to be compared with."""
+        """Whether the figure is a score. A score compares images with a reference, and needs trained weights."""
         return self.path.startswith("quality.")
 
     def value(self, record: Mapping[str, Any], extractor: str) -> float | None:
-        """The figure's value in a record, in the unit of pages; None if the record lacks it.
+        """The figure's value in a record, in the unit of pages; None if the record has no value.
 
-        extractor: the extractor whose value is returned, where each extractor has its own value.
+        extractor: name of the extractor. It matters only for figures that have one value for each extractor.
         """
         found = _at(record, self.path, extractor)
         return self.scale * found if isinstance(found, int | float) else None
@@ -117,7 +117,7 @@ def flat(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _at(record: Mapping[str, Any], path: str, extractor: str) -> Any:
-    """The value at a dotted path of a record; None if there is no value. If each extractor has a value there, the
+    """The value at a dotted path of a record; None if there is no value. If there is one value for each extractor, the
     value of ``extractor`` is returned."""
     if not path:
         return None

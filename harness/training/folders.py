@@ -26,9 +26,8 @@ CHUNK = 4096
 
 @dataclass(frozen=True)
 class FolderContext(Context):
-    """A context whose images are in ``data``, a folder of class folders. Class i is the i-th folder.
-
-    Folders and images are in the order of their names.
+    """A context whose training images are in the folder ``data``, which has a sub-folder for each class. The class
+    folders are sorted by name, and class i is the folder with index i. The images of a class are sorted by path.
     """
 
     processes: "Processes | None" = None  # None: this process alone
@@ -92,7 +91,8 @@ class FolderContext(Context):
         return digest([[str(path.relative_to(self.data)), path.stat().st_size] for path, _ in self.files])
 
     def chunks(self) -> Iterator[tuple[int, list[Path]]]:
-        """The images in chunks, numbered from 0. If there are several processes, only the chunks of this process."""
+        """Yields the index of each chunk, and its images. If there are several processes, only this process's chunks
+        are yielded."""
         count, index = (self.processes.count, self.processes.index) if self.processes else (1, 0)
         for number in range(index, -(-len(self.files) // CHUNK), count):
             yield number, [path for path, _ in self.files[number * CHUNK : (number + 1) * CHUNK]]

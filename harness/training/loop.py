@@ -1,8 +1,8 @@
 """One training loop for everything that is trained: bf16, AdamW, warm-up and cosine, averaged weights, resumable.
 
 A run that is killed at any moment and started again gives the same weights as an uninterrupted run. Batches and random
-numbers depend on (seed, step) only. The state includes torch's own generator (dropout). The state is saved every
-minute under a temporary name, then renamed.
+numbers depend on (seed, step) only. The state of the run includes the state of torch's global generator (for dropout).
+It is saved every minute: written under a temporary name, then renamed.
 
 A ``Crew`` computes the gradients of a step. It is either this process alone (``Alone``), or several processes
 (``harness.training.processes``).
@@ -55,11 +55,14 @@ class Plan:
 
 
 class Draws(torch.Generator):
-    """Random generator of one training step. If a batch is split into parts, the generators of all parts have the same
-    seed.
+    """Random generator of one training step. A batch may be split into parts; each part then has a generator with the
+    same seed.
 
     A value that is drawn once per step is therefore the same in all parts. To draw one value per row, use
-    ``row_uniforms``: it draws for the whole batch and returns the rows of this part.
+    ``row_uniforms``. It draws values for the whole batch, and returns those of the rows in this part.
+
+    part: the rows of this part.
+    whole: number of rows in the whole batch.
     """
 
     def __new__(cls, seed: int, part: slice, whole: int) -> "Draws":
@@ -72,7 +75,7 @@ class Draws(torch.Generator):
 
 
 def row_uniforms(rows: int, generator: torch.Generator) -> Tensor:
-    """Uniform random numbers in [0, 1), one for each row of a batch or, if the batch is split, of this part."""
+    """Uniform random numbers in [0, 1), one per row. If the batch is split, the rows are those of this part."""
     if not isinstance(generator, Draws):
         return torch.rand(rows, generator=generator)
     return torch.rand(generator.whole, generator=generator)[generator.part]
@@ -83,7 +86,7 @@ class Trainee(nn.Module, ABC):
 
     @abstractmethod
     def loss(self, batch: Sequence[Tensor], generator: torch.Generator) -> dict[str, Tensor]:
-        """The figures of one batch, by name. Training minimises the figure named ``loss``."""
+        """A dict from the name of each figure to its value on one batch. Training minimises the figure ``loss``."""
 
     def after_step(self, generator: torch.Generator) -> None:  # noqa: B027 - most have nothing to do
         """Called after the optimiser's step."""
@@ -127,8 +130,8 @@ def fit(
 ) -> list[dict[str, float]]:
     """Train on ``data`` and leave the averaged weights in ``trainee``. Returns the log.
 
-    data: tensors of one length. A batch takes the same rows of all of them. 16-bit integers are converted to 64 bits
-        before the trainee gets them.
+    data: tensors of equal length. A batch consists of the same rows of each tensor. 16-bit integers are converted to
+        64 bits before the trainee gets them.
     folder: holds ``state.pt`` (to resume) and ``log.jsonl`` (a line every 50 steps).
 
     Raises ArbenchError if the folder holds a run with another plan or cannot be written, or if the gradient is not

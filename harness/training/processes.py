@@ -1,9 +1,9 @@
 """Training in several processes, on CPUs or GPUs, with Hugging Face accelerate. The loop is ``harness.training.loop``.
 
-Each step's batch is divided among the processes. A share that does not fit into memory is cut into parts, which are
-computed one after another. ``accelerate launch --num_processes 8 -m arbench train ...`` starts the processes. Gradients
-are averaged once a step. Any number of processes and parts gives the same training up to rounding, because random
-numbers belong to the rows of the batch (``harness.training.loop.row_uniforms``).
+``accelerate launch --num_processes 8 -m arbench train ...`` starts the processes. Each step's batch is divided among
+them. If the share of a process does not fit into memory, it is cut into parts, which are computed one after another.
+Gradients are averaged once a step. The numbers of processes and parts do not change the training, except by rounding,
+because random numbers belong to the rows of the batch (``harness.training.loop.row_uniforms``).
 """
 
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ class Processes(Crew):
 
     @property
     def index(self) -> int:
-        """Number of this process, counted from 0."""
+        """Index of this process, from 0."""
         return self._accelerator.process_index
 
     def wait(self) -> None:

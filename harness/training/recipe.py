@@ -76,7 +76,7 @@ class Recipe:
 
 
 def recipes() -> dict[str, Recipe]:
-    """All recipes by name, each after the recipes that it needs."""
+    """A dict from the name of each recipe to the recipe. A recipe comes after all recipes that it needs."""
     found: dict[str, Recipe] = {}
     for point in entry_points(group=GROUP):
         found |= {recipe.name: recipe for recipe in point.load()}
@@ -103,10 +103,11 @@ def recipe_named(name: str) -> Recipe:
 
 
 def finished(recipe: Recipe, runs: Path) -> bool:
-    """Whether ``train`` has finished this recipe, as noted in the folder ``runs``, and nothing has changed since.
+    """Whether ``train`` has finished this recipe and nothing has changed since. The folder ``runs`` holds a note of the
+    recipes that were finished.
 
     Three things must be as they were when ``train`` finished: the recipe's plan, the weights that the recipe needs, and
-    the weights that it wrote.
+    the weights that the recipe wrote.
     """
     if not all(path.exists() for path in _files(recipe).values()):
         return False
@@ -118,8 +119,8 @@ def _note(recipe: Recipe, runs: Path) -> Path:
 
 
 def _files(recipe: Recipe) -> dict[str, Path]:
-    """The files of weights that a recipe needs and the file that it writes. The keys are the names of the recipes that
-    write these files."""
+    """The weight files that a recipe needs, and the weight file that it writes: a dict from the name of the recipe that
+    writes the file to the file's path."""
     return {name: recipe_named(name).weights for name in recipe.needs} | {recipe.name: recipe.weights}
 
 

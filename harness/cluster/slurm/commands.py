@@ -19,8 +19,8 @@ OVER = (": Job has already finished", ": Job/step already completing or complete
 """Ends of Slurm's error lines about jobs that are already over and cannot be changed any more."""
 
 OF_THE_CLUSTER = ("SLURM_CONF", "SLURM_JWT", "SLURM_CLUSTERS")
-"""Variables that say which cluster is meant. All others that begin with SLURM_ describe the job in which this process
-runs."""
+"""Variables that say which cluster is meant. All other variables that begin with SLURM_ describe the job in which this
+process runs."""
 OF_THE_USER = ("account", "partition", "qos", "reservation", "constraint")
 """Options of sbatch that people set for all their jobs, by variables such as SBATCH_ACCOUNT."""
 OF_A_JOB = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "ZE_AFFINITY_MASK", "GPU_DEVICE_ORDINAL", *cores.THREADS)
@@ -65,8 +65,8 @@ def outside(given: Collection[str] = ()) -> Iterator[None]:
 
 
 def own_cores() -> int:
-    """How many threads a process of a job should have: the cores that the job has on the node, divided by the
-    number of processes there, but no more cores than this process may use."""
+    """The number of threads that a process of a job should have. The job's cores on this node are shared out equally
+    among its processes here. No process gets more threads than the cores that it may use."""
     given = int(os.environ.get("SLURM_CPUS_PER_TASK") or 0)
     if not given:
         tasks = re.match(r"\d+", os.environ.get("SLURM_STEP_TASKS_PER_NODE", ""))  # for example 2(x3),1 on four nodes
@@ -114,8 +114,8 @@ def throttle(job: str, parallel: int) -> None:
 
 
 def cut_off(said: str) -> bool:
-    """Whether sbatch's error leaves open if Slurm has accepted the job: Slurm gave no answer, or only a part of an
-    answer."""
+    """Whether an error of sbatch means that Slurm gave no answer, or only a part of an answer. Then Slurm may have
+    accepted the job all the same."""
     return any(sign in said.lower() for sign in ("contact", "timed out", "zero bytes", "connection", "communication"))
 
 

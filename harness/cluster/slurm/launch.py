@@ -20,7 +20,9 @@ job never ends."""
 def submit(made: Submission, resources: Resources, code: Path, work: Sequence[Work], after: Sequence[str] = ()) -> str:
     """Submit a task for each piece of work; returns Slurm's number of the array.
 
-    code: the copy of the code that the tasks run; after: jobs of Slurm that must have ended before the tasks start.
+    code: the copy of the code that the tasks run
+    after: jobs of Slurm that must have ended before the tasks start
+
     Raises RefusedError, and ArbenchError if files cannot be written.
     """
     try:

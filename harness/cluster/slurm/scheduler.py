@@ -28,7 +28,7 @@ class Slurm:
         options.check(sites, stages)
 
     def most_tasks(self) -> int:
-        """MaxArraySize."""
+        """How many tasks an array may have: Slurm's MaxArraySize."""
         return commands.most_tasks()
 
     def submit(self, made: Submission, how: Resources, code: Path, work: Sequence[Work], after: Sequence[str]) -> str:
@@ -36,12 +36,12 @@ class Slurm:
         return launch.submit(made, how, code, work, after)
 
     def queue(self, submissions: Sequence[Submission]) -> dict[TaskId, Queued]:
-        """squeue's answer: all waiting and running tasks of this process's user and of the submissions' owners. Tasks
-        that belong to other stores are included."""
+        """What squeue reports: all waiting and running tasks of this process's user and of the submissions' owners.
+        Tasks that belong to other stores are included."""
         return commands.queue({os.getuid(), *(one.user for one in submissions)})
 
     def ends(self, tasks: Iterable[tuple[Submission, int]]) -> dict[TaskId, End]:
-        """sacct's answer."""
+        """How tasks have ended, as sacct reports it."""
         asked = {job: (one.id, index) for one, index in tasks if (job := one.job(index)) is not None}
         return {
             asked[job]: End(words, words.startswith(INNOCENT), words.startswith(EXTERNAL))
@@ -50,7 +50,7 @@ class Slurm:
         }
 
     def cancel(self, numbers: Collection[str]) -> None:
-        """One scancel."""
+        """End all tasks of these submissions by one call of scancel."""
         commands.cancel(numbers)
 
     def throttle(self, made: Submission, parallel: int) -> None:

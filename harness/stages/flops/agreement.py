@@ -1,4 +1,4 @@
-"""``arbench counters``: the MACs of every method, dense and sparse, by every counter."""
+"""``arbench counters``: counts the MACs of every method, dense and sparse, with every counter."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -21,21 +21,21 @@ SPARSITY = 0.5
 
 @dataclass(frozen=True)
 class Counted:
-    """The MACs of one setting of a method, by every counter."""
+    """The MACs of one setting of a method, as every counter counts them."""
 
     method: str
     knobs: Mapping[str, KnobValue]
-    macs: Mapping[str, float]  # of an image, by counter
+    macs: Mapping[str, float]  # MACs of an image; the keys are the names of the counters
     uncounted: Mapping[str, int]  # number of calls of each light operator that ran
 
     @property
     def apart(self) -> float:
-        """Largest relative difference of a counter from the MACs that were executed."""
+        """Largest relative difference between a counter and the counter ``executed``."""
         return max(abs(value / self.macs["executed"] - 1) for value in self.macs.values())
 
 
 def table(names: Sequence[str]) -> list[Counted]:
-    """Counts every method at its defaults, and with every sparsity knob at one half.
+    """Counts the methods of these names, each at its defaults and with every sparsity knob at one half.
 
     A method is built as its first preset, with random weights.
     """
@@ -57,7 +57,7 @@ def _of(owner: type[Method]) -> list[Counted]:
 
 
 def in_words(rows: Sequence[Counted]) -> str:
-    """The table for a terminal. Below it stand the operators that no counter counts."""
+    """The table for a terminal. Below the table, the operators that no counter counts are listed."""
     counters = ("executed", "torch", "fvcore", "closed form")
     lines = [f"{'MACs an image':<34}" + "".join(f"{name:>14}" for name in counters) + f"{'apart':>10}"]
     for row in rows:

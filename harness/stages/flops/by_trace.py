@@ -18,7 +18,7 @@ Handle = Callable[[list[Any], list[Any]], Any]
 
 
 def _of(macs: Callable[..., int], first: int, count: int) -> Handle:
-    """A handle that applies ``macs``, a rule on shapes, to ``count`` inputs, starting at number ``first``."""
+    """A handle that gives ``macs`` the shapes of ``count`` inputs, from index ``first`` on."""
 
     def handle(inputs: list[Any], outputs: list[Any]) -> int:
         return macs(*(get_shape(value) for value in inputs[first : first + count]))
@@ -71,12 +71,14 @@ class _Whole(nn.Module):
 def traced_macs(
     method: Method, knobs: Mapping[str, KnobValue], sampling: Sampling, labels: Tensor, noise: Tensor
 ) -> int:
-    """MACs of sampling and decoding this batch, by fvcore. An ArbenchError names operators that have no rule."""
+    """MACs of sampling and decoding this batch, counted by fvcore. Raises ArbenchError naming the operators that have
+    no rule."""
     return count_trace(_Whole(method, knobs, sampling), (labels, noise))
 
 
 def count_trace(module: nn.Module, inputs: tuple[Tensor, ...]) -> int:
-    """MACs of one call of a module, by fvcore, with our handles only: fvcore's handles also count norms and resizing.
+    """MACs of one call of a module, counted by fvcore. Only our HANDLES are used, because fvcore's own handles also
+    count norms and resizing.
 
     The trace contains the operators that this call ran. The module's mode (train or eval) is left as it is.
     """
@@ -91,7 +93,8 @@ def count_trace(module: nn.Module, inputs: tuple[Tensor, ...]) -> int:
 
 
 def _light(kind: str) -> bool:
-    """Whether an operator of a trace (``aten::add_``) is light. Only aten operators can be."""
+    """Whether an operator of a trace is light. kind: the operator's name, such as ``aten::add_``. An operator outside
+    aten is not light."""
     namespace, _, name = kind.partition("::")
     if namespace != "aten":
         return False

@@ -2,7 +2,7 @@
 
 Parameters and MACs do not depend on the values of weights, so the method is built on torch's meta device, which stores
 no values. With ``--check`` the method also runs on that device, and the operators that run are counted. Where cost
-depends on content there is no closed form: random weights are drawn, and the operators that run with them are counted.
+depends on content, there is no closed form. The method then runs with random weights, and its operators are counted.
 """
 
 from collections.abc import Mapping, Sequence
@@ -43,18 +43,23 @@ def parse_settings(owner: type[Method], given: Sequence[str]) -> tuple[dict[str,
 def costs(
     owner: type[Method], preset: str, knobs: Mapping[str, KnobValue], sampling: Sampling, check: bool = False
 ) -> dict[str, Any]:
-    """Parameters, and the cost of one image. knobs: complete.
+    """The parameters of a preset, and the cost of one image.
+
+    knobs: complete.
+    check: whether operators are run and counted even if there is a closed form.
 
     Keys:
 
     - ``method``, ``preset``, ``knobs``, ``sampling``, ``branches`` (2 with guidance)
-    - ``parameters``: by network and tokenizer
-    - ``macs``: by part, from the closed form; where there is none, the same as ``counted``
-    - ``steps``: MACs by part for each step, without the work that is done once an image
-    - ``published``: MACs by part, as the authors' own code computes them
-    - ``counted``: MACs by part of the operators that ran; None if there is a closed form and ``check`` is not set.
-      If there is no closed form, the operators are those of one image on random weights
+    - ``parameters``: number of parameters of the ``network`` and of the ``tokenizer``
+    - ``macs``: MACs by part, from the closed form; where there is none, the same as ``counted``
+    - ``flops``: 2 x the sum of ``macs``
+    - ``steps``: for each step, MACs by part, without the work that is done once an image
+    - ``published``: MACs by part of the authors' own code
+    - ``counted``: MACs by part, counted while one image is made; None if there is a closed form and ``check`` is not
+      set. If there is no closed form, the image is made with random weights
     - ``data_dependent``: whether there is no closed form
+    - ``convention``: the rules of counting, in words
     """
     with torch.device("meta"), Uninitialised():
         method = owner.build(preset).eval()

@@ -1,8 +1,8 @@
 """Counts multiply-adds of the operators that really run, by the part of the network that ran them.
 
-Convention: 1 MAC = one multiply and one add, and FLOPs = 2 x MACs. These are counted: matrix products,
-convolutions, and attention over all keys that it is given. These are not counted: element-wise work, norms, resizing,
-look-ups, gathers and scatters.
+Convention: 1 MAC = one multiply and one add, and FLOPs = 2 x MACs. Matrix products and convolutions are counted. So is
+attention, over all keys that the operator gets. Element-wise work, norms, resizing, look-ups, gathers and scatters are
+not counted.
 """
 
 import sys
@@ -71,11 +71,12 @@ class Count:
 
 
 class ExecutedCounter(TorchDispatchMode):
-    """Counts the operators that run in a block ``with ExecutedCounter(method) as counter``; see ``counter.count``.
+    """Counts the operators that run in a block ``with ExecutedCounter(method) as counter``. The result is
+    ``counter.count``.
 
     An operator belongs to the part of the innermost module of ``root`` on the call stack. A module that declares no
-    part has the part of the module that contains it. If it is contained in several modules with different parts, it has
-    the part of the module that calls it. Work outside every part counts to ``otherwise``.
+    part has the part of the module that contains it. If several modules with different parts contain the same module,
+    the part is that of the module that calls it. Work outside every part counts to ``otherwise``.
 
     Raises ArbenchError for an operator that has no rule and is not known to be light. If ``otherwise`` is None, also
     raises ArbenchError for a counted operator outside every part.
@@ -137,9 +138,10 @@ class ExecutedCounter(TorchDispatchMode):
 
 @cache  # asking torch costs more than a small operator
 def _classified(func: Any) -> tuple[str, str, Any]:
-    """How an operator is treated (``counted``, ``light``, ``composite`` or ``heavy``), its name, and its rule if any.
+    """The kind of an operator (``counted``, ``light``, ``composite`` or ``heavy``), its name, and its rule if any.
 
-    ``composite`` operators arrive whole in inference mode. They are taken apart until an operator with a rule appears.
+    A ``composite`` operator consists of other operators. In inference mode, torch does not take it apart before it
+    reaches the counter, so the counter does.
     """
     packet = getattr(func, "_overloadpacket", None)
     if packet is None:  # a higher-order operator
@@ -174,8 +176,10 @@ def _modules_on_stack() -> Iterator[nn.Module]:
 def count_image(
     method: Method, knobs: Mapping[str, KnobValue], sampling: Sampling, seed: int, index: int, policy: str = "balanced"
 ) -> tuple[Count, Count]:
-    """Samples and decodes one image alone, with the label that ``policy`` gives it. Returns two counts: of sampling,
-    and of decoding."""
+    """Samples and decodes one image alone. Returns two counts: of sampling, and of decoding.
+
+    policy: a value of ``Setup.labels``.
+    """
     labels, noise = inputs(method, seed, [index], policy)
     sampled, decoded = ExecutedCounter(method), ExecutedCounter(method.tokenizer, otherwise="tokenizer")
     with torch.no_grad():
@@ -187,7 +191,8 @@ def count_image(
 
 
 def closed_form(method: Method, knobs: Mapping[str, KnobValue], sampling: Sampling) -> dict[str, float] | None:
-    """MACs by part from the method's closed form; None if there is none because cost depends on content."""
+    """MACs by part from the method's closed form; None if cost depends on content, because there is then no closed
+    form."""
     try:
         return method.closed_form(knobs, sampling)
     except ArbenchError:

@@ -53,10 +53,10 @@ def matrix_product(left: Shape, right: Shape) -> int:
 
 
 def attention(query: Shape, key: Shape, value: Shape) -> int:
-    """Multiply-adds of attention, for the scores and the weighted sum, over every key given. A mask or causality does
-    not lower the number.
+    """Multiply-adds of attention: of the scores and of the weighted sum. All keys count, even if a mask or causality
+    excludes some.
 
-    query [..., L, E], key [..., S, E], value [..., S, Ev]. With grouped heads, the query's number of heads counts.
+    query [..., L, E], key [..., S, E], value [..., S, Ev]. With grouped heads, the number of heads is the query's.
     """
     return prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
 
@@ -66,10 +66,9 @@ def _shapes(arguments: Sequence[Any]) -> list[Shape]:
 
 
 def _flops(macs: Callable[..., int], first: int, count: int) -> Callable[..., int]:
-    """A rule as in torch's registry, which computes FLOPs from an operator's arguments.
+    """A rule in the form of torch's registry: a function that computes FLOPs from an operator's arguments.
 
-    It gives twice the MACs that ``macs`` computes from the shapes of ``count`` arguments, starting at argument number
-    ``first``.
+    The rule gives ``macs`` the shapes of ``count`` arguments, from index ``first`` on, and doubles the result.
     """
 
     def rule(*arguments: Any, out_val: Any = None, **_: Any) -> int:

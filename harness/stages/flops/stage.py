@@ -39,8 +39,8 @@ def count(
     - ``tokens_macs``, ``decoder_macs``: sampling alone, decoding alone
     - ``macs_std``: spread over the images (population); 0 where cost does not depend on content
     - ``by_part``: MACs by part; their sum is ``macs``
-    - ``by_step``: MACs of each network evaluation, a mean over all images; their sum is ``tokens_macs``. A late step
-      that few images take is therefore small
+    - ``by_step``: MACs of each network evaluation (step); their sum is ``tokens_macs``. Each value is the mean over all
+      images; an image that does not take the step counts as 0
     - ``data_dependent``, ``images_counted``, ``counter`` and ``convention``: how it was counted, in words
 
     Raises ArbenchError if an operator has no counting rule, or belongs to no part.

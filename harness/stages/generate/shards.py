@@ -53,9 +53,11 @@ class Shards:
     def merge(self) -> Arrays:
         """Merge all shards into the arrays that ``shard`` returns, with rows in the order of image indices.
 
-        An array that some shards lack, as older ones may, is left out. ``thumbnails`` [n, C, H, W] are of images 0 to
-        n-1. ``seconds`` [] is the sum over the shards. ``code`` [] names the hashes of all code that made the shards,
-        joined by +.
+        An array that some shards lack is left out; old shards may lack some. Three arrays differ from the shards':
+
+        - ``thumbnails`` [n, C, H, W]: the images 0 to n-1
+        - ``seconds`` []: the sum over the shards
+        - ``code`` []: the hashes of all code that made the shards, joined by +
 
         Raises ArbenchError if images are missing.
         """

@@ -38,8 +38,9 @@ def shard(method: Method, extractors: Sequence[Extractor], trial: Trial, indices
 
     Returns these arrays:
 
-    - from the first extractor: ``features`` float32 [n, D], ``logits`` float32 [n, classes], and ``spatial`` float32
-      [n, S] if it has that; from each other extractor: ``features NAME`` and so on
+    - from the first extractor: ``features`` float32 [n, D], ``logits`` float32 [n, classes], and, if the extractor has
+      spatial features, ``spatial`` float32 [n, S]
+    - from each other extractor: the same arrays, with the extractor's name appended (``features NAME``)
     - ``steps`` and ``labels``: int64 [n]
     - ``fingerprints``: uint64 [n], of the tokens
     - ``thumbnails``: uint8 [up to n, C, H, W], the images with an index below THUMBNAILS
@@ -72,8 +73,8 @@ def shard(method: Method, extractors: Sequence[Extractor], trial: Trial, indices
 
 
 def fingerprints(tokens: torch.Tensor) -> NDArray[np.uint64]:
-    """A hash of each image's tokens, int64 [n, positions] -> uint64 [n]. The hashes show whether two runs drew
-    the same image, so no image has to be kept for that."""
+    """A hash of each image's tokens: int64 [n, positions] -> uint64 [n]. Comparing hashes shows whether two runs drew
+    the same image, so the images themselves need not be kept."""
     rows = tokens.cpu().numpy().astype("<i8")
     return np.frombuffer(b"".join(blake2b(row, digest_size=8).digest() for row in rows), "<u8").astype(np.uint64)
 

@@ -1,6 +1,7 @@
 """Metrics that compare distributions: Fréchet distance and inception score, as pure functions of feature arrays.
 
-``pairs`` has the metrics that compare image with image. No result depends on the order of the rows, except by rounding.
+The metrics that compare image with image are in the module ``pairs``. No result depends on the order of the rows,
+except by rounding.
 """
 
 from dataclasses import dataclass
@@ -89,9 +90,9 @@ def frechet(one: Gaussian, other: Gaussian) -> float:
 
     The distance is |m1 - m2|^2 + Tr(S1 + S2 - 2 (S1 S2)^(1/2)).
 
-    S1 S2 has the same eigenvalues as R S1 R^T, where R^T R = S2. R S1 R^T is symmetric, so its eigenvalues are real by
-    construction, and are computed faster. ``other.root`` is cached, so ``other`` should be the reference. Raises
-    ArbenchError where dimensions differ.
+    The trace of (S1 S2)^(1/2) is computed from eigenvalues. S1 S2 has the same eigenvalues as R S1 R^T, where
+    R^T R = S2. R S1 R^T is symmetric, so its eigenvalues are real by construction, and are computed faster. ``other``
+    should be the reference, because ``other.root`` is cached. Raises ArbenchError where dimensions differ.
     """
     same_width(one.dimensions, other.dimensions, "FID")
     apart = one.mean - other.mean
@@ -118,8 +119,8 @@ def fid(sample: Gaussian, reference: Gaussian) -> float:
 
 @dataclass(frozen=True)
 class Posteriors:
-    """The sums from which the inception score is computed, float64: the class posteriors p, and p log p, are each
-    summed over the images."""
+    """The sums from which the inception score is computed, in float64. p is the class posteriors of one image. Both p
+    and p log p are summed over the images."""
 
     n: int  # number of images
     total: Array  # [C], sum of p

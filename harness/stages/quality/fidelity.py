@@ -33,7 +33,7 @@ class Fidelity:
         self.flags: list[str] = []  # in words, what weakens a figure
 
     def add(self, name: str, value: float, replicates: Array) -> None:
-        """Adds a figure and its replicates, and computes its interval from the replicates."""
+        """Adds a figure and its replicates. The figure's interval is computed from the replicates."""
         self.values[name], self.replicates[name] = value, replicates
         self.intervals[name] = interval(value, replicates)
 
@@ -77,8 +77,13 @@ class Fidelity:
         self.add("coverage", figures["coverage"], self.draws.shares(found.covered_by, figures["coverage"], references))
 
     def figures(self) -> dict[str, Any]:
-        """The results as plain values: the figures, ``flags``, ``resampling`` (the settings of the resampling), and
-        ``intervals``, which has the interval of a figure under the figure's name."""
+        """The results as plain values, in a dict with these keys:
+
+        - the name of each figure: its value, or a dict from the name of each extractor to the value
+        - ``intervals``: the interval of each figure, in a dict with the same names
+        - ``resampling``: the settings of the resampling
+        - ``flags``: texts that say what weakens a figure
+        """
         how = {"replicates": REPLICATES, "groups": self.draws.groups, "seed": SEED, "confidence": CONFIDENCE}
         return {
             **_nested(self.values),

@@ -2,10 +2,10 @@
 
 All of them need the same products of features, so one pass over tiles of bounded memory computes them all.
 
-Precision, recall, density and coverage ask which images lie in the ball around another image. For precision and recall,
-the radius of a ball is the distance from its centre to the 3rd nearest neighbour in the same set (Kynkäänniemi et al.
-2019). Density and coverage use wide balls, and only around reference images: the radius of a wide ball is the distance
-from its centre to the 5th nearest other reference image (Naeem et al. 2020).
+Precision, recall, density and coverage depend on which images lie in the ball around another image. For precision and
+recall, the radius of a ball is the distance from its centre to the 3rd nearest neighbour in the same set (Kynkäänniemi
+et al. 2019). Density and coverage use wide balls, which lie around reference images only. The radius of a wide ball is
+the distance from its centre to the 5th nearest other reference image (Naeem et al. 2020).
 """
 
 from collections.abc import Iterator
@@ -21,7 +21,8 @@ from harness.errors import ArbenchError
 from harness.stages.quality.features import Array, Floats, Tell, blocks, checked, same_width, silent
 
 NEAR, FAR = 3, 5
-"""Which nearest neighbour sets the radius of a ball: NEAR for precision and recall, FAR for density and coverage."""
+"""The radius of a ball is the distance to the nearest neighbour of this rank: NEAR for precision and recall, FAR for
+density and coverage."""
 _ROWS, _COLUMNS = 256, 1024  # a tile of distances, 2 MB: it stays in the cache, which saves a quarter of the time
 _TIE = 1e-10  # a distance above a radius by up to this share counts as equal to it: rounding must not decide a tie
 
@@ -68,8 +69,8 @@ class Within:
 class Between:
     """The comparison of N samples with M references.
 
-    The manifold of a set is the union of the balls around the set's images. Each of these balls reaches from an image
-    to its NEAR-th neighbour in the set. A wide ball reaches to the FAR-th neighbour.
+    The manifold of a set is the union of the balls around the set's images. The radius of a ball is the distance from
+    the image to its NEAR-th neighbour in the set. The radius of a wide ball is the distance to the FAR-th neighbour.
     """
 
     # Kernel distance with a cubic kernel, an unbiased estimate over all pairs; it may be a little below 0.
@@ -80,8 +81,10 @@ class Between:
     around: NDArray[np.int64] = field(repr=False)  # [N], in how many references' wide balls the sample is
     recalled: NDArray[np.bool_] = field(repr=False)  # [M], whether the reference is in the samples' manifold
     covered: NDArray[np.bool_] = field(repr=False)  # [M], whether a sample is in the reference's wide ball
-    recalled_by: NDArray[np.int64] = field(repr=False)  # [G], how many references only this group of samples recalls
-    covered_by: NDArray[np.int64] = field(repr=False)  # [G], how many references only this group of samples covers
+    # [G], for each group of samples, the number of references that are recalled by this group only.
+    recalled_by: NDArray[np.int64] = field(repr=False)
+    # [G], for each group of samples, the number of references that are covered by this group only.
+    covered_by: NDArray[np.int64] = field(repr=False)
 
     @property
     def figures(self) -> dict[str, float]:
@@ -98,7 +101,7 @@ class Between:
 def compare(sample: Within, reference: Within, group: NDArray[np.int64] | None = None, tell: Tell = silent) -> Between:
     """Compares ``sample`` with ``reference``. Raises ArbenchError if their dimensions differ.
 
-    group: int [N], the group of images that each sample is in; without it, all samples are in one group.
+    group: int [N], the index of each sample's group. If None, all samples are in one group.
     """
     same_width(sample.features.shape[1], reference.features.shape[1], "samples")
     ours, theirs = len(sample.features), len(reference.features)
@@ -172,10 +175,10 @@ def _tiles(one: _Rows, other: _Rows, tell: Tell) -> Iterator[tuple[slice, slice,
 
 
 class _Holders:
-    """Finds which references the samples hold, and how many references the samples of each group hold alone.
+    """Finds which references are held by a sample, and how many references are held by samples of one group only.
 
-    For recall, a sample holds a reference if the reference lies in the sample's ball; for coverage, if the sample lies
-    in the reference's wide ball.
+    "Hold" has a meaning for each figure. For recall, a sample holds a reference if the reference lies in the sample's
+    ball. For coverage, a sample holds a reference if the sample lies in the reference's wide ball.
     """
 
     def __init__(self, group: NDArray[np.int64], count: int) -> None:
@@ -192,13 +195,13 @@ class _Holders:
 
     @property
     def held(self) -> NDArray[Any]:
-        """bool [M], which references are held."""
+        """bool [M], whether each reference is held by a sample."""
         return (self._sums[0] > 0).numpy()
 
     @property
     def alone(self) -> NDArray[np.int64]:
-        """int64 [G], how many references each group alone holds."""
+        """int64 [G], for each group, the number of references that only samples of this group hold."""
         count, total, squares = self._sums
-        # Where the group numbers of a reference's holders do not vary, all holders are of one group.
+        # The holders of a reference are all in one group if the variance of their group numbers is 0.
         single = (count > 0) & (count * squares == total.square())
         return np.bincount((total[single] / count[single]).long().numpy() + self._groups // 2, minlength=self._groups)

@@ -5,8 +5,8 @@ Stores and ``arbench score`` keep such files as caches. The arrays are:
 
 mu, sigma                float64 [D], [D, D], mean and covariance of the features
 mu_s, sigma_s            the same of the features that keep spatial positions, if the extractor has them
-features, radii, kernel  the features, float32 [N, D], and how they compare among themselves (``Within``); left out if
-                         there are no images
+features, radii, kernel  the fields of ``Within``: the features, float32 [N, D], and the results of comparing the images
+                         among themselves; left out if there are no images
 logits                   float32 [N, classes]; only if the reference is a data set that ships with arbench
 about                    JSON: ``Reference.about``
 
@@ -43,7 +43,7 @@ SCORES = ("key", "is", "label_accuracy")
 
 @dataclass(frozen=True)
 class Reference:
-    """The features and statistics of a set of reference images, and the scores of the set itself, for one extractor."""
+    """The features and statistics of a set of reference images, for one extractor, and the scores of these images."""
 
     facts: Mapping[str, Any]  # what the set is, in plain values: number of images, path, hashes, "notes" on the images
     gaussian: Gaussian  # of the features

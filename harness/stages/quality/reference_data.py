@@ -4,7 +4,7 @@ References are cached by content.
 The name of a cache file contains a hash of everything on which the reference depends: the images and labels themselves
 (not their path), the extractor's weights as they are in memory, the uint8 rule, the resize, and the version of the
 metrics. The hash cannot cover the extractor's code. Therefore a few images go through the extractor before a cached
-file is used, and the result must agree with the file.
+file is used. Their features and logits must agree with those in the file.
 """
 
 import hashlib
@@ -104,8 +104,8 @@ def _computed(key: str, facts: Mapping[str, Any], images: Images, extractor: Ext
 
 
 def _fits(reference: Reference, images: Images, extractor: Extractor) -> bool:
-    """Whether a cached reference may be used: it must be complete, and the extractor must still give the cached
-    features and logits. The extractor is tested on a few images spread over the set."""
+    """Whether a cached reference may be used. It must be complete, and the extractor must still give the features and
+    logits in the cache. This is tested on a few images, spread over the set."""
     count = len(images.images)
     if reference.within is None or reference.logits is None:
         return False

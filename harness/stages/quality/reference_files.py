@@ -1,5 +1,6 @@
-"""References that a path names, for data that do not ship with arbench. The path leads to images, to guided-diffusion's
-.npz, or to a file of ``arbench reference build``. The Inception features of images are cached by content."""
+"""References that the user gives as a path, for data that do not ship with arbench. The path leads to images, to
+guided-diffusion's .npz, or to a file of ``arbench reference build``. References computed from images are cached by
+content."""
 
 import os
 import zipfile
@@ -28,7 +29,7 @@ BATCH = 50
 
 
 def facts_of(path: Path, extractor: Extractor, reading: Reading = AS_THEY_ARE) -> dict[str, Any]:
-    """All facts on which a reference by path depends; the digest of these facts is the reference's key. Raises
+    """All facts on which the reference of a path depends. The digest of these facts is the reference's key. Raises
     ArbenchError for an extractor other than Inception, and for a path that cannot be read."""
     if not isinstance(extractor, InceptionExtractor):
         raise ArbenchError(
@@ -86,9 +87,11 @@ def remembered(
     say: Callable[[str], None],
     tell: Tell = silent,
 ) -> Reference:
-    """``open_reference`` with a cache: images go through Inception only once, and the result is kept in ``folder``, by
-    content. ``say`` is called with a line that names the cached file. If the folder cannot be written, ``say`` is
-    called with a line that says so, and no error is raised."""
+    """``open_reference`` with a cache in ``folder``. Images with the same content go through Inception only once.
+
+    ``say`` is called with a line that names the cached file. If the folder cannot be written, ``say`` is called with a
+    line that says so, and no error is raised.
+    """
     if folder is None or not _has_images(path):
         return open_reference(path, extractor, batch, reading, tell)
     key = digest(facts_of(path, extractor, reading))
@@ -126,14 +129,14 @@ def open_reference(
     """A reference from a path, which may be one of these:
 
     - images of any kind that ``open_samples`` takes
-    - guided-diffusion's .npz: its stored ``mu``, ``sigma``, ``mu_s`` and ``sigma_s`` are used, and its images for KID,
-      precision and recall
+    - guided-diffusion's .npz: the statistics stored in it (``mu``, ``sigma``, ``mu_s``, ``sigma_s``) are used for FID
+      and sFID, and its images for KID, precision and recall
     - a file of ``arbench reference build``
 
     ``tell`` is called while the images are compared among themselves.
 
-    Raises ArbenchError if the path is none of these, or if the file was made with another extractor, as the sizes of
-    its statistics or the weights that it names show.
+    Raises ArbenchError if the path is none of these, or if the file was made with another extractor. Statistics of
+    another size show this, and so does the hash of other weights.
     """
     if is_folder(path) or not zipfile.is_zipfile(path):
         return of_seen(watched(path, extractor, batch, reading), extractor, tell)
@@ -150,7 +153,7 @@ def open_reference(
 
 
 def of_seen(seen: Seen, extractor: InceptionExtractor, tell: Tell = silent) -> Reference:
-    """Makes a reference of images from the result of ``see``, which ran them through Inception."""
+    """The reference of images that have been through Inception. ``seen`` is the result of ``see``."""
     return Reference(
         facts={**seen.about, **_of(extractor)},
         gaussian=seen.gaussian,

@@ -1,14 +1,14 @@
-"""Replicates of a figure: values that the figure might have had with other images. A bootstrap over groups of images
-gives them.
+"""Replicates of a figure: values that the figure might have had with other images. They come from a bootstrap over
+groups of images.
 
 Images are dealt into groups. If the classes of a trial are given, each class is spread evenly over the groups. If the
 classes were drawn at random, as the images were, the groups are random. Whole groups are drawn with replacement. If
-images are independent, a mean varies between draws of groups as much as between draws of single images, but draws of
-groups are a fraction of the work.
+images are independent, a mean varies between draws of groups as much as between draws of single images. Drawing groups
+takes only a fraction of the work.
 
-The draws depend only on the number of images and their labels. Two trials with the same labels (and so, image
-by image, with the same noise) are therefore resampled alike. The replicates of the difference of two such trials are
-the differences of the trials' replicates.
+The draws depend only on the number of images and on their labels. Two trials with the same labels therefore get the
+same draws; image by image, they also have the same noise. For the difference between two such trials, each replicate is
+the difference between the trials' replicates.
 """
 
 from dataclasses import dataclass
@@ -26,9 +26,9 @@ REPLICATES, GROUPS, SEED = 1000, 250, 2606
 FEWEST_GROUPS = 50
 """Minimum number of groups, even if a group then cannot hold every class; intervals are then a little too wide."""
 FEWEST, SETTLED = 2, 10
-"""Minimum number of images per feature dimension: FEWEST for replicates of FID, SETTLED for FID-infinity. With fewer,
-the covariance is too noisy for the second-order expansion. Between the two, the interval is too wide rather than too
-narrow."""
+"""Minimum number of images per feature dimension: FEWEST for replicates of FID, SETTLED for FID-infinity. With fewer
+images, the covariance is too noisy for the second-order expansion. With a number from FEWEST to SETTLED, the interval
+of FID is too wide rather than too narrow."""
 _NULL = 1e-10  # directions whose eigenvalue is below this share of the largest are left out: images do not differ there
 _ROWS = 2048  # images taken at a time
 _TILE = 2**23  # numbers held at a time while groups are compared: 32 MB
@@ -37,8 +37,8 @@ _TILE = 2**23  # numbers held at a time while groups are compared: 32 MB
 class Resampling:
     """The bootstrap draws for a set of images.
 
-    labels: int [N], the classes asked for. All are 0 if the classes were drawn at random, because then no class has a
-    given share.
+    labels: int [N], the classes asked for. If the classes were drawn at random, all labels are 0, because no class then
+        has a given share.
     """
 
     def __init__(self, labels: NDArray[np.integer[Any]]) -> None:
@@ -64,11 +64,15 @@ class Resampling:
         return self.weights @ self.sums(values) / len(self.group)
 
     def shares(self, alone: NDArray[np.integer[Any]], value: float, count: int) -> Array:
-        """Replicates of ``value``, the share of the ``count`` references that the samples hold.
+        """Replicates of ``value``, a share of the references: recall or coverage. A reference counts if at least one
+        sample holds it (see ``pairs._Holders``).
 
-        alone: [G], how many references each group alone holds. These references would not be held without the group.
+        alone: [G], for each group, the number of references that only samples of this group hold. Without the group,
+            these references would not count.
+        count: number of all references.
 
-        The replicates come from a jackknife, because a bootstrap would lose more references than chance does.
+        The replicates come from a jackknife. A bootstrap draw leaves some groups out entirely. The share would
+        therefore be lower in a bootstrap draw than for a new set of samples.
         """
         return value + (self.weights - 1) @ alone / count
 
@@ -107,8 +111,8 @@ def frechet_replicates(
     Exact replicates would cost D^3 each. So FID is expanded in the weights of the images. Let M be the covariance of
     the samples in the reference's whitened space, s the square roots of the eigenvalues of M, and E a change of M. Then
     Tr (M + E)^(1/2) = Tr M^(1/2) + sum E_kk / (2 s_k) - sum E_kl^2 / (4 s_k s_l (s_k + s_l)) to second order. The
-    first-order terms are each image's influence, and give the replicates. The mean of the second-order terms is the
-    bias.
+    first-order terms are the influence of each image; the replicates are computed from them. The mean of the
+    second-order terms is the bias.
 
     Returns None with fewer than FEWEST images per dimension. ``tell`` is called with the share done.
     """
@@ -156,7 +160,10 @@ def _bias(grouped: NDArray[np.float32], s: Array, draws: Resampling, tell: Tell)
 
 
 def interval(value: float, replicates: Array, confidence: float = CONFIDENCE) -> list[float]:
-    """The interval [low, high] of a figure, from the deviations of the replicates from their mean: low is the figure
-    minus the upper quantile of the deviations, and high is the figure minus the lower quantile."""
+    """The interval [low, high] of a figure.
+
+    It is computed from the deviations of the replicates from their mean. ``low`` is the figure minus the upper quantile
+    of the deviations; ``high`` is the figure minus their lower quantile.
+    """
     tails = np.quantile(replicates - replicates.mean(), [(1 - confidence) / 2, (1 + confidence) / 2])
     return [float(value - tails[1]), float(value - tails[0])]

@@ -1,4 +1,5 @@
-"""``arbench score``: the figures of images that a method outside the registry made, against a reference.
+"""``arbench score``: compares images with a reference and gives the figures. The images were made by a method outside
+the registry.
 
 All features are Inception's; figures and intervals are those of the stage quality. No figure depends on the order of
 the images.
@@ -29,8 +30,8 @@ class Scored:
 
 
 def scored(samples: Seen, against: Reference, narrate: Narrate = lambda what: silent) -> Scored:
-    """All figures. If the reference has no images, the figures that need reference images are left out. All samples are
-    resampled alike, because their classes are not known."""
+    """All figures. If the reference has no images, the figures that need reference images are left out. Resampling does
+    not distinguish classes, because the classes of the samples are not known."""
     found = Fidelity(Resampling(np.zeros(samples.about["images"], np.int64)), narrate)
     found.frechet(INCEPTION, samples.arrays["features"], against.gaussian)
     if against.spatial is not None:

@@ -1,4 +1,4 @@
-"""What Inception sees in a set of images: features, statistics, and the images' origin."""
+"""Runs a set of images through Inception, and computes features and statistics."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence

@@ -37,17 +37,19 @@ def measure(
     """The figures of a trial, as plain values, and their replicates.
 
     labels: integers [N], the classes asked for.
-    others: the arrays of other extractors for the same images, each with the reference of that extractor; they give
-    further FIDs.
+    others: the arrays of other extractors for the same images, each with the reference of that extractor. They give
+        further values of FID, FID-infinity and sFID.
     drawn: whether the classes were drawn at random (``random`` labels), as the images were. If so, the number of images
-    of a class varies between replicates, and intervals include this chance. If not, every replicate has the classes as
-    they were given.
+        of a class varies between replicates, and intervals include this chance. If not, every replicate has the classes
+        as they were given.
 
-    FID (``fid``), FID-infinity and sFID have one value for each extractor. ``intervals`` has the 95 % interval of each
-    figure that has one, under the figure's name. The interval covers the values that other images of this method would
-    have given; the reference images are taken as fixed.
-    ``flags`` says in words what weakens a figure, such as too few images. ``label_accuracy`` is None where the
-    extractor has other classes than the labels.
+    Some keys of the figures need explanation:
+
+    - ``fid``, ``fid_infinity``, ``sfid``: one value for each extractor
+    - ``intervals``: a dict from the name of a figure to its 95 % interval. The interval covers the values that other
+      images of this method would have given; the reference images are taken as fixed
+    - ``flags``: texts that say what weakens a figure, such as too few images
+    - ``label_accuracy``: None where the extractor has other classes than the labels
 
     Raises ArbenchError for fewer than 6 images, and for features that are not finite or that do not have the dimensions
     of the reference.

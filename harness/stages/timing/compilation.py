@@ -1,7 +1,7 @@
 """torch.compile as an option of the timing protocol: the same for every method, and stated in every record.
 
-All of ``sample`` and of ``decode`` is compiled, for each case separately and for each batch size anew, so that no case
-runs what was compiled for another. Steps and shapes that depend on content are compiled again where they are new.
+All of ``sample`` and of ``decode`` is compiled, for each case and each batch size separately, so that no case runs code
+that was compiled for another case. Where steps or shapes depend on content, each new one is compiled when it appears.
 """
 
 import inspect
@@ -45,7 +45,8 @@ def _compilers() -> tuple[str, ...]:
 
 
 def compiled(method: Method, mode: str) -> tuple[Sample, Decode]:
-    """``sample`` and ``decode`` of a method in a mode of MODES. Nothing is compiled before they are called."""
+    """``sample`` and ``decode`` of a method, compiled in one of the MODES. The two functions are compiled when they are
+    first called."""
     if mode == NONE:
         return method.sample, method.decode
     torch._dynamo.config.fail_on_recompile_limit_hit = True

@@ -11,10 +11,10 @@ from harness.errors import ArbenchError
 from harness.stages import CONFIDENCE
 
 SPENT = 0.02
-"""While samples are being taken, we check from time to time whether the interval is narrow enough to stop; such a check
-is called a look. The risk that the interval of any look misses the median is limited to 5 %. SPENT divides this risk
-among the looks: for the first k looks together, it is limited to ``5 % - SPENT / k^2``, which is 3 % for the first
-look."""
+"""While samples are being taken, we check from time to time whether the interval is narrow enough to stop. Such a check
+is called a look. The risk that the interval of at least one look misses the median is limited to 5 %. SPENT divides
+this risk among the looks. The risk of the first k looks together is limited to ``5 % - SPENT / k^2``, which is 3 % for
+the first look."""
 
 
 def median_interval(samples: Sequence[float], confidence: float = CONFIDENCE) -> tuple[float, float, float]:
@@ -39,17 +39,17 @@ def median_interval(samples: Sequence[float], confidence: float = CONFIDENCE) ->
 
 
 def sequential_interval(samples: Sequence[float], every: int) -> tuple[float, float, float]:
-    """An interval of the median, in the form of ``median_interval``: (low, high, coverage). This interval is right even
-    if we looked at the interval after every ``every`` samples, and decided at each look whether to take more samples.
+    """An interval of the median for samples that are taken until the interval is narrow enough: (low, high, coverage).
+    After every ``every`` samples we look at the interval, and decide whether to take more samples.
 
-    An interval of ``median_interval`` would then miss the median more often than its coverage says: sampling would stop
-    when chance makes the interval narrow. Here the risk of 5 % is shared among the looks: with a probability of at
-    least 95 %, the intervals of all looks hold the median. This is true whatever is decided at each look, and whatever
-    the distribution of the samples is, as long as they are exchangeable.
+    The interval of ``median_interval`` would miss the median too often here, because sampling would stop when chance
+    makes the interval narrow. This function shares the risk of 5 % among the looks. With a probability of at least
+    95 %, the intervals of all looks hold the median. This is true whatever is decided at each look. It is also true for
+    every distribution of the samples, as long as the samples are exchangeable.
 
-    With a look after every 13 samples, the interval of 13 samples leaves out the two lowest and the two highest; that
-    of 26 samples leaves out seven on each side; that of 39 samples, eleven. With too few samples the interval is the
-    whole range. Raises ArbenchError without samples.
+    An example with a look after every 13 samples: the interval leaves out 2 samples on each side at 13 samples, 7 at
+    26 samples, and 11 at 39 samples. With too few samples the interval is the whole range. Raises ArbenchError without
+    samples.
     """
     if not len(samples):
         raise ArbenchError("no samples, so there is no median")
@@ -60,12 +60,12 @@ def sequential_interval(samples: Sequence[float], every: int) -> tuple[float, fl
 
 @cache
 def _dropped(size: int, every: int) -> tuple[int, float]:
-    """How many samples the interval of ``size`` samples drops at each end; and the risk that this interval, or the
-    interval of an earlier look, misses the median.
+    """Two values for the interval of ``size`` samples: how many samples the interval leaves out on each side, and the
+    risk that this interval, or the interval of an earlier look, misses the median.
 
     There is a look after every ``every`` samples, and one at the end. The number of samples that lie below the
-    median is a random walk, however the samples are distributed. At each look, the probability that the walk is outside
-    the interval for the first time is added to the risk.
+    median is a random walk, however the samples are distributed. The interval misses the median if this number is too
+    low or too high. At each look, the probability that this happens for the first time is added to the risk.
     """
     walk, drop, risk, last = np.ones(1), 0, 0.0, 0
     for look, count in enumerate([*range(every, size, every), size], 1):
@@ -82,13 +82,13 @@ def _dropped(size: int, every: int) -> tuple[int, float]:
 
 
 def centre_interval(samples: Sequence[float], confidence: float = CONFIDENCE) -> tuple[float, float, float]:
-    """The centre of a symmetric distribution and an interval that holds it with at least ``confidence``: (centre, low,
-    high), by Wilcoxon's signed ranks (Hodges and Lehmann 1963).
+    """The centre of a symmetric distribution, and an interval of the centre: (centre, low, high). The method is
+    Wilcoxon's signed ranks (Hodges and Lehmann 1963). The interval holds the true centre with at least ``confidence``.
 
-    It is meant for differences between two things that are measured in turn: these differences are symmetric if the two
-    things are alike. For an interval of the same width, the centre needs two thirds of the samples that a median needs.
-    Outliers affect the centre no more than a median. With too few samples the interval is the whole range. Raises
-    ArbenchError without samples.
+    The function is meant for differences between two cases that are measured in turn. The distribution of these
+    differences is symmetric if the two cases are alike. Two thirds of the samples that a median needs give an interval
+    of the same width. Outliers affect the centre no more than a median. With too few samples the interval is the whole
+    range. Raises ArbenchError without samples.
     """
     values = np.asarray(samples, np.float64)
     if not len(values):
@@ -102,8 +102,8 @@ def centre_interval(samples: Sequence[float], confidence: float = CONFIDENCE) ->
 
 @cache
 def _signed_ranks(size: int) -> NDArray[np.float64]:
-    """The probabilities that the sum of the ranks of the positive samples is at most 0, 1, 2, ..., for ``size`` samples
-    in all."""
+    """The distribution function of Wilcoxon's statistic for ``size`` samples. The statistic is the sum of the ranks of
+    the positive samples. Entry k is the probability that the statistic is at most k."""
     chance = np.zeros(size * (size + 1) // 2 + 1)
     chance[0] = 1.0
     for rank in range(1, size + 1):

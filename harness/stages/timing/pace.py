@@ -24,13 +24,13 @@ Floats = NDArray[np.float64]
 
 
 def factors(cases: Sequence[int], seconds: Sequence[float]) -> list[float]:
-    """For each sample, the factor by which the sample must be divided to bring it to the session's usual pace, which is
-    the median of all paces.
+    """For each sample, the machine's pace at that moment, as a factor. A sample divided by its factor is the time that
+    the case would have taken at the session's usual pace, which is the median of all paces.
 
     The factor is 1.2 where the machine took a fifth longer than usual. All factors are 1 if division would not make the
     samples of a case more alike, or if there are fewer than FEWEST cases.
 
-    cases: for each sample, the number of its case. Samples are in the order in which they were timed.
+    cases: for each sample, the index of its case. Samples are in the order in which they were timed.
     seconds: for each sample, its time.
     """
     case, times = np.asarray(cases), np.log(np.asarray(seconds, np.float64))
@@ -50,8 +50,8 @@ def factors(cases: Sequence[int], seconds: Sequence[float]) -> list[float]:
 
 
 def _neighbours(case: NDArray[np.intp]) -> NDArray[np.intp]:
-    """int [2, N]: for each sample, the index of the nearest earlier sample of another case, and of the nearest later
-    one. Where there is no such sample, the sample's own index stands in its place."""
+    """The neighbours of each sample, int [2, N]. Row 0 has the index of the nearest earlier sample of another case, and
+    row 1 the index of the nearest later one. Where there is no such sample, the sample's own index is given."""
     found = np.tile(np.arange(len(case)), (2, 1))
     for row, step in zip(found, (-1, 1), strict=True):
         for place in range(len(case))[::-step]:
@@ -63,13 +63,13 @@ def _neighbours(case: NDArray[np.intp]) -> NDArray[np.intp]:
 
 
 def _around(deviations: Floats, beside: NDArray[np.intp]) -> Floats:
-    """For each sample, the mean of its two neighbours' deviations from their usual times; with one neighbour, the
-    deviation of that neighbour."""
+    """For each sample, how far its neighbours are from their usual times: the mean deviation of its two neighbours, or
+    the deviation of its only neighbour."""
     there = beside != np.arange(len(deviations))
     sums = np.where(there, deviations[beside], 0.0).sum(axis=0)
     return np.asarray(sums / np.maximum(there.sum(axis=0), 1))
 
 
 def _medians(values: Floats, case: NDArray[np.intp]) -> Floats:
-    """The median of the values of each case; entry i belongs to case number i."""
+    """The median of the values of each case. Entry i belongs to the case with index i."""
     return np.array([np.median(values[case == one]) for one in range(case.max() + 1)])

@@ -42,10 +42,10 @@ class Protocol:
     Latency is the time of one batch of ``latency_batch`` images. Throughput comes from batches of ``throughput_batch``.
     Each case first runs ``warmup`` times unmeasured, and then once in each of ``min_rounds`` rounds. After these:
 
-    - With more than ``stage.FEW`` cases, the cases whose row would be marked noisy go on in further rounds, and are
-      tested again every ``summary.LOOK`` rounds. The other cases end here, so that the time goes to noisy cases. Each
-      sample is corrected to the session's usual pace. The pace at a sample is estimated from the samples of other cases
-      right before and after it (harness.stages.timing.pace).
+    - With more than ``stage.FEW`` cases, the noisy cases go on in further rounds. A case is noisy if its row would be
+      marked noisy. This is tested again every ``summary.LOOK`` rounds. The other cases end here, so that the time goes
+      to noisy cases. Each sample is corrected to the session's usual pace. The pace at a sample is estimated from the
+      samples of other cases right before and after it (harness.stages.timing.pace).
     - With few cases, all go on until each case is settled. A case is settled if the 95 % interval of its time, relative
       to the times of the other cases in the same round, is no wider than ``settled``. This is also tested every
       ``summary.LOOK`` rounds.

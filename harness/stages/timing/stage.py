@@ -43,11 +43,12 @@ Case = tuple[str, Method | Callable[[], Method], Mapping[str, KnobValue], Sampli
 called once."""
 
 PACED = 1.05
-"""A noisy row states the range of the machine's pace if the highest pace is more than PACED times the lowest."""
+"""The row of a noisy case also states the range of the machine's pace, if the highest pace is more than PACED times the
+lowest pace."""
 
 COMPANY = 4
-"""In a session of many cases, at least this many go on together: the pace of a sample is estimated from the samples of
-other cases beside it."""
+"""In a session of many cases, at least this many cases go on together, because the pace at a sample is estimated from
+samples of other cases, taken right before and after it."""
 
 OVERDRAWN_ROUNDS = 3
 """If twice the time budget is spent, this many rounds are enough, even if the protocol's min_rounds asks for more."""
@@ -71,7 +72,7 @@ class _Run:
     sampling: Sampling
     tokens: list[float] = field(default_factory=list)  # seconds, one a round
     decoder: list[float] = field(default_factory=list)  # seconds, one a round
-    turns: list[int] = field(default_factory=list)  # place of each sample in the order of all cases' samples
+    turns: list[int] = field(default_factory=list)  # position of each sample among the samples of all cases, by time
     joules: list[float | None] = field(default_factory=list)  # one a round; None where the machine does not count them
     disturbances: list[dict[str, float | None]] = field(default_factory=list)  # one a round
     ended: str = ""  # why its rounds ended
@@ -90,30 +91,35 @@ class _Run:
 def interleaved(
     cases: Sequence[Case], protocol: Protocol | None = None, tell: Callable[[str], None] | None = None
 ) -> list[dict[str, Any]]:
-    """The ``timing`` part of the record of each case, in the order of ``cases``; ``tell`` is given lines of progress.
+    """Times all cases. Returns the ``timing`` part of each case's record, in the order of ``cases``.
 
-    A case that raises anything except an interrupt is given up, and has the two keys ``failure`` (the reason) and
-    ``log``; the others go on. Otherwise the keys are
+    tell: called with lines of progress.
+
+    If a case raises an error, it is given up, and the other cases go on. An interrupt ends the session. The result of a
+    case that was given up has two keys: ``failure`` (the reason) and ``log``. The result of any other case has these
+    keys:
 
     - ``latency``, of a batch of ``latency_batch``:
         - ``total_s``, ``tokens_s``, ``decoder_s``: medians, seconds
         - ``interval`` of total_s; ``coverage`` of that interval, 0 to 1 (from six rounds on at least 0.95)
         - ``noisy``: whether the times are noisy; ``why``: what disturbed them, in words (None if they are not noisy)
         - ``batch``; ``samples`` and ``decoder_samples``: seconds, one a round
-        - ``ended``: why its rounds ended (settled, budget, max_rounds, overdrawn)
-        - ``pace`` of the machine around each sample: 1 is the session's usual pace. The time that the clock gave is the
-          sample multiplied by its pace. Every pace is 1 if cases are few
+        - ``ended``: why the case's rounds ended (settled, budget, max_rounds, overdrawn)
+        - ``pace``: the machine's pace at each sample; 1 is the session's usual pace. The time that the clock gave is
+          the sample multiplied by its pace. If there are few cases, every pace is 1
         - ``disturbances`` of each sample (see harness.machine.disturbances)
-    - ``throughput``: the same of a batch of ``throughput_batch``; ``images_per_s`` with ``images_per_s_interval``; and
-      ``joules_per_image`` (median; see harness.machine.energy), None where the machine does not count them
+    - ``throughput``, of a batch of ``throughput_batch``: the same keys and three more:
+        - ``images_per_s``, ``images_per_s_interval``
+        - ``joules_per_image``: median (see harness.machine.energy); None where the machine does not count joules
     - ``compiled``: None if nothing is compiled; otherwise
-        - ``seconds`` that compiling took for both batch sizes, first runs included
+        - ``seconds``: how long compiling took for both batch sizes, first runs included
         - ``alike``: share of a batch's images that have the same tokens as without compiling; the lower share of the
           two batch sizes
-    - ``peak_memory_mb`` and the values that belong to it (see harness.machine.memory); ``noisy``; ``threads``;
-      ``wait_policy`` (how threads wait for each other, if the environment says so: OMP_WAIT_POLICY); ``device``;
-      ``conditions`` (before, after: see harness.machine.conditions); ``protocol``; ``session`` (equal for all cases
-      timed together)
+    - ``peak_memory_mb``, and the values that belong to it (see harness.machine.memory)
+    - ``noisy``, ``threads``, ``device``, ``protocol``
+    - ``wait_policy``: how threads wait for each other, if the environment sets it (OMP_WAIT_POLICY)
+    - ``conditions``: before and after (see harness.machine.conditions)
+    - ``session``: equal for all cases that were timed together
     """
     protocol = protocol or Protocol()
     tell = tell or (lambda line: None)
@@ -141,7 +147,7 @@ def interleaved(
 
 @contextmanager
 def _on_quiet_cores(tell: Callable[[str], None]) -> Iterator[int]:
-    """Compute with at most as many threads as there are cores that nothing else keeps busy; yields the number of
+    """Limits the number of threads to the number of cores that no other program keeps busy. Yields the number of
     threads."""
     # Threads wait for each other several hundred times an image, so a thread without a core holds up the others: on two
     # cores with three other tasks, an image of var took 22 to 299 ms with two threads.
@@ -211,8 +217,8 @@ def _phase(
 
 
 def _at_pace(runs: Sequence[_Run]) -> list[list[float]]:
-    """The pace at each sample of each run, relative to the session's usual pace; samples are divided by the pace. With
-    few cases the pace is given as 1: the cases are compared round by round, which already cancels the pace."""
+    """The pace at each sample of each run, relative to the session's usual pace. Samples are divided by the pace. With
+    few cases every pace is 1, because comparing the cases round by round already cancels the pace."""
     samples = sorted(
         (turn, case, seconds)
         for case, run in enumerate(runs)
@@ -335,7 +341,8 @@ def _divided(samples: Sequence[float], pace: Sequence[float]) -> list[float]:
 
 
 def _figures(run: _Run, pace: Sequence[float], batch: int, protocol: Protocol) -> dict[str, Any]:
-    """The figures of a run at one batch size, at the session's usual pace; if they are noisy, also why."""
+    """The figures of a run at one batch size, at the session's usual pace. If they are noisy, the causes are given,
+    too."""
     found = by_kind(run.disturbances)
     made = summary(_divided(run.tokens, pace), _divided(run.decoder, pace), batch, protocol.min_rounds)
     made["pace"] = [round(one, 4) for one in pace]

@@ -19,15 +19,17 @@ LOOK = 13
 that is quiet by chance."""
 
 RATIO = 0.995
-"""Confidence of a ratio's interval. It is above 95 % for three reasons: the measured times decide when rounds end,
-other work on the machine gives heavy tails, and two copies of one method differ a little because of where they lie in
-memory. This makes the interval a fifth wider. A settled interval is still narrow enough to tell times 5 % apart."""
+"""Confidence of a ratio's interval. It is above 95 % for three reasons. The measured times decide when rounds end.
+Other work on the machine gives heavy tails. Two copies of one method differ a little because they lie in different
+places in memory. The higher confidence makes the interval a fifth wider. A settled interval is still narrow enough to
+tell times 5 % apart."""
 
 FEW_PAIRS, FEW_RATIO = 24, 0.99
-"""With fewer than FEW_PAIRS rounds, a single disturbed round can move Wilcoxon's interval of a ratio: with 12 rounds
-the interval drops 7 averages of pairs, and one round is part of 12 averages. Such a ratio therefore gets the interval
-of a median, with confidence FEW_RATIO. With 13 rounds the ends of the median's interval are order statistics 2 and 12,
-which one round cannot move. If no round is disturbed, the median's interval is 17 % wider than Wilcoxon's."""
+"""With fewer than FEW_PAIRS rounds, the interval of a ratio is the interval of a median, with confidence FEW_RATIO.
+With so few rounds, a single disturbed round can move Wilcoxon's interval: with 12 rounds, Wilcoxon's interval drops 7
+averages of pairs, and one round is part of 12 averages. With 13 rounds, the ends of the median's interval are order
+statistics 2 and 12, which one round cannot move. If no round is disturbed, the median's interval is 17 % wider than
+Wilcoxon's."""
 
 
 def interval(samples: Sequence[float]) -> tuple[float, float, float]:
@@ -64,14 +66,15 @@ def summary(tokens: Sequence[float], decoder: Sequence[float], batch: int, round
 
 
 def ratio(one: Mapping[str, Any], other: Mapping[str, Any], kind: str = "latency") -> tuple[float, float, float]:
-    """The time of ``one`` divided by that of ``other``, paired by round, and its interval of at least 95 %: (ratio,
-    low, high).
+    """The time of ``one`` divided by the time of ``other``, and an interval of this ratio with a confidence of at least
+    95 %: (ratio, low, high).
 
     one, other: timing parts of two records of the same session.
     kind: ``latency`` or ``throughput``.
 
-    Sample i of a case is that of round i. If one case went on longer, only the rounds that both took part in are
-    compared. Raises ArbenchError if the two were not timed together, because drift would then look like a difference.
+    The two are compared round by round: sample i of a case was taken in round i. If one case took part in more rounds
+    than the other, only the rounds of both are compared. Raises ArbenchError if the two were not timed together,
+    because drift would then look like a difference.
     """
     if one.get("session") is None or one.get("session") != other.get("session"):
         raise ArbenchError("timing: two records can be compared round by round only if they were timed in one session")
@@ -86,8 +89,8 @@ def ratio(one: Mapping[str, Any], other: Mapping[str, Any], kind: str = "latency
 
 
 def why_noisy(timing: Mapping[str, Any]) -> list[str]:
-    """Why a record's times are noisy: a line for each batch size whose times are noisy, as in ``batch 64: 4 % steal``.
-    For older records the line says that the cause was not recorded."""
+    """Why a record's times are noisy: for each batch size with noisy times, a line such as ``batch 64: 4 % steal``. For
+    older records the line says that the cause was not recorded."""
     parts = [timing[kind] for kind in ("latency", "throughput") if isinstance(timing.get(kind), Mapping)]
     return [
         f"batch {one.get('batch')}: {one.get('why') or 'the cause was not recorded'}"
