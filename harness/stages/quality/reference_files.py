@@ -118,8 +118,8 @@ def _has_images(path: Path) -> bool:
 
 
 def holds_statistics(path: Path) -> bool:
-    """Whether a file is an .npz with statistics: guided-diffusion's (it has ``mu``), or a file of ``arbench reference
-    build`` (it has ``about``). Such a file is a reference, whatever else it holds."""
+    """Whether a file is an .npz with statistics. It may be guided-diffusion's, which has ``mu``, or one of the command
+    ``arbench reference build``, which has ``about``. Such a file is a reference, whatever else it holds."""
     return not is_folder(path) and zipfile.is_zipfile(path) and bool({"mu", "about"} & set(ArrayFile(path).names))
 
 
