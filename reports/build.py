@@ -21,7 +21,7 @@ PAGES: tuple[Page, ...] = (
     claims.sheets,
     measured.sheets,
 )
-"""The pages in the order of the navigation. The page of trials is first, because it writes images that others show."""
+"""The pages in the order of the navigation. The page of trials is first: it writes images that other pages show."""
 COSTLY: tuple[Page, ...] = (explorer.sheets, claims.sheets)
 """The pages that take by far the most time if a report has few trials.
 

@@ -33,8 +33,8 @@ def standings(x: Matrix, y: Matrix, better: tuple[Better, Better] = ("low", "low
 
     The word is empty for a point with a coordinate that is not finite.
 
-    x, y: the points' coordinates in R replicates, [n, R]. Each replicate is drawn alike for all points, so that chance
-    that is common to all points moves them together.
+    x, y: the points' coordinates in R replicates, [n, R]. Each replicate is drawn in the same way for all points.
+    Chance that is common to all points therefore moves them together.
     """
     known = np.isfinite(x).all(axis=1) & np.isfinite(y).all(axis=1)
     words = np.where(known, OFF, "").astype(object)

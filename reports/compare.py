@@ -2,9 +2,9 @@
 
 Differences are computed here, by harness.records.comparison, and not in the browser. The browser would need the
 replicates from which a paired interval comes, 50 KB a trial, and the statistics would no longer be in one place. The
-number of pairs is therefore limited: up to MOST trials are chosen, those nearest to a frontier first, and differences
-are computed for all pairs of chosen trials. Other trials stand side by side without differences; `arbench compare`
-gives their differences.
+number of pairs is therefore limited. Up to MOST trials are chosen: the best of each method and those near a frontier
+come first. Differences are computed for all pairs of chosen trials. Other trials stand side by side without
+differences; `arbench compare` gives their differences.
 """
 
 from collections.abc import Iterator
@@ -26,7 +26,10 @@ MOST = 72
 
 
 def sheets(site: Site, out: Path) -> Iterator[Sheet]:
-    """The page compare.html. Also writes the differences between each chosen trial and the chosen trials after it."""
+    """The page compare.html. Also writes one data file for each chosen trial.
+
+    The file has the differences between this trial and all trials that follow it in the list ``chosen(site)``.
+    """
     keys = chosen(site)
     records = [dict(site.records[key]) for key in keys]
     loaded = [(record, site.store.arrays(record, _needed)) for record in records]
@@ -64,7 +67,7 @@ def chosen(site: Site) -> list[str]:
 
 
 def _apart(difference: Difference) -> float:
-    """The difference ``other`` - ``one``. For times it is log(other / one), as in the intervals of times."""
+    """The difference ``other`` - ``one``. For times it is log(other / one), on the scale of their intervals."""
     if difference.figure in ("latency", "throughput"):
         return log(difference.other / difference.one)
     return difference.other - difference.one

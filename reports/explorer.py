@@ -28,7 +28,7 @@ def sheets(site: Site, out: Path) -> Iterator[Sheet]:
 
 
 def _library(out: Path) -> str:
-    """Copy the script that plotly's Python package ships into the site; returns the path of the script in the site."""
+    """Copy plotly's script from plotly's Python package into the site; returns the path of the script in the site."""
     import plotly
 
     shutil.copyfile(Path(plotly.__file__).parent / "package_data" / LIBRARY, out / "static" / LIBRARY)

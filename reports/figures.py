@@ -137,8 +137,8 @@ def sparsity(
 ) -> Drawn | None:
     """Draw y against one sparsity knob. None if no setting has the knob.
 
-    For each value of the knob, a method's curve passes its best setting among those with the other sparsity knob at
-    zero. All other settings are small marks.
+    A method's curve is drawn through settings with the other sparsity knob at zero: the best of them at each value of
+    this knob. All other settings are small marks.
     """
     column, other = f"knob:{knob}", f"knob:{SPARSITY[1 - SPARSITY.index(knob)]}"
     if column not in settings:
@@ -171,9 +171,9 @@ def sparsity(
 def guidance(
     settings: pd.DataFrame, board: pd.DataFrame, y: Figure, looks: Mapping[str, Style], folder: Path
 ) -> Drawn | None:
-    """Draw y against guidance. Each method has the knobs that it has in ``board``.
+    """Draw y against guidance. Only settings with the knobs of their method's row in ``board`` are drawn.
 
-    None if no method was measured at two values of guidance.
+    Returns None if no method was measured at two values of guidance.
     """
     chosen = settings.merge(board[["method", "preset", "knobs"]], on=["method", "preset", "knobs"])
     rows = chosen[chosen[y.name].notna() & chosen["cfg"].notna()]
@@ -196,8 +196,8 @@ def guidance(
 def same_cost(settings: pd.DataFrame, x: Figure, y: Figure, drawn: Mapping[str, Style], folder: Path) -> Drawn | None:
     """Draw y against x for the sparse methods and for the dense methods with which they are compared.
 
-    Each method has a frontier over its own settings. If x is FLOPs, a line shows the saving that a sparse method's
-    paper states. None if no sparse method was measured.
+    For each method, a stepped line shows the frontier of the method's own settings. If x is FLOPs, a vertical line
+    shows the saving that a sparse method's paper states. Returns None if no sparse method was measured.
     """
     columns = [f"knob:{name}" for name in SPARSITY if f"knob:{name}" in settings]
     if not columns:
@@ -269,7 +269,7 @@ def key(look: Style, folder: Path, name: str) -> str:
 
 
 def _counted(rows: pd.DataFrame, standing: str, looks: Mapping[str, Style]) -> str:
-    """The methods, each with the number of its settings that have this standing."""
+    """How many settings of each method have this standing, in words."""
     found = rows[rows["standing"] == standing].groupby("method").size().sort_values(ascending=False)
     return ", ".join(f"{looks[str(name)].label} ({count})" for name, count in found.items()) or "none"
 
@@ -324,7 +324,10 @@ def _levels(ax: Axes, lines: Mapping[str, float]) -> None:
 
 
 def _scale(ax: Axes, axis: str, values: pd.Series) -> None:
-    """Make an axis logarithmic, with plain numbers at round places, if its values span more than a factor of NARROW."""
+    """Make an axis logarithmic, with ticks at round numbers in plain digits.
+
+    The axis stays linear if its values span less than a factor of NARROW, or if a value is not above 0.
+    """
     finite = values[np.isfinite(values)]
     if finite.min() <= 0 or finite.max() / finite.min() < NARROW:
         return

@@ -46,6 +46,6 @@ def staircase(
 
 
 def _oriented(values: ArrayLike, better: Better) -> NDArray[np.float64]:
-    """The values, negated if high is better, so that low is always good. Applied twice, this changes nothing."""
+    """The values, negated if high is better, so that low is always good. A second call undoes the first."""
     array = np.asarray(values, dtype=np.float64)
     return array if better == "low" else -array

@@ -40,14 +40,14 @@ RUNGS: tuple[tuple[int, Mapping[str, Any]], ...] = (
 
 
 def labels(data: str) -> tuple[str, ...]:
-    """Names of the data set's classes, one over each column of a strip; () unless COLUMNS names are known."""
+    """Names of the data set's classes, one for each column of a strip; () if there are not exactly COLUMNS names."""
     declared = known(data)
     names = declared.classes if declared else ()
     return names if len(names) == COLUMNS else ()
 
 
 class Strips:
-    """Writes strips of images into a folder. Each strip is small enough that those of all trials fit into BUDGET."""
+    """Writes strips of images into a folder. Strips are so small that those of all trials together fit into BUDGET."""
 
     def __init__(self, folder: Path, trials: int) -> None:
         self._folder, self._most, self._rung = folder, min(MOST, BUDGET // max(trials, 1)), 0

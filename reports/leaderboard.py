@@ -134,8 +134,10 @@ def _row(site: Site, row: Mapping[str, Any], number: int) -> dict[str, Any]:
 def _note(row: Mapping[str, Any]) -> str:
     """What is wrong with a row; empty if nothing is.
 
-    For a failed trial, the note names the stage that failed. For a finished trial, it says if the trial was not timed,
-    which figures are flagged on the trial's page, and what disturbed noisy times.
+    For a failed trial, the note names the stage that failed. For a finished trial, it says:
+    - if the trial was not timed
+    - which figures are flagged on the trial's page
+    - what disturbed the times, if they are noisy
     """
     if row["status"] != "done":
         return f"failed in {row['stage'] or 'an unknown stage'}"
@@ -146,7 +148,10 @@ def _note(row: Mapping[str, Any]) -> str:
 
 
 def _published(row: PublishedRow) -> dict[str, Any]:
-    """A published row as a row of the last set. Only figures with the same meaning in all sources are taken over."""
+    """A published row as a row of the leaderboard, in the last set.
+
+    Only figures that have the same meaning in all sources are taken over.
+    """
     apart = [one for one in disagreements(published()) if row in one.rows]
     others = [f"; this checkpoint is published at FID {one.low:g} to {one.high:g}" for one in apart]
     words = "; ".join(filter(None, [row.model, row.sampling and f"sampling {row.sampling}"]))
@@ -212,7 +217,8 @@ def measure(one: Figure) -> dict[str, Any]:
 def _columns(rows: list[dict[str, Any]], names: Iterable[str]) -> dict[str, Any]:
     """The rows as columns.
 
-    A column in which words repeat becomes a list of the words and, for each row, the place of its word in that list.
+    A column in which words repeat becomes two lists. ``words`` has each word once. ``at`` has, for each row, the index
+    of the row's word in ``words``.
     """
     found: dict[str, Any] = {}
     for name in names:
@@ -227,7 +233,7 @@ def _columns(rows: list[dict[str, Any]], names: Iterable[str]) -> dict[str, Any]
 
 
 def _figures(rows: list[dict[str, Any]], names: Iterable[str]) -> dict[str, list[list[Any]]]:
-    """Name of a measure -> three columns over all rows: values, lower ends and upper ends of intervals."""
+    """Name of a measure -> three columns over all rows: the values, and the lower and the upper ends of intervals."""
     found = {}
     for name in names:
         columns = [[rounded(row.get(name + end)) for row in rows] for end in ("", LOW, HIGH)]
@@ -236,7 +242,7 @@ def _figures(rows: list[dict[str, Any]], names: Iterable[str]) -> dict[str, list
 
 
 def rounded(value: Any) -> float | int | None:
-    """A value rounded to five digits, more than any figure shows; None if there is no value."""
+    """A value rounded to five digits; None if there is no value. No figure shows as many digits."""
     if value is None or value != value:  # NaN; pandas' own test of a single value is slow
         return None
     short = float(f"{value:.5g}")

@@ -71,9 +71,9 @@ def _about(site: Site, name: str) -> dict[str, Any]:
 
 
 def _knobs(records: list[Any]) -> list[tuple[str, str, str]]:
-    """(name, help, values measured) of each knob.
+    """One tuple (name, help text, measured values) for each knob.
 
-    The help is taken from the installed method; it is "" if that method is missing or lacks the knob.
+    The help text is taken from the installed method. It is "" if the method is not installed or lacks the knob.
     """
     values: dict[str, set[Any]] = {}
     for record in records:
@@ -103,7 +103,10 @@ def _listed(values: set[Any]) -> str:
 
 
 def _costs(site: Site, name: str) -> dict[str, Any]:
-    """The millions of MACs in each part of a method, for some of its measured settings, spread over all of them."""
+    """The MACs in each part of a method, in millions, for at most COSTS_SHOWN of its settings.
+
+    The settings are spread evenly over the list of all settings of the method in ``site.tuned``.
+    """
     own = site.tuned[site.tuned["method"] == name]
     found = []
     for row in table.dicts(_spread(own, COSTS_SHOWN)):

@@ -9,13 +9,13 @@ NUMBER = re.compile(r"\b(\d{2})(\d{2})\.(\d{4,5})\b")
 
 
 def link(paper: str) -> str:
-    """The address of a paper that is named by its arXiv number; "" for any other text, which becomes no link."""
+    """The address of a paper that is named by its arXiv number. For any other text it is "", and no link is made."""
     found = NUMBER.search(paper)
     return f"https://arxiv.org/abs/{found[0]}" if found else ""
 
 
 def bibtex(paper: str) -> str:
-    """The BibTeX entry of a paper that is named by its arXiv number; "" for others.
+    """The BibTeX entry of a paper that is named by its arXiv number; "" for other papers.
 
     The entry has title and authors if papers.toml has them; nothing is made up.
     """

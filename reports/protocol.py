@@ -9,7 +9,7 @@ from reports.table import Record, figure
 
 
 def machine_words(machine: Mapping[str, Any]) -> str:
-    """A machine in words: what influences speed, without the host's name.
+    """A machine in words: the parts that influence speed, but not the host's name.
 
     An example is ``Intel Xeon @ 2.20GHz, 2 cores, 24 GB memory, Linux 6.1``.
     """

@@ -1,9 +1,9 @@
 """Figures that papers, READMEs and users have published.
 
 They are drawn as hollow marks and never mixed with figures that were measured here, because protocol and device were
-different, and often the way to compute FID. A published row therefore has another type than the row of a record, and
-names its source. ``disagreements`` finds checkpoints for which several FIDs were published, although sampling was
-alike.
+different. Often FID was computed in another way, too. A published row therefore has another type than the row of a
+record, and names its source. ``disagreements`` finds checkpoints for which several FIDs were published, although
+sampling was alike.
 """
 
 import csv

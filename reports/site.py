@@ -31,7 +31,7 @@ class Site:
     """The content of a store, as the pages of the report need it."""
 
     store: Store
-    records: Mapping[str, Record]  # by key, in the order of their names
+    records: Mapping[str, Record]  # key -> record; sorted by the records' names
     facts: Mapping[str, Any]  # about the reference (``reference.json``)
     fid: str  # the extractor of the FID by which the report ranks
     rows: pd.DataFrame  # one row a trial
@@ -41,7 +41,7 @@ class Site:
     looks: Mapping[str, Style]  # how each method is drawn
     notes: list[str] = field(default_factory=list)  # what the reader must be told first
     note: str = ""  # what is still open, if the report is not the last
-    images: dict[str, Mapping[str, Any]] = field(default_factory=dict)  # by key: strips, added by reports.trials
+    images: dict[str, Mapping[str, Any]] = field(default_factory=dict)  # key -> strip; reports.trials adds them
 
     @cached_property
     def certainty(self) -> Certainty:
@@ -57,7 +57,7 @@ class Site:
     def shown(self) -> pd.DataFrame:
         """The settings that are drawn in curves and frontiers.
 
-        These are the rows of ``tuned``, except those of a sparse method at zero sparsity whose dense method was
+        These are the rows of ``tuned``. A sparse method's rows at zero sparsity are left out if its dense method was
         measured, too.
         """
         pairs = zip(self.tuned["method"], self.tuned["family"], strict=True)
@@ -72,7 +72,10 @@ class Site:
 
     @cached_property
     def standing(self) -> dict[str, list[str]]:
-        """Name of a cost -> for each row of ``shown``: on or off the frontier of FID against the cost, or undecided."""
+        """Name of a cost -> one word for each row of ``shown``.
+
+        The word says whether the row is on or off the frontier of FID against this cost, or undecided.
+        """
         fid = self.measures["fid"]
         return {cost: self.certainty.standing(self.shown, self.measures[cost], fid) for cost in COSTS}
 

@@ -15,8 +15,8 @@ KINDS = {"saved_b1": "latency", "saved_b64": "throughput"}
 def added(rows: pd.DataFrame, records: Iterable[Record]) -> pd.DataFrame:
     """Return ``rows`` (of ``tidy``) with savings in per cent: columns ``flops_saved``, ``saved_b1`` and ``saved_b64``.
 
-    A row is compared with its base: the family's dense method at its setting of lowest FID. A saving is negative if the
-    row costs more than the base. Times are compared round by round, so the base must have been timed in the same
+    A row is compared with its base: the row of lowest FID of the family's dense method. A saving is negative if the row
+    costs more than the base. Times are compared round by round, so the base must have been timed in the same
     session. A method that is its own base has no savings.
     """
     by_key = {str(record["key"]): record for record in records}
@@ -35,7 +35,10 @@ _COLUMNS = ["flops_saved", *(name + end for name in KINDS for end in ("", LOW, H
 
 
 def _base(row: Mapping[str, object], rows: pd.DataFrame) -> Mapping[str, object] | None:
-    """The row of the base of ``row``: lowest FID at the same preset and number of images; None if there is none."""
+    """The base with which ``row`` is compared; None if there is none.
+
+    It is the row of lowest FID among the dense method's rows with the same preset and the same number of images.
+    """
     name = base_of(str(row["method"]), str(row["family"]))
     same = (rows["method"] == name) & (rows["preset"] == row["preset"]) & (rows["images"] == row["images"])
     candidates = rows[same & rows["fid"].notna()]

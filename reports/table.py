@@ -26,7 +26,10 @@ UNUSUAL = {
     ("compile", "default"): "timed compiled",
     ("compile", "reduce-overhead"): "timed compiled, CUDA graphs",
 }
-"""Words for unusual setup. Usual are fp32, balanced labels, rounding, trained weights and timing without a compiler."""
+"""Words for what is unusual in a setup.
+
+fp32, balanced labels, rounding, trained weights and timing without a compiler are usual.
+"""
 
 
 LOW, HIGH = ":low", ":high"
@@ -63,8 +66,8 @@ def extractor(records: Iterable[Record]) -> str:
 def tidy(records: Iterable[Record], fid: str) -> pd.DataFrame:
     """One row a record, finished or failed, in the order of method and knobs.
 
-    fid: the extractor of column ``fid``. FIDs of other extractors are in columns ``FID (name)``. What a record lacks is
-    NaN.
+    fid: the extractor of column ``fid``. FIDs of other extractors are in columns ``FID (name)``. A value that a
+    record lacks is NaN.
     """
     rows = pd.DataFrame([_row(record, fid) for record in records])
     if rows.empty:
@@ -80,7 +83,11 @@ def tidy(records: Iterable[Record], fid: str) -> pd.DataFrame:
 
 
 def rank(method: str) -> tuple[float, str]:
-    """Key by which methods are sorted: first those with a look (harness.plugins.looks), by its place; then by name."""
+    """The key by which methods are sorted.
+
+    First come methods that declare a look (harness.plugins.looks), in the order of the looks' places. Then come all
+    other methods, by name.
+    """
     look = looks().get(method)
     return (inf if look is None else look.place, method)
 
@@ -97,7 +104,7 @@ def knob_words(knobs: Mapping[str, Any]) -> str:
 
 
 def sampling_words(sampling: Mapping[str, Any]) -> str:
-    """Sampling in words: ``cfg 1.5, top_k 100``. Guidance is always named, other fields if they have an effect."""
+    """Sampling in words: ``cfg 1.5, top_k 100``. Guidance is always named, other fields only if they matter."""
     return knob_words({name: v for name, v in sampling.items() if name == "cfg" or OFF.get(name) != v})
 
 
@@ -167,10 +174,10 @@ def _row(record: Record, fid: str) -> dict[str, Any]:
 
 
 def by_own_extractor(row: Mapping[str, Any], record: Record, fid: str) -> Mapping[str, Any]:
-    """A row of ``tidy``, with FID and all other distances by the extractor that scored the record.
+    """A row of ``tidy``, changed so that FID and all other distances come from the extractor that scored the record.
 
-    In ``tidy``, distances are by the report's extractor ``fid``. This function is for pages that show a row apart from
-    other rows, under the name of the row's extractor.
+    In ``tidy``, distances come from the report's extractor ``fid``. This function is for pages that show a row apart
+    from other rows and name the row's own extractor.
     """
     quality = record.get("quality") or {}
     own = quality.get("extractor", fid)
@@ -202,9 +209,9 @@ COMPARABLE = ["data", "images", "extractor", "reference"]
 
 
 def comparable(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """The largest set of finished trials that may be compared with each other, and a line of text about each other set.
+    """The largest set of finished trials that may be compared with each other, and a list of lines of text.
 
-    Trials on random weights, which have no score, are in no set.
+    Each line describes one of the smaller sets. Trials on random weights, which have no score, are in no set.
     """
     done = rows[(rows["status"] == "done") & ~rows["random"]]
     if done.empty:
@@ -258,7 +265,7 @@ def at_best_guidance(settings: pd.DataFrame) -> pd.DataFrame:
 
 
 def leaderboard(settings: pd.DataFrame) -> pd.DataFrame:
-    """The setting of lowest FID of each method and preset, sorted by FID. Submitted records have separate rows.
+    """For each method and preset, the setting of lowest FID; sorted by FID. Submitted records have separate rows.
 
     A method with sparsity knobs is listed with its best *sparse* setting, since at zero sparsity it is the dense
     network. If the method was measured only at zero, the setting at zero is listed.

@@ -20,7 +20,7 @@ from reports.site import Site, short
 from reports.table import HIGH, LOW
 
 LOG_SHOWN = 4000
-"""How many characters of a log are shown, counted from its end, since the end of a log says what happened."""
+"""How many characters of a log are shown: the last ones, since the end of a log says what happened."""
 _NUMBERS = (int, float, type(None))
 LONG = 40
 """A value is stored in data/shared.js only if its JSON has at least this many characters."""
@@ -94,7 +94,7 @@ def _timing(record: Mapping[str, Any]) -> Any:
 
 
 def _lost(timed: Mapping[str, Any]) -> dict[str, list[int]]:
-    """``disturbed``: the places of the disturbed samples in the list of samples; empty if no sample was disturbed."""
+    """``disturbed``: the indices of the disturbed samples in the list of samples. Empty if no sample was disturbed."""
     samples = timed.get("samples") or []
     found = disturbed(samples, timed.get("disturbances") or {})
     places = [place for place, one in enumerate(found) if one]
@@ -129,7 +129,7 @@ def _real(site: Site, out: Path) -> str:
 
 
 def _short_numbers(value: Any) -> Any:
-    """The value with its numbers rounded to five digits: no figure shows as many, and JSON gets half as long."""
+    """The value with its numbers rounded to five digits. No figure shows as many digits, and JSON gets half as long."""
     if isinstance(value, float):
         return float(f"{value:.5g}")
     if isinstance(value, Mapping):
@@ -142,14 +142,14 @@ def _short_numbers(value: Any) -> Any:
 def _sharing(found: list[dict[str, Any]]) -> tuple[Callable[[Any], Any], list[Any]]:
     """Find the values that occur more than once in the data of all trials; these values are shared.
 
-    Returns a function that replaces the shared values in the data of a trial by references, and the list of the shared
-    values.
+    Returns a function and a list. The list has the shared values. The function takes the data of a trial and replaces
+    each shared value by a reference to the list.
     """
     counts: Counter[str] = Counter()
     written: dict[int, str] = {}  # by the id of a value, so that JSON is made once; ``found`` keeps all values alive
     encode = json.JSONEncoder(check_circular=False).encode
 
-    def brief(value: Any) -> bool:  # in JSON, a character takes at most six
+    def brief(value: Any) -> bool:  # JSON writes a character of a string as six at most
         return isinstance(value, _NUMBERS) or (isinstance(value, str) and len(value) < LONG // 6)
 
     def count(value: Any) -> None:

@@ -71,7 +71,7 @@ def settings(asked: argparse.Namespace) -> "Settings | None":
 
 
 def launch(asked: argparse.Namespace) -> "Launch | None":
-    """How ``train`` is to use the cluster; None if no cluster is asked for. Raises as ``settings`` does."""
+    """How ``train`` is to use the cluster; None if no cluster is asked for. Raises the same error as ``settings``."""
     if not _on_a_cluster(asked):
         return None
     from harness.cluster.schedulers import named

@@ -50,7 +50,10 @@ def _add_counters(commands: Any) -> None:
 
 
 def methods() -> list[dict[str, Any]]:
-    """A dictionary of plain values for each method; only ``name`` and ``error`` if the method cannot be imported."""
+    """A dictionary of plain values for each method.
+
+    If a method cannot be imported, its dictionary has only the keys ``name`` and ``error``.
+    """
     from harness import registry  # late: --help needs no torch
 
     found: list[dict[str, Any]] = []

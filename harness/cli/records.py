@@ -130,8 +130,11 @@ def _verify(asked: argparse.Namespace) -> int:
 
 
 def _told(found: list[tuple[Record, list[str]]], device: str) -> int:
-    """Print whether each record was reproduced, and each figure that was not. A note is added if a record was made on
-    another kind of device than ``device``: its scores need only lie in their intervals. Returns the exit code."""
+    """Print whether each record was reproduced, and which of its figures were not; returns the exit code.
+
+    A note is added to records that were made on another kind of device than ``device``. The scores of such a record
+    need only lie in their intervals.
+    """
     from harness.run.verification import made_elsewhere
 
     for record, faults in found:

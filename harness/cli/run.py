@@ -88,7 +88,7 @@ def _run(asked: argparse.Namespace) -> int:
 
 
 def _workers(asked: argparse.Namespace) -> int:
-    """Number of processes on this machine; 0 with ``--cluster``, whose devices this machine may lack."""
+    """Number of processes on this machine. It is 0 with ``--cluster``: this machine may lack the cluster's devices."""
     from harness.machine import devices
 
     if asked.cluster is not None:

@@ -1,4 +1,4 @@
-"""The commands about weights: ``weights`` lists files of weights, ``weights fetch`` downloads those of a preset."""
+"""The commands about weights: ``weights`` lists files of weights, ``weights fetch`` downloads the files of a preset."""
 
 import argparse
 import json
@@ -29,8 +29,8 @@ def listed(hashes: bool = False) -> list[dict[str, Any]]:
     source: repository@revision; None if the file is bundled or not published
     pinned: whether the source is one commit; None without a source
     found: whether the file is there
-    sha256: the hash that was noted when the file was fetched. If there is no note, the hash is computed if ``hashes``
-        is true and the file is there; otherwise it is None.
+    sha256: the hash that was noted when the file was fetched. Without such a note, it is the hash of the file if
+        ``hashes`` is true and the file is there; otherwise None.
     """
     from harness import registry  # late: --help needs no torch
 
@@ -105,7 +105,10 @@ def sources(preset: str) -> dict[str, Source]:
 
 
 def fetch_preset(preset: str) -> list[Path]:
-    """Fetch the published files of a preset that are not there yet; returns the paths of all of its published files."""
+    """Fetch the published files of a preset, except those that are there already.
+
+    Returns the paths of all published files of the preset.
+    """
     from harness.checkpoints.fetching import fetch
 
     paths = []

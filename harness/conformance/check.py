@@ -14,7 +14,7 @@ SUITE = Path(__file__).parent
 def methods_of(package: str) -> list[str]:
     """The methods that an installed package registers. package: the name of its distribution or of its module.
 
-    Raises ArbenchError if the package registers none; the error names the packages that do.
+    Raises ArbenchError if the package registers no methods. The error names the packages that register methods.
     """
     found: dict[str, list[str]] = {}
     for point in registry.points():
@@ -26,8 +26,10 @@ def methods_of(package: str) -> list[str]:
 
 
 def check(package: str, options: Sequence[str] = ()) -> int:
-    """Run the suite on a package's methods; pytest prints one line per fault. Returns 0 if all tests pass. options:
-    more options for pytest."""
+    """Run the suite on a package's methods; pytest prints one line per fault. Returns 0 if all tests pass.
+
+    options: more options for pytest.
+    """
     wanted = methods_of(package)
     for name in wanted:
         registry.get(name)  # raises ArbenchError, of one line, if the method cannot be imported

@@ -83,14 +83,20 @@ def _words(knobs: Knobs) -> str:
 
 
 def moved(owner: type[Method]) -> list[Knobs]:
-    """Settings of a method's knobs to test. The first setting gives no knob. Each further setting gives one knob one of
-    its ``values`` that is not the default. Values of other knobs are added where that value requires them."""
+    """The settings of a method's knobs that are tested. A setting is a dict from a knob's name to its value.
+
+    The first setting is empty. Each further setting has one value of one knob: the values come from ``values``, without
+    the knob's default. If the value requires values of other knobs (COMPANIONS), the setting has these, too.
+    """
     alone = [{knob.name: value} for knob in owner.knobs for value in values(knob) if value != knob.default]
     return [{}, *({**COMPANIONS.get(next(iter(knobs.items())), {}), **knobs} for knobs in alone)]
 
 
 def values(knob: Knob) -> list[KnobValue]:
-    """A knob's choices, or its ends and its middle. If the upper end is not valid, a value a little below is taken."""
+    """The values of a knob that are tested: all choices, or the lower end, the middle and the upper end of its range.
+
+    If the upper end is not a valid value, a value a little below it is taken.
+    """
     if knob.kind == "choice":
         return list(knob.choices)
     assert knob.low is not None
@@ -144,7 +150,7 @@ def liven(network: nn.Module) -> None:
 
 
 def in_shard(method: Method, indices: list[int], knobs: Mapping[str, KnobValue]) -> Generated:
-    """Like ``images_of``, but computed as a shard of exactly these images is computed: in a padded batch."""
+    """Like ``images_of``, but in a padded batch, as in a shard that consists of exactly these images."""
     made = images_of(method, [indices[row] for row in padded(len(indices))], knobs)
     return Generated(made.tokens[: len(indices)], made.steps[: len(indices)])
 
@@ -176,8 +182,10 @@ def step_logits(
 
 @contextmanager
 def recorded(method: Method) -> Iterator[list[Tensor]]:
-    """Record the logits that a method gives to ``guide`` at every step of sampling inside the ``with``. Skips the test
-    if the method does not use ``guide``."""
+    """Record the logits that a method passes to ``guide``, as long as the ``with`` block runs.
+
+    Yields a list, which gets one tensor for each step of sampling. Skips the test if the method does not use ``guide``.
+    """
     names_of_sample = inspect.unwrap(type(method).sample).__globals__
     if names_of_sample.get("guide") is not guide:
         pytest.skip(f"{method.name} does not sample through harness.sampling.guide")

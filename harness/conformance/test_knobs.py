@@ -64,7 +64,7 @@ def test_steps_is_the_number_of_steps(name: str) -> None:
 
 
 def executed(method: Method, **given: Any) -> dict[str, int]:
-    """The MACs that run when image 0 is sampled without guidance, by part of the network. Decoding is not counted."""
+    """Part of the network -> MACs that run when image 0 is sampled without guidance. Decoding is not counted."""
     return dict(count_image(method, method.resolve(given), sampling_of(method, cfg=1.0), 0, 0)[0].by_part)
 
 

@@ -1,7 +1,7 @@
 """The figures on which a claim is judged: figures of measured trials, of architectures and of published rows.
 
-A figure is an array of replicates, or one number if the figure does not depend on chance. Each replicate is drawn
-alike for all figures of a store. If a figure is not available, ArbenchError says what is missing.
+A figure is an array of replicates, or one number if the figure does not depend on chance. Each replicate is drawn in
+the same way for all figures of a store. If a figure is not available, ArbenchError says what is missing.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -114,7 +114,7 @@ class Evidence:
 def _settings(records: Sequence[Record], fid: str, scored: bool) -> list[Row]:
     """One row a setting, with means over seeds, for the records that may be compared with each other.
 
-    If ``scored`` is false, so that no score is needed, records on random weights get rows as well.
+    scored: whether scores are needed. If they are not, records on random weights get rows as well.
     """
     rows = table.tidy(records, fid)
     parts = [table.comparable(rows)[0], *([] if scored else [rows[rows["random"]]])]
@@ -161,7 +161,7 @@ def _of_model(operand: Operand) -> Found:
 def _model(
     method: str, preset: str, knobs: tuple[tuple[str, Any], ...], sampling: tuple[tuple[str, Any], ...]
 ) -> Mapping[str, Values]:
-    """The costs of an architecture by name, in the units of the report. No weights are needed."""
+    """Name of a cost -> the cost of the architecture, in the units of the report. No weights are needed."""
     try:
         owner = registry.get(method)
         settings = resolve_sampling(owner.preset_named(preset).sampling, dict(sampling))
