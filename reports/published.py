@@ -58,7 +58,8 @@ class PublishedRow:
 
 @dataclass(frozen=True)
 class Disagreement:
-    """A checkpoint with several published FIDs. Either all rows state that no guidance was used, or no row does."""
+    """A checkpoint for which several FIDs are published. FIDs without guidance and FIDs with guidance are never mixed:
+    each of the two makes a disagreement of its own."""
 
     checkpoint: str
     low: float  # the least FID

@@ -177,8 +177,8 @@ def _ours(submissions: Submissions, schedulers: Schedulers) -> dict[TaskId, Queu
 
 def cancel(folder: Path) -> int:
     """End all tasks that were submitted from a store or from a folder of training runs; returns how many tasks there
-    were. Other processes may wait for these tasks, or be about to submit more: a file tells them to end. Raises
-    ArbenchError if nothing was ever submitted from the folder."""
+    were. Processes that wait for these tasks, or are about to submit more, end too: a file tells these processes to do
+    so. Raises ArbenchError if nothing was ever submitted from the folder."""
     submissions = Submissions(folder.absolute())
     if not submissions.folder.is_dir():
         raise ArbenchError(f"{folder}: nothing was submitted to a cluster from here")

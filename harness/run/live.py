@@ -22,7 +22,7 @@ NICE = 5
 
 
 class LiveReport:
-    """Writes the report of a store to a folder, again and again. One run uses it. The run decides when a report is
+    """Writes the report of a store to a folder, again and again, while a run goes on. The run decides when a report is
     written, since at times nothing but the run may use the machine."""
 
     def __init__(self, store: Path, out: Path) -> None:

@@ -74,9 +74,10 @@ class ExecutedCounter(TorchDispatchMode):
     """Counts the operators that run in a block ``with ExecutedCounter(method) as counter``. The result is
     ``counter.count``.
 
-    An operator belongs to the part of the innermost module of ``root`` on the call stack. A module that declares no
-    part has the part of the module that contains it. If several modules with different parts contain the same module,
-    the part is that of the module that calls it. Work outside every part counts to ``otherwise``.
+    Each operator is counted to a part of the network. It is the part of the module of ``root`` (the method) that calls
+    the operator. A module that declares no part has the part of the module around it. A module that stands in several
+    others with different parts has the part of the one that is calling it. Work outside every part counts to
+    ``otherwise``.
 
     Raises ArbenchError for an operator that has no rule and is not known to be light. If ``otherwise`` is None, also
     raises ArbenchError for a counted operator outside every part.
