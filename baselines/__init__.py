@@ -1,1 +1,1 @@
-"""The references: raster AR, VAR, order controls and pruning controls, and their tokenizers."""
+"""The reference methods and their tokenizers. The methods are raster AR, VAR, order controls and pruning controls."""

@@ -8,8 +8,8 @@ from torch.nn import functional as F
 def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float) -> Tensor:
     """softmax(q k' * scale + bias) v, as [B, n, h * d].
 
-    q: [B, h, n, d]; k, v: [B, h, m, d]; bias: broadcast to [B, h, n, m]. Computed by explicit products or by torch's
-    fused attention, whichever is faster here.
+    q: [B, h, n, d]; k, v: [B, h, m, d]; bias: broadcast to [B, h, n, m]. There are two ways to compute this: explicit
+    products and torch's fused attention. The function takes the way that is faster on this device and at these sizes.
     """
     if _fused(q, k):
         out = F.scaled_dot_product_attention(q, k, v, bias, scale=scale)
@@ -22,7 +22,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float) -
 
 
 def _fused(q: Tensor, k: Tensor) -> bool:
-    """Whether fused attention is faster."""
+    """Whether torch's fused attention is faster than explicit products."""
     if q.device.type != "cpu":
         return True
     # On a CPU the backward pass of fused attention is slow. Its forward pass pays only if the scores of a batch no

@@ -81,7 +81,7 @@ def _add_scale(parser: argparse.ArgumentParser) -> None:
 def run(asked: argparse.Namespace) -> int:
     """Train what was asked for.
 
-    Raises ArbenchError if there is no such recipe, or if its data or the weights that it needs are missing.
+    Raises ArbenchError if there is no such recipe, or if the recipe's data or needed weights are missing.
     """
     import torch  # late: --help needs no torch
 

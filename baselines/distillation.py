@@ -1,18 +1,18 @@
 """How the sparse versions of VAR are distilled from the dense one, in three stages (ActVAR, arXiv 2511.12893, has two).
 
 ActVAR's abstract says only "two-stage distillation, routing and gating supervised". The stages are ours:
- 1. routing: FFN sparsity is drawn in [0.2, 0.8], token sparsity is zero (the controls have no routing to learn; they
-    start with stage 2);
- 2. gating and reconstruction: token sparsity is drawn in [0.2, 0.8], the FFN is dense;
- 3. joint polish: FFN sparsity, token sparsity or both are drawn; the student's own blocks, if it has any, are trained
+ 1. Routing. FFN sparsity is drawn in [0.2, 0.8], token sparsity is zero. The controls have no routing to learn, so they
+    start with stage 2.
+ 2. Gating and reconstruction. Token sparsity is drawn in [0.2, 0.8], the FFN is dense.
+ 3. Joint polish. FFN sparsity, token sparsity or both are drawn. If the student has blocks of its own, they are trained
     as well.
 
 The loss has three parts:
- - the KL divergence between the student's and the teacher's *guided* distributions at every token of the sparse scales.
-   Guidance is drawn in [1, 6]. The distributions are guided because sampling is guided, and guidance multiplies the
-   errors of the branches;
- - the squared distance between the light path's output and the block's full update, which the light path replaces;
- - ``auxiliary``: the losses of the router and the gate of a learned selection.
+ - The KL divergence between the *guided* distributions of student and teacher, at every token of the sparse scales. The
+   strength of the guidance is drawn in [1, 6]. The distributions are guided because sampling is guided, and because
+   guidance multiplies the errors of its two branches.
+ - The squared distance between the light path's output and the block's full update, which the light path replaces.
+ - ``auxiliary``: the losses of the router and the gate, if the selection is learned.
 
 Gradients reach the scores of a selection through straight-through masks. The backbone stays frozen, so that at zero
 sparsity the student equals the teacher.
@@ -56,7 +56,7 @@ class DistillationTrainee(Trainee):
         self.done += 1
 
     def stage(self) -> int:
-        """The current stage: 0, 1 or 2."""
+        """The index of the current stage, from 0."""
         return sum(int(self.done) >= end * self.steps for end in STAGE_ENDS)
 
     def draw_sparsity(self, generator: torch.Generator, branches: int = 2) -> Sparsity:
@@ -69,7 +69,7 @@ class DistillationTrainee(Trainee):
         return Sparsity(ffn if kind != 1 else 0.0, token if kind != 0 else 0.0, scales, branches)
 
     def loss(self, batch: Sequence[Tensor], generator: torch.Generator) -> dict[str, Tensor]:
-        """batch: tokens [B, positions], labels [B]."""
+        """The loss of one batch, and its parts. batch: tokens [B, positions], labels [B]."""
         tokens, labels = batch
         net = self.student.backbone[0]
         for own in self.student.own.parameters():
@@ -125,11 +125,11 @@ def dense_pass(net: VARNetwork, seen: Tensor, labels: Tensor) -> DensePass:
 
 
 def masked_logits(student: SparseVARNetwork, dense: DensePass, sparsity: Sparsity) -> tuple[Tensor, Tensor, Tensor]:
-    """Run the sparse scales in one pass, as training needs it.
+    """The logits of the sparse student, for training: all sparse scales are computed in one pass.
 
-    All tokens and all FFN units are computed. Masks then remove the tokens and units that sampling would skip. On the
-    same inputs, sampling gives the same logits: it gathers the selected tokens, computes only these tokens and scatters
-    the results. The earlier scales keep the logits of the dense network.
+    All tokens and all FFN units are computed. Masks then remove the tokens and units that sampling would skip. Sampling
+    itself gathers the selected tokens, computes only them, and scatters the results. On the same inputs, both ways give
+    the same logits. The earlier scales keep the logits of the dense network.
 
     Returns logits [B, L, V], the loss of the light path and the loss of the selection.
     """
@@ -169,8 +169,8 @@ def _masks(
 ) -> tuple[Tensor | None, Tensor | None]:
     """A mask of tokens [B, n, 1] and a mask of hidden units [B, n, hidden], for the n tokens of the sparse scales.
 
-    A mask is 1 for each token or unit that counts, else 0. The mask of tokens is None if all tokens count; the mask of
-    units is None if all units count.
+    A mask is 1 for each token or unit that is selected, else 0. The mask of tokens is None if token sparsity is zero.
+    The mask of units is None if FFN sparsity is zero.
 
     h, h2: the modulated inputs of attention and of the FFN, for the same n tokens.
     """
@@ -201,7 +201,7 @@ def token_auxiliary(selection: Any, h: Tensor, places: Tensor, gain: Tensor) -> 
 def unit_auxiliary(selection: Any, h: Tensor, worth: Tensor) -> Tensor:
     """The loss of a router that learns to predict each expert's worth; 0 if the selection has no router.
 
-    The worth of an expert is the size of what the expert adds to the block's output.
+    An expert adds something to the block's output. The size of this addition is the expert's worth.
     """
     if not hasattr(selection, "router_loss"):
         return worth.new_zeros(())

@@ -27,7 +27,8 @@ def gelu(x: Tensor) -> Tensor:
 
 
 def _lean(x: Tensor) -> bool:
-    """Whether x is computed eagerly on a CPU in float32, with nothing kept for gradients."""
+    """Whether our own code for CPUs can be used: x is float32 on a CPU, gradients are off, and torch does not
+    compile."""
     plain = not (torch.is_grad_enabled() or torch.compiler.is_compiling())
     return plain and x.device.type == "cpu" and x.dtype == torch.float32
 

@@ -1,4 +1,4 @@
-"""Recipes of the generators that are trained on tokens: the same plan for all."""
+"""Recipes of the generators that are trained on tokens. All these recipes have the same plan."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -17,7 +17,7 @@ from harness.training.recipe import Context, Recipe
 
 
 def generator_recipe(method: type[Bundled], preset: str = "fmnist") -> Recipe:
-    """The recipe of a method that trains on its tokenizer's tokens."""
+    """The recipe of a method whose network is trained on the tokens of the method's tokenizer."""
     tokenizer = method.presets[preset].tokenizer
     return Recipe(
         name=f"{method.name}-{preset}",

@@ -3,7 +3,7 @@
 Our networks keep the published names where they can. A ``Layout`` describes the differences:
 
 - Our attention has one weight for queries, keys and values; some files have three.
-- The levels of our networks are numbered in the order in which the levels run.
+- Our networks number levels in the order in which the levels run; the decoder in VAR's file has the opposite order.
 - Our tokenizers have the outer convolutions inside encoder and decoder; the files have them beside encoder and decoder.
 
 Names and shapes were read from the files; facts/METHODS.md lists the repositories.
@@ -35,7 +35,7 @@ class Layout:
 
     # (pattern, replacement) pairs from our names to the published ones, applied in turn
     renames: tuple[Rename, ...] = ()
-    # for tensors of ours that the file holds in pieces, cut along the first dimension. The first item is a part of our
+    # Some of our tensors are in pieces in the file, cut along the first dimension. The first item is a part of our
     # tensor's name. The second item lists, for each piece, the text that replaces this part in the name of the piece.
     split: tuple[str, tuple[str, ...]] | None = None
     flat: tuple[str, ...] = ()  # names of our tensors whose first dimension, of size 1, is missing in the file
@@ -52,7 +52,8 @@ class Layout:
         return [name.replace(self.split[0], part) for part in self.split[1]]
 
     def shape(self, name: str, tensor: Tensor) -> tuple[int, ...]:
-        """The shape of our tensor ``name`` in the file. If the tensor is in pieces there: the shape of one piece."""
+        """The shape that our tensor ``name`` has in the file. If the file holds the tensor in pieces, the shape of one
+        piece."""
         whole = tuple(tensor.shape)[1:] if name in self.flat else tuple(tensor.shape)
         return (whole[0] // len(self.published(name)), *whole[1:]) if whole else whole
 

@@ -1,4 +1,5 @@
-"""Linear layers of the single-scale networks. Their sampling steps have few rows, so that memory limits the speed."""
+"""Linear layers of the single-scale networks. When these networks sample, a step has few rows. The speed is then
+limited by how fast weights are read from memory."""
 
 import torch
 from torch import Tensor, nn
@@ -20,8 +21,8 @@ class Linear(nn.Linear):
     def pack(self) -> None:
         """Store large weights in the layout that oneDNN reads, if oneDNN runs on this processor.
 
-        In float32 the plain weights are kept too, for steps of fewer than FEW rows. In bf16 they are dropped; training
-        and saving are not possible after that.
+        In float32 the plain weights are kept too, for steps of fewer than FEW rows. In bf16 the plain weights are
+        dropped. After that the layer can be neither trained nor saved.
         """
         fast = self.weight.dtype == torch.float32 or torch.ops.mkldnn._is_mkldnn_bf16_supported()
         if ONEDNN and fast and self.weight.device.type == "cpu" and self.weight.numel() >= LARGE:

@@ -1,5 +1,5 @@
-"""LlamaGen's transformer (arXiv 2406.06525; FoundationVision/LlamaGen): RMSNorm, SwiGLU, 2-D RoPE, KV cache; and the
-adaLN that EAR adds to it (facts/METHODS.md). Raster AR and next-set prediction are both built from this block.
+"""LlamaGen's transformer (arXiv 2406.06525; FoundationVision/LlamaGen): RMSNorm, SwiGLU, 2-D RoPE and KV cache. EAR
+adds adaLN to this transformer (facts/METHODS.md). Raster AR and next-set prediction are both built on ``Trunk``.
 """
 
 from dataclasses import dataclass, field
@@ -26,8 +26,9 @@ class RMSNorm(nn.Module):
 def rope_table(grid: int, head_dim: int, base: float = 10000.0) -> Tensor:
     """Rotations of 2-D RoPE, [1 + grid^2, head_dim / 2, 2] (cos, sin).
 
-    The first half of the pairs is rotated by row, the second half by column. Entry 0 is for the class token and is
-    all zeros, as in LlamaGen's code: the query and key of the class token vanish, and only its value counts.
+    ``rotate`` rotates pairs of neighbouring values. The first half of the pairs is rotated by row, the second half by
+    column. Entry 0 is for the class token. It is all zeros, as in LlamaGen's code. The query and key of the class token
+    therefore become zero, and only its value counts.
     """
     quarter = head_dim // 4
     freqs = base ** (-torch.arange(quarter) / quarter)
@@ -51,7 +52,8 @@ def rotate(x: Tensor, rope: Tensor) -> Tensor:
 
 @dataclass
 class Slots:
-    """The slots of the KV cache that a step's n tokens write and attend to."""
+    """For the n tokens of one step: the slots of the KV cache to which they write, and the slots to which they
+    attend."""
 
     reach: int  # how many slots, from 0, are attended to
     index: Tensor | None = None  # [B, n], the slot that each token writes; None: the last n within reach
@@ -86,7 +88,8 @@ class Cache:
 
 
 class Attention(nn.Module):
-    """Self-attention; the linear layers have no biases. ``bias`` hides tokens; with a cache, ``Slots`` does so."""
+    """Self-attention; the linear layers have no biases. The argument ``bias`` is added to the scores and hides tokens.
+    With a cache, ``Slots.bias`` is used instead."""
 
     part = "attention"
 
@@ -164,7 +167,7 @@ class Block(nn.Module):
 class Trunk(nn.Module):
     """Blocks, final norm and head, over the sequence [class, places...]. Subclasses define the input.
 
-    classes: number of classes; the class embedding has one row more, "no class", for guidance
+    classes: number of classes; the class embedding has one more row for "no class", which guidance needs
     heads: dim / heads must be a multiple of 4
     multiple_of: SwiGLU's width is 8/3 dim, rounded up to a multiple of this number (LlamaGen: 256)
     """

@@ -1,8 +1,8 @@
 """How the baselines are shown on pages (harness/plugins/looks.py).
 
-The colours here and in methods/looks.py are Okabe and Ito's, plus Tol's wine. Okabe and Ito's yellow is left out: it is
-too pale on white. Marks differ as well, so that nothing depends on colour alone. Methods are ordered by the question
-that they answer.
+The colours here and in methods/looks.py are the palette of Okabe and Ito, and one more colour: "wine" from Tol's
+palette. The yellow of Okabe and Ito is left out, because it is too pale on white. Methods also have different marks, so
+that nothing depends on colour alone. Methods are ordered by the question that they answer.
 """
 
 from harness.plugins.looks import Look

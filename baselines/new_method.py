@@ -24,7 +24,7 @@ LAYOUT = {
 def write(name: str, folder: Path) -> list[Path]:
     """Write the package of a method called ``name`` into a new folder; returns the files written.
 
-    Raises ArbenchError if the name is not valid or is taken, and if the folder exists.
+    Raises ArbenchError if the name is not valid, if the name is taken, or if the folder exists.
     """
     module = name.replace("-", "_")
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name) or len(name) > 40 or keyword.iskeyword(module):

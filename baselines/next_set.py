@@ -1,18 +1,21 @@
 """Next-set prediction with two streams (EAR, arXiv 2511.15499; facts/METHODS.md), over any order of a grid's places.
 
-Training sequence: [class, real tokens in order, mask tokens in order]. Real tokens of part i see the class and the real
-tokens of parts <= i. Mask tokens of part i see the class, the real tokens of parts < i and the mask tokens of part i.
-A mask token predicts the token at its place. A sampling step feeds the real tokens of the previous part and the mask
-tokens of the next part. The key and value of a mask token lie in the cache slot of its place until the real token
-overwrites them.
+A schedule cuts the order into parts. The training sequence is [class, real tokens in order, mask tokens in order]. A
+mask token predicts the token at its place. This is what tokens attend to:
+ - A real token of part i sees the class and the real tokens of parts <= i.
+ - A mask token of part i sees the class, the real tokens of parts < i and the mask tokens of part i.
 
-Ours:
+A sampling step decodes one part. Its input is the real tokens of the part before, and the mask tokens of the part to be
+decoded. The key and value of a mask token lie in the cache slot of its place. They stay there until the key and value
+of the real token overwrite them.
+
+Our own choices:
  - The sequence has no second class token, because nothing would read it.
  - Every training step draws another schedule, so that one set of weights serves every number of steps.
  - A token gets the 2-D RoPE of its place, whatever the order.
 
-The published EAR weights were trained with another RoPE (``rope="index"``): the i-th token *in order* is rotated like
-the i-th place of the *raster*, so that the rotation does not show where the token lies.
+The published EAR weights were trained with another RoPE (``rope="index"``). There the i-th token *in order* is rotated
+like the i-th place of the *raster*. The rotation then does not show where the token lies.
 """
 
 from collections.abc import Mapping
@@ -52,7 +55,7 @@ ADAPTIVE = Knob(
 
 
 class NextSetNetwork(Trunk):
-    """LlamaGen's trunk with one mask embedding and, unless ``adaln`` is off, adaLN.
+    """LlamaGen's trunk with one mask embedding. It has adaLN too, if ``adaln`` is true.
 
     order: name of the order in which places are decoded (a key of ``ORDERS``)
     rope: ``place`` rotates a token by its place; ``index`` rotates the i-th token in order as if it lay at place i, as
@@ -97,7 +100,7 @@ class NextSetNetwork(Trunk):
 
 @dataclass
 class _Rows:
-    """The rows of a batch that are still being decoded, and how far each of them is.
+    """The rows of a batch that are still being decoded, and how many slots of each row are done.
 
     A row has slots: slot 0 for the class, slot 1 + p for the p-th place in order, the last slot for padding.
     """
@@ -178,9 +181,10 @@ class NextSet(SingleScale):
     def _step(
         self, rows: _Rows, cache: Cache, modulations: list[list[Tensor] | None], condition: Tensor, ends: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Evaluate the network once. The mask tokens fill the slots from ``rows.filled`` to before ``ends``.
+        """Evaluate the network once. Each row has mask tokens in the slots from ``rows.filled`` to ``ends`` - 1.
 
-        Returns the logits of the m mask tokens, [rows of all branches, m, V], and their slots, [A or 1, m].
+        Returns the logits of the m mask tokens, [rows of all branches, m, V], and their slots, [A or 1, m]. A is the
+        number of rows in ``rows``.
         """
         net, total = self.network, self.positions
         padding, branches = total + 1, len(condition) // len(rows.index)
@@ -230,8 +234,8 @@ def _ring_ends(filled: Tensor) -> Tensor:
 def _prefix(logits: Tensor, threshold: float) -> Tensor:
     """The length of the longest prefix of tokens whose entropies sum up to at most ``threshold`` nats; at least 1.
 
-    The tokens of the prefix are drawn independently; the information lost by this is at most the sum of the entropies
-    of the tokens. logits: [A, n, V].
+    The tokens of the prefix are drawn independently. Some information is lost by this, but at most the sum of the
+    tokens' entropies. logits: [A, n, V].
     """
     log_p = logits.log_softmax(-1)
     entropy = -(log_p.exp() * log_p).sum(-1)

@@ -1,4 +1,4 @@
-"""The network whose features the tokenizers' perceptual loss compares.
+"""The network of the tokenizers' perceptual loss. The loss compares the network's features of two images.
 
 The network is a choice of ours. It has three convolutions, of which the last two are strided. It is trained on
 Fashion-MNIST's training images to recognise the class of an image and the multiple of 90 degrees by which the image
@@ -42,12 +42,13 @@ class PerceptualNet(Trainee):
         return found
 
     def distance(self, one: Tensor, other: Tensor) -> Tensor:
-        """The perceptual distance of two batches of images, a scalar."""
+        """The perceptual distance between the images of ``one`` and those of ``other``, averaged over the pairs: a
+        scalar."""
         pairs = zip(self.layers(one), self.layers(other), strict=True)
         return torch.stack([(_unit(a) - _unit(b)).square().sum(1).mean() for a, b in pairs]).sum()
 
     def loss(self, batch: Sequence[Tensor], generator: torch.Generator) -> dict[str, Tensor]:
-        """batch: images uint8 [B, 1, 28, 28], labels [B]."""
+        """The loss and the accuracies on one batch. batch: images uint8 [B, 1, 28, 28], labels [B]."""
         images, labels = batch
         turns = torch.randint(4, (len(images),), generator=generator)
         turned = torch.stack([torch.rot90(image, int(k), (1, 2)) for image, k in zip(images, turns, strict=True)])

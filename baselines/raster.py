@@ -18,7 +18,7 @@ from harness.setup import Setup
 
 
 class RasterNetwork(Trunk):
-    """[class, t_0 .. t_{T-2}] -> logits of t_0 .. t_{T-1}, causal."""
+    """A causal network: [class, t_0 .. t_{T-2}] -> logits of t_0 .. t_{T-1}."""
 
     def __init__(self, **config: Any) -> None:
         super().__init__(adaln=False, **config)
@@ -48,10 +48,11 @@ SIZES = {
 
 
 def imagenet_preset(size: str, pixels: int) -> Preset:
-    """The preset of a published LlamaGen: 16x16 tokens for 256 pixels a side, 24x24 tokens for 384 pixels a side.
+    """The preset of a published LlamaGen model. It has 16x16 tokens for images of 256x256 pixels, and 24x24 tokens for
+    images of 384x384 pixels.
 
-    Images of 384x384 are resized to 256x256 for evaluation. Labels are drawn at random, as by the authors. The authors
-    turn a value x in [-1, 1] into a byte by truncating 127.5 x + 128. Our ``round`` gives the same byte.
+    Images of 384x384 are resized to 256x256 for evaluation. Labels are drawn at random, as the authors do. To turn a
+    value x in [-1, 1] into a byte, the authors truncate 127.5 x + 128. We use ``round``, which gives the same byte.
     """
     dim, layers, heads, cfg = SIZES[size]
     file = f"c2i_{size.upper()}_{pixels}.pt"

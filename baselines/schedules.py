@@ -14,8 +14,8 @@ from harness.errors import ArbenchError
 def spiral(grid: int) -> list[int]:
     """The places of a grid in the order of a square spiral, as raster indices.
 
-    The spiral starts at the centre ((n-1)//2, (n-1)//2) and goes right, down, left, up. Its arms grow by one place
-    after every two turns.
+    With n = ``grid``, the spiral starts at the centre ((n-1)//2, (n-1)//2) and goes right, down, left, up. Its arms
+    grow by one place after every two turns.
     """
     row = column = (grid - 1) // 2
     places, arm, turn = [row * grid + column], 1, 0
@@ -79,7 +79,8 @@ SCHEDULES = ("growing", "equal", "rings", "half-rings")
 def parts(schedule: str, places: int, steps: int) -> list[int]:
     """Part sizes of a schedule.
 
-    ``rings`` and ``half-rings`` have a fixed number of steps. Raises ArbenchError if ``steps`` is another number.
+    The schedules ``rings`` and ``half-rings`` have a fixed number of steps. For these two, raises ArbenchError if
+    ``steps`` is another number.
     """
     if schedule in ("growing", "equal"):
         return (growing if schedule == "growing" else equal)(places, steps)
@@ -110,10 +111,10 @@ def random_parts(places: int, rng: np.random.Generator) -> list[int]:
 
 
 def _strictly(ends: list[int], places: int, steps: int) -> list[int]:
-    """Part sizes, computed from where the parts should end.
+    """Part sizes for the desired ends of the parts. An end is the total size of the parts up to it.
 
-    Ends are moved where necessary, so that every part has at least 1 place. They are moved from the first to the last,
-    so that early parts stay small.
+    Every part must have at least 1 place. Ends are moved where this is necessary. The first end is adjusted first and
+    the last end last, so that early parts stay small.
     """
     if not 1 <= steps <= places:
         raise ArbenchError(f"steps = {steps} is out of range (valid: 1 to {places})")

@@ -42,7 +42,7 @@ class Bundled(Method):
 
     @classmethod
     def trainee(cls, network: nn.Module, tokenizer: nn.Module) -> Trainee:
-        """The network together with its training loss, which is computed on the tokenizer's tokens."""
+        """The network together with its training loss. The loss is computed on the tokens that the tokenizer gives."""
         return GeneratorTrainee(network)
 
     @classmethod
@@ -100,12 +100,12 @@ class Bundled(Method):
         return self.tokenizer.decode(tokens)
 
     def branches(self, labels: Tensor, sampling: Sampling) -> Tensor:
-        """The labels [B]; with guidance, B labels that mean "no class" are appended: [2 B]."""
+        """Without guidance, the labels [B]. With guidance, the labels and then B labels that mean "no class", [2 B]."""
         return torch.cat([labels, torch.full_like(labels, self.preset.classes)]) if sampling.guided else labels
 
 
 class SingleScale(Bundled):
-    """Raster AR and next-set prediction: LlamaGen's trunk over one grid."""
+    """The base class of raster AR and next-set prediction. Both run LlamaGen's trunk over one grid of tokens."""
 
     network: Trunk
 
@@ -123,7 +123,7 @@ class SingleScale(Bundled):
         """Three numbers for each step of sampling, in this order:
 
         - how many tokens are fed;
-        - to how many slots each of these tokens attends;
+        - to how many slots of the KV cache each of these tokens attends;
         - how many tokens go through the head.
         """
 
@@ -135,9 +135,10 @@ class SingleScale(Bundled):
         return [{part: form[part] for part in ("attention", "ffn", "head")} for form in whole]
 
     def published_form(self, knobs: Mapping[str, KnobValue], sampling: Sampling) -> dict[str, float]:
-        """MACs of the authors' code: LlamaGen and EAR attend to the class and all positions at every step.
+        """MACs of the authors' code.
 
-        EAR also computes the head for every token that is fed, and adaLN anew at every step.
+        In the code of LlamaGen and of EAR, a token attends to the class and all positions at every step. EAR's code
+        also computes the head for every token that is fed, and it computes adaLN anew at every step.
         """
         steps = [(fed, 1 + self.positions, fed) for fed, _, _ in self.steps(knobs)]
         return self.macs(steps, sampling, conditions=len(steps))

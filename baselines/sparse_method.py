@@ -1,6 +1,7 @@
-"""The base class of the sparse versions of VAR: their knobs, loading, counting of MACs, and distillation.
+"""The base class of the sparse versions of VAR.
 
-The sparse versions are loaded on top of var's weights.
+The class has the knobs of the sparse versions, loads them on top of ``var``'s weights, counts their MACs and has the
+recipe of their distillation.
 """
 
 from abc import abstractmethod
@@ -85,21 +86,22 @@ class SparseVAR(NextScale):
     @classmethod
     @abstractmethod
     def order_units(cls, backbone: VARNetwork, preset: Preset, inputs: tuple[Tensor, Tensor]) -> Tensor:
-        """The new order of each block's hidden units, [layers, hidden].
+        """For each block, the order into which its hidden units are brought, [layers, hidden].
 
-        inputs: (seen, labels) of training images; ``MultiScaleQuantiser.inputs`` makes ``seen`` from their tokens.
+        inputs: (seen, labels) of training images. ``MultiScaleQuantiser.inputs`` makes ``seen`` from the images'
+        tokens.
         """
 
     @classmethod
     def score_tokens(cls, backbone: VARNetwork, selections: list[Selection], inputs: tuple[Tensor, Tensor]) -> None:
-        """Set the token scores with which training of the selections starts; by default nothing is set."""
+        """Set the token scores that the selections have at the start of distillation. By default nothing is set."""
 
     @classmethod
     def same_as(cls, knobs: Mapping[str, KnobValue], preset: str) -> tuple[str, dict[str, KnobValue]] | None:
         """``var`` if the method gives the same tokens as ``var``, else None.
 
-        The tokens are the same at zero sparsity, provided that the sparse scales have blocks of their own. Only then do
-        var's blocks keep the order of hidden units in which they were trained.
+        At zero sparsity the tokens are the same if the sparse scales have blocks of their own. If they have none, the
+        hidden units of ``var``'s blocks are no longer in the order of their training.
         """
         dense = knobs[FFN_SPARSITY.name] == knobs[TOKEN_SPARSITY.name] == 0
         return (VAR.name, {}) if dense and cls.preset_named(preset).network["own_blocks"] else None

@@ -1,7 +1,7 @@
 """A trained VAR in which a share of the FFN and of the tokens is not computed: the base of ActVAR and its controls.
 
 A ``Selection`` chooses which FFN units and which tokens are computed. It is learned (ActVAR, arXiv 2511.12893), random,
-or fixed for good. ActVAR and its controls differ in nothing else.
+or fixed for good. ActVAR and its controls differ only in their ``Selection``.
 
 In every block, at each of the last ``scales`` scales:
  - A share ``token`` of the scale's tokens is not selected. These tokens get no queries, attention or FFN. A light path,
@@ -71,8 +71,8 @@ class Sparsity:
     def agree(self, scores: Tensor) -> Tensor:
         """Replace scores [B, ...] by their mean over the branches of an image.
 
-        Guidance multiplies the difference between the branches. If work were skipped in one branch alone, guidance
-        would multiply the resulting error by cfg.
+        The branches of an image then skip the same work. Guidance multiplies the difference between the branches. If
+        one branch alone skipped work, guidance would multiply the resulting error by cfg.
         """
         if self.branches == 1:
             return scores
@@ -83,12 +83,12 @@ class Sparsity:
         return _share(1 - self.token, tokens)
 
     def kept_units(self, units: int) -> int:
-        """How many of ``units`` FFN units are computed, or how many of ``units`` (token, expert) pairs; at least 1."""
+        """How many of ``units`` units are computed; at least 1. Units are FFN units or (token, expert) pairs."""
         return _share(1 - self.ffn, units)
 
 
 def _share(share: float, count: int) -> int:
-    """A share of a count, at least 1."""
+    """``share`` times ``count``, rounded to an integer; at least 1."""
     return max(1, round(share * int(count)))  # int: a size that torch traces is a tensor
 
 
@@ -125,7 +125,7 @@ class Selection(nn.Module, ABC):
 
     @abstractmethod
     def unit_mask(self, x: Tensor, places: Tensor, selected: Tensor, span: slice, sparsity: Sparsity) -> Tensor:
-        """The mask for training, [B, n, hidden]: 1 for the hidden units that count for a token, 0 for the others.
+        """The mask for training, [B, n, hidden]: for each token, 1 for the hidden units that it uses, else 0.
 
         The mask has a gradient if the selection is learned.
 
@@ -175,7 +175,7 @@ class SparseVARNetwork(nn.Module):
             block.ffn.fc2.weight.data = block.ffn.fc2.weight.data[:, order].contiguous()
 
     def sparse_scales(self, sparsity: Sparsity) -> dict[int, Sparsity]:
-        """A dict from the index of each sparse scale, counted over all scales, to the sparsity of this scale."""
+        """A dict from each sparse scale to its sparsity. The key is the scale's index among all scales."""
         sides = self.backbone[0].scales
         first = max(0, len(sides) - sparsity.scales)
         return dict(enumerate(sparsity.over([side * side for side in sides[first:]]), first))
@@ -274,13 +274,13 @@ def _copy(block: Block) -> Block:
 
 
 def top_mask(scores: Tensor, count: int) -> Tensor:
-    """Mask of the ``count`` highest scores of each row, bool [B, n]; scores: [B, n]."""
+    """A mask, bool [B, n], that is True for the ``count`` highest scores of each row; scores: [B, n]."""
     highest = scores.topk(count, 1).indices
     return torch.zeros_like(scores, dtype=torch.bool).scatter(1, highest, 1)  # 1, as torch cannot trace True
 
 
 def straight_through(hard: Tensor, scores: Tensor) -> Tensor:
-    """A mask with the values of ``hard`` and the gradient of the sigmoid of the scores."""
+    """A mask that has the values of ``hard``, but the gradient of ``scores.sigmoid()``."""
     soft = scores.sigmoid()
     return hard.to(soft.dtype) + soft - soft.detach()
 

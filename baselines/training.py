@@ -1,4 +1,4 @@
-"""What all trained generators have in common: data as tokens, class dropout, equal plans."""
+"""What all trained generators have in common: data as tokens, class dropout, and one training plan."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,13 +27,16 @@ an image has 16 pixels for each token on the side of the grid."""
 
 
 def drop_class(labels: Tensor, classes: int, generator: torch.Generator) -> Tensor:
-    """Replace a tenth of the labels by ``classes``, which means "no class": guidance needs this label to be trained."""
+    """Replace a tenth of the labels by ``classes``, the label that means "no class".
+
+    Guidance uses this label, so it must be trained.
+    """
     dropped = row_uniforms(len(labels), generator) < CLASS_DROPOUT
     return labels.masked_fill(dropped.to(labels.device), classes)
 
 
 class GeneratorTrainee(Trainee):
-    """Trains a network that has a method ``loss(tokens, labels, generator)`` over the tokens of a grid."""
+    """Trains a network over one grid of tokens. The network has a method ``loss(tokens, labels, generator)``."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -88,8 +91,8 @@ def training_tokens(tokenizer: str, context: Context) -> tuple[Tensor, Tensor]:
 def folder_tokens(tokenizer: str, context: FolderContext) -> tuple[Tensor, Tensor]:
     """The images of a folder as tokens [N, positions], int16, and their labels.
 
-    Images are encoded chunk by chunk. Processes share the chunks; a killed run goes on with the chunks that are
-    missing. Every image is cropped in the middle; none is mirrored.
+    Images are encoded chunk by chunk. Processes share the chunks. After a killed run, the next run encodes only the
+    chunks that are missing. Every image is cropped in the middle; none is mirrored.
     """
     key = sha256(tokenizer_weights(tokenizer))[:12] + context.data_sha256[:12]
     folder = Path(context.runs) / f"tokens-{tokenizer}-{key}"

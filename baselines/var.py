@@ -1,5 +1,7 @@
-"""VAR: next-scale prediction (Tian et al., arXiv 2404.02905; FoundationVision/VAR): adaLN, l2-normed attention,
-guidance ramp, KV cache. Parameter names are those of the published checkpoints.
+"""VAR: next-scale prediction (Tian et al., arXiv 2404.02905; FoundationVision/VAR).
+
+The network has adaLN and l2-normed attention. Sampling has a guidance ramp and a KV cache. Parameter names are those of
+the published checkpoints.
 """
 
 from collections.abc import Mapping, Sequence
@@ -88,15 +90,17 @@ class FFN(nn.Module):
         return by_rows(lambda rows: self.fc2(gelu(self.fc1(rows))), x)
 
     def some(self, x: Tensor, units: slice) -> Tensor:
-        """x [..., dim] -> the output [..., dim] that the hidden units ``units`` alone give, without fc2's bias."""
+        """x [..., dim] -> the output [..., dim] of the hidden units ``units`` alone, without fc2's bias."""
         up, bias, down = self.fc1.weight[units], self.fc1.bias[units], self.fc2.weight[:, units]
         return by_rows(lambda rows: F.linear(gelu(F.linear(rows, up, bias)), down), x)
 
     def experts(self, x: Tensor, chosen: Tensor) -> Tensor:
         """The FFN's output [B, n, dim] from the chosen experts alone. For sampling only: it has no gradient.
 
-        The hidden units are cut into equal runs; expert e is the e-th run. The chosen (token, expert) pairs are
-        gathered expert by expert, computed and added up. x: [B, n, dim]; chosen: bool [B, n, experts].
+        The hidden units are cut into equal parts, one after the other; the e-th part is expert e. The chosen (token,
+        expert) pairs are gathered expert by expert, computed and added up.
+
+        x: [B, n, dim]; chosen: bool [B, n, experts].
         """
         flat, mask = x.flatten(0, 1), chosen.flatten(0, 1)
         counts, tokens = mask.sum(0).tolist(), mask.t().nonzero()[:, 1]  # two synchronisations for all experts
@@ -153,12 +157,12 @@ class Block(nn.Module):
 
 
 def modulated(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """Layer norm without weights, eps 1e-6, times 1 + scale, plus shift."""
+    """norm(x) * (1 + scale) + shift, where norm is layer norm without weights, with eps 1e-6."""
     return torch.addcmul(shift, F.layer_norm(x, x.shape[-1:], eps=1e-6), 1 + scale)
 
 
 def unit(x: Tensor, scale: Tensor | float = 1.0) -> Tensor:
-    """x / |x| * scale, over the last dimension, where x / |x| equals F.normalize(x). x is multiplied only once."""
+    """F.normalize(x) * scale, over the last dimension, but computed by a single multiplication of x."""
     return x * (torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp(min=1e-12).reciprocal() * scale)
 
 
@@ -180,7 +184,7 @@ class VARNetwork(nn.Module):
     """[class, canvases] -> logits of every scale.
 
     The canvas of a scale is the sum of what all earlier scales contribute, averaged down to the scale's grid.
-    The label ``classes`` means no class. shared: one adaLN for all blocks (VAR-d36).
+    The label that equals ``classes`` means "no class". shared: one adaLN for all blocks (VAR-d36).
     """
 
     def __init__(
@@ -341,7 +345,7 @@ class NextScale(Bundled):
 
     @property
     def conditions(self) -> int:
-        """How many adaLN layers the blocks have."""
+        """How many adaLN layers all blocks have together."""
         return 1 if self.network.shared_ada_lin else len(self.network.blocks)
 
     def dense_macs(self, sampling: Sampling) -> dict[str, float]:

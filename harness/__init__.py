@@ -4,9 +4,9 @@ At the top level stand the modules that methods in other packages import, and th
 harness builds:
 
     method, registry     what a method is; the installed methods, by name
-    sampling, noise      how a token is drawn: settings, and the uniforms of each image
-    setup, inputs        precision, labels and weights of a trial; the labels and noise of its images
-    traces               optional reports of a method on how its images came about
+    sampling, noise      how a token is drawn: the settings; the uniform random numbers of each image
+    setup, inputs        the setup of a trial, such as precision and weights; the label and noise of each image
+    traces               optional reports of a method on how it made its images
     trial                one point to be measured
     sweep                a file that lists many points
     errors, files, file_kinds, hashing, numbers, progress

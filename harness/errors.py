@@ -9,7 +9,7 @@ LONGEST_SHOWN = 120
 
 
 class ArbenchError(Exception):
-    """An error that the user can put right. The command prints its one line and exits with code 2."""
+    """An error that the user can put right. The command prints the error's one line and exits with code 2."""
 
 
 def unknown(kind: str, given: str, valid: Iterable[str]) -> ArbenchError:
@@ -21,8 +21,8 @@ def unknown(kind: str, given: str, valid: Iterable[str]) -> ArbenchError:
 
 
 def shown(value: Any) -> str:
-    """The text that errors show for a value: its repr, cut if it is long. Python refuses the repr of some values, such
-    as integers of thousands of digits. For such a value, the text only names the type."""
+    """The text that errors show for a value: its repr, cut if it is long. For some values Python refuses to make a
+    repr, for example for an integer that has thousands of digits. The text then only names the value's type."""
     try:
         text = repr(value)
     except (ValueError, RecursionError):
@@ -31,8 +31,8 @@ def shown(value: Any) -> str:
 
 
 def one_line(text: str) -> str:
-    """Turns a text into one line that is safe to print. Unprintable characters become escapes, because a terminal might
-    obey them."""
+    """Turns a text into one line that is safe to print. Unprintable characters become escapes. Without the escapes, a
+    terminal might take these characters as commands."""
     words = " ".join(text.split())
     return (
         words

@@ -89,8 +89,8 @@ def _zip(head: bytes) -> str:
 
 
 def _is_safetensors(head: bytes, size: int | None) -> bool:
-    """Whether the file begins as safetensors files do: eight bytes hold the length of a header, and the header, a JSON
-    object, follows."""
+    """Whether the file begins as safetensors files do. The first eight bytes of such a file hold the length of a
+    header. The header follows; it is a JSON object."""
     length = int.from_bytes(head[:8], "little")
     return len(head) > 9 and head[8:9] == b"{" and 2 <= length <= 100_000_000 and (size is None or length + 8 <= size)
 

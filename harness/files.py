@@ -24,7 +24,8 @@ LONGEST_TOML = 10**6
 
 
 def write(path: Path, fill: Callable[[IO[bytes]], None]) -> None:
-    """Write a whole file or nothing. The file's folder is made if needed. Of several writers the last one wins.
+    """Write a whole file or nothing. The file's folder is made if needed. If several processes write the same file, the
+    last one wins.
 
     fill: writes the content into the open file.
 
@@ -88,8 +89,8 @@ byte on the command line that is not part of valid UTF-8."""
 
 
 def valid_text(text: str) -> str:
-    """The text, in which escapes replace the characters that UTF-8 cannot encode. An example of such a character is
-    U+DCFF, into which Python turns a byte 0xff on the command line."""
+    """The text, with each character that UTF-8 cannot encode replaced by an escape. U+DCFF is such a character: Python
+    turns a byte 0xff on the command line into U+DCFF."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
@@ -111,7 +112,7 @@ def read_toml(path: Path, what: str) -> dict[str, Any]:
 
     what: the name that errors give to this kind of file.
 
-    Raises ArbenchError naming the file and the fault. A number of thousands of digits is a fault, too.
+    Raises ArbenchError naming the file and the fault. An integer that has thousands of digits is a fault, too.
     """
     try:
         with path.open(encoding="utf-8-sig") as file:
@@ -144,8 +145,8 @@ def write_arrays(path: Path, arrays: "Mapping[str, np.ndarray[Any, Any]]") -> No
 
 
 def read_arrays(path: Path, wanted: Callable[[str], bool] = lambda name: True) -> "dict[str, np.ndarray[Any, Any]]":
-    """Read those arrays of an .npz file whose names ``wanted`` accepts. ArbenchError if the file is missing or damaged.
-    Pickled objects are never loaded."""
+    """Read arrays from an .npz file: those whose names ``wanted`` accepts. Raises ArbenchError if the file is missing
+    or damaged. Pickled objects are never loaded."""
     import numpy as np
 
     try:
@@ -156,8 +157,8 @@ def read_arrays(path: Path, wanted: Callable[[str], bool] = lambda name: True) -
 
 
 def remove_stale(folder: Path) -> None:
-    """Remove temporary files that killed writers left in a folder. Recent ones stay: another process may be writing
-    them."""
+    """Remove temporary files that killed processes left in a folder. Temporary files younger than STALE_S seconds stay,
+    because another process may be writing them."""
     for path in folder.glob(".*.tmp"):
         try:
             if time.time() - path.stat().st_mtime > STALE_S:

@@ -15,10 +15,9 @@ LABEL_STREAM, and the image's noise from part 0 (harness.noise)."""
 
 
 def inputs(method: Method, seed: int, indices: Sequence[int], policy: str = "balanced") -> tuple[Tensor, Tensor]:
-    """The inputs of the images with these indices, on the method's device: labels, int64 [B], and noise, float64
-    [B, positions].
+    """The labels (int64 [B]) and the noise (float64 [B, positions]) of the images with these indices.
 
-    All stages of a trial call this function, so that all stages see the same images.
+    Both are on the method's device. All stages of a trial call this function, so that all stages see the same images.
 
     policy: a value of ``Setup.labels``.
     """

@@ -34,7 +34,7 @@ class Knob:
     high: float | None = None  # upper bound of an int or float
     open_high: bool = False  # whether ``high`` itself is excluded
     choices: tuple[str, ...] = ()  # valid values of a choice
-    axis: bool = False  # whether it is an axis of sweeps; a trial's name then always contains it
+    axis: bool = False  # whether the knob is an axis of sweeps; a trial's name then always contains the knob
 
     def valid(self) -> str:
         """The valid values, in words."""
@@ -59,7 +59,7 @@ class Knob:
 
 @dataclass(frozen=True)
 class Preset:
-    """One instance of a method, with an architecture and a data set, as plain values."""
+    """The settings of one instance of a method, as plain values: architecture, data set and so on."""
 
     name: str
     data: str  # name of the data set (``fmnist``)
@@ -129,24 +129,27 @@ class Method(nn.Module, ABC):
 
     @classmethod
     def weight_files(cls, preset: str) -> tuple[Path, ...]:
-        """The files that ``load(preset)`` reads, including the tokenizer's files. The first file is the one that the
-        argument ``checkpoint`` of ``load`` replaces. A record's key contains the hashes of these files, which are
-        computed without loading the method."""
+        """The files that ``load(preset)`` reads, including the tokenizer's files.
+
+        The argument ``checkpoint`` of ``load`` replaces the first of these files. The hashes of the files go into a
+        record's key. The hashes are computed without loading the method.
+        """
         return ()
 
     @classmethod
     def weight_sources(cls, preset: str) -> Mapping[str, Source]:
-        """A dict from the name of each weight file that is not bundled to the source from which it can be fetched."""
+        """The sources of the weight files that are not bundled: a dict from file name to source."""
         return {}
 
     @classmethod
     def same_as(cls, knobs: Mapping[str, KnobValue], preset: str) -> "tuple[str, dict[str, KnobValue]] | None":
-        """Another method and its knobs, if they give the same tokens bit for bit, with the same MACs: (name, knobs).
-        None if there is no such method. Preset, sampling and weights are the same for both methods.
+        """Another method that gives the same tokens as this method, bit for bit, with the same MACs: (name, knobs).
 
-        Images and scores are then made once for both trials. FLOPs and time are measured for each trial.
+        None if there is no such method. The result's knobs are those of the other method. Preset, sampling and weights
+        are the same for both methods. If there is such a method, images and scores are made once for both trials. FLOPs
+        and time are measured for each trial.
 
-        knobs: complete, as ``resolve`` gives them.
+        knobs: the knobs of this method, complete, as ``resolve`` gives them.
         """
         return None
 
@@ -157,7 +160,7 @@ class Method(nn.Module, ABC):
 
     @property
     def grids(self) -> tuple[int, ...]:
-        """Sides of the square grids that the positions fill one after the other, each in raster order.
+        """The sides of the method's square grids. The positions fill one grid after the other, each in raster order.
 
         Empty if the positions do not lie on square grids, or if the method does not define ``grids``. Images of such a
         method have no trace (harness.traces).
@@ -198,8 +201,8 @@ class Method(nn.Module, ABC):
         """
 
     def published_form(self, knobs: Mapping[str, KnobValue], sampling: Sampling) -> dict[str, float]:
-        """MACs per image by part, of the authors' code. They differ from the result of ``closed_form`` if the authors'
-        code does work that our code avoids."""
+        """MACs per image that the authors' code needs, by part. The MACs differ from those of ``closed_form`` if the
+        authors' code does work that our code avoids."""
         return self.closed_form(knobs, sampling)
 
     def step_forms(self, knobs: Mapping[str, KnobValue], sampling: Sampling) -> list[dict[str, float]]:

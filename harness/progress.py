@@ -59,8 +59,8 @@ class Progress:
             self._bar.close()
 
     def _line(self, now: float, doing: str) -> str:
-        """The line to print now: units done, rate and time left, and the present work. The rate and the time left are
-        left out while they are not known. If there is no total, the line is the present work alone."""
+        """The line to print now: the units done, the rate, the time left, and the present work. The rate and the time
+        left are omitted until they are known. If there is no total, the line is the present work alone."""
         seconds, text = now - self._began, ""
         if self.total:
             text = f"{self.done}/{counted(self.total, self.unit.removesuffix('s'))}"

@@ -1,9 +1,10 @@
 """Sweep files: TOML files that say which trials answer a question. The trials have a stable order and no duplicates.
+"Crossed" means that every combination of the values gives a trial. The head is everything before the first block.
 
-preset = "fmnist"            # required; a block may name another
+preset = "fmnist"            # required; a block can name another preset
 images = 5000                # the rest of the head is optional: these are the defaults
 seed = 0                     # or a list of seeds
-extractor = "fmnist-cnn"     # computes features for scores; default: this one for fmnist, inception for other data
+extractor = "fmnist-cnn"     # computes features for scores; default: fmnist-cnn for fmnist, inception for other data
 [sampling]                   # for every method; lists are crossed
 cfg = [1.5, 2.0]
 [setup]                      # precision, labels, uint8, weights (harness/setup.py); lists are crossed as well
@@ -11,7 +12,7 @@ precision = "bf16"
 [timing]                     # the timing protocol (harness/stages/timing/stage.py)
 max_rounds = 100
 compile = "none"             # or "default", "reduce-overhead": torch.compile, the same for all (docs/measuring.md)
-[cluster]                    # overrides the site file (harness/cluster/site.py); blocks: cluster = { memory = "64G" }
+[cluster]                    # overrides the site file (harness/cluster/site.py); block: cluster = { memory = "64G" }
 time = "2:00:00"
 
 [method.var]                 # a block: all its parts are optional
@@ -19,7 +20,7 @@ time = "2:00:00"
 knobs = { schedule = "rings" }           # fixed knobs
 grid = { steps = [4, 7, 13] }            # all values are crossed
 list = [{ adaptive = 0.5 }, {}]          # sets of knobs; each set is crossed with the grid
-sampling = { cfg = 2.0 }                 # overrides the head's; setup may stand here, too
+sampling = { cfg = 2.0 }                 # overrides the head's sampling; setup can be given here as well
 """
 
 import itertools
@@ -83,10 +84,10 @@ class Sweep:
 
 
 def load(path: Path, images: int | None = None, setup: Mapping[str, Any] | None = None) -> Sweep:
-    """Read a sweep file, or the bundled sweep of that name (``fmnist``). ``images`` and ``setup`` override the file's
-    values.
+    """Read the sweep file ``path``. If there is no such file, ``path`` can be the name of a bundled sweep, such as
+    ``fmnist``. ``images`` and ``setup`` override the file's values.
 
-    Raises ArbenchError naming file, table and key of any fault.
+    Raises ArbenchError if the file has a fault. The message names the file, the table and the key.
     """
     bundled = sorted(file.stem for file in BUNDLED.glob("*.toml"))
     try:
@@ -105,7 +106,10 @@ def load(path: Path, images: int | None = None, setup: Mapping[str, Any] | None 
 def parse(
     content: Mapping[str, Any], source: str, images: int | None = None, setup: Mapping[str, Any] | None = None
 ) -> Sweep:
-    """The sweep that a file's content describes. source: the name of the file in errors."""
+    """The sweep that a file's content describes.
+
+    source: the file's name, used in error messages and, without folder and suffix, as the name of the sweep.
+    """
     _check(content, HEAD, f"{source}: top level")
     content = {**content, **({} if images is None else {"images": images})}
     blocks = content.get("method", {})
@@ -133,8 +137,8 @@ def parse(
 
 
 def _block(method: str, head: Mapping[str, Any], block: Mapping[str, Any], where: str) -> Iterator[Trial]:
-    """The trials of one block. Their order, from the setting that varies slowest to the one that varies fastest: seed,
-    setup, sampling, the list of knob sets, the grid."""
+    """The trials of one block. The seed varies slowest. Then come setup, sampling, the list of knob sets and the grid.
+    The grid varies fastest."""
     preset = block.get("preset", head.get("preset"))
     if preset is None:
         raise ArbenchError(f"{where}: key 'preset' is missing (here or at the top level)")
@@ -173,29 +177,30 @@ def _block(method: str, head: Mapping[str, Any], block: Mapping[str, Any], where
 
 def _crossed(axes: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Every combination of the axes' values; the last axis varies fastest. A value that is not a list counts as a list
-    of one."""
+    with one value."""
     lists = [value if isinstance(value, list) else [value] for value in axes.values()]
     for values in itertools.product(*lists):
         yield dict(zip(axes, values, strict=True))
 
 
 def _must_end(where: str, axes: Iterable[Any]) -> None:
-    """ArbenchError if these axes give more than MOST_TRIALS trials, which nobody can want."""
+    """Raises ArbenchError if the axes together give more than MOST_TRIALS trials. Nobody can want so many."""
     count = prod(len(axis) for axis in axes if isinstance(axis, list))
     if count > MOST_TRIALS:
         raise ArbenchError(f"{where}: {shown(count)} trials would come of it (valid: up to {MOST_TRIALS})")
 
 
 def _once(where: str, *tables: Mapping[str, Any]) -> None:
-    """ArbenchError if a knob is given in more than one of the tables ``knobs``, ``list`` and ``grid``, because it would
-    not be clear which value holds."""
+    """Raises ArbenchError if a knob is given in more than one of the tables ``knobs``, ``list`` and ``grid``. It would
+    then not be clear which value holds."""
     for (one, first), (two, second) in itertools.combinations(zip(("knobs", "list", "grid"), tables, strict=True), 2):
         for name in first.keys() & second.keys():
             raise ArbenchError(f"{where}: knob {name!r} is given both in '{one}' and in '{two}'")
 
 
 def _check(table: Mapping[str, Any], schema: Mapping[str, Any], where: str) -> None:
-    """ArbenchError if a key is unknown, or if its value does not have the schema's type."""
+    """Raises ArbenchError if a key of the table is unknown, or if a value does not have the type that the schema gives
+    for its key."""
     for key, value in table.items():
         if key not in schema:
             raise ArbenchError(f"{where}: {unknown('key', key, schema)}")

@@ -1,18 +1,18 @@
 """Traces of how images came about, for pages that show them. A trace says at which step each position was decided, and
 what was computed for the position.
 
-Traces are optional; images, keys and figures do not depend on traces. A trace is made if the method defines
-``Method.grids``. While sampling, a method may report more than its schedule says, with ``tell_order``, ``tell_tokens``
-and ``tell_experts``. Reports are recorded only in a trial's first shard, for the first IMAGES images of that shard. In
-all other cases a report does nothing but read one variable.
+Traces are optional. Images, keys and measured values do not depend on them. A trace is made if the method defines
+``Method.grids``. The method's schedule gives the steps. While sampling, the method can report more with the functions
+``tell_order``, ``tell_tokens`` and ``tell_experts``. Reports are recorded only in a trial's first shard, for the first
+IMAGES images of that shard. Elsewhere these functions only read one variable, so that they cost almost nothing.
 
 A trace of n images consists of these arrays, whose names all begin with TRACE:
-    ``grids``    int16 [g]: sides of the square grids that the positions fill one after the other, in raster order
+    ``grids``    int16 [g]: sides of g square grids; positions fill one grid after another, each in raster order
     ``order``    int16 [n, positions]: the step, from 0, at which a position was decided
     ``tokens``   uint8 [n, layers, positions]: 1 where the layer computed the token
-    ``experts``  uint32 [n, layers, positions]: bit e is set where the layer computed expert e of the token
+    ``experts``  uint32 [n, layers, positions]: bit e is set where the layer computed expert e for the token
     ``experts_of`` int16 []: how many experts there are
-The last three exist only if the method reported them.
+The last three arrays exist only if the method reported them.
 """
 
 from collections.abc import Iterator, Mapping
@@ -97,7 +97,8 @@ def listening(images: int) -> Iterator[Trace]:
 
 
 def heard() -> bool:
-    """Whether reports are recorded. A method calls this before it does work that only prepares a report."""
+    """Whether reports are being recorded. If a report takes work to prepare, a method calls this first, and skips the
+    work if nothing is recorded."""
     return _heard.get() is not None
 
 
@@ -116,7 +117,8 @@ def tell_tokens(layer: object, places: Tensor, computed: Tensor) -> None:
 
     layer: any object that stands for this layer alone.
     places: [n] or [B, n], positions in the sequence.
-    computed: bool [B, n]. With guidance, the rows of the unconditional branch follow; they are not recorded.
+    computed: bool [B, n]. With guidance, the rows of the unconditional branch follow after these B rows. The rows of
+        the unconditional branch are not recorded.
     """
     trace = _heard.get()
     if trace is not None:
@@ -138,5 +140,5 @@ def _first(images: int, places: Tensor, computed: Tensor) -> tuple[Tensor, Tenso
 
 
 def kept(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Those of ``arrays`` that belong to a trace."""
+    """The arrays in ``arrays`` that belong to a trace."""
     return {name: values for name, values in arrays.items() if name.startswith(TRACE)}

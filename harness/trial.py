@@ -1,4 +1,4 @@
-"""A trial: one point to be measured, its canonical name and its key."""
+"""A trial: one method with fixed settings, to be measured. The trial has a canonical name and a key."""
 
 import re
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ _NAME = re.compile(r"(?P<method>[^\[\]]+)\[(?P<settings>[^\[\]]*)\]")
 
 @dataclass(frozen=True)
 class Trial:
-    """One point to be measured."""
+    """One method with fixed settings, to be measured."""
 
     method: str
     preset: str
@@ -66,7 +66,7 @@ class Trial:
 
     @classmethod
     def parse(cls, name: str, images: int) -> "Trial":
-        """The trial with this canonical name. The name does not contain the number of images: ``images`` gives it."""
+        """The trial with this canonical name. The name does not say how many images: ``images`` says this."""
         match = _NAME.fullmatch(name)
         if match is None:
             raise ArbenchError(
@@ -105,10 +105,11 @@ class Trial:
         """The canonical name, which logs, folders, tables and URLs use.
 
         The name contains:
+        - the method
         - the preset
-        - the knobs that are axes, and the knobs that differ from their defaults
-        - cfg
-        - the other fields of sampling and setup that differ from the preset's
+        - each knob that is an axis (``Knob.axis``), and each knob that differs from its default
+        - cfg, even if it is the preset's
+        - each other field of sampling and setup that differs from the preset's
         - the seed
         """
         default = self.owner.preset_named(self.preset)
@@ -140,8 +141,8 @@ class Trial:
 
 
 def resolve_sampling(default: Sampling, given: Mapping[str, Any]) -> Sampling:
-    """``default`` with the values in ``given``, each converted to the type of its field. ArbenchError if a field is
-    unknown, or if a value has another type or is out of range."""
+    """``default``, with the values in ``given`` put in place. Each value is converted to the type of its field. Raises
+    ArbenchError if a field is unknown, or if a value has another type or is out of range."""
     kinds = {field.name: field.type for field in fields(Sampling)}
     changed: dict[str, Any] = {}
     for name, value in given.items():
@@ -175,8 +176,8 @@ def _text(value: KnobValue) -> str:
 
 
 def number(text: str) -> Any:
-    """The int or float that a text spells. A text that spells no number is returned as it is; the check of the field
-    then refuses it."""
+    """The int or float that a text spells. If the text spells no number, the text itself is returned. The check of the
+    field then refuses the text."""
     for kind in (int, float):
         try:
             return kind(text)

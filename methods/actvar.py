@@ -7,13 +7,14 @@ The abstract says:
  - A two-stage distillation from the dense VAR supervises routing and gating.
 
 Every other choice is ours:
- - experts: 12 a block, by balanced k-means of fc1's rows (MoEfication, arXiv 2110.01786), so that all of them together
-   are exactly the dense FFN;
- - router: linear, on the FFN's modulated input; the quota of (token, expert) pairs is spent where scores are highest in
-   the scale, so that one token may get more experts than another; the outputs of chosen experts are not weighted;
- - selector: linear, on the attention's modulated input, plus a learned score of each place; this score starts as the
-   mean size of the dense update at the place, as in var-static; an unselected token skips the whole block, except keys
-   and values;
+ - experts: 12 a block, by balanced k-means of fc1's rows (MoEfication, arXiv 2110.01786); all experts together are
+   exactly the dense FFN;
+ - router: linear, on the FFN's modulated input; the (token, expert) pairs with the highest scores in the scale are
+   computed, up to the quota, so one token can get more experts than another; the outputs of chosen experts are not
+   weighted;
+ - selector: a token's score is a linear map of the attention's modulated input, plus a learned score of the token's
+   place; the score of a place starts as the mean size of the dense update there, as in var-static; for an unselected
+   token, only keys and values are computed, not the rest of the block;
  - reconstruction: a low-rank light path (``baselines.sparse_var``), trained to give the update of the whole block;
  - which scales: the last ``sparse_scales``, in all layers; each has the same sparsity, unless ``ffn_tilt`` lets larger
    scales keep more (distillation does not use ``ffn_tilt``);
@@ -22,7 +23,9 @@ Every other choice is ours:
    as copies of var's blocks and are trained in the last stage; the dense scales, and a run at zero sparsity, are
    exactly var's;
  - losses, stages and schedule: see ``baselines.distillation``; router and gate learn from straight-through gradients of
-   the distillation loss, from each expert's worth and from each token's gain.
+   the distillation loss; the router also learns each expert's worth, which is the size of what the expert adds to the
+   block's output; the gate also learns each token's gain, which is the distance between the light path's update and
+   the full update.
 """
 
 from pathlib import Path
@@ -74,7 +77,10 @@ class LearnedSelection(Selection):
         return straight_through(chosen, scores).repeat_interleave(4 * x.shape[-1] // self.experts, -1)
 
     def gate_loss(self, x: Tensor, places: Tensor, gain: Tensor) -> Tensor:
-        """Mean squared error of the gate's scores against each token's gain; gain: [B, n], 1 on average."""
+        """Mean squared error of the gate's scores against each token's gain.
+
+        gain: [B, n], the distance between the light path's update and the full update, scaled to 1 on average.
+        """
         return F.mse_loss(self.tokens(x.detach(), places).float(), gain.float())
 
     def router_loss(self, x: Tensor, worth: Tensor) -> Tensor:
@@ -96,8 +102,8 @@ class LearnedSelection(Selection):
 def balanced_clusters(rows: np.ndarray, clusters: int, seed: int = 0, rounds: int = 20) -> list[int]:
     """An order of the rows in which clusters of equal size lie side by side.
 
-    The clusters come from k-means. Every cluster has exactly rows / clusters rows. Each round finds, among all such
-    assignments, the one with the smallest sum of squared distances (scipy's linear assignment).
+    The clusters come from k-means. Every cluster has exactly rows / clusters rows. In each round, rows are assigned to
+    clusters of this size so that the sum of squared distances to the centres is smallest (scipy's linear assignment).
     """
     from scipy.optimize import linear_sum_assignment
 
@@ -113,7 +119,7 @@ def balanced_clusters(rows: np.ndarray, clusters: int, seed: int = 0, rounds: in
 
 
 class ActVAR(SparseVAR):
-    """ActVAR: a router chooses experts, a gate chooses tokens, and the rest is reconstructed."""
+    """ActVAR: a router chooses experts, a gate chooses tokens, and a light path reconstructs the other tokens."""
 
     name: ClassVar[str] = "actvar"
     title: ClassVar[str] = "ActVAR"

@@ -1,11 +1,13 @@
 """EAR (arXiv 2511.15499): next-set prediction in a spiral from the centre outwards, with length-adaptive decoding.
 
 The network, its two streams and the sampling loop are in ``baselines.next_set``, shared with the order controls. The
-paper's "length-adaptive decoding" has no counterpart in the released code (facts/METHODS.md), so ``adaptive`` is ours.
-Every step predicts the rest of the ring that the spiral is in. The step accepts the longest prefix whose predicted
-entropy (the sum over the tokens of the prefix, with guidance) is at most a threshold, and at least one token. No step
-predicts beyond the ring: if a part is in no published schedule, it is predicted worse, however many of its tokens are
-accepted.
+paper's "length-adaptive decoding" has no counterpart in the released code (facts/METHODS.md), so the knob ``adaptive``
+is our own design.
+
+With ``adaptive``, every step predicts the rest of the ring that the spiral is in. The step accepts the longest prefix
+whose predicted entropy is at most a threshold, but at least one token. The entropy of a prefix is the sum over its
+tokens, with guidance. No step predicts beyond the ring. The reason: a part that is in no published schedule is
+predicted worse, and it does not help to accept only a few of its tokens.
 """
 
 from collections.abc import Mapping
@@ -34,8 +36,9 @@ IMAGENET_KNOBS = (
 def imagenet_preset(size: str) -> Preset:
     """The preset of a published EAR-adaLN: 16x16 tokens in 31 parts.
 
-    ``schedule=rings, steps=16`` is the paper's variant of 16 parts, with the same weights. RoPE goes by index, not by
-    place (see ``baselines.next_set``). Labels are drawn and bytes are rounded as in LlamaGen's presets.
+    ``schedule=rings, steps=16`` is the paper's variant of 16 parts, with the same weights. RoPE goes by a token's
+    index in the spiral, not by its place in the grid (see ``baselines.next_set``). Labels are drawn at random, and
+    images are rounded to bytes, as in LlamaGen's presets.
     """
     dim, layers, heads, cfg = SIZES[size]
     return Preset(
@@ -63,7 +66,7 @@ def imagenet_preset(size: str) -> Preset:
 
 
 class EAR(NextSet):
-    """EAR: spiral order, in any number of steps or in as many as the predicted entropy asks for."""
+    """EAR: tokens in spiral order. The number of steps is a knob, or it follows from the predicted entropy."""
 
     name: ClassVar[str] = "ear"
     title: ClassVar[str] = "EAR"

@@ -1,1 +1,1 @@
-"""Makes figures and pages from records."""
+"""Makes plots and pages from records."""

@@ -38,8 +38,10 @@ def build(store: Path, out: Path, note: str = "") -> Path:
     folder and then moved to their places, so that a killed process leaves no half page. The same store gives the same
     files.
 
-    note: says what is still open. If there is a note, it stands at the top of every page, and the pages of COSTLY are
-    left out. Raises ArbenchError if the store has no records that can be read, or if ``out`` cannot be written.
+    note: text that says what is still to be done, for a report that will soon be replaced. If there is a note, it
+    stands at the top of every page, and the pages of ``COSTLY`` are left out.
+
+    Raises ArbenchError if the store has no records that can be read, or if ``out`` cannot be written.
     """
     with no_collection():  # thousands of records and rows, all of which stay to the end
         site = read(store)

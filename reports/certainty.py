@@ -1,7 +1,7 @@
 """How certain it is that a setting is on the frontier.
 
-A replicate is a figure computed from images or timed samples that are drawn again at random. The frontier is computed
-anew for every replicate of the figures.
+Images or timed samples are drawn again at random, many times. After each draw, the figures (measured numbers) are
+computed again; the result is called a replicate. The frontier is computed anew for every replicate.
 """
 
 from collections.abc import Mapping
@@ -29,12 +29,12 @@ _COUNT = 1000  # number of replicates; the scores have as many
 
 
 def standings(x: Matrix, y: Matrix, better: tuple[Better, Better] = ("low", "low")) -> list[str]:
-    """Say whether each of n points is ``on`` or ``off`` the frontier at 95 %, or ``undecided``.
+    """Say for each of n points whether it is ``on`` or ``off`` the frontier at 95 %, or whether this is ``undecided``.
 
     The word is empty for a point with a coordinate that is not finite.
 
-    x, y: the points' coordinates in R replicates, [n, R]. Each replicate is drawn in the same way for all points.
-    Chance that is common to all points therefore moves them together.
+    x, y: the points' coordinates in R replicates, [n, R]. In each replicate, the same draw is used for all points, so
+    chance that all points have in common moves them together.
     """
     known = np.isfinite(x).all(axis=1) & np.isfinite(y).all(axis=1)
     words = np.where(known, OFF, "").astype(object)
@@ -47,11 +47,11 @@ def standings(x: Matrix, y: Matrix, better: tuple[Better, Better] = ("low", "low
 
 
 def _contenders(x: Matrix, y: Matrix, better: tuple[Better, Better]) -> NDArray[np.bool_]:
-    """Which of n points may be on the frontier in some replicate: bool [n].
+    """Which of n points can be on the frontier in some replicate: bool [n].
 
     A point is left out if even its best values are behind the worst values of another point. Such a point is on the
-    frontier in no replicate, and without it the frontier of the other points is the same. Of thousands of points, few
-    remain.
+    frontier in no replicate, and without it the frontier of the other points is the same. Of thousands of points, only
+    a few are kept.
     """
     if not len(x):
         return np.zeros(0, bool)
@@ -79,7 +79,7 @@ class Certainty:
         return frozenset(REPLICATES + score.format(self.fid) for score in SCORES.values())
 
     def keep(self, key: str, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Keep the arrays of a record that the caller has read anyway."""
+        """Keep ``arrays``, which the caller has read from a record anyway, so that they are not read again."""
         self._arrays[key] = {name: arrays[name] for name in self.wanted if name in arrays}
 
     def standing(self, rows: pd.DataFrame, cost: Figure, score: Figure) -> list[str]:
@@ -132,8 +132,8 @@ class Certainty:
 def _medians(samples: Matrix) -> Matrix | None:
     """Draw timed samples again, and return the median in each replicate, [R]; None for fewer than two samples.
 
-    For all trials with the same number of samples, the same rounds of the timing are drawn. Most trials that were timed
-    in one session have the same number of samples.
+    Timing takes one sample a round. The draw depends only on the number of samples, so the same rounds are drawn for
+    trials with equally many samples. Most trials that were timed in one session have the same number of samples.
     """
     if len(samples) < 2:
         return None

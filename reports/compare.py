@@ -1,10 +1,12 @@
 """The page that sets two to four trials side by side.
 
-Differences are computed here, by harness.records.comparison, and not in the browser. The browser would need the
-replicates from which a paired interval comes, 50 KB a trial, and the statistics would no longer be in one place. The
-number of pairs is therefore limited. Up to MOST trials are chosen: the best of each method and those near a frontier
-come first. Differences are computed for all pairs of chosen trials. Other trials stand side by side without
-differences; `arbench compare` gives their differences.
+Differences between trials are computed in advance, by harness.records.comparison, and not in the browser. The browser
+would need the replicates for paired intervals, which are 50 KB a trial. Also, the statistics would no longer be in one
+place.
+
+As differences are computed in advance, the number of pairs must be limited. Up to MOST trials are chosen, and
+differences are computed for all pairs of chosen trials. The best trial of each method and trials near a frontier are
+chosen first. The page shows other trials side by side without differences; `arbench compare` gives their differences.
 """
 
 from collections.abc import Iterator
@@ -28,7 +30,7 @@ MOST = 72
 def sheets(site: Site, out: Path) -> Iterator[Sheet]:
     """The page compare.html. Also writes one data file for each chosen trial.
 
-    The file has the differences between this trial and all trials that follow it in the list ``chosen(site)``.
+    A trial's file has the differences between the trial and every later trial in the list ``chosen(site)``.
     """
     keys = chosen(site)
     records = [dict(site.records[key]) for key in keys]
@@ -51,8 +53,8 @@ def sheets(site: Site, out: Path) -> Iterator[Sheet]:
 def chosen(site: Site) -> list[str]:
     """Keys of the trials whose differences are computed.
 
-    First comes the best setting of each method. Then come settings on or near a frontier. Last come the settings of
-    each method whose FID is nearest to the method's best FID.
+    First comes the best setting of each method. Then come settings on or near a frontier. Last come all other trials,
+    in the order of their rank by FID among the trials of the same method.
     """
     best = list(site.board["key"])
     reached = [
@@ -67,7 +69,7 @@ def chosen(site: Site) -> list[str]:
 
 
 def _apart(difference: Difference) -> float:
-    """The difference ``other`` - ``one``. For times it is log(other / one), on the scale of their intervals."""
+    """The difference ``other`` - ``one``. For times, it is log(other / one), like the ends of their intervals."""
     if difference.figure in ("latency", "throughput"):
         return log(difference.other / difference.one)
     return difference.other - difference.one

@@ -16,7 +16,7 @@ LIBRARY = "plotly.min.js"
 
 
 def sheets(site: Site, out: Path) -> Iterator[Sheet]:
-    """The page frontier.html. Also writes the figures for print to figures/."""
+    """The page frontier.html. Also writes the plots for print to the folder figures/."""
     library = _library(out)
     content = {
         "tradeoffs": _tradeoffs(site, out / "figures"),
@@ -36,7 +36,11 @@ def _library(out: Path) -> str:
 
 
 def _levels(site: Site, score: str) -> Mapping[str, float]:
-    """The horizontal lines in the figures of a score, label -> level: the floors of FID, or the ceiling of IS."""
+    """The horizontal lines in the plots of a score: label of a line -> value of the score.
+
+    For FID, each line is a floor: the FID of a tokenizer's reconstructions of the test images. For IS, the line is the
+    ceiling: the IS of the test images.
+    """
     if score == "fid":
         tokenizers = (site.facts.get("tokenizers") or {}).items()
         found = {f"floor {name}": of.get("rfid") for name, of in tokenizers}

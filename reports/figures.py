@@ -1,4 +1,4 @@
-"""Static figures of trade-offs by matplotlib, as SVG, PNG and PDF. A method has the same colour and mark everywhere."""
+"""Static plots of trade-offs by matplotlib, as SVG, PNG and PDF. A method has the same colour and mark everywhere."""
 
 import itertools
 from collections.abc import Iterable, Mapping
@@ -53,7 +53,7 @@ RC: Any = {
 
 @dataclass(frozen=True)
 class Style:
-    """How a method is drawn in all figures."""
+    """How a method is drawn in all plots."""
 
     colour: str  # hex
     mark: str  # matplotlib's name of the mark
@@ -65,15 +65,15 @@ SPARE = tuple(itertools.product(("<", ">", "h", "*", "d"), ("#332288", "#999933"
 
 @dataclass(frozen=True)
 class Drawn:
-    """A figure on disk."""
+    """A plot on disk."""
 
-    # svg, png, pdf: file names in the figures' folder
+    # svg, png, pdf: file names in the folder of plots
     svg: str
     png: str
     pdf: str
     title: str
-    caption: str  # what the figure shows
-    alt: str  # the figure in words
+    caption: str  # what the plot shows
+    alt: str  # the plot in words
 
 
 def styles(methods: Iterable[str]) -> dict[str, Style]:
@@ -95,11 +95,13 @@ def styles(methods: Iterable[str]) -> dict[str, Style]:
 def tradeoff(
     settings: pd.DataFrame, x: Figure, y: Figure, looks: Mapping[str, Style], lines: Mapping[str, float], folder: Path
 ) -> Drawn | None:
-    """Draw y against x, with one point for each row of ``settings``, and the frontier. None if no row has both figures.
+    """Draw y against x: one point for each row of ``settings``, a curve for each method, and the frontier of all rows.
 
-    A method's curve joins the method's best settings, one for each fixed number of steps. If the method has no knob for
-    steps, the curve is the method's frontier. Settings off the curve are small marks. Marks are hollow if the method
-    chooses the number of steps image by image.
+    Returns None if no row has both x and y.
+
+    A method's curve passes the best setting at each fixed number of steps. If the method has no knob for steps, the
+    curve is the method's frontier. Settings off the curve are small marks. A mark is hollow if the number of steps
+    differs from image to image.
 
     settings: column ``standing`` says whether a row is on the frontier (reports.certainty).
     looks: how each method is drawn.
@@ -135,10 +137,10 @@ def tradeoff(
 def sparsity(
     settings: pd.DataFrame, knob: str, y: Figure, looks: Mapping[str, Style], lines: Mapping[str, float], folder: Path
 ) -> Drawn | None:
-    """Draw y against one sparsity knob. None if no setting has the knob.
+    """Draw y against ``knob``, one of the two sparsity knobs. Returns None if no setting has the knob.
 
-    A method's curve is drawn through settings with the other sparsity knob at zero: the best of them at each value of
-    this knob. All other settings are small marks.
+    A method's curve joins settings at which the other sparsity knob is zero. At each value of ``knob``, the curve
+    passes the best of these settings. All other settings are small marks.
     """
     column, other = f"knob:{knob}", f"knob:{SPARSITY[1 - SPARSITY.index(knob)]}"
     if column not in settings:
@@ -171,9 +173,10 @@ def sparsity(
 def guidance(
     settings: pd.DataFrame, board: pd.DataFrame, y: Figure, looks: Mapping[str, Style], folder: Path
 ) -> Drawn | None:
-    """Draw y against guidance. Only settings with the knobs of their method's row in ``board`` are drawn.
+    """Draw y against guidance. Returns None if no method was measured at two values of guidance.
 
-    Returns None if no method was measured at two values of guidance.
+    ``board`` has the best setting of each method. Only settings with the same preset and knobs as the best setting of
+    their method are drawn.
     """
     chosen = settings.merge(board[["method", "preset", "knobs"]], on=["method", "preset", "knobs"])
     rows = chosen[chosen[y.name].notna() & chosen["cfg"].notna()]
@@ -226,17 +229,17 @@ def same_cost(settings: pd.DataFrame, x: Figure, y: Figure, drawn: Mapping[str, 
 
 
 def bases_of(sparse: pd.DataFrame) -> set[str]:
-    """The dense methods with which the sparse methods of these rows are compared.
+    """The dense methods that belong to the sparse methods in these rows.
 
-    A sparse method at zero sparsity equals its dense method.
+    A sparse method is compared with its dense method. At zero sparsity the two are equal.
     """
     pairs = sparse[["method", "family"]].drop_duplicates().itertuples(index=False)
     return {declared.base_of(str(method), str(family)) for method, family in pairs}
 
 
 def _stated_saving(ax: Axes, name: str, dense: pd.DataFrame, x: Figure, y: Figure) -> str:
-    """Draw a line at the saving that the method's paper states; returns the words of the caption about the line.
-    Returns "" if the paper states no saving, or if the dense method was not measured."""
+    """Draw a line at the saving that the method's paper states. Returns the part of the caption that explains the line.
+    If the paper states no saving, or if the dense method was not measured, draws nothing and returns ""."""
     look = declared.looks().get(name)
     if look is None or not look.saving or not dense["method"].eq(look.base).any():
         return ""
@@ -252,7 +255,7 @@ def _stated_saving(ax: Axes, name: str, dense: pd.DataFrame, x: Figure, y: Figur
 
 
 def key_file(name: str) -> str:
-    """The file name of a method's mark; it is safe, whatever the method is called."""
+    """The name of the file with a method's mark. The name is safe as a file name, whatever the method is called."""
     return f"mark-{safe(name)}.svg"
 
 
@@ -269,7 +272,7 @@ def key(look: Style, folder: Path, name: str) -> str:
 
 
 def _counted(rows: pd.DataFrame, standing: str, looks: Mapping[str, Style]) -> str:
-    """How many settings of each method have this standing, in words."""
+    """How many settings of each method have this standing (on or off the frontier, or undecided), in words."""
     found = rows[rows["standing"] == standing].groupby("method").size().sort_values(ascending=False)
     return ", ".join(f"{looks[str(name)].label} ({count})" for name, count in found.items()) or "none"
 
@@ -300,7 +303,7 @@ def _fixed(rows: pd.DataFrame) -> "pd.Series[bool]":
 
 
 def _curve(own: pd.DataFrame, x: str, y: str, ends: tuple[Any, Any]) -> pd.Index:
-    """Index of the rows through which a method's curve is drawn, in the order in which the curve passes them."""
+    """The rows that a method's curve passes, as a pandas index, in the order of the curve."""
     fixed = own[_fixed(own)]
     if "knob:steps" in own and fixed["knob:steps"].nunique() > 1:
         best = fixed.groupby("knob:steps")[y]
@@ -382,5 +385,5 @@ def _save(fig: Drawing, folder: Path, name: str, title: str, caption: str) -> Dr
 
 
 def _plain(text: str) -> str:
-    """The text, escaped for matplotlib: a dollar starts no formula, and a leading underscore does not hide a label."""
+    """The text, escaped for matplotlib. A dollar then starts no formula, and a leading underscore hides no label."""
     return (" " if text.startswith("_") else "") + text.replace("$", r"\$")

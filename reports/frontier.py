@@ -35,8 +35,9 @@ def staircase(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The corners of the stepped line through the frontier points, from the cheapest point to the dearest.
 
-    Between two frontier points the line keeps the cheaper point's y up to the dearer point's x, since nothing better
-    was reached in between. Returns x [m], y [m], m = 2 k - 1 for k distinct frontier points (0 if there are none).
+    Between two frontier points the line stays at the y of the cheaper point up to the x of the dearer point, since
+    nothing better was reached in between. Returns the corners' coordinates, x [m] and y [m]. For k distinct frontier
+    points, m is 2 k - 1; without frontier points, m is 0.
     """
     on = frontier(x, y, better)
     points = np.unique(np.column_stack([_oriented(x, better[0])[on], _oriented(y, better[1])[on]]), axis=0)

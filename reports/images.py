@@ -47,15 +47,16 @@ def labels(data: str) -> tuple[str, ...]:
 
 
 class Strips:
-    """Writes strips of images into a folder. Strips are so small that those of all trials together fit into BUDGET."""
+    """Writes strips of images into a folder. The strips of all trials together fit into BUDGET."""
 
     def __init__(self, folder: Path, trials: int) -> None:
         self._folder, self._most, self._rung = folder, min(MOST, BUDGET // max(trials, 1)), 0
 
     def write(self, name: str, thumbnails: NDArray[Any] | None, what: str) -> tuple[str, int]:
-        """Write a strip; returns its file name and how many images it shows.
+        """Write a strip. Returns the strip's file name and the number of images in the strip.
 
-        thumbnails: uint8 [n, C, H, W], C = 1 or 3; what: the thumbnails' name in errors.
+        thumbnails: uint8 [n, C, H, W], C = 1 or 3.
+        what: how error messages name the thumbnails.
 
         Raises ArbenchError that says why there is no strip: there are no thumbnails, or the array does not hold
         thumbnails.

@@ -75,7 +75,7 @@ def methods(site: Site) -> dict[str, dict[str, str]]:
 
 
 def about_method(site: Site, name: str) -> Mapping[str, Any]:
-    """What the records say about a method, from the first record that says anything."""
+    """The description of a method in the first record that has one; empty if no record has one."""
     own = (record for record in site.records.values() if record["trial"]["method"] == name)
     return next((record["method"] for record in own if record.get("method")), {})
 
@@ -103,9 +103,10 @@ def _settings(site: Site) -> Iterator[dict[str, Any]]:
 
 
 def _apart(site: Site) -> Iterator[dict[str, Any]]:
-    """Rows of trials that failed, have random weights or cannot be compared with the trials of ``site.main``.
+    """Rows of all trials outside ``site.main``.
 
-    Trials with scores are put into sets of trials that can be compared with each other. The sets are numbered from 1.
+    A trial is outside if it failed, if it ran on random weights, or if it cannot be compared with the trials inside.
+    Trials with scores are put into sets, numbered from 1. Trials of one set can be compared with each other.
     """
     rest = site.rows[~site.rows["key"].isin(site.main["key"])]
     known: dict[tuple[str, ...], int] = {}
@@ -134,10 +135,10 @@ def _row(site: Site, row: Mapping[str, Any], number: int) -> dict[str, Any]:
 def _note(row: Mapping[str, Any]) -> str:
     """What is wrong with a row; empty if nothing is.
 
-    For a failed trial, the note names the stage that failed. For a finished trial, it says:
-    - if the trial was not timed
+    For a failed trial, the note names the stage that failed. For a finished trial, the note lists what applies:
+    - that the trial was not timed
     - which figures are flagged on the trial's page
-    - what disturbed the times, if they are noisy
+    - what disturbed the times, if the times are noisy
     """
     if row["status"] != "done":
         return f"failed in {row['stage'] or 'an unknown stage'}"
@@ -148,9 +149,9 @@ def _note(row: Mapping[str, Any]) -> str:
 
 
 def _published(row: PublishedRow) -> dict[str, Any]:
-    """A published row as a row of the leaderboard, in the last set.
+    """A published row as a row of the leaderboard. Published rows make up the last set of rows.
 
-    Only figures that have the same meaning in all sources are taken over.
+    Of the published figures, only those that mean the same in all sources are shown.
     """
     apart = [one for one in disagreements(published()) if row in one.rows]
     others = [f"; this checkpoint is published at FID {one.low:g} to {one.high:g}" for one in apart]
@@ -198,7 +199,10 @@ def _sets(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
 
 
 def _limits(site: Site) -> Iterator[dict[str, Any]]:
-    """Rows of the limits of scores: the tokenizers' reconstructions are floors, the test images are the ceiling."""
+    """Rows with the limits of scores.
+
+    The FID of a tokenizer's reconstructions is a floor. The scores of the test images are the ceiling.
+    """
     for name, of in (site.facts.get("tokenizers") or {}).items():
         words = "test images, encoded and decoded (rFID)"
         yield {"title": f"Floor: tokenizer {name}", "settings": words, "figures": {"fid": of.get("rfid")}}
@@ -242,7 +246,7 @@ def _figures(rows: list[dict[str, Any]], names: Iterable[str]) -> dict[str, list
 
 
 def rounded(value: Any) -> float | int | None:
-    """A value rounded to five digits; None if there is no value. No figure shows as many digits."""
+    """A value rounded to five digits; None if there is no value. Pages show fewer digits than five."""
     if value is None or value != value:  # NaN; pandas' own test of a single value is slow
         return None
     short = float(f"{value:.5g}")
@@ -250,7 +254,7 @@ def rounded(value: Any) -> float | int | None:
 
 
 def _plain(value: Any) -> Any:
-    """A cell as JSON takes it: without NaN and without numpy's types."""
+    """The value of a cell, in a form that JSON can hold: None for NaN, and Python's types for numpy's."""
     if value is None or value != value:
         return None
     return value.item() if hasattr(value, "item") else value

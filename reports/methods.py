@@ -84,7 +84,7 @@ def _knobs(records: list[Any]) -> list[tuple[str, str, str]]:
 
 
 def _helps(method: str) -> Mapping[str, str]:
-    """Name of a knob -> help, for the knobs of a method; empty if the method is not installed."""
+    """The knobs of a method: name of a knob -> its help text. Empty if the method is not installed."""
     from harness import registry
 
     try:
@@ -103,9 +103,9 @@ def _listed(values: set[Any]) -> str:
 
 
 def _costs(site: Site, name: str) -> dict[str, Any]:
-    """The MACs in each part of a method, in millions, for at most COSTS_SHOWN of its settings.
+    """The multiply-accumulate operations (MACs) in each part of a method, in millions.
 
-    The settings are spread evenly over the list of all settings of the method in ``site.tuned``.
+    They are given for at most COSTS_SHOWN settings of the method, picked evenly from its settings in ``site.tuned``.
     """
     own = site.tuned[site.tuned["method"] == name]
     found = []
@@ -139,7 +139,10 @@ def _traced(site: Site, name: str, out: Path) -> dict[str, Any]:
 
 
 def _trace(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
-    """The arrays of a trace as lists for scripts; empty if the arrays are not a trace or do not fit together."""
+    """The arrays of a trace (harness.traces), turned into lists for the page's script.
+
+    Returns {} if the arrays are not a trace, or if they do not fit together.
+    """
     named = {name.removeprefix(TRACE): values for name, values in arrays.items()}
     grids, order = named.get("grids"), named.get("order")
     if grids is None or order is None or order.ndim != 2 or int((grids.astype(int) ** 2).sum()) != order.shape[1]:

@@ -9,7 +9,7 @@ NUMBER = re.compile(r"\b(\d{2})(\d{2})\.(\d{4,5})\b")
 
 
 def link(paper: str) -> str:
-    """The address of a paper that is named by its arXiv number. For any other text it is "", and no link is made."""
+    """The web address of a paper that is named by its arXiv number. Returns "" for any other text: it gets no link."""
     found = NUMBER.search(paper)
     return f"https://arxiv.org/abs/{found[0]}" if found else ""
 

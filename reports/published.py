@@ -1,9 +1,10 @@
-"""Figures that papers, READMEs and users have published.
+"""Figures (numbers, such as FID) that papers, READMEs and users have published.
 
-They are drawn as hollow marks and never mixed with figures that were measured here, because protocol and device were
-different. Often FID was computed in another way, too. A published row therefore has another type than the row of a
-record, and names its source. ``disagreements`` finds checkpoints for which several FIDs were published, although
-sampling was alike.
+Published figures come from other protocols and devices, and often FID was computed in another way, too. They are
+therefore never mixed with figures that were measured here: published rows have a type of their own, and pages draw them
+as hollow marks. Each published row names its source.
+
+``disagreements`` finds checkpoints for which different FIDs were published, although sampling was alike.
 """
 
 import csv
@@ -58,8 +59,11 @@ class PublishedRow:
 
 @dataclass(frozen=True)
 class Disagreement:
-    """A checkpoint for which several FIDs are published. FIDs without guidance and FIDs with guidance are never mixed:
-    each of the two makes a disagreement of its own."""
+    """A checkpoint for which different FIDs are published.
+
+    FIDs without guidance and FIDs with guidance are never mixed. A checkpoint can therefore have two disagreements, one
+    without guidance and one with guidance.
+    """
 
     checkpoint: str
     low: float  # the least FID
@@ -78,7 +82,10 @@ def published(path: Path = FILE) -> tuple[PublishedRow, ...]:
 
 
 def disagreements(rows: Iterable[PublishedRow]) -> list[Disagreement]:
-    """Checkpoints with several published FIDs. Rows that state that guidance was off form separate groups."""
+    """Find the checkpoints for which different FIDs are published.
+
+    Some rows state that guidance was off. They are compared with each other only, and so are all other rows.
+    """
     groups: dict[tuple[str, bool], list[PublishedRow]] = {}
     for row in rows:
         if row.checkpoint and row.fid is not None:

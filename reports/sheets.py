@@ -1,8 +1,8 @@
-"""Makes the pages of the site. A module gives a page's content, a template gives the HTML, and scripts hold the data.
+"""Makes the pages of the site. A page has a module for its content, a template for its HTML, and scripts for its data.
 
 The module has a function ``sheets(site, out)``, which is listed in ``reports.build.PAGES``. The template extends
-base.html. The data that the page's script reads are in data/*.js, since a page that is opened from disk may load
-scripts but not fetch files.
+base.html. The data are stored as scripts, data/*.js. The reason is that browsers let a page that is opened from disk
+load scripts, but do not let it fetch files.
 """
 
 import json
@@ -37,7 +37,7 @@ Page = Callable[[Site, Path], Iterable[Sheet]]
 
 
 def write(sheets: Sequence[Sheet], out: Path, note: str = "") -> None:
-    """Write the sheets into a folder. Each sheet has links to all pages, and the note at the top if there is one."""
+    """Write the sheets into a folder. Each sheet has links to all pages. A note, if given, stands at the top."""
     env = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
@@ -80,8 +80,8 @@ def _json(value: Any) -> str:
 def _literal(text: str) -> str:
     """The text as a JavaScript string literal.
 
-    Scripts hold data as a string of JSON, not as an object literal. In an object literal, a name like __proto__ has
-    a special meaning, and browsers parse JSON faster.
+    Scripts hold data as a string of JSON, not as an object literal, for two reasons. In an object literal, a name like
+    __proto__ has a special meaning. Also, browsers parse JSON faster than object literals.
     """
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 

@@ -45,12 +45,12 @@ class Site:
 
     @cached_property
     def certainty(self) -> Certainty:
-        """The replicates of all figures."""
+        """The replicates of the figures, which tell how certain a place on the frontier is (reports.certainty)."""
         return Certainty(self.store, self.records, self.fid)
 
     @property
     def measures(self) -> dict[str, Figure]:
-        """The measures by name; the title of FID names the extractor."""
+        """Name of a measure -> the measure. The title of FID includes the name of the extractor."""
         return {measure.name: measure for measure in table.named(self.fid)}
 
     @cached_property
@@ -72,9 +72,9 @@ class Site:
 
     @cached_property
     def standing(self) -> dict[str, list[str]]:
-        """Name of a cost -> one word for each row of ``shown``.
+        """Name of a cost -> one word for each row of ``shown``: on, off or undecided.
 
-        The word says whether the row is on or off the frontier of FID against this cost, or undecided.
+        The word says whether the row is on the frontier of FID against this cost.
         """
         fid = self.measures["fid"]
         return {cost: self.certainty.standing(self.shown, self.measures[cost], fid) for cost in COSTS}

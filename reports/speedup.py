@@ -15,9 +15,10 @@ KINDS = {"saved_b1": "latency", "saved_b64": "throughput"}
 def added(rows: pd.DataFrame, records: Iterable[Record]) -> pd.DataFrame:
     """Return ``rows`` (of ``tidy``) with savings in per cent: columns ``flops_saved``, ``saved_b1`` and ``saved_b64``.
 
-    A row is compared with its base: the row of lowest FID of the family's dense method. A saving is negative if the row
-    costs more than the base. Times are compared round by round, so the base must have been timed in the same
-    session. A method that is its own base has no savings.
+    A row is compared with its base: among the rows of the family's dense method, the row of lowest FID. A saving is
+    negative if the row costs more than the base. Times are compared between the same rounds of one timing session.
+    Therefore time savings exist only if row and base were timed in the same session. A method that is its own base has
+    no savings.
     """
     by_key = {str(record["key"]): record for record in records}
     bases: dict[tuple[str, ...], Mapping[str, object] | None] = {}
@@ -35,9 +36,10 @@ _COLUMNS = ["flops_saved", *(name + end for name in KINDS for end in ("", LOW, H
 
 
 def _base(row: Mapping[str, object], rows: pd.DataFrame) -> Mapping[str, object] | None:
-    """The base with which ``row`` is compared; None if there is none.
+    """The base with which ``row`` is compared; None if there is no base.
 
-    It is the row of lowest FID among the dense method's rows with the same preset and the same number of images.
+    Candidates are the rows of the dense method with the same preset and the same number of images as ``row``. The base
+    is the candidate of lowest FID.
     """
     name = base_of(str(row["method"]), str(row["family"]))
     same = (rows["method"] == name) & (rows["preset"] == row["preset"]) & (rows["images"] == row["images"])

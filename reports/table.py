@@ -37,15 +37,15 @@ LOW, HIGH = ":low", ":high"
 
 
 def named(extractor: str) -> tuple[Figure, ...]:
-    """The figures; the title of FID names the extractor."""
+    """All figures of the report. The title of FID includes the name of the extractor."""
     return tuple(replace(one, title=f"FID ({extractor})") if one.name == "fid" else one for one in FIGURES)
 
 
 def figure(value: Any, digits: int = 3, places: int | None = None) -> str:
-    """A number for people: ``digits`` significant digits, or ``places`` decimals, never an exponent.
+    """A number as text for people, with ``digits`` significant digits or ``places`` decimals, and without exponents.
 
-    1234.5 -> 1,234 ; 0.01234 -> 0.0123 ; 12.0 -> 12 for whole numbers of any kind. None, NaN, infinities and anything
-    that is not a number -> an en dash.
+    Examples are 1234.5 -> 1,234 and 0.01234 -> 0.0123. A whole number has no decimals, even if it is a float:
+    12.0 -> 12. None, NaN, infinities and anything that is not a number become an en dash.
     """
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return "–"
@@ -58,7 +58,7 @@ def figure(value: Any, digits: int = 3, places: int | None = None) -> str:
 
 
 def extractor(records: Iterable[Record]) -> str:
-    """The extractor of the FID by which the report ranks: the extractor with which most records were scored."""
+    """The extractor with which most records were scored. The report ranks by the FID of this extractor."""
     names = pd.Series([str(r["quality"]["extractor"]) for r in records if r.get("quality")], dtype="object")
     return str(names.mode().iloc[0]) if len(names) else "no extractor"
 
@@ -66,8 +66,9 @@ def extractor(records: Iterable[Record]) -> str:
 def tidy(records: Iterable[Record], fid: str) -> pd.DataFrame:
     """One row a record, finished or failed, in the order of method and knobs.
 
-    fid: the extractor of column ``fid``. FIDs of other extractors are in columns ``FID (name)``. A value that a
-    record lacks is NaN.
+    A value that a record lacks is NaN.
+
+    fid: name of the extractor whose FID is in column ``fid``. FIDs of other extractors are in columns ``FID (name)``.
     """
     rows = pd.DataFrame([_row(record, fid) for record in records])
     if rows.empty:
@@ -85,8 +86,8 @@ def tidy(records: Iterable[Record], fid: str) -> pd.DataFrame:
 def rank(method: str) -> tuple[float, str]:
     """The key by which methods are sorted.
 
-    First come methods that declare a look (harness.plugins.looks), in the order of the looks' places. Then come all
-    other methods, by name.
+    First come methods that declare a look (harness.plugins.looks), in the order of ``Look.place``. Then come all other
+    methods, by name.
     """
     look = looks().get(method)
     return (inf if look is None else look.place, method)
@@ -116,7 +117,7 @@ def setup_words(setup: Mapping[str, Any]) -> str:
 
 
 def submission_words(record: Record) -> str:
-    """What to say about a record that somebody else submitted, or whose images another program made.
+    """Where a record comes from, in words: somebody else submitted it, or another program made its images.
 
     Empty for a record that was measured here.
     """
@@ -174,10 +175,10 @@ def _row(record: Record, fid: str) -> dict[str, Any]:
 
 
 def by_own_extractor(row: Mapping[str, Any], record: Record, fid: str) -> Mapping[str, Any]:
-    """A row of ``tidy``, changed so that FID and all other distances come from the extractor that scored the record.
+    """A row of ``tidy``, with FID and all other distances by the extractor that scored the record.
 
-    In ``tidy``, distances come from the report's extractor ``fid``. This function is for pages that show a row apart
-    from other rows and name the row's own extractor.
+    ``tidy`` gives distances by the report's extractor ``fid``. This function serves pages on which a row stands apart
+    from other rows. Such pages name the row's own extractor.
     """
     quality = record.get("quality") or {}
     own = quality.get("extractor", fid)
@@ -191,7 +192,7 @@ def by_own_extractor(row: Mapping[str, Any], record: Record, fid: str) -> Mappin
 
 
 def flags(record: Record) -> list[str]:
-    """What weakens a record's figures, in words."""
+    """Reasons to trust a record's figures less, in words."""
     alike = ((record.get("timing") or {}).get("compiled") or {}).get("alike", 1.0)
     other = [f"timing: compiled, {alike:.1%} of a batch's images are those without a compiler"] if alike < 1 else []
     return [*((record.get("quality") or {}).get("flags") or ()), *other]
@@ -209,9 +210,10 @@ COMPARABLE = ["data", "images", "extractor", "reference"]
 
 
 def comparable(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """The largest set of finished trials that may be compared with each other, and a list of lines of text.
+    """Group the finished trials into sets. Trials of one set can be compared with each other.
 
-    Each line describes one of the smaller sets. Trials on random weights, which have no score, are in no set.
+    Returns the rows of the largest set, and one line of text for each of the other sets. Trials on random weights have
+    no scores and are in no set.
     """
     done = rows[(rows["status"] == "done") & ~rows["random"]]
     if done.empty:
@@ -236,8 +238,8 @@ def dicts(rows: pd.DataFrame) -> list[dict[str, Any]]:
 def over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
     """One row a setting, with means over its seeds.
 
-    Column ``seeds`` is the number of seeds, and column ``keys`` has the keys of the records of all seeds. Other columns
-    are taken from the lowest seed.
+    Column ``seeds`` has the number of seeds. Column ``keys`` has the keys of the setting's records, one for each seed.
+    Columns without a mean are copied from the row of the lowest seed.
     """
     by = ["method", "settings"]
     rows = rows.sort_values("seed", kind="stable")

@@ -1,7 +1,8 @@
 """The page of a trial: one HTML file for all trials, and one data file a trial, loaded when the trial is opened.
 
-So 5,000 trials cost 5,000 small data files, not 5,000 pages. Values that many records have in common (machine,
-versions, conventions) are stored once, in data/shared.js; ``{"shared": n}`` stands in their place.
+So 5,000 trials cost 5,000 small data files, not 5,000 pages. Some values are the same in many records: machine,
+versions, conventions. Such a value is stored once, in data/shared.js. The data of a trial have ``{"shared": n}`` in
+place of the value, where n is the index of the value in data/shared.js.
 """
 
 import json
@@ -94,7 +95,7 @@ def _timing(record: Mapping[str, Any]) -> Any:
 
 
 def _lost(timed: Mapping[str, Any]) -> dict[str, list[int]]:
-    """``disturbed``: the indices of the disturbed samples in the list of samples. Empty if no sample was disturbed."""
+    """A dictionary {"disturbed": indices of the disturbed samples}; {} if no sample was disturbed."""
     samples = timed.get("samples") or []
     found = disturbed(samples, timed.get("disturbances") or {})
     places = [place for place, one in enumerate(found) if one]
@@ -102,7 +103,10 @@ def _lost(timed: Mapping[str, Any]) -> dict[str, list[int]]:
 
 
 def _figure(row: Mapping[str, Any], name: str) -> list[float] | None:
-    """Value, low and high in the report's units; the value alone if the figure has no interval."""
+    """[value, lower end, upper end] of a figure and its interval, in the report's units.
+
+    [value] if the figure has no interval; None if the row has no such figure.
+    """
     found = [leaderboard.rounded(row.get(name + end)) for end in ("", LOW, HIGH)]
     known = [value for value in found if value is not None]
     return None if found[0] is None else known
@@ -129,7 +133,7 @@ def _real(site: Site, out: Path) -> str:
 
 
 def _short_numbers(value: Any) -> Any:
-    """The value with its numbers rounded to five digits. No figure shows as many digits, and JSON gets half as long."""
+    """The value, with numbers rounded to five digits. Pages show fewer digits than five, and JSON gets half as long."""
     if isinstance(value, float):
         return float(f"{value:.5g}")
     if isinstance(value, Mapping):
@@ -142,8 +146,8 @@ def _short_numbers(value: Any) -> Any:
 def _sharing(found: list[dict[str, Any]]) -> tuple[Callable[[Any], Any], list[Any]]:
     """Find the values that occur more than once in the data of all trials; these values are shared.
 
-    Returns a function and a list. The list has the shared values. The function takes the data of a trial and replaces
-    each shared value by a reference to the list.
+    Returns a function and a list. The list has the shared values. The function takes the data of a trial, and puts a
+    reference ``{"shared": index in the list}`` in place of each shared value.
     """
     counts: Counter[str] = Counter()
     written: dict[int, str] = {}  # by the id of a value, so that JSON is made once; ``found`` keeps all values alive

@@ -1,7 +1,8 @@
 """Encoder and decoder of the ``fmnist`` tokenizers: 28x28 grey images to a 7x7 grid of vectors and back.
 
-A small VQGAN-class network (Esser et al., arXiv 2012.09841): residual convolutions, group norm, SiLU. Ours: the image
-is first folded 2x2 into channels, so that only the last convolution runs at full size.
+A small VQGAN-class network (Esser et al., arXiv 2012.09841): residual convolutions, group norm, SiLU. One choice is
+ours: the encoder first folds each square of 2x2 pixels into channels, and the decoder unfolds them near its end. Only
+the decoder's last convolution therefore runs at full size.
 """
 
 import torch

@@ -41,8 +41,8 @@ def xqgan(vocabulary: int = 8192, config: vit.ViTConfig = XQGAN) -> Tokenizer:
 class Entry(NamedTuple):
     """A published tokenizer."""
 
-    file: str  # name of the file of its weights
-    build: Callable[[], Tokenizer]  # builds it with random weights
+    file: str  # name of the weights file
+    build: Callable[[], Tokenizer]  # builds the tokenizer with random weights
 
 
 PUBLISHED: dict[str, Entry] = {

@@ -87,7 +87,7 @@ class ViT(nn.Module):
         self.norm = nn.LayerNorm(config.dim, eps=1e-6)
 
     def headed(self, tokens: Tensor) -> Tensor:
-        """tokens [B, grid^2, dim] -> [B, 1 + grid^2, dim]: the class token in front, and positions added."""
+        """Put the class token in front, then add position embeddings: [B, grid^2, dim] -> [B, 1 + grid^2, dim]."""
         return torch.cat([self.cls_token.expand(len(tokens), -1, -1), tokens], 1) + self.pos_embed
 
     def forward(self, x: Tensor) -> Tensor:
@@ -125,7 +125,8 @@ class Decoder(nn.Module):
     """vectors [B, codes, grid, grid] -> images [B, 3, H, W], about [-1, 1].
 
     In the sequence, mask tokens come before the vectors. The outputs of the mask tokens become the image patches. The
-    mask tokens have a class token in front, and so have the vectors; both get the same position embeddings.
+    class token stands in front of the mask tokens and again in front of the vectors. Mask tokens and vectors get the
+    same position embeddings.
     """
 
     def __init__(self, config: ViTConfig) -> None:

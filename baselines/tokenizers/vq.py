@@ -1,11 +1,11 @@
 """Single-scale and multi-scale vector quantisation.
 
 Single-scale: VQ-VAE (van den Oord et al., arXiv 1711.00937) with moving-average codes (appendix A.1 there).
-Multi-scale: VAR's residual quantiser (arXiv 2404.02905, algorithm 1 and 2).
+Multi-scale: VAR's residual quantiser (arXiv 2404.02905, algorithms 1 and 2).
 
-Ours:
- - The multi-scale codes are moving averages as well. A token of a coarse scale weighs as much as all the grid places
-   that it covers.
+Our own choices:
+ - The multi-scale codes are moving averages as well. In these averages, a token of a coarse scale weighs as much as
+   all the grid places that it covers.
  - Codes that fall out of use restart at a vector of the batch.
 """
 
@@ -100,7 +100,7 @@ class Quantised:
 class Quantiser(nn.Module):
     """Single-scale quantisation: each vector of the grid is replaced by the nearest code.
 
-    scales: sides of the grids of tokens; the last one is also the side of the grid of vectors.
+    scales: the side of each token grid; the last side is also the side of the vector grid.
     """
 
     def __init__(self, codebook: Codes, scales: Sequence[int] = (GRID,)) -> None:
@@ -113,7 +113,7 @@ class Quantiser(nn.Module):
         return sum(side * side for side in self.scales)
 
     def forward(self, z: Tensor) -> Quantised:
-        """z [B, C, grid, grid]."""
+        """z: the encoder's vectors, [B, C, grid, grid]."""
         flat = z.permute(0, 2, 3, 1).flatten(0, 2)
         index = self.codebook.nearest(flat.detach())
         vectors = self.codebook.read(index).view(len(z), *z.shape[2:], -1).permute(0, 3, 1, 2)
@@ -131,10 +131,12 @@ class Quantiser(nn.Module):
 
 
 class MultiScaleQuantiser(Quantiser):
-    """Residual quantisation: at each scale the residual is averaged down, quantised, interpolated up, smoothed by phi.
+    """Residual quantisation over several scales.
 
-    The sum of the results of all scales so far is the canvas; the residual is what the canvas still lacks.
-    phi_k(h) = h / 2 + conv3x3(h) / 2 with ``phis`` convolutions shared among the scales, as in VAR.
+    The canvas is the sum of what the scales so far give. The residual is what the canvas still lacks. At each scale the
+    residual is averaged down, quantised, interpolated up and smoothed by phi. The result is added to the canvas.
+
+    phi_k(h) = h / 2 + conv3x3(h) / 2. The scales share ``phis`` such convolutions, as in VAR.
     """
 
     def __init__(self, codebook: Codes, scales: Sequence[int], phis: int = 4) -> None:

@@ -1,8 +1,8 @@
 """Convolutional encoder and decoder of VQGAN (Esser et al., arXiv 2012.09841).
 
-LlamaGen's VQ-16 (arXiv 2406.06525) and VAR's multi-scale VQ-VAE (arXiv 2404.02905) use them: residual blocks,
-self-attention at the lowest resolution, nearest neighbour upsampling. The two tokenizers differ only in numbers
-(``VQGANConfig``) and in the names of the tensors in their files (``baselines.layouts``).
+Both consist of residual blocks, self-attention at the lowest resolution, and nearest neighbour upsampling. LlamaGen's
+VQ-16 (arXiv 2406.06525) and VAR's multi-scale VQ-VAE (arXiv 2404.02905) use them. Between these two tokenizers, encoder
+and decoder differ only in sizes (``VQGANConfig``) and in the tensors' names in the files (``baselines.layouts``).
 """
 
 from collections.abc import Sequence
@@ -60,7 +60,7 @@ class Residual(nn.Module):
         return y + (x if self.nin_shortcut is None else self.nin_shortcut(x))
 
     def macs(self, side: int) -> int:
-        """MACs at side x side."""
+        """MACs for a grid of side x side places."""
         skip = [] if self.nin_shortcut is None else [self.nin_shortcut]
         return conv_macs(self.conv1, self.conv2, *skip, side=side)
 
@@ -79,12 +79,12 @@ class Attention(nn.Module):
         return x + self.proj_out(out.transpose(1, 2).unflatten(2, x.shape[2:]))
 
     def macs(self, side: int) -> int:
-        """MACs at side x side."""
+        """MACs for a grid of side x side places."""
         return conv_macs(self.qkv, self.proj_out, side=side) + 2 * self.proj_out.in_channels * side**4
 
 
 class Down(nn.Module):
-    """Half the resolution: a 3x3 convolution with stride 2, padded at the right and at the bottom."""
+    """Halves the resolution by a 3x3 convolution with stride 2, padded at the right and at the bottom."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -96,7 +96,7 @@ class Down(nn.Module):
 
 
 class Up(nn.Module):
-    """Twice the resolution: every value repeated, then a 3x3 convolution."""
+    """Doubles the resolution: repeats every value, then runs a 3x3 convolution."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -108,7 +108,7 @@ class Up(nn.Module):
 
 
 class Level(nn.Module):
-    """Residual blocks of one resolution, each followed by attention if ``attention``; then ``resample``, if any."""
+    """Residual blocks at one resolution, then ``resample``, if any. If ``attention``, attention follows each block."""
 
     def __init__(self, width: int, out: int, blocks: int, attention: bool, resample: Down | Up | None) -> None:
         super().__init__()
@@ -124,7 +124,7 @@ class Level(nn.Module):
         return x if self.resample is None else self.resample(x)
 
     def macs(self, side: int) -> int:
-        """MACs of the blocks at side x side, and of the upsampling, if any, to 2 side x 2 side."""
+        """MACs of the blocks on a grid of side x side, and of the upsampling to 2 side x 2 side, if there is any."""
         own: int = sum(part.macs(side) for part in (*self.block, *self.attn))
         return own + (conv_macs(self.resample.conv, side=2 * side) if self.resample else 0)
 
@@ -136,7 +136,7 @@ class Middle(nn.Sequential):
         super().__init__(Residual(width, width), Attention(width), Residual(width, width))
 
     def macs(self, side: int) -> int:
-        """MACs at side x side."""
+        """MACs for a grid of side x side places."""
         return sum(part.macs(side) for part in self)  # type: ignore[operator]
 
 

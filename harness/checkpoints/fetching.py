@@ -2,11 +2,12 @@
 
 huggingface_hub makes the URL, asks the hub for commit, size and hash of the file, and downloads the file. The function
 ``http_get`` of huggingface_hub continues a partial file, tries again when a connection breaks, and shows progress.
-The function ``hf_hub_download`` is not used: in version 2.4 of huggingface_hub it downloads under a new name each time,
-and so never continues a download that was killed.
+The function ``hf_hub_download`` is not used. In version 2.4 of huggingface_hub, this function gives each download a new
+name. It therefore never continues a download that was killed.
 
-The downloaded file is checked against the announced size and sha256. A file gets its name only when it is whole. Beside
-the file stands NAME.json with the file's URL, commit and hash. No token is sent: all the files are public.
+The downloaded file is checked against the size and sha256 that the server announced. The file gets its final name NAME
+only when it is whole. Beside it stands NAME.json, with the file's URL, commit and hash. No token is sent: all the files
+are public.
 """
 
 import json
@@ -28,7 +29,8 @@ US = "arbench"
 
 
 def fetch(source: Source, path: Path) -> None:
-    """Download a file to ``path``. A download that was cut short is kept, and the next call continues it.
+    """Download a file to ``path``. If a download is cut short, the part that has arrived is kept. The next call
+    continues from there.
 
     Raises ArbenchError if the server cannot be reached or has no such file, or if the downloaded file is not the file
     that the server announced.

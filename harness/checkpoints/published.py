@@ -26,8 +26,9 @@ class Source:
 
 
 def folders() -> tuple[Path, ...]:
-    """The folders that are searched for published weights: the folders that ARBENCH_WEIGHTS names, or else one folder
-    in the user's cache. ArbenchError if a folder cannot be determined, as when a container's user has no home."""
+    """The folders that are searched for published weights. ARBENCH_WEIGHTS names them; if it is not set, there is one
+    folder, in the user's cache. Raises ArbenchError if a folder cannot be determined, for example because a container's
+    user has no home."""
     given = [part for part in os.environ.get(VARIABLE, "").split(os.pathsep) if part]
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     try:
@@ -38,13 +39,14 @@ def folders() -> tuple[Path, ...]:
 
 
 def place(file: str) -> Path:
-    """The path of a weight file: in the first folder that has it, or else in the first folder of all."""
+    """The path of a weight file, in the first folder that has the file. If no folder has it: its path in the very first
+    folder."""
     return next((folder / file for folder in folders() if (folder / file).is_file()), folders()[0] / file)
 
 
 def must_be_there(paths: Iterable[Path], preset: str, sources: Mapping[str, Source]) -> None:
-    """ArbenchError if files are missing. The error names the missing files. If they are published, it also names the
-    ways to get them."""
+    """Raise ArbenchError if files are missing. If any missing files are published, the error names those files and says
+    how to get them. Otherwise the error names the first missing file."""
     missing = [path for path in paths if not path.is_file()]
     fetchable = [path for path in missing if path.name in sources]
     if fetchable:

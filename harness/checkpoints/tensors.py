@@ -35,9 +35,9 @@ each fault."""
 
 def write_weights(path: Path, state: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
     """Write tensors and metadata under a temporary name, then rename the file: a reader never sees half a file.
-    ArbenchError if the file cannot be written.
+    Raises ArbenchError if the file cannot be written.
 
-    about: the metadata, values that JSON can hold (config, seed, data hash, commit, figures).
+    about: the metadata: values that JSON can hold (config, seed, data hash, commit, measured numbers)
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
@@ -58,7 +58,8 @@ def read_about(path: Path) -> dict[str, Any]:
 def read_weights(path: Path, module: nn.Module) -> nn.Module:
     """Load a safetensors file into ``module``, strictly; returns the module in eval mode.
 
-    Raises ArbenchError naming the file and the fault: missing, truncated, or keys and shapes that do not fit.
+    Raises ArbenchError if the file is missing or truncated, or if its keys or shapes do not fit. The error names the
+    file and says which of these is wrong.
     """
     fit_state(module, _read_safetensors(path), path)
     return module.eval()
@@ -67,8 +68,9 @@ def read_weights(path: Path, module: nn.Module) -> nn.Module:
 def read_tensors(path: Path, inside: Sequence[tuple[str, ...]] = ()) -> dict[str, Tensor]:
     """The tensors, by name, of a safetensors file or of a file written by torch.save.
 
-    inside: where to look for the dictionary of tensors if it is nested in other dictionaries. Each entry is a sequence
-        of keys that may lead to it. The entries are tried in order. Not needed if the file is a dictionary of tensors.
+    inside: where to look for the dictionary of tensors, in a file that nests this dictionary in others. Each entry is
+        one place to look: the keys that lead there, outermost first. The entries are tried in order. None is needed if
+        the file is itself a dictionary of tensors.
 
     Raises ArbenchError if the file is missing or truncated, holds no such dictionary, or holds objects other than plain
     values and tensors. Such objects could run code, and are never loaded.
@@ -91,8 +93,8 @@ def read_tensors(path: Path, inside: Sequence[tuple[str, ...]] = ()) -> dict[str
 
 
 def _kind(path: Path, *valid: str) -> str:
-    """The kind of a file. ArbenchError if the kind is known and is not one of ``valid``. A file of an unknown kind
-    passes: it may be damaged."""
+    """The kind of a file. Raises ArbenchError if the kind is known and is not one of ``valid``. A file of an unknown
+    kind raises no error here: perhaps it is of a valid kind, but damaged."""
     try:
         if path.exists() and not path.is_file() and not path.is_dir():
             raise ArbenchError(f"cannot read weights {path}: it is no regular file")
@@ -115,7 +117,8 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
-    """Turns errors inside the ``with`` into an ArbenchError that says what is wrong with a safetensors file."""
+    """Inside the ``with``, a safetensors file is read. Any error there becomes an ArbenchError that says what is wrong
+    with the file."""
     _kind(path, file_kinds.SAFETENSORS)
     try:
         yield
@@ -146,8 +149,8 @@ def _read_pickle(path: Path) -> Any:
 
 
 def _must_be_whole(path: Path, found: Any) -> None:
-    """ValueError if a tensor is longer than its part of the file. torch maps the file into memory, and would fill the
-    tensor with the bytes after that part."""
+    """Raise ValueError if a tensor is longer than its part of the file. torch maps the file into memory. It would fill
+    the rest of such a tensor with the bytes that follow in the file."""
     with zipfile.ZipFile(path) as pack:
         sizes = Counter(member.file_size for member in pack.infolist() if "/data/" in member.filename)
     storages = {
@@ -198,7 +201,7 @@ def fit_state(module: nn.Module, state: Mapping[str, Tensor], source: Path) -> N
 
 
 def _odd(given: Tensor, wanted: Tensor) -> str:
-    """Why ``given`` cannot be copied into ``wanted`` value by value, in words; empty if it can be copied."""
+    """Why ``given`` cannot be copied into ``wanted`` value by value, in words. Empty if copying is possible."""
     if given.layout is not torch.strided or given.is_quantized or given.device.type != "cpu":
         return "sparse, quantized, or without values"
     return "" if given.is_complex() == wanted.is_complex() else f"{given.dtype}, not {wanted.dtype}"

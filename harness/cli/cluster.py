@@ -30,7 +30,8 @@ def add(commands: Any) -> None:
 
 
 def add_options(parser: argparse.ArgumentParser, about: str) -> Any:
-    """Add a group of options for clusters, which ``run`` and ``train`` share. about: help text. Returns the group."""
+    """Add the group of cluster options that ``run`` and ``train`` have in common. Returns the group. about: help text
+    of the group."""
     cluster = parser.add_argument_group("on a cluster", f"{about}; see docs/cluster.md")
     cluster.add_argument("--cluster", metavar="NAME", help="where it is done: slurm, local, or a package's scheduler")
     cluster.add_argument(
@@ -57,8 +58,8 @@ def add_sweep_options(cluster: Any) -> None:
 
 
 def settings(asked: argparse.Namespace) -> "Settings | None":
-    """The settings with which ``run`` uses a cluster; None if no cluster is asked for. Raises ArbenchError if no
-    cluster is asked for, but an option is given that needs one."""
+    """The settings with which ``run`` uses a cluster; None without ``--cluster``. Raises ArbenchError if ``--cluster``
+    is missing, but another option needs it."""
     if not _on_a_cluster(asked):
         return None
     from harness.cluster.executor import Settings
@@ -71,7 +72,8 @@ def settings(asked: argparse.Namespace) -> "Settings | None":
 
 
 def launch(asked: argparse.Namespace) -> "Launch | None":
-    """How ``train`` is to use the cluster; None if no cluster is asked for. Raises the same error as ``settings``."""
+    """How ``train`` is to use the cluster; None without ``--cluster``. Raises ArbenchError in the same case as
+    ``settings``."""
     if not _on_a_cluster(asked):
         return None
     from harness.cluster.schedulers import named

@@ -1,8 +1,9 @@
 """The ``arbench`` command.
 
-Packages add sub-commands through the entry-point group ``arbench.commands``. An entry point names a function. The
-function takes argparse's subparsers, adds a parser to them, and sets the parser's default ``run``. That default is a
-function, too: it takes the parsed arguments and returns an exit code (or None for 0).
+Packages add sub-commands through the entry-point group ``arbench.commands``. An entry point names a function that takes
+argparse's subparsers. This function adds a parser to the subparsers, and calls ``set_defaults(run=...)`` of the new
+parser. The value of ``run`` is the function that carries out the sub-command: it takes the parsed arguments and returns
+an exit code (or None for 0).
 
 Exit codes: 0 success; 1 some trials failed; 2 something the user can mend; 130 interrupted.
 """
@@ -21,7 +22,8 @@ GROUP = "arbench.commands"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The console command: parse the arguments and run; an error that the user can mend is printed as one line."""
+    """The console command: parse the arguments, and run the sub-command that they name. Returns the exit code. An error
+    that the user can mend is printed as one line."""
     with streams.lenient() as output:
         try:
             heed_quota()

@@ -1,5 +1,5 @@
-"""The commands to exchange rows: ``submit`` packs records for somebody else, ``import`` adds records from somebody
-else."""
+"""The commands that exchange records between people: ``submit`` packs records into a file, ``import`` adds the records
+of such a file."""
 
 import argparse
 from pathlib import Path

@@ -89,8 +89,9 @@ def _compare(asked: argparse.Namespace) -> None:
 
 
 def _named(store: Store, text: str) -> Record:
-    """The finished record whose name is ``text``, or whose key begins with ``text``. Only records in force count (see
-    ``Store.records``). Raises ArbenchError if there is no such record, or if there are several."""
+    """The finished record whose name is ``text``, or whose key begins with ``text``. Of several records of one trial,
+    only the one in force is considered (see ``Store.records``). Raises ArbenchError if no record fits, or if
+    several do."""
     records = [record for record in store.records() if record["status"] == "done"]
     found = [record for record in records if record["name"] == text or record["key"].startswith(text)]
     if len(found) != 1:
@@ -130,10 +131,10 @@ def _verify(asked: argparse.Namespace) -> int:
 
 
 def _told(found: list[tuple[Record, list[str]]], device: str) -> int:
-    """Print whether each record was reproduced, and which of its figures were not; returns the exit code.
+    """Print whether each record was reproduced, and everything in it that was not. Returns the exit code.
 
-    A note is added to records that were made on another kind of device than ``device``. The scores of such a record
-    need only lie in their intervals.
+    If a record was made on another kind of device than ``device``, a note says so. The scores of such a record need
+    only lie in the intervals that the record gives.
     """
     from harness.run.verification import made_elsewhere
 

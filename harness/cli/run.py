@@ -88,7 +88,8 @@ def _run(asked: argparse.Namespace) -> int:
 
 
 def _workers(asked: argparse.Namespace) -> int:
-    """Number of processes on this machine. It is 0 with ``--cluster``: this machine may lack the cluster's devices."""
+    """The number of worker processes on this machine. With ``--cluster`` it is 0, since this machine may lack the
+    devices that the cluster has."""
     from harness.machine import devices
 
     if asked.cluster is not None:

@@ -139,8 +139,8 @@ def _build(asked: argparse.Namespace) -> None:
 
 
 def spread(paths: Sequence[Path]) -> list[Path]:
-    """Expand the wildcards in paths. The files that fit one path are sorted by name. If a file of exactly the path's
-    name exists, the path is not expanded. Raises ArbenchError for a pattern that no file fits."""
+    """Replace each path that has wildcards by the files that match it, sorted by name. A path is kept as it is if a
+    file has exactly that name. Raises ArbenchError if no file matches a path with wildcards."""
     found: list[Path] = []
     for path in paths:
         fits: Iterable[Path] = [path]

@@ -1,5 +1,5 @@
-"""Standard output and standard error whose faults never end a run. A stream may be closed, its disk may be full, or its
-encoding may lack characters."""
+"""Keep a run going when standard output or standard error fails. Such a stream can be closed, its disk can be full, or
+its encoding can lack characters."""
 
 import contextlib
 import io
@@ -10,8 +10,8 @@ from typing import Any, TextIO, cast
 
 
 class Lenient:
-    """A stream whose faults do not reach the code that writes to the stream. After the first fault, everything that is
-    written is dropped."""
+    """Wraps a stream and catches its errors, so that they do not reach the code that writes. After the first error,
+    everything that is written is dropped."""
 
     def __init__(self, stream: TextIO, raised: tuple[type[OSError], ...] = ()) -> None:
         self._stream, self._raised = stream, raised  # raised: faults that are raised all the same

@@ -22,7 +22,7 @@ def add(commands: Any) -> None:
 
 
 def listed(hashes: bool = False) -> list[dict[str, Any]]:
-    """One dictionary per file of weights of a preset, with these keys:
+    """A dictionary for each weight file of each preset, with these keys:
 
     method, preset: names of the method and of the preset
     file, path: name and full path of the file
@@ -76,7 +76,7 @@ def in_words(rows: list[dict[str, Any]]) -> str:
 
 
 def sources(preset: str) -> dict[str, Source]:
-    """Name of a file -> where the file is published, for the files of weights of a preset.
+    """Where the weight files of a preset are published, as a dict from file name to source.
 
     preset: ``METHOD/PRESET`` for the preset of one method, or ``PRESET`` for all methods that have this preset.
 

@@ -1,4 +1,4 @@
-"""Sweeps on a cluster: the executor that hands jobs to a scheduler. Its state is in files of the store.
+"""Sweeps on a cluster: an executor hands jobs to a scheduler. The executor keeps its state in files of the store.
 
 executor    the executor: what the driver hands its jobs to
 schedulers  what arbench asks of a scheduler; finds a scheduler by its name

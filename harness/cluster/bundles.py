@@ -1,4 +1,5 @@
-"""Cuts jobs into tasks of a given number of minutes each, by measured rates."""
+"""Groups jobs into tasks. Measured rates tell how long a job takes, so that each task gets a given number of minutes of
+work."""
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
@@ -98,11 +99,12 @@ def bundles(
     parallel: int | None,
     alone: Callable[[Job], bool],
 ) -> list[list[Job]]:
-    """Cut jobs, in order, into tasks.
+    """Group jobs, in order, into tasks.
 
-    minutes: how many minutes of work a task gets, roughly; less if there would otherwise be fewer than ``parallel``
-        tasks
-    parallel: how many tasks may run at once; None for any number
+    seconds: how long a job takes; None if this is not known
+    minutes: roughly how many minutes of work a task gets. It gets less if there would otherwise be fewer than
+        ``parallel`` tasks.
+    parallel: the largest number of tasks that run at once; None for no bound
     alone: whether a job gets a task for itself
 
     The jobs of stage timing that do not get a task for themselves form one task, since they are measured together.

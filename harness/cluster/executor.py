@@ -47,8 +47,9 @@ class Settings:
     tables: Mapping[str, Tables] = field(default_factory=dict)
 
     def check(self, tables: Collection[Tables], wait: bool) -> None:
-        """Check the site, as overridden by each of ``tables``, before anything is computed. Without tables, the site is
-        checked as it is. Raises ArbenchError with what is wrong and what is valid."""
+        """Check the site before anything is computed: once for each of ``tables``, with these tables overriding it. If
+        ``tables`` is empty, the site is checked as it is. Raises ArbenchError, which says what is wrong and what is
+        valid."""
         if not wait and not self.scheduler.stays:
             name = self.scheduler.name
             raise ArbenchError(f"--no-wait: --cluster {name} starts its tasks from this process, so it has to wait")
@@ -73,7 +74,8 @@ class Settings:
 
 
 class Cluster:
-    """Does jobs in tasks on the cluster. ``tell`` is called with each line of text that people should read."""
+    """The executor, which has jobs done by tasks on the cluster. ``tell`` is called with each line of text that people
+    should read."""
 
     def __init__(self, bench: Bench, store: Store, settings: Settings, tell: Callable[[str], None]) -> None:
         self._bench, self._store, self._settings, self._tell = bench, store, settings, tell
@@ -113,8 +115,14 @@ class Cluster:
         return [(job, failure) for job, failure in self._settled(deque(jobs)) if failure is not None]
 
     def leave(self, waves: Sequence[Sequence[Job]], about: Mapping[str, Any]) -> int:
-        """Submit all jobs at once; returns how many tasks were submitted. Each wave starts after the wave before it.
-        The tasks of the last wave write the records, with provenance ``about``. Call ``given_up`` first."""
+        """Submit all jobs at once, without waiting for them. Returns how many tasks were submitted.
+
+        waves: the jobs. The tasks of a wave start when the tasks of the wave before have ended. The tasks of the last
+            wave write the records.
+        about: the provenance for the records
+
+        Call ``given_up`` first.
+        """
         after: list[str] = []
         count = 0
         for wave in waves:
@@ -135,7 +143,7 @@ class Cluster:
         return count
 
     def groups(self, jobs: Sequence[Job]) -> list[tuple[Resources, list[list[Job]]]]:
-        """Cut jobs into tasks. Returns the tasks, grouped by the resources that the tasks are given."""
+        """Group jobs into tasks. Returns pairs: resources, and the tasks that get these resources."""
         self._rates.look([plan for plan, _ in _by_plan(jobs)])
         kinds: dict[str, tuple[Resources, list[Job]]] = {}
         alone: set[str] = set()
@@ -152,7 +160,7 @@ class Cluster:
         ]
 
     def outlook(self, waves: Sequence[Sequence[Job]], trials: int) -> str:
-        """Says, in lines of text, what would be submitted and how long this work takes by measured rates."""
+        """A text of several lines: what would be submitted, and how long this work takes by measured rates."""
         return outlook([self.groups(wave) if wave else [] for wave in waves], self.seconds, trials)
 
     def seconds(self, job: Job) -> float | None:
@@ -162,8 +170,8 @@ class Cluster:
     # --- what is done, what is to be done -----------------------------------------------------------------------------
 
     def _settled(self, queue: Queue) -> Iterator[Outcome]:
-        """Remove from the queue all jobs that are done or given up, and yield them: a job that is done with None, a job
-        that is given up with its failure."""
+        """Take all jobs that are done or given up out of the queue. Yields each of them in a pair: (job, None) if it is
+        done, (job, failure) if it is given up."""
         found: list[Outcome] = []
         for plan, several in _by_plan(queue):
             gaps = plan.shards.missing(plan.trial.images)
@@ -186,8 +194,8 @@ class Cluster:
     def _todo(self, queue: Sequence[Job] | Queue, flying: Collection[str], cautious: bool = True) -> list[Job]:
         """The open jobs that no task has yet. flying: ids of the jobs that tasks already have.
 
-        cautious: if a trial has a fault and none of its images is done yet, only one of its generate jobs is returned.
-        The others would most likely fail, too.
+        cautious: return only one generate job of a trial if some generate job of the trial has a fault and no image is
+            done yet. The trial's other generate jobs would most likely fail, too.
         """
         found: list[Job] = []
         for plan, several in _by_plan(queue):
@@ -199,8 +207,8 @@ class Cluster:
         return found
 
     def _claimed(self, job: Job) -> bool:
-        """Whether a task holds the lease of a job. A task of this store counts if it may still do something; an unknown
-        task counts if it has touched the lease lately."""
+        """Whether a living task holds the lease of a job. A task of this store is taken as living until it is known to
+        have ended. Any other task is taken as living if the lease was touched lately."""
         lease = Lease(job)
         holder = lease.holder()
         if holder is None:
@@ -292,9 +300,9 @@ class Cluster:
     def _refuse(self, made: Submission, refusal: RefusedError) -> None:
         """Handle a submission that the scheduler has not accepted.
 
-        The scheduler may be restarting, or have limits under which smaller submissions fit. Perhaps the scheduler has
-        accepted this submission after all, and only the answer was cut off: then the queue will show the tasks. The
-        next try comes after the queue was looked at again.
+        Perhaps the scheduler is restarting, or has a limit that a smaller submission would meet. Or it has accepted
+        this submission after all, and only its answer was cut off: then the queue will show the tasks. Therefore the
+        next try comes only after another look at the queue.
         """
         self._refused += 1
         self._waiting = True
@@ -327,8 +335,8 @@ class Cluster:
         return max(0, self._settings.max_parallel - sum(running for _, _, running in self._in_use().values()))
 
     def _spread(self, queue: Queue) -> None:
-        """Raise the bounds on how many tasks of a submission run at once, if ``max_parallel`` now leaves room for more
-        tasks. Only submissions whose bound keeps tasks waiting get a higher bound."""
+        """Let more tasks run at once, if ``max_parallel`` now leaves room for them. Each submission has a bound on how
+        many of its tasks run at once. The bound is increased if it keeps tasks of the submission waiting."""
         free = self._free()
         for submission, count, running in self._in_use().values() if free else ():
             if count > running and submission.number is not None and free:

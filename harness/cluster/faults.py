@@ -12,8 +12,8 @@ from harness.jobs.plan import Job
 
 
 def blame(job: Job, failure: Failure, once: str) -> None:
-    """Record a fault at a job. ``once`` is a name for the occasion: if the job has another fault under this name, the
-    new fault replaces it."""
+    """Record a fault at a job. ``once`` names the occasion on which the fault happened. A job keeps one fault for each
+    occasion: a second fault with the same name replaces the first."""
     files.write_json(job.plan.folder / "faults" / f"{job.part}@{once}.json", {**asdict(failure), "at": time.time()})
 
 

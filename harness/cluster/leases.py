@@ -1,8 +1,8 @@
 """Leases: files in a trial's work folder by which the tasks of a cluster share out the trial's jobs, without locks.
 
-A task makes a lease when it begins a job, touches it while it works, and removes it when the job is done. This keeps
-two tasks from doing the same shard, as far as a shared file system allows. If one task does not see the lease of the
-other yet, both write the same shard, and the shard that is written last stays.
+A task makes a lease when it begins a job, touches the lease while it works, and removes the lease when the job is done.
+As far as a shared file system allows, this keeps two tasks from doing the same job. If a task does not yet see the
+lease of another task, both tasks write the same shard. The shard that is written last stays.
 """
 
 import json
@@ -29,8 +29,8 @@ class Lease:
         self.path = job.plan.folder / "leases" / f"{job.part}.json"
 
     def holder(self) -> str | None:
-        """The task that has the lease, as ``SUBMISSION:INDEX``; empty if the file cannot be read; None if there is no
-        lease."""
+        """The name of the task that has the lease, ``SUBMISSION:INDEX``. An empty string if the lease's file cannot be
+        read; None if there is no lease."""
         try:
             return str(json.loads(self.path.read_bytes())["task"])
         except FileNotFoundError:

@@ -45,7 +45,7 @@ class Local:
                 raise ArbenchError(f"{site.source}: gpus: this machine has {len(visible_gpus())}")
 
     def most_tasks(self) -> int:
-        """Any number: a task that waits is no process yet."""
+        """In effect any number, since a task that waits has no process yet."""
         return 100_000
 
     def submit(self, made: Submission, how: Resources, code: Path, work: Sequence[Work], after: Sequence[str]) -> str:
@@ -62,7 +62,8 @@ class Local:
         return {task: Queued(f"{task[0]}_{task[1]}", state) for task, state in states.items()}
 
     def ends(self, tasks: Iterable[tuple[Submission, int]]) -> dict[TaskId, End]:
-        """A task without a folder was never started. The process of any other task is gone."""
+        """How tasks have ended. A task that has a folder was started, and its process is gone. A task without a folder
+        was never started."""
         never = End("never started", outside=True)
         return {(one.id, index): End("its process is gone") if one.begun(index) else never for one, index in tasks}
 

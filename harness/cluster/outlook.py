@@ -11,8 +11,8 @@ Tasks = Sequence[Sequence[Job]]
 def outlook(
     waves: Sequence[Sequence[tuple[Resources, Tasks]]], seconds: Callable[[Job], float | None], trials: int
 ) -> str:
-    """The open jobs of a sweep, in lines of text: for each kind of task, the number of tasks, their jobs and their
-    hours.
+    """A text about the open jobs of a sweep. For each kind of task, one line gives the number of tasks, how many jobs
+    they do, and how many hours these jobs take.
 
     waves: for each wave, the tasks, grouped by their resources
     seconds: how long a job takes; None if this is not known

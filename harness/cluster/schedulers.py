@@ -4,8 +4,8 @@ entry-point group ``arbench.executors``, so that any package can add a scheduler
     [project.entry-points."arbench.executors"]
     pbs = "my_package.pbs:PBS"
 
-A scheduler only starts tasks, and says which of them may still do something. Everything else is in the store's files,
-and does not depend on the scheduler: which jobs make up a task, what is done, what is tried again.
+A scheduler only starts tasks, and says which tasks still wait or run, and how the others have ended. Everything else is
+kept in the store's files, whatever the scheduler: which jobs make up a task, which are done, which are tried again.
 """
 
 from collections import defaultdict
@@ -99,8 +99,8 @@ class Scheduler(Protocol):
         """How tasks have ended. Tasks about which the scheduler knows nothing are left out. Raises UnreachableError."""
 
     def cancel(self, numbers: Collection[str]) -> None:
-        """End all tasks of some submissions. numbers: the scheduler's names of the submissions. Tasks may have ended
-        meanwhile."""
+        """End all tasks of some submissions. It is no error if some of these tasks have ended already. numbers: the
+        scheduler's names of the submissions."""
 
     def throttle(self, made: Submission, parallel: int) -> None:
         """Let ``parallel`` tasks of a submission run at once from now on. Raises UnreachableError."""
@@ -150,7 +150,7 @@ class Schedulers:
         return {task: end for same in asked.values() for task, end in self.of(same[0][0]).ends(same).items()}
 
     def cancel(self, submissions: Mapping[str, Submission]) -> None:
-        """End submissions. The keys are the names that the schedulers have given the submissions."""
+        """End all tasks of some submissions. submissions: a dict from the scheduler's name to the submission."""
         asked: dict[str, dict[str, Submission]] = defaultdict(dict)
         for number, one in submissions.items():
             asked[one.scheduler][number] = one

@@ -103,7 +103,8 @@ class Site:
             raise ArbenchError(f"{self.source}: {unknown('option', name, {*valid, *ALIASES})}")
 
     def seconds(self, name: str) -> float:
-        """The value of a key of SECONDS: the file's value, else the scheduler's default, else the value in SECONDS."""
+        """The seconds that hold for ``name``, one of the keys of SECONDS: the value in the file; without one, the
+        scheduler's default; without that, the value in SECONDS."""
         return float(self.common.get(name, self.defaults.get(name, SECONDS[name])))
 
     def over(self, table: Mapping[str, Any]) -> "Site":
@@ -161,7 +162,7 @@ def _checked(table: Any, where: str) -> dict[str, Any]:
 
 
 def _right(name: str, value: Any) -> tuple[bool, str]:
-    """Whether an option may have this value, and which values it may have, in words."""
+    """Whether ``value`` is valid for the option ``name``, and a description of the valid values."""
     if name in LISTS:
         lines = isinstance(value, list) and all(isinstance(one, str) and "\0" not in one for one in value)
         return lines, "a list of strings"

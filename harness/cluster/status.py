@@ -45,7 +45,8 @@ class Standing:
 
 
 def standings(store: Store) -> Iterator[Standing]:
-    """How far each trial is, for all sweeps that were run on a store. A trial of several sweeps comes once."""
+    """How far each trial is, for all sweeps that were run on a store. A trial that belongs to several sweeps is yielded
+    only once."""
     seen = set()
     for path in sorted((store.folder / "sweeps").glob("[!.]*.json")):
         content = _announced(path)
@@ -56,7 +57,7 @@ def standings(store: Store) -> Iterator[Standing]:
 
 
 def _announced(path: Path) -> dict[str, Any]:
-    """The content of a file that ``Store.announce`` has written. Raises ArbenchError if the file is damaged."""
+    """Read a file in which ``Store.announce`` has listed a sweep's trials. Raises ArbenchError if it is damaged."""
     content = files.read_json(path)
     if content is None:  # the file is gone meanwhile
         return {"trials": [], "batch": 1}
@@ -66,7 +67,7 @@ def _announced(path: Path) -> dict[str, Any]:
 
 
 def _trials(found: Any) -> bool:
-    """Whether these are trials in the form of ``harness.jobs.plan.listed``."""
+    """Whether a value that was read from a file is a list of trials, in the form of ``harness.jobs.plan.listed``."""
     return isinstance(found, list) and all(
         isinstance(one, dict)
         and all(isinstance(one.get(name), str) and "\0" not in one[name] for name in ("name", "key", "folder"))
@@ -142,7 +143,8 @@ def status(store: Store) -> str:
 
 
 def _pace(store: Store, left: int) -> str:
-    """The rate of the last minutes, and the time left at that rate."""
+    """Text for ``status``: how many images are left, the images per second over the last RECENT_S seconds, and the time
+    left at that rate. If no images were made in these seconds, the text only says how many are left."""
     if not left:
         return ""
     now, images, since = time.time(), 0, time.time()
@@ -176,9 +178,12 @@ def _ours(submissions: Submissions, schedulers: Schedulers) -> dict[TaskId, Queu
 
 
 def cancel(folder: Path) -> int:
-    """End all tasks that were submitted from a store or from a folder of training runs; returns how many tasks there
-    were. Processes that wait for these tasks, or are about to submit more, end too: a file tells these processes to do
-    so. Raises ArbenchError if nothing was ever submitted from the folder."""
+    """End all tasks that were submitted from a store or from a folder of training runs. Returns how many tasks there
+    were.
+
+    Other processes may be waiting for these tasks, or be about to submit more tasks. A file in the folder tells these
+    processes to end, too. Raises ArbenchError if nothing was ever submitted from the folder.
+    """
     submissions = Submissions(folder.absolute())
     if not submissions.folder.is_dir():
         raise ArbenchError(f"{folder}: nothing was submitted to a cluster from here")

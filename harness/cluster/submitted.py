@@ -1,6 +1,7 @@
-"""Submissions: each has a folder under STORE/cluster, which is written before the scheduler is asked.
+"""Submissions of tasks to a scheduler. Each submission has a folder under STORE/cluster. The folder is written before
+the scheduler is asked to accept the submission. It holds these files:
 
-tasks.json      the ids of each task's jobs; the driver that submitted the tasks, and the hash of its code
+tasks.json      the ids of each task's jobs; the driver that submitted the tasks, and the hash of the driver's code
 submitted.json  the scheduler's name of the submission, once it is known
 parallel.json   how many tasks may run at once, if the number was changed after the submission
 task-N.jsonl    the events that task N reports, one per line; only task N writes it
@@ -8,7 +9,8 @@ ended-N.json    what a driver found out about task N's end
 cancelled       exists if `arbench cancel` has ended the submission
 *_log.out, *.pkl, *.sh  submitit's files
 
-STORE/cluster/cancelled.json informs drivers that `arbench cancel` was called, whatever was submitted at that moment.
+STORE/cluster/cancelled.json tells all drivers that `arbench cancel` was called. `arbench cancel` writes this file even
+if no submission is active at that moment.
 """
 
 import contextlib
@@ -70,9 +72,12 @@ class Submission:
         return (self.folder / str(index)).exists()
 
     def held(self) -> list[int]:
-        """The tasks that have not begun, if another process on this machine has made the submission and still runs;
-        else none. Some schedulers start tasks from the process that has submitted them. With such a scheduler, these
-        tasks wait in that process."""
+        """Indices of the tasks that have not begun, if another process on this machine made the submission and still
+        runs; else an empty list.
+
+        Some schedulers start tasks from the process that made the submission. With such a scheduler, the tasks that
+        have not begun wait in that process.
+        """
         host, _, process = self.driver.rpartition(":")
         there = host == platform.node() and int(process) != os.getpid() and lives(int(process), self.submitted)
         return [index for index in range(len(self.tasks)) if there and not self.begun(index)]
@@ -95,7 +100,7 @@ class Submission:
         return self.parallel if found is None else int(found["parallel"])
 
     def allow(self, parallel: int) -> None:
-        """Write down that so many tasks may run at once from now on."""
+        """Write down how many tasks may run at once from now on, 0 for all."""
         files.write_json(self.folder / "parallel.json", {"parallel": parallel})
 
     def events_file(self, index: int) -> Path:
@@ -138,7 +143,7 @@ class Submission:
 
 
 class Submissions:
-    """All submissions to a store. The content of a submission does not change, so each is read once."""
+    """All submissions to a store. Each submission's tasks.json is read only once, because it never changes."""
 
     def __init__(self, store: Path) -> None:
         self.folder = store / "cluster"

@@ -1,7 +1,8 @@
-"""What runs inside a job of the cluster: several of our jobs, one after another, each with a lease.
+"""What runs inside one job of the scheduler: a task. A task does several jobs of arbench, one after another. It holds a
+lease on the job that it is doing.
 
-The results of a task are in the store. A task may be killed at any moment and begun again (by the scheduler, under the
-same name), or its jobs may be given to another task. Finished jobs are skipped.
+The results of a task are in the store. A task can be killed at any moment. The scheduler may then begin the task again,
+under the same name, or the task's jobs may be given to another task. Finished jobs are skipped.
 """
 
 import platform
@@ -33,7 +34,7 @@ they had finished a job, the job at which the last of these lives was working is
 
 @dataclass
 class Task:
-    """A task. The object is pickled and sent to the cluster."""
+    """A task: jobs of arbench that are done one after another. The object is pickled and sent to the cluster."""
 
     submission: Submission
     index: int
@@ -80,9 +81,12 @@ class Task:
         self._tell("end")
 
     def checkpoint(self) -> DelayedSubmission:
-        """submitit calls this when the task is preempted or its time is over; then the scheduler requeues the task.
-        The job that is being done is to blame only if this life of the task has done no other job. Furthermore, this
-        life must have used up its time, or be the last of FRUITLESS lives in a row that have done no job."""
+        """submitit calls this when the task is preempted or its time is over. The scheduler then requeues the task.
+
+        The job that is being done is not to blame if this life of the task has done another job. If this life has done
+        no other job, the job is to blame in two cases: this life has used up its time, or this life is the last of
+        FRUITLESS lives in a row that have done no job. The lease of a job that is not to blame is released.
+        """
         self._fruitless = 0 if self._fruitful else self._fruitless + 1
         short = time.time() - self._began < 0.8 * self.limit_s and self._fruitless < FRUITLESS
         if self._at is not None and (self._fruitful or short):
@@ -92,7 +96,8 @@ class Task:
         return DelayedSubmission(self)
 
     def _open(self, job: Job) -> bool:
-        """Whether a job is to be done now: it is open, can start, and its trial has not failed too often."""
+        """Whether a job is to be done now: it is not done yet, it can start, and no job of its trial has failed too
+        often."""
         if job.done or (job.stage == "quality" and not job.plan.done("generate") and job.plan.shards.missing(1)):
             return False
         return all(len(several) <= self.retries for several in faults(job.plan.folder).values())
@@ -129,8 +134,8 @@ class Task:
         blame(job, failure, f"{self.submission.id}-{self.index}-{life}")
 
     def _account_for(self, before: list[dict[str, Any]], life: int) -> None:
-        """Handle the job that was being done when the last life of this task was killed: release the job's lease. If
-        that life had finished no job, also blame the job."""
+        """If the previous life of this task was killed during a job, release the job's lease. If the previous life had
+        finished no job, also blame the job."""
         earlier = since_start(before)
         for job in self.jobs if earlier is not None else ():
             lease = Lease(job)

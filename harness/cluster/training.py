@@ -1,8 +1,9 @@
-"""Training on a cluster: one job of several processes. The scheduler starts the processes, and each of them finds the
-environment that torchrun would give it.
+"""Training on a cluster: one job of several processes. The scheduler starts the processes. Each process gets the
+environment variables that torchrun would set.
 
-The job goes on by itself after preemption, requeues and time limits. If the job ends otherwise, the process that waits
-for the job submits it again. The state of the training is kept in the folder of runs, from which the job goes on.
+After preemption, a requeue or a time limit, the job goes on by itself. If the job ends in another way, the process that
+waits for the job submits it again. The state of the training is kept in the folder of runs. The job goes on from this
+state.
 """
 
 import os
@@ -64,8 +65,11 @@ class Training:
             self.submission.tell(0, "end")
 
     def checkpoint(self) -> DelayedSubmission | None:
-        """submitit calls this in the first process, and afterwards asks the scheduler to requeue the job. If the last
-        FRUITLESS lives were interrupted before they saved any progress, returns None: the job is not requeued."""
+        """submitit calls this in the first process, and afterwards asks the scheduler to requeue the job.
+
+        Returns None if the last FRUITLESS lives were all interrupted before they saved any progress. submitit then does
+        not ask for a requeue.
+        """
         self._fruitless = 0 if self._kept() else self._fruitless + 1
         self.submission.tell(0, "interrupted")
         return DelayedSubmission(self) if self._fruitless < FRUITLESS else None
@@ -116,7 +120,7 @@ def train(name: str, work: Callable[[], object], runs: Path, how: Launch, tell: 
 
 
 def _on_its_way(submissions: Submissions, name: str) -> Submission | None:
-    """The job ``name`` that an earlier call has submitted and that has not ended, as far as is recorded; else None."""
+    """The job called ``name``, if an earlier call has submitted it and no file records its end; else None."""
     for one in submissions.all():
         if one.tasks == ((name,),) and not one.cancelled and not _ended(one).exists():
             return one

@@ -1,5 +1,5 @@
-"""Finds out the state of the submitted tasks. The scheduler is asked one question about all of them, and another
-about the tasks that are gone.
+"""Finds out the state of the submitted tasks. One question asks the scheduler which tasks are still in its queue. A
+second question asks how the tasks that are gone have ended.
 
 The scheduler only says whether a task may still do something. What a task has done is seen in the store.
 """
@@ -32,8 +32,11 @@ class Watch:
         self._ended: set[TaskId] = set()
 
     def look(self, open_jobs: Mapping[str, Job]) -> bool:
-        """If it is time, ask the scheduler which tasks still exist, and handle the tasks that have ended. Returns
-        whether the question was asked and answered. open_jobs: the jobs that are still to be done, by id."""
+        """Ask the scheduler which tasks still exist, and handle the tasks that have ended. Nothing is asked if the last
+        question was asked less than ``every_s`` seconds ago. Returns whether the question was asked and answered.
+
+        open_jobs: the jobs that are still to be done, by id
+        """
         if time.monotonic() - self._asked < self._every_s:
             return False
         try:
@@ -43,11 +46,11 @@ class Watch:
         return True
 
     def settle(self, open_jobs: Mapping[str, Job]) -> None:
-        """Ask again and again until no task is in doubt: each has ended, or may still do something. Raises
-        UnreachableError.
+        """Ask the scheduler again and again, until it is certain for each task whether the task has ended. Raises
+        UnreachableError if the scheduler does not answer.
 
-        A task that is just ending will be gone in seconds, or wait in the queue again. If the task is still ending
-        after ENDING_S seconds, it counts as alive.
+        A task that is just ending is in doubt: within seconds it will be gone, or wait in the queue again. If a task is
+        still ending after ENDING_S seconds, it counts as alive.
         """
         began = time.monotonic()
         self._ask(open_jobs)
@@ -66,7 +69,7 @@ class Watch:
         self._see_to_ended(open_jobs, before)
 
     def living(self) -> Iterator[tuple[Submission, int]]:
-        """The tasks that may still do something."""
+        """The tasks that may still do something. For each: its submission, and its index in the submission."""
         for submission in self._submissions.all():
             for index in range(len(submission.tasks)):
                 if (submission.id, index) not in self._ended:

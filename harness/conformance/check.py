@@ -12,8 +12,9 @@ SUITE = Path(__file__).parent
 
 
 def methods_of(package: str) -> list[str]:
-    """The methods that an installed package registers. package: the name of its distribution or of its module.
+    """The names of the methods that an installed package registers.
 
+    package: the name of the package's distribution, or of its top-level module
     Raises ArbenchError if the package registers no methods. The error names the packages that register methods.
     """
     found: dict[str, list[str]] = {}

@@ -1,5 +1,5 @@
-"""What the conformance suite works on: methods with random weights, settings of the methods' knobs, and the tokens and
-logits that the methods compute."""
+"""Helpers of the conformance suite. They build methods with random weights, list settings of the methods' knobs, and
+give the tokens and logits that the methods compute."""
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
@@ -38,7 +38,7 @@ def names() -> list[str]:
 
 
 def preset_of(owner: type[Method]) -> str:
-    """The preset under test: the first."""
+    """The preset under test: the first one in the method's ``presets``."""
     return next(iter(owner.presets))
 
 
@@ -61,7 +61,9 @@ def with_knobs(*knobs: str) -> list[str]:
 def cases(wanted: Callable[[Knobs], bool] = lambda given: True) -> list[Any]:
     """Pytest parameters (name of a method, knobs given): one case for each setting that ``moved`` lists for a method.
 
-    wanted: says whether a case is kept, given its knobs. A method that cannot be imported has one case, which fails.
+    wanted: takes the knobs of a case, and says whether the case is kept
+
+    A method that cannot be imported has one case, without knobs. The test of this case fails.
     """
     found = []
     for name in names():
@@ -83,19 +85,20 @@ def _words(knobs: Knobs) -> str:
 
 
 def moved(owner: type[Method]) -> list[Knobs]:
-    """The settings of a method's knobs that are tested. A setting is a dict from a knob's name to its value.
+    """The settings in which a method is tested. A setting is a dict from the names of knobs to their values.
 
-    The first setting is empty. Each further setting has one value of one knob: the values come from ``values``, without
-    the knob's default. If the value requires values of other knobs (COMPANIONS), the setting has these, too.
+    The first setting is empty. Each further setting gives one knob one of its ``values``, other than the knob's
+    default. Some values require certain values of other knobs (COMPANIONS). The setting then holds these values, too.
     """
     alone = [{knob.name: value} for knob in owner.knobs for value in values(knob) if value != knob.default]
     return [{}, *({**COMPANIONS.get(next(iter(knobs.items())), {}), **knobs} for knobs in alone)]
 
 
 def values(knob: Knob) -> list[KnobValue]:
-    """The values of a knob that are tested: all choices, or the lower end, the middle and the upper end of its range.
+    """The values with which a knob is tested. For a knob with choices: all choices. For a knob with a range: the lower
+    end, the middle and the upper end.
 
-    If the upper end is not a valid value, a value a little below it is taken.
+    If the range excludes its upper end, a value a little below the upper end is taken.
     """
     if knob.kind == "choice":
         return list(knob.choices)
@@ -108,14 +111,17 @@ def values(knob: Knob) -> list[KnobValue]:
 
 
 def dense(knobs: Mapping[str, KnobValue]) -> Knobs:
-    """The same knobs without sparsity."""
+    """The same knobs, with every sparsity (the knobs in SPARSITY) set to 0."""
     return {name: 0.0 if name in SPARSITY else value for name, value in knobs.items()}
 
 
 @cache
 def subject(name: str) -> Method:
-    """The method, with random weights under which every input matters. The weights with which a training begins would
-    not do: they almost close the residual branches, so that wrong content of a cache would go unnoticed."""
+    """The method, with random weights that let every input influence the output.
+
+    The initial weights of a training are not suitable, because they almost close the residual branches. Wrong content
+    of a cache would then go unnoticed.
+    """
     owner = registry.get(name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
@@ -150,13 +156,17 @@ def liven(network: nn.Module) -> None:
 
 
 def in_shard(method: Method, indices: list[int], knobs: Mapping[str, KnobValue]) -> Generated:
-    """Like ``images_of``, but in a padded batch, as in a shard that consists of exactly these images."""
+    """Like ``images_of``, but the batch is padded, in the same way as for a shard of exactly these images. The result
+    does not contain the padding."""
     made = images_of(method, [indices[row] for row in padded(len(indices))], knobs)
     return Generated(made.tokens[: len(indices)], made.steps[: len(indices)])
 
 
 def images_of(method: Method, indices: list[int], knobs: Mapping[str, KnobValue], **sampling: Any) -> Generated:
-    """Sample the images with these indices, with seed 3. sampling: fields that differ from the preset's sampling."""
+    """Sample the images with these indices, with seed 3.
+
+    sampling: fields that differ from the preset's sampling
+    """
     return method.sample(*inputs(method, 3, indices), method.resolve(knobs), sampling_of(method, **sampling))
 
 
@@ -170,8 +180,8 @@ def sampling_of(method: Method, **changed: Any) -> Sampling:
 def step_logits(
     method: Method, knobs: Knobs, sampling: Sampling, labels: Tensor, noise: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Sample, and return the tokens [B, positions] and the logits [B or 2B, positions, V] from which the tokens were
-    drawn. The logits are those before guidance."""
+    """Sample with a method. Returns the tokens [B, positions], and the logits [B or 2B, positions, V] from which the
+    tokens were drawn. The logits are recorded before guidance is applied."""
     with recorded(method) as seen:
         tokens = method.sample(labels, noise, knobs, sampling).tokens
     found = torch.full((len(seen[0]), method.positions, method.vocabulary), torch.nan)
@@ -204,9 +214,9 @@ def recorded(method: Method) -> Iterator[list[Tensor]]:
 def teacher_forced(method: Method, tokens: Tensor, labels: Tensor, knobs: Knobs) -> Tensor:
     """Logits [B, positions, V] of all tokens, computed in one pass by the function ``logits`` of the method's network.
 
-    If ``logits`` has a parameter ``seen``, the tokenizer turns the tokens into the inputs of the network first. If
-    ``logits`` has a parameter ``sizes``, the sizes of the schedule's parts are passed to it. Skips the test if the
-    network has no ``logits``.
+    If ``logits`` has a parameter ``seen``, the tokenizer first turns the tokens into the network's inputs. If
+    ``logits`` has a parameter ``sizes``, this parameter gets the number of tokens in each part of the schedule. Skips
+    the test if the network has no ``logits``.
     """
     network: Any = method.network
     if not hasattr(network, "logits"):

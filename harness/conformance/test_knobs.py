@@ -1,5 +1,5 @@
-"""Tests that every knob has an effect, that steps and sparsity do what they state, and that
-wrong values are refused."""
+"""Tests of the methods' knobs. Every knob has an effect. ``steps`` is the number of steps. Sparsity is the share of the
+work that does not run. Wrong values are refused."""
 
 from typing import Any
 
@@ -64,12 +64,13 @@ def test_steps_is_the_number_of_steps(name: str) -> None:
 
 
 def executed(method: Method, **given: Any) -> dict[str, int]:
-    """Part of the network -> MACs that run when image 0 is sampled without guidance. Decoding is not counted."""
+    """MACs that run when image 0 is sampled without guidance: a dict from each part of the network to the part's MACs.
+    Decoding is not counted."""
     return dict(count_image(method, method.resolve(given), sampling_of(method, cfg=1.0), 0, 0)[0].by_part)
 
 
 def share_in_sparse_scales(method: Method, scales: int) -> float:
-    """The number of tokens in the last ``scales`` scales, as a share of all tokens."""
+    """The share of all tokens that belong to the last ``scales`` scales."""
     sizes = [len(part) for part in method.schedule(method.resolve({}))]
     return sum(sizes[len(sizes) - scales :]) / sum(sizes)
 

@@ -265,10 +265,10 @@ def test_the_bundled_weights_load_and_tell_where_they_came_from(name: str) -> No
 
 @every_setting
 def test_what_is_declared_the_same_is_the_same(name: str, given: Knobs) -> None:
-    """``same_as`` may declare that a trial of another method is the same as a trial of this method.
+    """A method can declare, by ``same_as``, that a trial of the method is the same as a trial of another method.
 
-    Both trials then have the same tokens, bit for bit, and the same MACs in each part of the network. Each method runs
-    with the weights that come with it.
+    The test checks that both trials have the same tokens, bit for bit, and the same MACs in each part of the
+    network. Each method runs with the weights that come with it.
     """
     one, knobs = trained(name), trained(name).resolve(given)
     same = one.same_as(knobs, one.preset.name)

@@ -4,8 +4,8 @@ add an extractor, in the same way in which it can add a method:
     [project.entry-points."arbench.extractors"]
     stripes-mean = "my_package.looks:load"
 
-The entry names a function that takes a path of weights, or None for the extractor's default weights, and returns an
-``Extractor``.
+The entry names a function that returns an ``Extractor``. The function takes one argument: the path of the extractor's
+weights, or None for the default weights.
 """
 
 from pathlib import Path
@@ -19,8 +19,8 @@ GROUP = "arbench.extractors"
 
 
 def usual(data: str) -> str:
-    """The name of the extractor for a data set, if the user names none. For a data set that no installed package
-    declares, it is Inception."""
+    """The name of the extractor that is used for a data set if the user names no extractor. If no installed package
+    declares the data set, this extractor is Inception."""
     declared = datasets.known(data)
     return INCEPTION if declared is None else declared.extractor
 
@@ -29,7 +29,7 @@ def known(name: str, source: str) -> str:
     """Checks that there is an extractor of this name, and returns the name. If there is none, raises ArbenchError
     listing the valid names.
 
-    source: the name, for the error, of the sweep file that names the extractor.
+    source: the name of the sweep file that names the extractor. The error begins with this name.
     """
     if name not in points.installed(GROUP):
         raise ArbenchError(f"{source}: {unknown('extractor', name, points.installed(GROUP))}")
@@ -39,7 +39,7 @@ def known(name: str, source: str) -> str:
 def load(name: str, weights: Path | None = None) -> Extractor:
     """The extractor of this name, with the given weights or its default ones.
 
-    Raises ArbenchError, which lists the valid names, if there is no such extractor. Raises ArbenchError, too, if the
+    Raises ArbenchError if there is no such extractor; the error lists the valid names. Also raises ArbenchError if the
     extractor's package cannot be imported.
     """
     made: Extractor = points.load("extractor", name, points.installed(GROUP))(weights)

@@ -49,7 +49,10 @@ class FmnistCNN(Trainee):
         return {"features": features, "logits": logits, "spatial": places[:, :SPATIAL_CHANNELS].flatten(1)}
 
     def loss(self, batch: Sequence[Tensor], generator: torch.Generator) -> dict[str, Tensor]:
-        """batch: images uint8 [B, 1, 28, 28], labels [B]. Each image is mirrored with probability 1/2."""
+        """The loss and the accuracy on a batch. Each image is first mirrored with probability 1/2.
+
+        batch: images uint8 [B, 1, 28, 28], labels [B]
+        """
         images, labels = batch
         mirrored = torch.rand(len(images), 1, 1, 1, generator=generator) < 0.5
         logits = self(torch.where(mirrored, images.flip(-1), images))["logits"].float()

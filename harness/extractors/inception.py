@@ -37,7 +37,10 @@ class Inception(nn.Module):
     """
 
     def __init__(self, state: Mapping[str, Tensor]) -> None:
-        """state: a complete state dict of torch-fidelity's network. A RuntimeError lists what does not fit."""
+        """state: a complete state dict of torch-fidelity's network.
+
+        Raises RuntimeError if the state dict does not fit the network. The error lists what does not fit.
+        """
         # imported late: this module imports torchvision, which takes longer than all other imports of a worker or job
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 

@@ -20,7 +20,8 @@ PACKAGES = ("arbench", "torch", "torchvision", "numpy", "torch-fidelity", "fvcor
 
 
 def source_commit() -> str:
-    """The commit of the code that runs, with ``+dirty`` if the tree differs from it; ``unknown`` outside a checkout."""
+    """The commit of the code that runs. ``+dirty`` is appended if the tree differs from the commit. Outside a checkout
+    the answer is ``unknown``."""
     try:
         found = subprocess.run(
             ["git", "describe", "--always", "--abbrev=40", "--dirty=+dirty", "--exclude=*"],

@@ -43,8 +43,8 @@ def keep(folder: Path) -> Path:
     folder on PYTHONPATH.
 
     The name of the new folder is a hash of all files of the packages. If the new folder exists already, nothing is
-    copied. Raises ArbenchError if the new folder cannot be written, or if a file of the packages has changed since this
-    process first read the file. In the second case, the code that this process runs is no longer there to be copied.
+    copied. Raises ArbenchError if the new folder cannot be written. Also raises ArbenchError if a file of the packages
+    has changed since this process first read the file: the code that this process runs can then no longer be copied.
     """
     place = folder / digest(_hashes())[:16]
     if place.is_dir():
@@ -93,11 +93,12 @@ DRAWING = ("harness.sampling", "harness.noise")
 def source_sha256(owner: type) -> str:
     """The sha256 of the code that a method's images depend on.
 
-    The hash covers the module of ``owner``, the modules of the harness that DRAWING lists, and the modules that these
-    import, directly or through others. Imported modules count only if their package holds methods.
+    The hash covers the module of ``owner`` and the modules of the harness that DRAWING lists. It also covers the
+    modules that these modules import, directly or through other modules. An imported module counts only if its package
+    holds methods.
 
     Comments, docstrings and layout do not count. ``Method.same_as`` does not count, because it makes no image. Imports
-    of the harness are left out, so that a module may move within the harness without a new hash.
+    of the harness are left out. A module can therefore move within the harness, and the hash stays the same.
     """
     packages = {point.module.split(".")[0] for point in registry.points()}
     packages |= {base.__module__.split(".")[0] for base in owner.__mro__} - {"harness", "torch", "builtins", "abc"}
@@ -115,10 +116,10 @@ def source_sha256(owner: type) -> str:
 
 
 def _plain(node: Any) -> Any:
-    """A syntax tree as plain values that are the same under every Python.
+    """A syntax tree as plain values that are the same under every version of Python.
 
-    The output of ast.unparse and ast.dump differs between Python versions. If keys depended on that output, everything
-    in a store would be measured anew under the next Python version.
+    ast.unparse and ast.dump are not used, because their output differs between versions of Python. If keys depended on
+    that output, everything in a store would be measured anew under the next version of Python.
     """
     if isinstance(node, ast.JoinedStr):  # Python 3.12 leaves empty texts in some f-strings
         return ["JoinedStr", [_plain(part) for part in node.values if getattr(part, "value", None) != ""]]
@@ -131,8 +132,8 @@ def _plain(node: Any) -> Any:
 
 
 def _parsed(module: str) -> ast.Module | None:
-    """The syntax tree of a module; None if there is no such module. In ``from a import b``, for example, ``b`` may be
-    an object and not a module."""
+    """The syntax tree of a module; None if there is no module of this name. ``_imported`` also yields such names: for
+    ``from a import b`` it yields ``a.b``, although ``b`` may be a function or a class."""
     try:
         spec = importlib.util.find_spec(module)
     except (ImportError, ValueError):
@@ -143,7 +144,7 @@ def _parsed(module: str) -> ast.Module | None:
 
 
 def _imported(tree: ast.AST, module: str) -> Iterator[str]:
-    """Dotted names of the modules that a module may import. Relative names are made absolute."""
+    """The dotted names of all modules that a module possibly imports. Relative names are made absolute."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -164,8 +165,8 @@ def _without_docstrings(tree: ast.Module) -> ast.Module:
 def _without_harness(tree: ast.Module) -> ast.Module:
     """The tree without its imports of the harness, including imports inside functions and ``if``.
 
-    Changes of the harness count through the version numbers of its parts. Because the imports are left out, no key
-    changes when a module is moved within the harness.
+    A change of the harness counts through the version numbers of the harness's parts. Because the imports are left out,
+    no key changes when a module is moved within the harness.
     """
     for node in ast.walk(tree):
         for name in ("body", "orelse", "finalbody"):

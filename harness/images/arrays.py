@@ -50,7 +50,7 @@ class ArrayFile:
     """An .npz file, whose arrays have names, or an .npy file, whose only array has the empty name."""
 
     def __init__(self, path: Path) -> None:
-        """Raises ArbenchError, which says what the file is, if the file is neither an .npz nor an .npy."""
+        """Raises ArbenchError if the file is neither an .npz nor an .npy. The error says what the file is."""
         self.path = path
         self._members: dict[str, zipfile.ZipInfo] = {}
         with self._one_line():
@@ -96,7 +96,8 @@ class ArrayFile:
                     yield member, self._header(member, name, info.file_size, info.compress_size)
 
     def read(self, wanted: Iterable[str]) -> dict[str, NDArray[Any]]:
-        """The wanted arrays, whole, by name. Names that the file does not hold are left out."""
+        """Read the wanted arrays whole. Returns a dict from name to array, without the names that the file does not
+        hold."""
         found = {}
         for name in wanted:
             if name in self.names:
@@ -114,8 +115,8 @@ class ArrayFile:
         return content
 
     def ended(self, file: IO[bytes]) -> None:
-        """Raises ArbenchError unless the file ends here. Python compares the checksum of a zip member only when the
-        member is read to its end."""
+        """Raises ArbenchError if the file goes on after the bytes that were read. The call also makes Python compare
+        the checksum of a zip member: Python does so only when the member is read to its end."""
         if file.read(1):
             raise ArbenchError(f"{self.path} goes on after the last value of an array")
 
@@ -127,8 +128,8 @@ class ArrayFile:
     def _header(self, file: IO[bytes], name: str, size: int, packed: int | None) -> Header:
         """Read and check the header of an array.
 
-        size: bytes of header and values together
-        packed: bytes of header and values as compressed in the zip; None for an .npy
+        size: number of bytes of header and values together
+        packed: number of bytes that header and values take up, compressed, in the zip; None for an .npy
         """
         title = f"{self.path}: {shown_name(name) or 'the array'}"
         start = file.read(np.lib.format.MAGIC_LEN)

@@ -29,7 +29,8 @@ class Images(NamedTuple):
 
 @dataclass(frozen=True)
 class DataSet:
-    """A data set: methods make images like those of the data set, and scores compare the two."""
+    """A data set. Methods make images like those of the data set. Scores compare the images of a method with those of
+    the data set."""
 
     name: str
     shape: tuple[int, int, int]  # channels, height, width
@@ -52,8 +53,8 @@ def get(name: str) -> DataSet:
 
 
 def known(name: str) -> DataSet | None:
-    """The data set of this name; None if no installed package has it. A record from somebody else can name such a data
-    set."""
+    """The data set of this name; None if no installed package has a data set of this name. A record from somebody
+    else can contain such a name."""
     return get(name) if name in installed(GROUP) else None
 
 
@@ -67,8 +68,8 @@ def reference_images(name: str) -> Images:
 
 
 def training_images(name: str, folder: Path | None = None, download_to: Path | None = None) -> Images:
-    """The training images, from ``folder`` or downloaded into ``download_to``. A data set may look for them in further
-    places. Raises ArbenchError if there are no training images."""
+    """The training images, from ``folder`` or downloaded into ``download_to``. Some data sets also look for their
+    training images in other places. Raises ArbenchError if there are no training images."""
     data = get(name)
     if data.training is None:
         raise ArbenchError(f"data {name} have no training images that arbench can read by themselves (valid: --data)")

@@ -1,7 +1,7 @@
 """Lists the image files under a folder.
 
-Scoring and training read the files of a listing. The hash of a reference is computed from the files of a listing, too.
-Links are followed. A folder that may not be read is an error, and so is a link that leads nowhere: neither is skipped.
+Scoring and training read the files that are listed. The hash of a reference is computed from these files, too. Links
+are followed. A folder that cannot be read is not skipped: it is an error. A link that leads nowhere is an error, too.
 ``Listing.notes`` says what is left out (hidden files, files that are no images).
 """
 
@@ -48,7 +48,8 @@ class Listing:
             yield f"{self.folder}: links to folders that are counted anyway were left out: {_named(self.twice)}"
 
     def must_hold_images(self) -> "Listing":
-        """This listing. Raises ArbenchError, which says what the folder holds, if there are no images."""
+        """Returns this listing if it contains images. Otherwise raises ArbenchError, which says what the folder
+        holds."""
         if self.files:
             return self
         valid = ", ".join(sorted(SUFFIXES))
@@ -59,8 +60,8 @@ class Listing:
 
 
 def pictures_under(folder: Path) -> Listing:
-    """All image files under a folder, at any depth. Raises ArbenchError, which names the path, for a folder that
-    cannot be read or a link that leads nowhere."""
+    """All image files under a folder, at any depth. Raises ArbenchError if a folder cannot be read or a link leads
+    nowhere. The error names the path."""
     found = _Walk(folder)
     found.walk()
     return Listing(
@@ -69,7 +70,8 @@ def pictures_under(folder: Path) -> Listing:
 
 
 def class_folders(folder: Path) -> tuple[list[Path], list[str]]:
-    """The class folders of a training set, sorted by name, and the names of other entries (hidden, or no folder)."""
+    """Two lists: the class folders of a training set, sorted by name, and the names of the other entries. The other
+    entries are hidden, or are not folders."""
     found, beside = [], []
     for entry in _entries(folder):
         if not is_hidden(entry.name) and _is_folder(entry):
@@ -80,13 +82,13 @@ def class_folders(folder: Path) -> tuple[list[Path], list[str]]:
 
 
 def folder_sha256(folder: Path) -> str:
-    """Hash of READING and of the relative path and bytes of each image under a folder."""
+    """A hash of all images under a folder. It covers the relative path and the bytes of each image, and READING."""
     files = pictures_under(folder).files
     return digest([READING, [[str(file.relative_to(folder)), file_sha256(file)] for file in files]])
 
 
 def content_sha256(path: Path) -> str:
-    """Hash of a file's bytes, or ``folder_sha256`` of a folder."""
+    """The hash of a file or a folder: sha256 of a file's bytes, ``folder_sha256`` of a folder."""
     return folder_sha256(path) if is_folder(path) else file_sha256(path)
 
 
@@ -172,7 +174,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _place(folder: Path) -> tuple[int, int]:
-    """Device and inode of a folder: the same for all links that lead to it."""
+    """Device and inode of a folder. They are the same whether a path leads to the folder directly or through a link."""
     try:
         facts = folder.stat()
     except OSError as error:
@@ -196,7 +198,7 @@ def shown_name(name: str) -> str:
 
 
 def _counted(suffixes: Iterable[str]) -> str:
-    """Number of files by ending, the most frequent first: "5 .txt, 1 .json"."""
+    """How many files have each ending, in words, the most frequent ending first: "5 .txt, 1 .json"."""
     counts = Counter(suffixes).most_common(NAMED + 1)
     words = [f"{count} {shown_name(suffix) or 'without an ending'}" for suffix, count in counts[:NAMED]]
     return ", ".join([*words, "..."] if len(counts) > NAMED else words)

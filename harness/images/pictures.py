@@ -1,9 +1,9 @@
-"""Reads one image file of any kind and mode as 8 bits per channel. Scoring and training both use this module.
+"""Reads one image file as 8 bits per channel. Scoring and training both use this module.
 
-We follow guided-diffusion's evaluator, torch-fidelity and clean-fid, which all use Pillow's ``convert("RGB")``: colour
-profiles and the rotation that EXIF asks for are ignored, an alpha channel is dropped, and CMYK becomes RGB by the plain
-formula. If a channel has 16 bits, the upper 8 are taken; Pillow itself does this for colour images. A mode that cannot
-be read in this way is refused, and the error names the mode.
+Images are converted by Pillow's ``convert("RGB")``, as in guided-diffusion's evaluator, torch-fidelity and clean-fid.
+Colour profiles are ignored, and so is the rotation that EXIF asks for. An alpha channel is dropped. CMYK becomes RGB by
+the plain formula. If a channel has 16 bits, the upper 8 are taken; for colour images, Pillow itself does this. An image
+is refused if its mode (Pillow's name for the pixel format) cannot be read in this way. The error names the mode.
 """
 
 import io
@@ -130,7 +130,7 @@ def _opened(content: bytes) -> Image.Image:
 
 @cache
 def _formats() -> tuple[str, ...]:
-    """The FORMATS that this Pillow was built with."""
+    """The formats of FORMATS that the installed Pillow can open."""
     Image.init()
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
@@ -180,8 +180,11 @@ def _must_be_16_bits(image: Image.Image) -> None:
 
 
 def centre_crop(image: Image.Image, side: int) -> Image.Image:
-    """guided-diffusion's centre crop: the shorter edge is scaled to ``side`` (by halving, then bicubic), and the
-    middle is cut out."""
+    """The square in the middle of an image, as guided-diffusion crops images.
+
+    The image is halved while its shorter edge is at least twice ``side``. Bicubic scaling then brings the shorter edge
+    to ``side``, and the middle square is cut out.
+    """
     while min(image.size) >= 2 * side:
         image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
     factor = side / min(image.size)

@@ -20,7 +20,7 @@ class Reading:
     """Options of reading images."""
 
     resize: int | None = None  # each image is centre-cropped to this side in pixels, as in guided-diffusion
-    images: int | None = None  # only the first so many images are read; None: all
+    images: int | None = None  # how many images are read, from the first on; None: all
     key: str | None = None  # name of the array in an .npz, or ending of the images' names in a .tar
 
 
@@ -65,11 +65,11 @@ class PictureSamples(Samples):
 
     @abstractmethod
     def read(self, index: int) -> Picture:
-        """The image at a position, in RGB."""
+        """The image with this index, in RGB."""
 
     @abstractmethod
     def name(self, index: int) -> str:
-        """The name of the image at a position, for messages."""
+        """The name of the image with this index, for messages."""
 
     def batches(self, size: int) -> Iterator[Tensor]:
         first: tuple[int, ...] = ()

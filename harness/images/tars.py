@@ -1,4 +1,4 @@
-"""Images in a WebDataset .tar, read inside the archive: nothing is unpacked, so the names in it can do no harm."""
+"""Reads the images in a WebDataset .tar. Nothing is unpacked, so the file names in the archive can do no harm."""
 
 import tarfile
 from collections import Counter
@@ -62,8 +62,8 @@ class TarSamples(PictureSamples):
         return self.reading.key is None or name.lower().endswith(f".{self.reading.key.lower().lstrip('.')}")
 
     def _one_a_sample(self) -> None:
-        """Raises ArbenchError if a sample has two images, such as 0001.jpg and 0001.seg.png: a model made only one of
-        them."""
+        """Raises ArbenchError if a sample of the WebDataset has two images, such as 0001.jpg and 0001.seg.png. Only one
+        of the two images was made by a model."""
         stems = Counter(name.rpartition(".")[0] for name, _, _ in self._members)
         for name, _, _ in self._members:
             stem = name.rpartition(".")[0]
@@ -92,9 +92,10 @@ class TarSamples(PictureSamples):
 
 
 def _must_end(file: IO[bytes], end: int, path: Path) -> None:
-    """Raises ArbenchError unless the rest of the file, from byte ``end`` on, is at least one block and all zeros.
+    """Checks the rest of the file, from byte ``end`` on. The rest must have at least one block, and only zeros.
 
-    Python's tarfile stops without an error at a damaged header, or where another archive was appended.
+    Otherwise raises ArbenchError. This check is needed because Python's tarfile gives no error at a damaged header, or
+    where another archive was appended: tarfile just stops there.
     """
     file.seek(end)
     block = file.read(tarfile.BLOCKSIZE)

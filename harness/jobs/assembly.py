@@ -12,10 +12,12 @@ from harness.stages.generate.shards import UNKNOWN_CODE
 def assemble(
     planned: TrialPlan, instrument: Instrument, about: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The record of a trial and its arrays, from the files of all its stages. ``about`` is the record's provenance.
+    """The record of a trial and the record's arrays, put together from the files that the trial's stages have left.
 
-    ``timing`` in the record is None while the file of stage timing is missing. On random weights there are no
-    arrays, and ``generate`` and ``quality`` are None.
+    ``timing`` in the record is None while the file of stage timing is missing. A trial on random weights has no arrays,
+    and its record has None for ``generate`` and ``quality``.
+
+    about: the part of the provenance that all records of a run share.
     """
     paths = {stage: path for stage, path in planned.stages.items() if path.suffix == ".json"}
     found = {stage: files.read_json(path) for stage, path in paths.items() if stage != "timing" or path.exists()}
@@ -48,7 +50,7 @@ def assemble(
 
 
 def heading(planned: TrialPlan, status: str) -> dict[str, Any]:
-    """The part that every record has, also the record of a failed trial."""
+    """The part of the record that is there even if the trial failed."""
     return {
         "name": planned.name,
         "key": planned.key,

@@ -48,8 +48,9 @@ class Failure:
 class Bench:
     """Does jobs, one after another.
 
-    A bench is sent to a worker with nothing loaded. In the worker, the bench loads what its jobs need: extractors,
-    references, and one method at a time (trials of one method follow each other).
+    When a bench is sent to a worker process, everything that the bench has loaded stays behind. In the worker, the
+    bench loads what its jobs need: extractors, references and the method. Only one method is loaded at a time, because
+    trials of one method follow each other.
     """
 
     _loaded: "_Loaded"
@@ -187,7 +188,8 @@ class _Loaded:
 
 @contextmanager
 def _unless_done(plan: TrialPlan) -> Iterator[None]:
-    """Ignore errors about shards if another runner has meanwhile merged all shards and so removed their folder."""
+    """Ignore errors about shards if stage ``generate`` is done by then. This means that another runner has merged the
+    shards and so removed their folder."""
     try:
         yield
     except (ArbenchError, OSError):

@@ -1,7 +1,7 @@
 """Executors do the jobs: in this process, or in local worker processes of one thread each. A third executor hands
 jobs to a scheduler (harness/cluster/executor.py).
 
-Each executor takes a queue of jobs. The caller may add jobs and remove jobs while the executor runs. The executor
+Each executor takes a queue of jobs. The caller can add jobs and remove jobs while the executor runs. The executor
 yields each job with the job's failure, or with None if the job succeeded.
 """
 
@@ -46,10 +46,10 @@ class Executor(Protocol):
 
 
 class Remote(Executor, Protocol):
-    """An executor whose tasks may go on without the driver."""
+    """An executor whose tasks can go on after the driver has ended."""
 
     def given_up(self, jobs: Sequence[Job]) -> list[Outcome]:
-        """The jobs that were tried so often that they are not tried again, each with its failure."""
+        """Those of ``jobs`` that are not tried again, because they were tried too often; each with its failure."""
 
     def leave(self, waves: Sequence[Sequence[Job]], about: Mapping[str, Any]) -> int:
         """Submit all jobs at once, and return the number of tasks. Each wave starts after the wave before it. The tasks
@@ -60,7 +60,8 @@ class Remote(Executor, Protocol):
 
 
 class Elsewhere(Protocol):
-    """A command's options about a cluster. They are checked first; then they give the driver an executor."""
+    """The options of a command that concern a cluster. ``check`` checks these options. Then ``executor`` makes the
+    driver's executor from them."""
 
     def check(self, tables: Collection[Tables], wait: bool) -> None:
         """Check everything that can be checked before anything is computed. Raises ArbenchError.

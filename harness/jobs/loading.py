@@ -1,4 +1,4 @@
-"""Loads the method of a planned trial, with the very weights that its key names."""
+"""Loads the method of a planned trial, with the very weights that were hashed for the trial's key."""
 
 from pathlib import Path
 

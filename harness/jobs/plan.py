@@ -69,7 +69,7 @@ class TrialPlan:
         return self.trial.method, self.trial.preset, self.trial.setup
 
     def done(self, stage: Stage) -> bool:
-        """Whether a stage has left its file, or does not belong to the trial."""
+        """Whether nothing is left to do in a stage: its file is there, or the trial does not go through this stage."""
         return stage not in self.stages or self.stages[stage].exists()
 
     @property
@@ -125,8 +125,11 @@ def plan(trial: Trial, instrument: Instrument, store: Store, checkpoint: Path | 
 
 
 def _twin(made: TrialPlan, instrument: Instrument, store: Store) -> TrialPlan | None:
-    """The plan of another method's trial that has the same images. The method of ``made`` says which trial this is
-    (``Method.same_as``). None if there is no such trial, or if its data or weights are not the same here."""
+    """The plan of the twin of ``made``: another method's trial that has the same images.
+
+    The method of ``made`` says which trial is the twin (``Method.same_as``). None if there is no twin. Also None if the
+    twin has another data set than ``made``, or weights that ``made`` does not have.
+    """
     trial = made.trial
     same = trial.owner.same_as(trial.knobs, trial.preset) if trial.setup.weights == "trained" else None
     if same is None:
@@ -138,7 +141,7 @@ def _twin(made: TrialPlan, instrument: Instrument, store: Store) -> TrialPlan | 
 
 
 def _alone(trial: Trial, instrument: Instrument, store: Store, checkpoint: Path | None = None) -> TrialPlan:
-    """The plan of a trial without a twin."""
+    """The plan of a trial. No twin is looked for."""
     owner = trial.owner
     preset = owner.preset_named(trial.preset)
     weights: dict[str, str] = {}
@@ -189,7 +192,7 @@ def _alone(trial: Trial, instrument: Instrument, store: Store, checkpoint: Path 
 def listed(planned: TrialPlan) -> dict[str, Any]:
     """A plan as a dict for ``Store.announce``.
 
-    - ``name``, ``key``, ``images``: of the trial
+    - ``name``, ``key``, ``images``: the trial's name, key and number of images
     - ``folder``: the work folder that has the trial's shards, as a path relative to the store's folder
     - ``stages``: a dict from stage to the file that the stage leaves, as a path relative to ``folder``
     """
@@ -204,8 +207,8 @@ def listed(planned: TrialPlan) -> dict[str, Any]:
 
 
 def jobs(planned: TrialPlan, batch: int) -> Iterator[Job]:
-    """The open jobs that can start at once. The job of stage ``quality`` is not among them: it needs all shards. Trials
-    that share images share the jobs that make the images."""
+    """The open jobs that can start now. The job of stage ``quality`` is not among them, because stage ``quality`` needs
+    all shards. Trials that share images also share the jobs that make the images."""
     if not planned.done("generate"):
         yield from (Job(planned.maker, "generate", indices) for indices in planned.maker.shards.missing(batch))
     if not planned.done("flops"):

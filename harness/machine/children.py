@@ -45,8 +45,11 @@ def programs(module: str) -> dict[Path, psutil.Process]:
 
 
 def lives(process: int, since: float) -> bool:
-    """Whether the process of this number still runs. A process that began after ``since`` (seconds since 1970) does not
-    count: it is a later process that has got the same number."""
+    """Whether the process with this process id still runs.
+
+    A process that began after ``since`` (seconds since 1970) does not count: the system has given the id once more, to
+    a later process.
+    """
     try:
         found = psutil.Process(process)
         return found.create_time() <= since and found.status() != psutil.STATUS_ZOMBIE

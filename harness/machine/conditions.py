@@ -12,7 +12,7 @@ CPU = "sys/devices/system/cpu/cpu0/cpufreq"
 
 
 def conditions(system: Path = SYSTEM) -> dict[str, Any]:
-    """The state now.
+    """The state of the machine now.
 
     - ``load``: average over 1 minute
     - ``others``: number of tasks that ran or waited to run, besides this one

@@ -47,7 +47,7 @@ def heed_quota(root: Path = ROOT) -> None:
 
 
 def groups(root: Path) -> Iterator[Path]:
-    """The folders of this process's control groups that may limit its CPU time, innermost first."""
+    """The folders of the control groups that can limit this process's CPU time. The innermost group comes first."""
     mounts = list(_mounts(root))
     for line in _lines(root / "proc/self/cgroup"):
         _, controllers, path = (line.split(":", 2) + ["", ""])[:3]
@@ -61,9 +61,9 @@ def groups(root: Path) -> Iterator[Path]:
 
 
 def _below(path: str, top: str) -> PurePosixPath:
-    """The part of a control group's path below ``top``, the group that is mounted; empty if the path is not below
-    ``top``. Inside a container only the container's groups are visible, but the system may still give a group the path
-    that it has outside the container."""
+    """The path of a control group, relative to ``top``, the group that is mounted. Empty if the path is not below
+    ``top``. This happens inside a container. Only the container's groups are visible there, but the system sometimes
+    still gives the path that a group has outside the container."""
     group = PurePosixPath(path)
     inside = group.relative_to(top) if group.is_relative_to(top) else PurePosixPath()
     return PurePosixPath() if ".." in inside.parts else inside
@@ -79,7 +79,7 @@ def _mounts(root: Path) -> Iterator[tuple[str, str, str, str]]:
 
 
 def _plain(escaped: str) -> str:
-    """A path of mountinfo with its escapes resolved: a space is written \\040 there."""
+    """A path from /proc/self/mountinfo, without that file's escapes. The file writes a space as \\040."""
     return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), escaped)
 
 

@@ -1,6 +1,6 @@
-"""Says what disturbed a measurement, as far as the system counts disturbances: other work, steal (time that the
-hypervisor gave to other machines), waiting for a core, a container's CPU limit. Disturbed samples are not dropped:
-every sample stays and counts."""
+"""Says what disturbed a measurement, as far as the system counts disturbances. The kinds of disturbance are other work,
+steal (time that the hypervisor gave to other machines), waiting for a core, and a container's CPU limit. Disturbed
+samples are not dropped: every sample stays and counts."""
 
 import os
 import time
@@ -20,7 +20,8 @@ DISTURBED = 0.02
 
 @dataclass(frozen=True)
 class Counters:
-    """What the system has counted so far, in seconds except for ``switches``; None where the system does not count."""
+    """What the system has counted so far. All counters except ``switches`` are in seconds. A counter is None where the
+    system does not count."""
 
     own: float  # CPU time of this process
     busy: float | None  # CPU time of everything on the cores that this process may use
@@ -58,8 +59,10 @@ def between(before: Counters, after: Counters) -> dict[str, float | None]:
 
 
 def quiet_cores(seconds: float = LOOK_S) -> int:
-    """How many cores other work leaves free, at least 1. Only cores that this process may use count. They are observed
-    for ``seconds``."""
+    """How many of this process's cores other work leaves free, at least 1.
+
+    This process's cores are those that it may use. They are observed for ``seconds``.
+    """
     before = counters()
     time.sleep(seconds)
     others = between(before, counters())["others"] or 0.0
@@ -144,8 +147,8 @@ def _digits(values: Sequence[str]) -> bool:
 def _waited(tasks: Path) -> float | None:
     """How many seconds the threads of a process waited for a core.
 
-    tasks: the folder with a folder per thread. The second number in a thread's file ``schedstat`` is its waiting time
-    in nanoseconds.
+    tasks: a folder that has one subfolder per thread. The second number in the subfolder's file
+    ``schedstat`` is the thread's waiting time in nanoseconds.
     """
     texts = (_text(task / "schedstat") for task in tasks.glob("*"))
     found = [int(parts[1]) for text in texts if text and len(parts := text.split()) == 3 and parts[1].isdecimal()]
@@ -165,7 +168,8 @@ def _throttled(system: Path) -> float | None:
 
 @cache
 def _limits(system: Path) -> list[Path]:
-    """The files (cpu.stat) in which the system counts for how long each control group was stopped by its CPU limit."""
+    """The files ``cpu.stat`` of this process's control groups. There the system counts how long a group was stopped by
+    its CPU limit."""
     return [path for group in groups(system) if (path := group / "cpu.stat").is_file()]
 
 

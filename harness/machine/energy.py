@@ -13,7 +13,7 @@ def joules(device: torch.device, powercap: Path = POWERCAP) -> float | None:
     """Joules that the device has used since some fixed moment; only differences have a meaning.
 
     On CUDA the energy is that of the GPU; otherwise it is that of all processors. The work of other processes is
-    included. None if there is no counter, or none that may be read.
+    included. None if there is no counter, or if a counter cannot be read.
     """
     if device.type == "cuda":
         return _gpu(device)
@@ -52,7 +52,7 @@ def _gpu(device: torch.device) -> float | None:
 
 @cache
 def _nvml(index: int) -> tuple[ctypes.CDLL, ctypes.c_void_p]:
-    """The driver's library and its handle of the GPU. OSError if there is no library or no handle."""
+    """NVML (a library of the GPU's driver) and NVML's handle of the GPU. Raises OSError if either is missing."""
     nvml, handle = ctypes.CDLL("libnvidia-ml.so.1"), ctypes.c_void_p()
     if nvml.nvmlInit_v2() or nvml.nvmlDeviceGetHandleByIndex_v2(index, ctypes.byref(handle)):
         raise OSError("NVML gives no handle of the GPU")

@@ -1,7 +1,8 @@
 """Keeps freed memory in the process.
 
-With glibc's defaults every large tensor is a fresh mapping, and a training step here spent up to half of its time in
-the kernel's page faults. A process that computes for long calls ``keep_heap`` once.
+With glibc's defaults, every large tensor gets newly mapped memory from the system. Training steps of this project
+therefore spent up to half of their time in the kernel's page faults. A process with long computations calls
+``keep_heap`` once.
 """
 
 import ctypes

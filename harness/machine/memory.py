@@ -17,11 +17,11 @@ def peak_memory(device: torch.device) -> Iterator[dict[str, Any]]:
 
     - ``peak_memory_mb``: the process's largest resident size, including interpreter, libraries and all loaded weights;
       None if the system does not report it
-    - ``peak_memory_rise_mb``: the memory that this run added: ``peak_memory_mb`` minus the resident size on entering.
-      Before that size is read, memory that an earlier run left with the allocator is returned to the system, if the C
-      library can do that
-    - ``peak_memory_scope``: ``run`` if the peak is that of this run; ``process`` if the system's high-water mark could
-      not be reset, so that the peak is that of the whole process since its start
+    - ``peak_memory_rise_mb``: the memory that this run added, which is ``peak_memory_mb`` minus the resident size on
+      entering. Before that size is read, the allocator returns free memory of an earlier run to the system, if the
+      C library can do that
+    - ``peak_memory_scope``: ``run`` if the peak is that of this run. ``process`` if the system's high-water mark could
+      not be reset: the peak is then that of the whole process since its start
     - ``gpu_peak_memory_mb``: the largest allocation on the GPU; only on CUDA
     """
     found: dict[str, Any] = {}

@@ -1,6 +1,7 @@
-"""Looks: each says how a method is shown on pages, and with which method it is compared. A package that adds methods
-can add looks for them, through the entry-point group ``arbench.looks``. A method without a look gets a spare colour and
-a spare mark.
+"""Looks. A look says how pages show a method, and with which method they compare it.
+
+A package that adds methods can also add their looks, through the entry-point group ``arbench.looks``. A method without
+a look gets a spare colour and a spare mark.
 
     [project.entry-points."arbench.looks"]
     mine = "my_package.looks:LOOKS"
@@ -17,20 +18,20 @@ GROUP = "arbench.looks"
 
 @dataclass(frozen=True)
 class Look:
-    """What pages know of a method beside its records."""
+    """What pages need to know of a method, apart from the method's records."""
 
     place: int  # methods are listed in this order; methods without a look come last, by name
     colour: str  # hex
     mark: str  # matplotlib's name of the mark
     family: str  # the method's family; a method without a look takes the base of its family
-    base: str  # savings are a share of the cost of the method ``base``; the method itself if it saves nothing
+    base: str  # a method; savings are a share of that method's cost. The look's own method if it saves nothing
     published: str = ""  # the method's name in the tables of papers (shared facts: reports/published.csv)
-    saving: float = 0.0  # the share of the base's FLOPs that the method's paper says it saves; 0 if it says nothing
+    saving: float = 0.0  # share of the base's FLOPs that the method saves according to its paper; 0: not stated
 
 
 @cache
 def looks() -> Mapping[str, Look]:
-    """The looks that are installed, by method, in the order in which methods are listed."""
+    """The installed looks: a dict from method to look, in the order in which methods are listed."""
     known = installed(GROUP)
     found: dict[str, Look] = {}
     for name in sorted(known):

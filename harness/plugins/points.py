@@ -11,7 +11,7 @@ from harness.errors import ArbenchError, unknown
 
 @cache
 def installed(group: str) -> dict[str, EntryPoint]:
-    """The entry points of a group that are installed, by name. None is loaded."""
+    """The installed entry points of a group: a dict from name to entry point. The entry points are not loaded."""
     return {point.name: point for point in entry_points(group=group)}
 
 
@@ -31,7 +31,8 @@ def load(kind: str, name: str, known: Mapping[str, EntryPoint]) -> Any:
 
 
 def load_named(kind: str, name: str, known: Mapping[str, EntryPoint]) -> Any:
-    """Load an object as ``load`` does. Raises ArbenchError if the object's attribute ``name`` is another name."""
+    """Load an object as ``load`` does. Raises ArbenchError if the object's attribute ``name`` differs from the
+    argument ``name``."""
     found = load(kind, name, known)
     if found.name != name:
         value = known[name].value
@@ -40,8 +41,11 @@ def load_named(kind: str, name: str, known: Mapping[str, EntryPoint]) -> Any:
 
 
 def whence(point: EntryPoint) -> str:
-    """Says, in brackets, which file Python imports as the package of an entry point. To be called if the entry
-    point cannot be loaded: the file may belong to another package of the same name. Empty if Python finds no file."""
+    """A remark in brackets that names the file that Python imports as the package of an entry point.
+
+    The remark is for the error message if the entry point cannot be loaded: perhaps the file belongs to another package
+    of the same name. Empty if Python finds no file.
+    """
     package = point.value.partition(":")[0].partition(".")[0]
     try:
         spec = importlib.util.find_spec(package)

@@ -1,8 +1,8 @@
-"""Whether a record from somewhere else may be admitted: its schema, hashes and plausibility are checked.
+"""Decides whether a record from somewhere else is admitted. The record's schema, hashes and plausibility are checked.
 
-``arbench verify`` finds out whether the record is true, by running the trial again. Values that a record states in
-several places must agree: the key with the digest of ``identity``, FLOPs with their parts, medians with their samples,
-intervals with their replicates.
+Some values of a record follow from other values of the same record, and both must agree: the key with the digest of
+``identity``, FLOPs with their parts, medians with their samples, intervals with their replicates. Whether the record is
+true is not decided here: ``arbench verify`` finds that out by running the trial again.
 """
 
 import re

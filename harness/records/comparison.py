@@ -1,9 +1,9 @@
-"""Compares two records: which figures differ by more than chance.
+"""Compares two records: which figures (scores and costs) differ by more than chance.
 
-Scores are compared by their replicates. Trials with the same labels were resampled alike. If their seeds agree too,
-their images were made from the same noise: the variation that both share cancels, and the comparison is paired. Times
-are compared round by round if they were taken in one session. Two sessions may differ in their times for no reason, by
-the share SESSIONS. Times of two sessions count as different only if they differ by more than that.
+Scores are compared by their replicates. Two trials with the same labels were resampled alike. If the two seeds are also
+the same, the images of both trials were made from the same noise. The variation that both trials share then cancels,
+and the comparison is paired. Times are compared round by round if they were taken in one session. Between two sessions,
+times can differ by the share SESSIONS for no reason. Only a difference larger than that counts.
 """
 
 from collections.abc import Iterator, Mapping
@@ -42,7 +42,7 @@ class Difference:
 
     @property
     def moved(self) -> bool:
-        """Whether chance does not explain the difference."""
+        """Whether the difference is more than chance."""
         return not self.low <= 0 <= self.high
 
     @property
@@ -80,8 +80,8 @@ def _scores(one: tuple[Record, Arrays], other: tuple[Record, Arrays], confidence
 
 
 def _high() -> set[str]:
-    """Names of the figures for which a higher value is better. Costs are not among them: they are compared in seconds
-    and multiply-adds, and a lower cost is better."""
+    """Names of the figures for which a higher value is better. Costs are not among these figures: costs are compared in
+    seconds and multiply-adds, and a lower cost is better."""
     return {figure.name for figure in scores() if figure.better == "high"}
 
 
@@ -111,7 +111,7 @@ def _costs(record: Record, other: Record, confidence: float) -> Iterator[Differe
 
 
 def _spread(timed: Mapping[str, Any]) -> float:
-    """Standard error of the logarithm of a median, computed from the median's interval."""
+    """The standard error of log(median). It is computed from the median's interval."""
     low, high = timed["interval"]
     return log(high / low) / (2 * NormalDist().inv_cdf((1 + CONFIDENCE) / 2))
 
@@ -126,9 +126,11 @@ class Moved:
 
 
 def moved(one: Store, other: Store) -> Moved:
-    """Compares the trials that two stores share, and finds the figures that moved. Each interval is widened for the
-    number of figures compared (Bonferroni). If nothing has changed, one in twenty such comparisons of two stores still
-    names a figure."""
+    """Compares the trials that two stores share, and finds the figures that moved.
+
+    The more figures are compared, the wider each interval is made (Bonferroni). Even if nothing has changed, one in
+    twenty such comparisons of two stores names a figure.
+    """
     mine, theirs = _finished(one), _finished(other)
     pairs = [
         ((mine[place], one.arrays(mine[place])), (theirs[place], other.arrays(theirs[place])))

@@ -1,7 +1,8 @@
 """Rows on a store's leaderboard for samples that another program made: scores without a trial, marked as such.
 
-Such a record has ``foreign`` (what was scored) and no ``generate``, ``flops``, ``timing`` and ``parameters``: it has no
-cost, so it is on no frontier. It cannot be run again, and does not travel with ``arbench submit``.
+The record of such a row has the part ``foreign``, which says what was scored. It lacks ``generate``, ``flops``,
+``timing`` and ``parameters``. Since these samples have no known cost, the row is on no frontier. Nor can the samples be
+made again by arbench, so ``arbench submit`` leaves the record out.
 """
 
 import re
@@ -32,10 +33,10 @@ DIFFERENCES = "Images made by another program: scored here, not generated here. 
 
 @dataclass(frozen=True)
 class Row:
-    """A row to be written. Its name is checked when the object is made, so that errors come before any computation."""
+    """A row to be written. Making a ``Row`` checks its name, so that a wrong name is reported at the start."""
 
     folder: Path  # the store's folder
-    name: str
+    name: str  # the row's name on the leaderboard
     replace: bool  # whether the row may replace an earlier foreign row of the same name
 
     def __post_init__(self) -> None:
@@ -128,8 +129,8 @@ class Row:
         }
 
     def _data(self, reference: str) -> str | None:
-        """The name of the data set, taken from a trial of the store that has this reference; None if there is no such
-        trial. With this name, the row belongs to the same data set as the trial."""
+        """The name of the row's data set. It is copied from a record of the store that was scored against the same
+        reference, so that both count to the same data set. None if there is no such record."""
         for record in Store(self.folder).all_records():
             if (record.get("provenance") or {}).get("reference") == reference and record.get("data"):
                 return str(record["data"])

@@ -4,9 +4,9 @@
     0/record.json           a record as the store has it
     0/NAME.npy              an array of this record
 
-Members are read into memory and never unpacked. The size of each member is limited, whatever size the zip
-states. A member must be named as above and be listed in about.json. Nothing is unpickled. Any fault raises ArbenchError
-with the reason.
+Members are read into memory and never written to disk. Each member has a limit of size, which is checked on the bytes
+that are read, not only on the size that the zip states. A member must be named as above and be listed in about.json.
+Nothing is unpickled. A pack with any fault is refused: ArbenchError gives the reason.
 """
 
 import hashlib
@@ -74,7 +74,7 @@ def write(path: Path, by: str, made: str, records: Iterable[tuple[Record, Mappin
 
 
 def read(path: Path) -> Pack:
-    """Read a whole pack. Raises ArbenchError with the name of the file and the reason why it is refused."""
+    """Read a whole pack. If the pack is refused, raises ArbenchError with the file's name and the reason."""
     try:
         facts = path.stat()
         if not stat.S_ISREG(facts.st_mode):
@@ -236,8 +236,8 @@ def _npy(array: NDArray[Any]) -> bytes:
 
 
 def _array(content: bytes, name: str) -> NDArray[Any]:
-    """The array of a .npy file of version 1.0. Before an array is made, the header is checked against the number of
-    bytes."""
+    """The array of a .npy file of version 1.0. The array is made only after a check that the shape and type in the
+    file's header fit the number of bytes in the file."""
     file = io.BytesIO(content)
     if np.lib.format.read_magic(file) != (1, 0):
         _refuse(f"{name} is not of the version of .npy that is taken")

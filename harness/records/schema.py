@@ -23,7 +23,8 @@ LACKING = re.compile(r"missing required field `(\w+)`")
 
 
 def check(record: Any) -> None:
-    """Raises ArbenchError if this is no record of a store. The values of figures are not checked."""
+    """Raises ArbenchError if ``record`` does not have the shape of a record. Whether its numbers are plausible is not
+    checked."""
     _fits(record, shape.Record, "the record")
 
 
@@ -35,8 +36,8 @@ def _fits(found: Any, owner: type[Struct], what: str) -> None:
 
 
 def _in_words(error: str, owner: type[Struct], what: str) -> str:
-    """msgspec's error in our words: the section of the record, the part in it, and the kind of value that the part
-    should have."""
+    """An error of msgspec, put in our words. The text names the section of the record, the part of the section, and the
+    kind of value that the part should have."""
     place = error.partition(" - at `$")[2]
     parts = PLACE.findall(place)
     if lacking := LACKING.search(error):
@@ -66,7 +67,8 @@ def check_finished(record: Any) -> None:
 
 
 def check_facts(found: Any) -> None:
-    """Raises ArbenchError if these are not the facts of a store (harness/run/limits.py)."""
+    """Raises ArbenchError if ``found`` does not have the form of a store's facts, which harness/run/limits.py
+    describes."""
     _fits(found, shape.Facts, "the facts")
     if any(isinstance(one.get("rfid"), str) for one in (found.get("tokenizers") or {}).values()):
         raise ArbenchError("tokenizers: rfid is not number")

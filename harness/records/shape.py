@@ -74,7 +74,7 @@ class Made(Struct):
 
 
 class _Quality(Struct):
-    """What stage quality has found. A score that has no value for these images is null, and a flag says why."""
+    """What stage quality has found. If a score cannot be computed for these images, it is null, and a flag says why."""
 
     intervals: Pairs | None = None  # the ends of the 95 % interval of each score
     resampling: Table | None = None  # how the intervals were made
@@ -108,7 +108,7 @@ class Flops(Struct):
 
 
 class Timed(Struct):
-    """One of the two times that are taken."""
+    """One of the two times that stage timing takes: latency or throughput."""
 
     total_s: float | None = None  # seconds of one batch: median over rounds
     tokens_s: float | None = None  # the part of total_s that making tokens takes

@@ -8,8 +8,8 @@ server, no locks.
     reference.json                  facts about the reference and the tokenizers
 
 Every file is written under a temporary name and then renamed. So no half-written file is left, even if two runners
-write at once or a runner is killed. If two runners finish the same trial, both write the same record, and
-the record that was written last stays.
+write at once or a runner is killed. If two runners finish the same trial, both write a record to the same file. The
+record that is written last stays.
 """
 
 import contextlib
@@ -62,8 +62,8 @@ class Store:
             raise ArbenchError(f"store {self.folder} cannot be written: {reason}") from error
 
     def withdraw(self) -> None:
-        """Remove the folder again if nothing was begun, that is, if the folder holds only references and what
-        ``prepare`` makes."""
+        """Remove the folder again if no trial was begun, that is, if the folder holds nothing but references and the
+        things that ``prepare`` makes."""
         with contextlib.suppress(OSError):
             names = {path.name for path in self.folder.iterdir()}
             if names <= {"records", "references"} and not any(self.records_folder.iterdir()):
@@ -90,13 +90,13 @@ class Store:
         return self.records_folder / f"{_for_file(name)}-{key[:KEY_SHOWN]}.json"
 
     def read(self, name: str, key: str) -> Record | None:
-        """The record of a trial, or None. A submitted record that is not verified does not count: the trial is still to
-        be measured here, and its record will replace the submitted one."""
+        """The record of a trial; None if there is none. A submitted record counts only once it is verified. Until then
+        the trial has yet to be measured here, and the new record will replace the submitted one."""
         found = self._record(self.path(name, key))
         return found if found is not None and found["key"] == key and trusted(found) else None
 
     def write(self, record: Record, arrays: "Mapping[str, np.ndarray[Any, Any]] | None" = None) -> None:
-        """Write a record, its arrays first: a reader who sees the record finds its arrays too."""
+        """Write a record and its arrays. The arrays are written first: whoever sees the record finds its arrays."""
         if arrays:
             files.write_arrays(self._arrays_path(record), arrays)
         files.write_json(self.path(record["name"], record["key"]), record)
@@ -104,7 +104,8 @@ class Store:
     def arrays(
         self, record: Record, wanted: Callable[[str], bool] = lambda name: True
     ) -> "dict[str, np.ndarray[Any, Any]]":
-        """The arrays of a record, or only the arrays for whose name ``wanted`` is true. Empty for a failed trial.
+        """The arrays of a record, by name. ``wanted`` says for a name whether that array is read; by default, all are.
+        Empty for a failed trial.
 
         thumbnails: uint8 [n, C, H, W] of images 0 to n-1
         steps, labels: int64 [N] of all images
@@ -123,7 +124,7 @@ class Store:
         return self.path(record["name"], record["key"]).with_suffix(".npz")
 
     def all_records(self) -> Iterator[Record]:
-        """Every record, in the order of file names, including records that a newer record of the same trial replaces. A
+        """Every record, in the order of file names. If a trial has several records, the older ones are included. A
         damaged record is left out; this is reported once on standard error and noted in ``damaged``."""
         for name in sorted(path.name for path in self.records_folder.glob("*.json")):
             if not name.startswith("."):
@@ -159,9 +160,9 @@ class Store:
     def records(self) -> list[Record]:
         """The records in force, sorted by name and number of images.
 
-        A trial may have several records, made by different code, weights or metrics and hence under different keys. The
-        record that was finished last is in force. A submitted record gives way to a record measured here, unless it has
-        been verified.
+        A trial can have several records, because code, weights and metrics change, and each change gives a new key. Of
+        these records, the one that was finished last is in force. There is one exception: a submitted record
+        that is not verified is not in force if there is also a record that was measured here.
         """
         newest: dict[tuple[str, int], Record] = {}
         with no_collection():
@@ -193,7 +194,7 @@ class _Columns:
         self._inner: defaultdict[str, _Columns] = defaultdict(lambda: _Columns(rows))
 
     def fill(self, record: Mapping[str, Any], place: int) -> None:
-        """Put a dict into a row. Columns that it lacks stay None."""
+        """Put a dict into a row. The row stays None in every column for which the dict has no value."""
         inner, values = self._inner, self._values
         for name, value in record.items():
             if type(value) is dict:  # JSON gives plain dicts; isinstance takes longer
@@ -227,8 +228,8 @@ def trusted(record: Record) -> bool:
 
 
 def timed(record: Record) -> bool:
-    """Whether a record is complete: its trial is finished and timed. A finished trial has no timing if it was run with
-    ``--no-timing``, or if the run has yet to time it."""
+    """Whether a record is complete, that is, whether its trial is finished and timed. Two kinds of finished trials have
+    no timing: those of a run with ``--no-timing``, and those that the run has yet to time."""
     return record["status"] == "done" and record.get("timing") is not None
 
 
@@ -237,5 +238,6 @@ def _rank(record: Record) -> tuple[bool, str]:
 
 
 def _for_file(name: str) -> str:
-    """A trial's name as the stem of a file that any file system accepts: not hidden, well under 255 bytes."""
+    """The name of a trial or sweep, changed so that every file system accepts it as the stem of a file name. The stem
+    is well under 255 bytes, and the file is not hidden."""
     return re.sub(r"[^\w.=,+\[\]-]", "_", name, flags=re.ASCII).lstrip(".")[:180]

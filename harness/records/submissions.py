@@ -1,8 +1,8 @@
 """Exchanges records with others: packs records of a store into one file, and imports such a file into a store.
 
-An imported record has a mark: its ``submission`` says who submitted the record, when, and in which file. An imported
-record gives way to every record measured here. ``verify`` runs the record's trial again. If the figures come out the
-same, ``verify`` adds this to the mark.
+An imported record has a mark: its ``submission`` says who submitted the record, when, and in which file. A record of
+the same trial that was measured here takes its place. ``verify`` runs the trial of an imported record again. If the
+figures are reproduced, ``verify`` notes this in the mark.
 """
 
 from collections.abc import Sequence
@@ -19,8 +19,8 @@ def submit(store: Store, out: Path, by: str, names: Sequence[str] = ()) -> int:
     given, only the records of these names are packed. The machine's name and the folders in the command
     line are left out.
 
-    Raises ArbenchError for a name that does not exist, for a record that could not be imported, or if no record is
-    left.
+    Raises ArbenchError in three cases: no such record has one of the ``names``; ``admit`` would refuse one of the
+    records; or there is no record to pack.
     """
     done = [one for one in store.records() if one["status"] == "done" and "submission" not in one]
     records = [one for one in done if "foreign" not in one]  # foreign samples cannot be verified
@@ -57,10 +57,10 @@ def _without_names(record: Record) -> Record:
 
 
 def admit(path: Path, store: Store) -> tuple[int, int]:
-    """Import a file; returns (records added, records that were there already). The whole file is checked before
-    anything is written.
+    """Import a pack into a store. Returns two counts: the records added, and the records that the store had already.
+    The whole pack is checked before anything is written.
 
-    Raises ArbenchError with the file, the record and the reason why it is refused.
+    If the pack is refused, raises ArbenchError, which names the file, the record and the reason.
     """
     pack = packs.read(path)
     new: list[tuple[Record, packs.Arrays]] = []
@@ -85,8 +85,8 @@ def admit(path: Path, store: Store) -> tuple[int, int]:
 
 
 def _known(store: Store, record: Record) -> bool:
-    """Whether the store has this record already. Raises ArbenchError if it has another record under the same key or
-    file name."""
+    """Whether the store has this record already. Raises ArbenchError if the record's place in the store is taken by a
+    record with other content."""
     there = read_record(store.path(record["name"], record["key"]))
     if there is None:
         return False

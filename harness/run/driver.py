@@ -1,7 +1,8 @@
 """The driver: takes the trials of a sweep through their stages and writes their records.
 
-The stages that do not need a quiet machine (generate, quality, flops) run first, in worker processes. Timing follows,
-in this process, alone. Every stage leaves a file in the store, so a run that was killed goes on where it stopped.
+The stages that do not need a quiet machine (generate, quality, flops) run first, in worker processes. Timing runs last,
+in this process, and nothing else of the run goes on meanwhile. Every stage leaves a file in the store. So if a run was
+killed, the next run goes on where it stopped.
 """
 
 import sys
@@ -52,10 +53,10 @@ class Options:
 
 @dataclass(frozen=True)
 class Tally:
-    """How a run ended, in numbers of trials."""
+    """How many trials of a run ended in which way."""
 
-    recorded: int
-    skipped: int
+    recorded: int  # trials that this run has measured
+    skipped: int  # trials that were complete before this run
     failed: int  # also trials that an earlier run has recorded as failed
     left: int = 0  # trials that are left to a cluster
 
@@ -196,7 +197,8 @@ class Run:
                 self._store.write(record, arrays)
 
     def _standing(self, then: str) -> str:
-        """How far the run is, for the first lines of a report that will be written again. ``then``: the last words."""
+        """A sentence that says how much of the run is done, for the top of a report that will be written again.
+        ``then``: the last words of the sentence."""
         records = [self._store.read(planned.name, planned.key) for planned in self._plans]
         done = sum(_status(record) == "done" for record in records)
         text = f"As of {time.strftime('%H:%M')}: {done} of {counted(len(records), 'trial')} measured"
@@ -258,7 +260,7 @@ class Run:
             self._look()
 
     def _look(self) -> None:
-        """Start writing the report anew, if it is time."""
+        """Start to write a new report, if one is due."""
         if self._live is not None and self._live.due():
             self._live.start(self._standing("this page is written anew as trials finish."))
 
@@ -271,8 +273,8 @@ class Run:
             pass
 
     def _finished(self, queue: Queue, progress: Progress, weight: Callable[[Job], int]) -> Iterator[Job]:
-        """Do the jobs of a queue; yields the jobs that succeed. If a job fails, the other jobs of its trials are
-        withdrawn."""
+        """Do the jobs of a queue; yields the jobs that succeed. If a job fails, the trials that need it fail, and their
+        other jobs are removed from the queue."""
         try:
             for job, failure in self._executor(queue, progress).run(queue) if queue else ():
                 if not self._users(job):
@@ -301,7 +303,7 @@ class Run:
         return self._options.cluster.executor(bench, self._store, self._tables, tell)
 
     def _users(self, job: Job) -> list[TrialPlan]:
-        """The trials that need a job, except failed trials. There are several if trials share images."""
+        """The trials that need a job, without failed trials. Trials that share images need the same job."""
         return [planned for planned in self._by_key[job.plan.key] if planned.key not in self._failed]
 
     def _fail_all(self, job: Job, failure: Failure, progress: Progress) -> None:
@@ -323,12 +325,12 @@ def _status(record: Record | None) -> str | None:
 
 
 def _one_each(plans: Sequence[TrialPlan]) -> list[TrialPlan]:
-    """The first plan of each kind."""
+    """The first plan of each kind. Plans with the same method, preset and setup are of one kind."""
     return list({planned.kind: planned for planned in reversed(plans)}.values())[::-1]
 
 
 def _one_of_each_first(plans: Sequence[TrialPlan]) -> list[TrialPlan]:
-    """The first plan of each kind, then the others, so that a first look at the figures shows all methods."""
+    """All plans, the first of each kind before the others. So a report that is made early already shows all methods."""
     first = _one_each(plans)
     keys = {planned.key for planned in first}
     return [*first, *(planned for planned in plans if planned.key not in keys)]

@@ -11,16 +11,17 @@ from harness.training.recipe import recipes
 def reference_facts(references: Mapping[str, Sequence[Reference]]) -> dict[str, Any]:
     """The facts of a store, as plain values.
 
-    is, label_accuracy: figures of the first data set's reference images
-    tokenizers: a dict from tokenizer to the figures that were measured in its training, ``rfid`` among them. Tokenizers
-        whose weights are missing, or whose weights state no ``rfid``, are left out
+    is, label_accuracy: Inception Score and label accuracy of the first data set's reference images
+    tokenizers: for each tokenizer, by name, a dict of the figures that were measured in its training, such as ``rfid``.
+        A tokenizer is left out if its weights are missing, or if the file of its weights states no ``rfid``
     """
     first = next(iter(references.values()))[0]
     return {"is": first.is_, "label_accuracy": first.label_accuracy, "tokenizers": _tokenizers()}
 
 
 def _tokenizers() -> dict[str, Any]:
-    """The figures in the metadata of each recipe's weights. Recipes without an rFID in the metadata are left out."""
+    """For each training recipe, by name, the figures in the metadata of its file of weights. A recipe is left out if it
+    has no such file, or if the metadata hold no rFID."""
     written = {name: recipe.weights for name, recipe in recipes().items() if recipe.weights.exists()}
     figures = {name: read_about(path).get("figures", {}) for name, path in written.items()}
     return {name: found for name, found in figures.items() if "rfid" in found}

@@ -23,7 +23,7 @@ NICE = 5
 
 class LiveReport:
     """Writes the report of a store to a folder, again and again, while a run goes on. The run decides when a report is
-    written, since at times nothing but the run may use the machine."""
+    written: never while it times trials, because a report would disturb timing."""
 
     def __init__(self, store: Path, out: Path) -> None:
         self._store, self._out = store, out
@@ -59,8 +59,8 @@ class LiveReport:
             os.setpriority(os.PRIO_PROCESS, self._process.pid, NICE)
 
     def write(self, note: str) -> None:
-        """Write the report and wait until it is written. The final report has no note; if the final report fails,
-        ArbenchError is raised."""
+        """Write the report and wait until it is written. If ``note`` is empty, this is the final report. Raises
+        ArbenchError if the final report cannot be written; the failure of an earlier report is ignored."""
         if self._process is not None:
             self._process.wait()
         self.start(note)

@@ -22,12 +22,12 @@ Named = TypeVar("Named")
 
 
 def only(patterns: Sequence[str], among: Sequence[Named], name: Callable[[Named], str]) -> list[Named]:
-    """The items of ``among`` that match one of the patterns; all items if there are no patterns. A pattern
-    matches an item if it matches the canonical name of the item's trial, or the name of the trial's method.
+    """The items of ``among`` that at least one pattern selects; all items if there are no patterns. Each item stands
+    for a trial, and ``name`` gives the canonical name of an item's trial. A pattern is compared with this name and with
+    the name of the trial's method. It selects the item if one of the two fits.
 
-    ``*`` and ``?`` stand for anything, as in a shell. Brackets stand for themselves, since names contain brackets.
-    ``name`` gives the canonical name of an item. Raises ArbenchError for a pattern that matches no item; the error
-    lists methods and trials.
+    ``*`` and ``?`` have the same meaning as in a shell. Brackets stand for themselves, since names contain brackets.
+    Raises ArbenchError for a pattern that selects no item; the error lists methods and trials.
     """
     if not patterns:
         return list(among)
@@ -88,8 +88,9 @@ def checkpoint_of(trial: Trial, checkpoints: Checkpoints) -> Path | None:
 
 
 def on_own_weights(trials: Sequence[Trial], checkpoints: Checkpoints) -> tuple[Trial, ...]:
-    """The trials, with checkpoints applied: a trial on a checkpoint has the file's sha256 in its setup, and so in its
-    name and key. Raises ArbenchError for a checkpoint that is for no trial."""
+    """The trials, with checkpoints applied. If a checkpoint replaces a trial's weights, the beginning of the file's
+    sha256 stands in the trial's setup, and so in its name and key. Raises ArbenchError for a checkpoint that replaces
+    the weights of no trial."""
     unused = dict(checkpoints)
     changed = []
     for trial in trials:

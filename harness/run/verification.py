@@ -38,8 +38,8 @@ def read(path: Path) -> Record:
 
 def made_elsewhere(record: Record, device: str) -> str:
     """A note that a record was made on one kind of device and is verified on another; empty if the kinds are the
-    same. Another kind of device may draw other tokens here and there. Scores must therefore lie in their intervals, and
-    FLOPs and steps must agree to a thousandth."""
+    same. On another kind of device, a few tokens can be drawn differently. This is why figures need not be equal:
+    scores must lie in their intervals, and FLOPs and steps must agree to a thousandth."""
     timing = record.get("timing") or {}
     made = str(record["provenance"].get("device") or timing.get("device") or "cpu").partition(":")[0]
     here = device.partition(":")[0]
@@ -47,8 +47,8 @@ def made_elsewhere(record: Record, device: str) -> str:
 
 
 def again(records: list[Record], options: Options, stream: TextIO | None = None) -> list[list[str]]:
-    """Run the trials of records again, in a temporary folder. Returns a list for each record: everything that was not
-    reproduced, in words."""
+    """Run the trials of records again, in a temporary folder. Returns one list for each record. The list says in words
+    what was not reproduced; it is empty if everything was."""
     asked = [
         Trial.of(**{name: record["trial"][name] for name in ASKED if name in record["trial"]}) for record in records
     ]
@@ -70,8 +70,8 @@ def again(records: list[Record], options: Options, stream: TextIO | None = None)
 
 
 def _whole(record: Record, path: Path) -> Record:
-    """The record, if it has everything that is to be compared. Raises ArbenchError if something is missing, or if the
-    record has the name of another trial."""
+    """The record itself, after a check that a comparison with it is possible. Raises ArbenchError if a part that will
+    be compared is missing, or if the record's name is not the name of its trial."""
     try:
         schema.check_finished(record)
         name = Trial.of(**{name: record["trial"][name] for name in ASKED if name in record["trial"]}).name

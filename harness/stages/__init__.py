@@ -1,4 +1,4 @@
-"""The stages that a trial goes through. Each stage writes its own file, and none imports another.
+"""The stages that a trial goes through. Each stage writes its own file, and no stage imports another.
 
 generate  makes the images of a trial and keeps their features
 quality   measures how close the images are to the reference

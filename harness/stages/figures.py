@@ -1,4 +1,4 @@
-"""The table of figures: all that is measured of a trial, each figure declared once.
+"""The table of figures. A figure is a number that is measured for a trial; each figure is declared here, and only here.
 
 All code that reads figures uses this table: the check of records from elsewhere, `compare`, `diff`, `score`, the pages,
 claims and exports. A new figure needs a line in FIGURES and the code that computes it.
@@ -97,7 +97,7 @@ FIGURES = (
 
 
 def scores() -> tuple[Figure, ...]:
-    """The figures of quality."""
+    """The figures that are scores, that is, the figures of stage quality."""
     return tuple(figure for figure in FIGURES if figure.of_quality)
 
 

@@ -51,7 +51,7 @@ class FolderContext(Context):
 
     @cached_property
     def files(self) -> list[tuple[Path, int]]:
-        """(image, class) pairs."""
+        """For each training image, its path and the index of its class."""
         found = [(path, label) for label, listing in enumerate(self.listings) for path in listing.files]
         if not found:
             valid = ", ".join(sorted(SUFFIXES))
@@ -59,9 +59,9 @@ class FolderContext(Context):
         return found
 
     def must_have(self, classes: int, preset: str) -> None:
-        """Raises ArbenchError unless there are as many class folders as a preset has classes.
+        """Raises ArbenchError if the number of class folders is not the preset's number of classes.
 
-        With more or fewer, labels would belong to other classes.
+        With more or fewer folders, labels would stand for other classes than in the preset.
         """
         assert self.data is not None
         if len(self.classes) != classes:
@@ -70,7 +70,7 @@ class FolderContext(Context):
             )
 
     def notes(self) -> Iterator[str]:
-        """Messages that say what was left out."""
+        """Messages that say which files were left out, and which class folders hold no images."""
         assert self.data is not None
         beside = class_folders(self.data)[1]
         hidden = tuple(name for name in beside if is_hidden(name))
@@ -86,13 +86,13 @@ class FolderContext(Context):
 
     @cached_property
     def data_sha256(self) -> str:
-        """Hash of the files' names and sizes. To read every byte of ImageNet would take too long."""
+        """Hash of the files' names and sizes. The content is left out: reading all of ImageNet would take too long."""
         assert self.data is not None
         return digest([[str(path.relative_to(self.data)), path.stat().st_size] for path, _ in self.files])
 
     def chunks(self) -> Iterator[tuple[int, list[Path]]]:
-        """Yields the index of each chunk, and its images. If there are several processes, only this process's chunks
-        are yielded."""
+        """Yields chunks: the index of the chunk, and the paths of its images. If there are several processes, each
+        process yields only its own share of the chunks."""
         count, index = (self.processes.count, self.processes.index) if self.processes else (1, 0)
         for number in range(index, -(-len(self.files) // CHUNK), count):
             yield number, [path for path, _ in self.files[number * CHUNK : (number + 1) * CHUNK]]

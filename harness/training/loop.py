@@ -1,10 +1,11 @@
-"""One training loop for everything that is trained: bf16, AdamW, warm-up and cosine, averaged weights, resumable.
+"""One training loop for everything that is trained. It uses bf16, AdamW and averaged weights. The learning rate warms
+up and then falls along a cosine.
 
-A run that is killed at any moment and started again gives the same weights as an uninterrupted run. Batches and random
-numbers depend on (seed, step) only. The state of the run includes the state of torch's global generator (for dropout).
-It is saved every minute: written under a temporary name, then renamed.
+A killed run can be resumed. It then gives the same weights as an uninterrupted run. For this, batches and random
+numbers depend on (seed, step) only. The state of the run is saved every minute. It includes the state of torch's global
+generator, for dropout. The file is written under a temporary name, then renamed.
 
-A ``Crew`` computes the gradients of a step. It is either this process alone (``Alone``), or several processes
+A ``Crew`` computes the gradients of a step. The crew is either this process alone (``Alone``), or several processes
 (``harness.training.processes``).
 """
 
@@ -35,7 +36,7 @@ class Plan:
     batch: int
     lr: float  # highest learning rate
     seed: int = 0
-    warmup: int = 100  # steps in which the learning rate rises, before it falls by a cosine
+    warmup: int = 100  # number of steps in which the learning rate rises; after them it falls along a cosine
     final_lr: float = 0.02  # learning rate at the end, as a share of ``lr``
     weight_decay: float = 0.05
     betas: tuple[float, float] = (0.9, 0.95)
@@ -55,11 +56,11 @@ class Plan:
 
 
 class Draws(torch.Generator):
-    """Random generator of one training step. A batch may be split into parts; each part then has a generator with the
-    same seed.
+    """Random generator of one training step. If the batch is split into parts, each part has its own generator, and
+    all these generators have the same seed.
 
     A value that is drawn once per step is therefore the same in all parts. To draw one value per row, use
-    ``row_uniforms``. It draws values for the whole batch, and returns those of the rows in this part.
+    ``row_uniforms``. That function draws values for the whole batch, and returns only the values for this part's rows.
 
     part: the rows of this part.
     whole: number of rows in the whole batch.
@@ -75,18 +76,18 @@ class Draws(torch.Generator):
 
 
 def row_uniforms(rows: int, generator: torch.Generator) -> Tensor:
-    """Uniform random numbers in [0, 1), one per row. If the batch is split, the rows are those of this part."""
+    """Uniform random numbers in [0, 1), one per row. If the batch is split, only the rows of this part get numbers."""
     if not isinstance(generator, Draws):
         return torch.rand(rows, generator=generator)
     return torch.rand(generator.whole, generator=generator)[generator.part]
 
 
 class Trainee(nn.Module, ABC):
-    """A module with a loss, which can be trained."""
+    """A module that ``fit`` can train: it computes its own loss."""
 
     @abstractmethod
     def loss(self, batch: Sequence[Tensor], generator: torch.Generator) -> dict[str, Tensor]:
-        """A dict from the name of each figure to its value on one batch. Training minimises the figure ``loss``."""
+        """The loss and other measured values on one batch, as a dict by name. Training minimises the value ``loss``."""
 
     def after_step(self, generator: torch.Generator) -> None:  # noqa: B027 - most have nothing to do
         """Called after the optimiser's step."""
@@ -110,7 +111,8 @@ class Crew(ABC):
     def backward(self, trainee: Trainee, batch: Sequence[Tensor], seed: int) -> tuple[Figures, Draws]:
         """Compute the gradients of the mean loss over the whole batch, and leave them in the trainee's parameters.
 
-        Returns the figures of the batch, and the step's random generator in the state in which ``loss`` left it.
+        Returns the values that ``Trainee.loss`` gives, for the whole batch. Returns also the step's random generator,
+        in the state after ``loss`` has drawn from it.
         """
 
 

@@ -1,9 +1,11 @@
 """Training in several processes, on CPUs or GPUs, with Hugging Face accelerate. The loop is ``harness.training.loop``.
 
-``accelerate launch --num_processes 8 -m arbench train ...`` starts the processes. Each step's batch is divided among
-them. If the share of a process does not fit into memory, it is cut into parts, which are computed one after another.
-Gradients are averaged once a step. The numbers of processes and parts do not change the training, except by rounding,
-because random numbers belong to the rows of the batch (``harness.training.loop.row_uniforms``).
+``accelerate launch --num_processes 8 -m arbench train ...`` starts the processes. They divide each step's batch among
+themselves. If a process's share of the batch does not fit into memory, the user can have it cut into parts. The process
+then computes one part after another. Gradients are averaged once a step.
+
+Neither the number of processes nor the number of parts changes the training, except by rounding. The reason is that
+each row of the batch has its own random numbers (``harness.training.loop.row_uniforms``).
 """
 
 from collections.abc import Sequence
@@ -44,11 +46,11 @@ class Processes(Crew):
         return self._accelerator.process_index
 
     def wait(self) -> None:
-        """Wait until all processes have come here."""
+        """Wait until all processes have called this method."""
         self._accelerator.wait_for_everyone()
 
     def fits(self, batch: int) -> None:
-        """Raises ArbenchError if a batch of this size cannot be cut into equal parts."""
+        """Raises ArbenchError if a batch of this size cannot be cut into equal parts for all processes."""
         if batch % (self.count * self._parts):
             raise ArbenchError(
                 f"a batch of {batch} cannot be cut evenly into {self._parts} parts in each of {self.count} processes"

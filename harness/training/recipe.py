@@ -1,8 +1,9 @@
 """Recipes: how each set of bundled weights is made. ``arbench train NAME`` runs one recipe; ``nox -s retrain`` runs all
 recipes.
 
-A package offers its recipes under the entry-point group ``arbench.recipes``. Weights are written with metadata: the
-plan (with its seed), the data's hash, the code's commit, the figures reached, and the last line of the loss curve.
+A package offers its recipes under the entry-point group ``arbench.recipes``. The file of weights also holds metadata:
+the plan (with its seed), the data's hash, the code's commit, the values reached on the held-out images, and the last
+line of the training log.
 """
 
 import time
@@ -70,13 +71,13 @@ class Recipe:
     # Gives the module to be trained, and the tensors of training data, such as images and labels.
     prepare: Callable[[Context], tuple[Trainee, Sequence[Tensor]]]
     export: Callable[[Trainee], nn.Module]  # gives the module whose state is saved
-    figures: Callable[[Trainee, Context], Mapping[str, float]]  # the figures reached on the held-out images
-    needs: tuple[str, ...] = ()  # recipes that must have been run before
+    figures: Callable[[Trainee, Context], Mapping[str, float]]  # the values reached on the held-out images
+    needs: tuple[str, ...] = ()  # names of the recipes that must be run before this one
     data: str = "fmnist"  # name of the data set
 
 
 def recipes() -> dict[str, Recipe]:
-    """A dict from the name of each recipe to the recipe. A recipe comes after all recipes that it needs."""
+    """All recipes, as a dict by name. In the dict, a recipe comes after all recipes that it needs."""
     found: dict[str, Recipe] = {}
     for point in entry_points(group=GROUP):
         found |= {recipe.name: recipe for recipe in point.load()}
@@ -95,7 +96,7 @@ def recipes() -> dict[str, Recipe]:
 
 
 def recipe_named(name: str) -> Recipe:
-    """The recipe of this name. Raises ArbenchError, which lists the valid names, if there is none."""
+    """The recipe of this name. If there is none, raises ArbenchError with a list of the valid names."""
     valid = recipes()
     if name not in valid:
         raise unknown("recipe", name, valid)
@@ -103,11 +104,11 @@ def recipe_named(name: str) -> Recipe:
 
 
 def finished(recipe: Recipe, runs: Path) -> bool:
-    """Whether ``train`` has finished this recipe and nothing has changed since. The folder ``runs`` holds a note of the
-    recipes that were finished.
+    """Whether ``train`` has finished this recipe and nothing has changed since. When a recipe is finished, ``train``
+    writes a note into the folder ``runs``. This function compares the note with the present state.
 
-    Three things must be as they were when ``train`` finished: the recipe's plan, the weights that the recipe needs, and
-    the weights that the recipe wrote.
+    Three things must still be the same: the recipe's plan, the weights that the recipe needs, and the weights that the
+    recipe wrote.
     """
     if not all(path.exists() for path in _files(recipe).values()):
         return False
@@ -119,8 +120,8 @@ def _note(recipe: Recipe, runs: Path) -> Path:
 
 
 def _files(recipe: Recipe) -> dict[str, Path]:
-    """The weight files that a recipe needs, and the weight file that it writes: a dict from the name of the recipe that
-    writes the file to the file's path."""
+    """Paths of the weight files that a recipe needs, and of the weight file that it writes. Each file has one key in
+    the dict: the name of the recipe that writes the file."""
     return {name: recipe_named(name).weights for name in recipe.needs} | {recipe.name: recipe.weights}
 
 

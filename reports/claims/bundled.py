@@ -1,7 +1,7 @@
 """The records that come with arbench, for ``arbench claims`` without a store.
 
-Verdicts on claims rest on these records, which are stored without images. ``nox -s bundle -- --store STORE`` makes the
-file of records anew; ``python -m reports.claims.bundled STORE`` does the same.
+These are the records that the verdicts on claims use, without their images. ``nox -s bundle -- --store STORE`` makes
+the file of records anew; ``python -m reports.claims.bundled STORE`` does the same.
 """
 
 import sys
@@ -32,7 +32,7 @@ def bundled_store(file: Path = FILE) -> Iterator[Store]:
 
 
 def bundle(store: Store, file: Path = FILE) -> int:
-    """Write a file with the records on which verdicts on the shipped claims rest; returns the number of records."""
+    """Write a file with the records that the verdicts on the shipped claims use; returns the number of records."""
     evidence = Evidence(store)
     keys = {key for claim in shipped() for one in judge(claim, evidence).figures for key in one.keys}
     records = [record for record in store.records() if record["key"] in keys]

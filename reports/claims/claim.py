@@ -1,5 +1,8 @@
-"""Claims as data: a statement of a paper, its place in the paper, and an expression that is true of measured figures if
-the statement is true."""
+"""Claims as data.
+
+A claim has a statement of a paper, the statement's place in the paper, and an expression over measured figures. The
+expression is true if the statement is true.
+"""
 
 import re
 import tomllib

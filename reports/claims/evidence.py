@@ -1,7 +1,8 @@
-"""The figures on which a claim is judged: figures of measured trials, of architectures and of published rows.
+"""Finds the figures (numbers such as FID or latency) on which a claim is judged.
 
-A figure is an array of replicates, or one number if the figure does not depend on chance. Each replicate is drawn in
-the same way for all figures of a store. If a figure is not available, ArbenchError says what is missing.
+Figures come from measured trials, from architectures and from published rows. A figure is an array of replicates, or
+one number if the figure does not depend on chance. Each replicate is drawn in the same way for all figures of a store.
+If a figure is not available, ArbenchError says what is missing.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -46,7 +47,7 @@ class Evidence:
     _certainties: dict[str, Certainty] = field(default_factory=dict)
 
     def of(self, claim: Claim) -> dict[str, Found]:
-        """The figures found for each operand of a claim, by the operand's name. ArbenchError says what is missing."""
+        """Name of an operand of the claim -> the operand's figures. Raises ArbenchError that says what is missing."""
         trials = {name: operand for name, operand in claim.operands.items() if operand.kind == "trials"}
         found = {
             name: _of_model(operand) if operand.kind == "models" else _of_published(operand, _figures(claim, name))
@@ -80,9 +81,11 @@ class Evidence:
         return {name: self._found(row, _figures(claim, name), fid, used) for name, row in rows.items()}
 
     def _asked(self, operand: Operand) -> list[Record]:
-        """The records with an operand's method, preset and knobs, and with the sampling values that the operand names.
+        """The records that match an operand.
 
-        A knob that the operand does not name has the default value.
+        A record matches if it has the operand's method, preset and knobs. A knob that the operand does not name must
+        have its default value. The record must also have every sampling value that the operand names; its other
+        sampling values can be any.
         """
         select = operand.select
         try:
@@ -112,9 +115,9 @@ class Evidence:
 
 
 def _settings(records: Sequence[Record], fid: str, scored: bool) -> list[Row]:
-    """One row a setting, with means over seeds, for the records that may be compared with each other.
+    """One row for each setting, with means over seeds. Only records that can be compared with each other are used.
 
-    scored: whether scores are needed. If they are not, records on random weights get rows as well.
+    scored: whether the claim needs scores. If the claim needs no scores, records on random weights are used as well.
     """
     rows = table.tidy(records, fid)
     parts = [table.comparable(rows)[0], *([] if scored else [rows[rows["random"]]])]
@@ -142,9 +145,9 @@ def _one_machine(records: Iterable[Record]) -> None:
 
 
 def _between_sessions(record: Record) -> Values:
-    """Random factors [R], one a replicate.
+    """Random factors [R] by which times of this record's session are multiplied, one factor for each replicate.
 
-    A factor says how much slower or faster all times of this record's session may be than times of another session.
+    All times of one session can be slower or faster than times of another session. The factors stand for this chance.
     """
     seed = [*str(record["timing"]["session"]).encode()]
     drawn = np.random.default_rng(seed).standard_normal(1000)
@@ -161,7 +164,7 @@ def _of_model(operand: Operand) -> Found:
 def _model(
     method: str, preset: str, knobs: tuple[tuple[str, Any], ...], sampling: tuple[tuple[str, Any], ...]
 ) -> Mapping[str, Values]:
-    """Name of a cost -> the cost of the architecture, in the units of the report. No weights are needed."""
+    """The costs of an architecture, for which no weights are needed: name of a cost -> value in the report's units."""
     try:
         owner = registry.get(method)
         settings = resolve_sampling(owner.preset_named(preset).sampling, dict(sampling))

@@ -2,10 +2,14 @@
 
     ear.fid < raster.fid and ear.steps <= raster.steps / 3
 
-A figure is ``trial.figure``; a word that is reserved in Python ends with an underscore (``var.is_``). Every comparison
-allows for the claim's tolerance, relative to the right side of the comparison; ``==`` holds if both sides are equal
-within the tolerance. The text is parsed by ``ast``. Only the kinds of nodes named in this module may occur, and Python
-never runs any of the text.
+A figure is a number, such as a FID. It is written ``operand.figure``: first the operand's name in the claim, then the
+figure's name. A name that is a reserved word in Python gets an underscore at its end (``var.is_``).
+
+Every comparison allows for the claim's tolerance, which is relative to the right side of the comparison. ``==`` holds
+if both sides are equal within the tolerance.
+
+Python's module ``ast`` parses the text. An expression can consist only of the kinds of nodes that this module names.
+Python never runs any of the text.
 """
 
 import ast
@@ -77,10 +81,11 @@ def parse(text: str) -> Expression:
 
 
 def _check(node: ast.expr, truth: bool, names: set[Name], depth: int) -> None:
-    """Check that a node belongs to the language, and add the figures below the node to ``names``.
+    """Check that a node and all nodes below it belong to the language; add the figures found there to ``names``.
 
-    truth: whether the node must be a truth value; if not, the node must be a number. Raises ArbenchError for any other
-    node.
+    truth: True if the node must be a truth value, False if the node must be a number.
+
+    Raises ArbenchError for a node that is not in the language, or not of the kind that ``truth`` asks for.
     """
     if depth > DEEPEST:
         raise ArbenchError(f"expression is nested more than {DEEPEST} deep")

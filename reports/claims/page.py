@@ -49,6 +49,6 @@ def _row(site: Site, verdict: Verdict) -> dict[str, Any]:
 
 
 def _figure(site: Site, figure: Figure) -> dict[str, str]:
-    """A figure in words, and a link to the trial that measured the figure; the link is "" if the store has none."""
+    """A figure in words, and a link to the trial that measured the figure. Without such a trial, the link is ""."""
     known = [key for key in figure.keys if key in site.records]
     return {"words": str(figure), "where": figure.where, "href": f"trial.html#{short(known[0])}" if known else ""}

@@ -52,7 +52,7 @@ class Verdict:
         return "; ".join(map(str, self.figures)) + (f"; holds in {self.share:.1%}" if self.word == UNDECIDED else "")
 
     def plain(self) -> dict[str, Any]:
-        """The verdict as plain values."""
+        """The verdict as a dictionary of values that JSON can hold."""
         claim = self.claim
         about = {
             name: getattr(claim, name) for name in ("id", "paper", "link", "statement", "source", "scale", "checks")

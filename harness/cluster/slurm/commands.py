@@ -29,10 +29,10 @@ inherit these variables."""
 
 
 def call(*command: str, harmless: tuple[str, ...] = ()) -> str:
-    """Run a command of Slurm; returns what the command prints. If the command fails, raises UnreachableError with the
+    """Run a command of Slurm. Returns what the command prints. If the command fails, raises UnreachableError with the
     last line of its error output.
 
-    harmless: endings of error lines; a failure is ignored if all its error lines end in one of these ways
+    harmless: endings of error lines. If every error line of the command has such an ending, the failure is ignored.
     """
     try:
         with outside():
@@ -54,8 +54,8 @@ def outside(given: Collection[str] = ()) -> Iterator[None]:
     sbatch hands the environment on to the job that it submits. If this process runs in a job, the new job would mistake
     this job's SLURM_ARRAY_TASK_ID or SLURM_CPUS_PER_TASK for its own.
 
-    given: options that are given to sbatch. The user's variables for these options are left out, because sbatch would
-        prefer the variables.
+    given: names of options that are given to sbatch. Users can set the same options by variables such as
+        SBATCH_ACCOUNT, and sbatch would prefer the variables. The variables for these options are therefore left out.
     """
     kept = [*OF_THE_CLUSTER, *(f"SBATCH_{name.upper()}" for name in OF_THE_USER if name not in given)]
     values = {name: os.environ[name] for name in kept if name in os.environ}
@@ -65,8 +65,8 @@ def outside(given: Collection[str] = ()) -> Iterator[None]:
 
 
 def own_cores() -> int:
-    """The number of threads that a process of a job should have. The job's cores on this node are shared out equally
-    among its processes here. No process gets more threads than the cores that it may use."""
+    """The number of threads that a process of a job should have. The processes of the job on this node share the job's
+    cores on this node equally. A process gets at most one thread for each core that it is allowed to use."""
     given = int(os.environ.get("SLURM_CPUS_PER_TASK") or 0)
     if not given:
         tasks = re.match(r"\d+", os.environ.get("SLURM_STEP_TASKS_PER_NODE", ""))  # for example 2(x3),1 on four nodes
@@ -106,7 +106,7 @@ def cancel(jobs: Iterable[str]) -> None:
 
 def throttle(job: str, parallel: int) -> None:
     """Let ``parallel`` tasks of an array run at once from now on. If some tasks of the array are over, scontrol reports
-    a failure. For the other tasks, scontrol then prints an error line that ends in "No error"."""
+    a failure, which is ignored. It then prints error lines for the other tasks, too; these end in "No error"."""
     call(
         *("scontrol", "update", f"JobId={job}", f"ArrayTaskThrottle={parallel}"),
         harmless=(": No error", *OVER),
@@ -114,8 +114,8 @@ def throttle(job: str, parallel: int) -> None:
 
 
 def cut_off(said: str) -> bool:
-    """Whether an error of sbatch means that Slurm gave no answer, or only a part of an answer. Then Slurm may have
-    accepted the job all the same."""
+    """Whether an error of sbatch means that Slurm's answer did not arrive, or only in part. In this case, Slurm may
+    have accepted the job all the same."""
     return any(sign in said.lower() for sign in ("contact", "timed out", "zero bytes", "connection", "communication"))
 
 

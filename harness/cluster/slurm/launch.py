@@ -18,10 +18,10 @@ job never ends."""
 
 
 def submit(made: Submission, resources: Resources, code: Path, work: Sequence[Work], after: Sequence[str] = ()) -> str:
-    """Submit a task for each piece of work; returns Slurm's number of the array.
+    """Submit an array with one task for each piece of work. Returns the job id that Slurm gives the array.
 
-    code: the copy of the code that the tasks run
-    after: jobs of Slurm that must have ended before the tasks start
+    code: the folder with the copy of the code that the tasks run
+    after: Slurm's ids of the jobs that must have ended before the tasks start
 
     Raises RefusedError, and ArbenchError if files cannot be written.
     """

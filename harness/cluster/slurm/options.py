@@ -1,4 +1,4 @@
-"""The site file, checked against the cluster before anything is submitted."""
+"""Checks site files against the cluster, before anything is submitted."""
 
 import re
 import shlex
@@ -25,9 +25,9 @@ HINTS = {
 
 
 def check(sites: Sequence[Site], stages: Sequence[str]) -> None:
-    """Check sites against the cluster. Raises ArbenchError with what is wrong and what is valid.
+    """Check site files against the cluster. Raises ArbenchError, which says what is wrong and what is valid.
 
-    sbatch itself checks the values (--test-only). Stages with the same resources share one check.
+    sbatch itself checks the values of options (--test-only). Stages with the same resources share one check.
     """
     for site in sites:
         if ours := sorted(OURS & site.names()):
@@ -61,8 +61,11 @@ def _try(site: Site, stage: str, resources: Resources) -> None:
 
 
 def _test(flags: Sequence[str]) -> None:
-    """Have sbatch check options. An error that sbatch does not call invalid may be temporary, so the check is repeated:
-    a slurmctld that has just started may not know its nodes yet."""
+    """Have sbatch check options. If the error has the word "invalid", it is raised at once.
+
+    Any other error might be temporary: a slurmctld that has just started might not know its nodes yet. The check is
+    therefore repeated, at most twice.
+    """
     for pause in (5, 10):
         try:
             commands.call("sbatch", "--test-only", *flags, "--wrap=true")
@@ -75,7 +78,7 @@ def _test(flags: Sequence[str]) -> None:
 
 
 def _check_environment(site: Site) -> None:
-    """Check the programs and modules that the jobs need, as far as this machine shows."""
+    """Check that this machine has the programs and modules that the jobs need. Other machines are not checked."""
     for options in (site.common, *site.stages.values()):
         for name in TEXTS:
             if (command := options.get(name)) and shutil.which(shlex.split(command)[0]) is None:

@@ -1,4 +1,4 @@
-"""What arbench asks of a scheduler (harness/cluster/schedulers.py), answered by Slurm."""
+"""Slurm as a scheduler of arbench. harness/cluster/schedulers.py says what arbench asks of a scheduler."""
 
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -24,7 +24,8 @@ class Slurm:
     stays: ClassVar[bool] = True
 
     def check(self, sites: Sequence[Site], stages: Sequence[str]) -> None:
-        """Check sites against the cluster: names by ``sbatch --help``, values by ``sbatch --test-only``."""
+        """Check site files against the cluster: the names of options by ``sbatch --help``, the values by
+        ``sbatch --test-only``."""
         options.check(sites, stages)
 
     def most_tasks(self) -> int:

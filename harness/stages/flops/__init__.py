@@ -1,4 +1,4 @@
-"""The stage flops: multiply-adds of an image, counted on what ran.
+"""The stage flops: the multiply-adds of an image, counted from the operators that really ran.
 
 stage      the figures of a trial
 counter    counts the operators that run, by part of the network

@@ -30,12 +30,13 @@ class Counted:
 
     @property
     def apart(self) -> float:
-        """Largest relative difference between a counter and the counter ``executed``."""
+        """Largest relative difference between the MACs of any counter and the MACs of the counter ``executed``."""
         return max(abs(value / self.macs["executed"] - 1) for value in self.macs.values())
 
 
 def table(names: Sequence[str]) -> list[Counted]:
-    """Counts the methods of these names, each at its defaults and with every sparsity knob at one half.
+    """Counts the methods of these names, each with its default knobs. A method that has sparsity knobs is counted
+    again, with every sparsity knob at one half.
 
     A method is built as its first preset, with random weights.
     """

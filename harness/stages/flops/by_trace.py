@@ -18,7 +18,8 @@ Handle = Callable[[list[Any], list[Any]], Any]
 
 
 def _of(macs: Callable[..., int], first: int, count: int) -> Handle:
-    """A handle that gives ``macs`` the shapes of ``count`` inputs, from index ``first`` on."""
+    """A handle for fvcore: a function that computes MACs from an operator's inputs. It passes the shapes of ``count``
+    inputs to ``macs``, beginning with the input at index ``first``."""
 
     def handle(inputs: list[Any], outputs: list[Any]) -> int:
         return macs(*(get_shape(value) for value in inputs[first : first + count]))
@@ -27,7 +28,8 @@ def _of(macs: Callable[..., int], first: int, count: int) -> Handle:
 
 
 def _einsum(inputs: list[Any], outputs: list[Any]) -> int:
-    """MACs of an einsum of two operands: one per combination of index values. fvcore's rule rounds to four digits."""
+    """MACs of an einsum of two operands: one MAC for each combination of values of the indices. It replaces fvcore's
+    own rule, which rounds to four digits."""
     equation = inputs[0].toIValue().replace(" ", "")
     terms = equation.split("->")[0].split(",")
     shapes = [get_shape(value) for value in inputs[1].node().inputs()]
@@ -71,8 +73,8 @@ class _Whole(nn.Module):
 def traced_macs(
     method: Method, knobs: Mapping[str, KnobValue], sampling: Sampling, labels: Tensor, noise: Tensor
 ) -> int:
-    """MACs of sampling and decoding this batch, counted by fvcore. Raises ArbenchError naming the operators that have
-    no rule."""
+    """MACs of sampling and decoding this batch, counted by fvcore. If operators have no rule, raises ArbenchError,
+    which names these operators."""
     return count_trace(_Whole(method, knobs, sampling), (labels, noise))
 
 

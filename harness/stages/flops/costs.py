@@ -45,7 +45,7 @@ def costs(
 ) -> dict[str, Any]:
     """The parameters of a preset, and the cost of one image.
 
-    knobs: complete.
+    knobs: a value for every knob.
     check: whether operators are run and counted even if there is a closed form.
 
     Keys:
@@ -54,9 +54,11 @@ def costs(
     - ``parameters``: number of parameters of the ``network`` and of the ``tokenizer``
     - ``macs``: MACs by part, from the closed form; where there is none, the same as ``counted``
     - ``flops``: 2 x the sum of ``macs``
-    - ``steps``: for each step, MACs by part, without the work that is done once an image
-    - ``published``: MACs by part of the authors' own code
-    - ``counted``: MACs by part, counted while one image is made; None if there is a closed form and ``check`` is not
+    - ``steps``: for each step, MACs by part, without the work that is done once per image; empty if there is no closed
+      form
+    - ``published``: MACs by part that the authors' own code would need; where there is no closed form, the same as
+      ``macs``
+    - ``counted``: MACs by part, counted while one image is made. None if there is a closed form and ``check`` is not
       set. If there is no closed form, the image is made with random weights
     - ``data_dependent``: whether there is no closed form
     - ``convention``: the rules of counting, in words

@@ -74,10 +74,13 @@ class ExecutedCounter(TorchDispatchMode):
     """Counts the operators that run in a block ``with ExecutedCounter(method) as counter``. The result is
     ``counter.count``.
 
-    Each operator is counted to a part of the network. It is the part of the module of ``root`` (the method) that calls
-    the operator. A module that declares no part has the part of the module around it. A module that stands in several
-    others with different parts has the part of the one that is calling it. Work outside every part counts to
-    ``otherwise``.
+    The MACs of an operator are added to one part of the network: the part of the module that calls the operator.
+    ``root`` is the module that contains all others, usually the method.
+
+    - A module can declare its part. If it declares none, it has the part of the module that contains it.
+    - A module can be contained in several modules that have different parts. Then it has the part of the module that is
+      calling it.
+    - Operators outside every part are added to the part ``otherwise``.
 
     Raises ArbenchError for an operator that has no rule and is not known to be light. If ``otherwise`` is None, also
     raises ArbenchError for a counted operator outside every part.
@@ -141,8 +144,8 @@ class ExecutedCounter(TorchDispatchMode):
 def _classified(func: Any) -> tuple[str, str, Any]:
     """The kind of an operator (``counted``, ``light``, ``composite`` or ``heavy``), its name, and its rule if any.
 
-    A ``composite`` operator consists of other operators. In inference mode, torch does not take it apart before it
-    reaches the counter, so the counter does.
+    A ``composite`` operator consists of other operators. In inference mode, torch gives the counter the whole operator,
+    so the counter itself divides the operator into the others.
     """
     packet = getattr(func, "_overloadpacket", None)
     if packet is None:  # a higher-order operator
@@ -163,8 +166,8 @@ def part_of(module: nn.Module) -> str | None:
 
 
 def _modules_on_stack() -> Iterator[nn.Module]:
-    """Modules whose methods are running, innermost first. Unlike hooks, the call stack also shows methods other than
-    ``forward``."""
+    """The modules of which a Python method is running now, innermost first. They are read from the call stack, because
+    hooks would see no method but ``forward``."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         if "self" in frame.f_code.co_varnames or "self" in frame.f_code.co_freevars:
@@ -192,8 +195,7 @@ def count_image(
 
 
 def closed_form(method: Method, knobs: Mapping[str, KnobValue], sampling: Sampling) -> dict[str, float] | None:
-    """MACs by part from the method's closed form; None if cost depends on content, because there is then no closed
-    form."""
+    """MACs by part from the method's closed form. None if cost depends on content: then there is no closed form."""
     try:
         return method.closed_form(knobs, sampling)
     except ArbenchError:

@@ -1,6 +1,6 @@
-"""The operators that cost multiply-adds, with their rules, and the operators light enough to be left out of a count.
+"""Two lists: the operators that cost multiply-adds, with their rules, and the light operators that counts leave out.
 
-An operator that is in neither list is an error wherever operators are counted: a count is never quietly too small.
+If a counter meets an operator that is in neither list, it raises ArbenchError. So no count is too small unnoticed.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -68,7 +68,8 @@ def _shapes(arguments: Sequence[Any]) -> list[Shape]:
 def _flops(macs: Callable[..., int], first: int, count: int) -> Callable[..., int]:
     """A rule in the form of torch's registry: a function that computes FLOPs from an operator's arguments.
 
-    The rule gives ``macs`` the shapes of ``count`` arguments, from index ``first`` on, and doubles the result.
+    The rule passes the shapes of ``count`` arguments to ``macs``, beginning with the argument at index ``first``. It
+    doubles the MACs that ``macs`` returns.
     """
 
     def rule(*arguments: Any, out_val: Any = None, **_: Any) -> int:

@@ -1,4 +1,4 @@
-"""The FLOPs stage of a trial: MACs and FLOPs an image, by part, counted on what ran."""
+"""The stage flops: MACs and FLOPs per image, by part of the network, counted from the operators that really ran."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -28,20 +28,24 @@ def count(
     """The ``flops`` part of a record. Every image is sampled alone, so that its cost includes no steps of other
     images.
 
-    knobs: complete.
-    policy: the trial's ``Setup.labels``; the images that are counted are the first of the trial.
-    images: how many are counted where cost depends on content. Where the method has a closed form and the first two
-    images cost the same, cost does not depend on content and these two are enough.
+    The images that are counted are the first images of the trial.
+
+    knobs: a value for every knob.
+    policy: the trial's ``Setup.labels``.
+    images: number of images that are counted if cost depends on content. If the method has a closed form and the first
+    two images cost the same, cost does not depend on content. Then only these two images are counted.
 
     Keys, all per image:
 
     - ``macs``, ``flops`` (2 x MACs): sampling and decoding together
     - ``tokens_macs``, ``decoder_macs``: sampling alone, decoding alone
-    - ``macs_std``: spread over the images (population); 0 where cost does not depend on content
+    - ``macs_std``: population standard deviation of ``macs`` over the images; 0 where cost does not depend on content
     - ``by_part``: MACs by part; their sum is ``macs``
     - ``by_step``: MACs of each network evaluation (step); their sum is ``tokens_macs``. Each value is the mean over all
       images; an image that does not take the step counts as 0
-    - ``data_dependent``, ``images_counted``, ``counter`` and ``convention``: how it was counted, in words
+    - ``data_dependent``: whether cost depends on content
+    - ``images_counted``: number of images that were counted
+    - ``counter``, ``convention``: how the multiply-adds were counted, in words
 
     Raises ArbenchError if an operator has no counting rule, or belongs to no part.
     """

@@ -53,7 +53,8 @@ class Shards:
     def merge(self) -> Arrays:
         """Merge all shards into the arrays that ``shard`` returns, with rows in the order of image indices.
 
-        An array that some shards lack is left out; old shards may lack some. Three arrays differ from the shards':
+        If some shards lack an array, that array is left out; this happens with old shards. Three of the merged arrays
+        are not simply the rows of all shards:
 
         - ``thumbnails`` [n, C, H, W]: the images 0 to n-1
         - ``seconds`` []: the sum over the shards

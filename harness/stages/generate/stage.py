@@ -29,7 +29,8 @@ and one image in two hundred came out different, because one of its draws fell n
 
 
 def padded(images: int) -> torch.Tensor:
-    """Indices of the images to compute, int64: all ``images``, then the last one again until there are FEWEST."""
+    """Indices of the images to compute, int64: 0 to ``images`` - 1. The last index is repeated until there are at least
+    FEWEST indices."""
     return torch.arange(max(images, FEWEST)).clamp(max=images - 1)
 
 

@@ -1,14 +1,14 @@
 """The stage quality, and ``arbench score``: how close images are to a reference.
 
-stage            the figures of a trial
+stage            the figures (FID and other metrics) of a trial
 score            the figures of images that another program made
-seen             what Inception sees in a set of images
-fidelity         figures with intervals and replicates, which stage and score share
-features         arrays of features: checks, and iteration in blocks
+seen             the Inception features and statistics of a set of images
+fidelity         collects figures with their intervals and replicates; ``stage`` and ``score`` use it
+features         checks arrays of features, and goes through them in blocks
 distributions    Frechet distance and inception score
-pairs            KID, precision, recall, density, coverage: they compare image with image
+pairs            KID, precision, recall, density and coverage, which compare image with image
 resampling       replicates and intervals
 reference        the features and statistics of a reference set, for one extractor, and their file
 reference_data   the reference of a data set that ships with arbench, cached by content
-reference_files  references by path, for other data
+reference_files  references that the user gives as a path, for other data
 """

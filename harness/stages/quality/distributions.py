@@ -49,7 +49,8 @@ class Gaussian:
 
     @cached_property
     def root(self) -> Array:
-        """A matrix R with R^T R = covariance: the Cholesky factor where there is one, because it is the cheapest."""
+        """A matrix R with R^T R = covariance. If the covariance has a Cholesky factor, R is this factor, transposed,
+        because it is the cheapest to compute. Otherwise R is computed from eigenvalues and eigenvectors."""
         try:
             return np.asarray(np.linalg.cholesky(self.covariance).T, np.float64)
         except np.linalg.LinAlgError:
@@ -86,13 +87,16 @@ class Moments:
 
 
 def frechet(one: Gaussian, other: Gaussian) -> float:
-    """Squared Fréchet distance between two Gaussians with means m1, m2 and covariances S1, S2; 0 or more.
+    """The squared Fréchet distance between two Gaussians, 0 or more.
 
-    The distance is |m1 - m2|^2 + Tr(S1 + S2 - 2 (S1 S2)^(1/2)).
+    ``one`` has mean m1 and covariance S1; ``other`` has mean m2 and covariance S2. The squared distance is
+    |m1 - m2|^2 + Tr(S1 + S2 - 2 (S1 S2)^(1/2)).
 
-    The trace of (S1 S2)^(1/2) is computed from eigenvalues. S1 S2 has the same eigenvalues as R S1 R^T, where
-    R^T R = S2. R S1 R^T is symmetric, so its eigenvalues are real by construction, and are computed faster. ``other``
-    should be the reference, because ``other.root`` is cached. Raises ArbenchError where dimensions differ.
+    The trace of (S1 S2)^(1/2) is computed from the eigenvalues of R S1 R^T, where R is ``other.root``, so that
+    R^T R = S2. S1 S2 has the same eigenvalues. But R S1 R^T is symmetric: its eigenvalues are real by construction, and
+    take less time to compute. ``other`` should be the reference, because ``other.root`` is cached.
+
+    Raises ArbenchError if the two Gaussians differ in their number of dimensions.
     """
     same_width(one.dimensions, other.dimensions, "FID")
     apart = one.mean - other.mean
@@ -102,8 +106,8 @@ def frechet(one: Gaussian, other: Gaussian) -> float:
 
 
 def too_small(one: Gaussian) -> str | None:
-    """Says why FID is not usable with so few images: with N <= D the covariance is singular. None if there are enough
-    images, or if their number is not known."""
+    """A text if there are too few images for FID: with N <= D the covariance is singular, and FID is not usable. None
+    if there are enough images, or if the number of images is not known."""
     if one.n is not None and one.n <= one.dimensions:
         return f"{one.n} images for {one.dimensions} dimensions: the covariance is singular, FID is far too high"
     return None
@@ -119,8 +123,10 @@ def fid(sample: Gaussian, reference: Gaussian) -> float:
 
 @dataclass(frozen=True)
 class Posteriors:
-    """The sums from which the inception score is computed, in float64. p is the class posteriors of one image. Both p
-    and p log p are summed over the images."""
+    """The sums from which the inception score is computed, in float64.
+
+    Each image has a vector p: the probability of each class. p and p log p are summed over the images.
+    """
 
     n: int  # number of images
     total: Array  # [C], sum of p
@@ -128,7 +134,8 @@ class Posteriors:
 
     @classmethod
     def of(cls, logits: object) -> Self:
-        """From logits [N, C]; p is their softmax, taken in float64. Raises ArbenchError as ``checked`` does."""
+        """Computes the sums from logits [N, C]. p is the softmax of an image's logits, in float64. Raises ArbenchError
+        as ``checked`` does."""
         array = checked(logits, "logits")
         total, negentropy = np.zeros(array.shape[1]), 0.0
         for rows in blocks(len(array), _BLOCK):
@@ -145,13 +152,14 @@ class Posteriors:
         the score is exp of this average.
 
         The score is computed in one split over all images, so that file order does not matter (torch-fidelity's
-        ``isc_splits=1``). Ten splits, as often printed, give a little less.
+        ``isc_splits=1``). Published scores are often averages over ten splits, which are a little lower.
         """
         return float(inception_scores(self.total, np.asarray(self.negentropy), self.n))
 
 
 def inception_scores(total: Array, negentropy: Array, n: int) -> Array:
-    """Scores [...] from the sums in ``Posteriors``: total [..., C] and negentropy [...]."""
+    """Inception scores [...], each of ``n`` images. They are computed from ``total`` [..., C] and ``negentropy`` [...],
+    the sums that ``Posteriors`` explains."""
     mean = total / n
     entropy = np.where(mean > 0, mean * np.log(np.where(mean > 0, mean, 1)), 0)  # a class without images adds 0
     return np.exp(negentropy / n - entropy.sum(axis=-1))

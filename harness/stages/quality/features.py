@@ -1,6 +1,6 @@
-"""Arrays of features: checks before they are used, and iteration in blocks.
+"""Checks arrays of features before use, and goes through arrays in blocks of rows.
 
-Features are float32 or float64 [N, D], one row per image. Every fault in them raises an ArbenchError.
+Features are float32 or float64 [N, D], one row per image. Every fault in an array of features raises an ArbenchError.
 """
 
 from collections.abc import Callable, Iterator
@@ -48,7 +48,7 @@ def checked(features: object, what: str = "features") -> Floats:
 
 
 def blocks(size: int, block: int) -> Iterator[slice]:
-    """The slices of ``size`` rows, ``block`` at a time."""
+    """Cuts ``size`` rows into slices of ``block`` rows each. The last slice has the rows that are left."""
     return (slice(start, min(start + block, size)) for start in range(0, size, block))
 
 

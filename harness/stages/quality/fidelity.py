@@ -1,4 +1,7 @@
-"""Figures of a set of images, with intervals and replicates; shared by the quality stage and ``arbench score``."""
+"""The figures of a set of images (FID and other metrics), with intervals and replicates.
+
+The quality stage and ``arbench score`` both use this module.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -23,7 +26,8 @@ STATISTICS_ALONE = "the reference holds statistics alone: no KID, precision, rec
 
 
 class Fidelity:
-    """Collects the figures of a set of images, by dotted name: ``fid.inception``, ``is``."""
+    """Collects the figures of a set of images by name. A name with a dot holds the extractor: ``fid.inception``.
+    Other names have no dot: ``is``, the inception score."""
 
     def __init__(self, draws: Resampling, narrate: Narrate = lambda what: silent) -> None:
         self.draws, self._narrate = draws, narrate

@@ -29,7 +29,7 @@ _TIE = 1e-10  # a distance above a radius by up to this share counts as equal to
 
 @dataclass(frozen=True)
 class Within:
-    """A set of images compared among themselves."""
+    """The result of comparing every image of a set with the other images of the set."""
 
     features: Floats  # [N, D]
     radii: Array  # float64 [N, 2], squared distance to the NEAR-th and to the FAR-th nearest other image
@@ -61,7 +61,7 @@ class Within:
 
     @property
     def kernel_mean(self) -> float:
-        """KID's kernel, mean over all pairs of two different images."""
+        """The mean of KID's kernel over all pairs of two different images."""
         return float(self.kernel.sum() / (len(self.kernel) * (len(self.kernel) - 1)))
 
 
@@ -141,8 +141,8 @@ class _Rows:
     """Features prepared for ``_tiles``. They are centred, so that distances lose few digits by cancellation.
 
     squares [N]: the squared lengths of the centred rows.
-    kernel_part [N]: the part that each row adds to the product x y / D of two uncentred rows. The product is (part of
-    one row) + (part of the other row) + |centre|^2 / D - (squared distance of the two rows) / (2 D).
+    kernel_part [N]: one value per row. KID's kernel needs x y / D, where x y is the inner product of two rows that are
+        not centred. x y / D = (value of row x) + (value of row y) + |centre|^2 / D - |x - y|^2 / (2 D).
     """
 
     def __init__(self, features: Floats, centre: Array) -> None:
@@ -160,7 +160,12 @@ class _Rows:
 
 
 def _tiles(one: _Rows, other: _Rows, tell: Tell) -> Iterator[tuple[slice, slice, Tensor, Tensor]]:
-    """Yields (rows, columns, squared distances, kernels (x y / D + 1)^3), float64, tile by tile."""
+    """Compares each row of ``one`` with each row of ``other``, tile by tile. Yields (rows, columns, squared distances,
+    kernels) for each tile.
+
+    ``rows`` is a slice of ``one``, ``columns`` a slice of ``other``. Distances and kernels are float64 [rows, columns].
+    The kernel of rows x and y is (x y / D + 1)^3.
+    """
     width = one.features.shape[1]
     constant = 1 + float(one.centre @ one.centre) / width
     for columns in blocks(len(other.squares), _COLUMNS):
@@ -177,8 +182,8 @@ def _tiles(one: _Rows, other: _Rows, tell: Tell) -> Iterator[tuple[slice, slice,
 class _Holders:
     """Finds which references are held by a sample, and how many references are held by samples of one group only.
 
-    "Hold" has a meaning for each figure. For recall, a sample holds a reference if the reference lies in the sample's
-    ball. For coverage, a sample holds a reference if the sample lies in the reference's wide ball.
+    The meaning of "hold" depends on the figure. For recall, a sample holds a reference if the reference lies in the
+    sample's ball. For coverage, a sample holds a reference if the sample lies in the reference's wide ball.
     """
 
     def __init__(self, group: NDArray[np.int64], count: int) -> None:

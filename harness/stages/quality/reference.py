@@ -1,18 +1,20 @@
 """The reference that samples are compared with, for one extractor, and its file.
 
-The file is an .npz with the names that guided-diffusion uses. ``arbench reference build`` writes such files for people.
-Stores and ``arbench score`` keep such files as caches. The arrays are:
+The file is an .npz. The statistics in it have the names that guided-diffusion uses. The command
+``arbench reference build`` writes such a file for a user. Such files also serve as caches: in stores, and for
+``arbench score``. The arrays are:
 
 mu, sigma                float64 [D], [D, D], mean and covariance of the features
-mu_s, sigma_s            the same of the features that keep spatial positions, if the extractor has them
+mu_s, sigma_s            mean and covariance of the features that keep spatial positions, if the extractor has such
+                         features
 features, radii, kernel  the fields of ``Within``: the features, float32 [N, D], and the results of comparing the images
                          among themselves; left out if there are no images
 logits                   float32 [N, classes]; only if the reference is a data set that ships with arbench
 about                    JSON: ``Reference.about``
 
 Files of two earlier forms are read as well. In the first form, the statistics have the names mean, covariance,
-``spatial mean`` and ``spatial covariance``, and ``about`` holds the facts under ``facts``. In the second form,
-``about`` holds the key under ``cached``.
+``spatial mean`` and ``spatial covariance``, and the facts are one entry of ``about``, with the name ``facts``. In the
+second form, the entry of ``about`` that holds the reference's key has the name ``cached``.
 """
 
 import json
@@ -62,7 +64,8 @@ class Reference:
         return str(self.facts["extractor"])
 
     def about(self) -> dict[str, Any]:
-        """Facts, key and scores, as plain values: the ``reference`` part of a record's quality."""
+        """The facts, the key and the scores, as plain values. A record has them as ``reference`` in its part
+        ``quality``."""
         return {"key": self.key, **self.facts, "is": self.is_, "label_accuracy": self.label_accuracy}
 
 
@@ -122,7 +125,7 @@ def place(folder: Path, extractor: Extractor, key: str) -> Path:
 
 
 def kept(path: Path, key: str) -> Reference | None:
-    """The reference of this key in a cache file; None if the file is missing or damaged, or has another key."""
+    """Reads a reference from a cache file. None if the file is missing or damaged, or if its key is not ``key``."""
     try:
         found = read(path)
     except ArbenchError:

@@ -69,8 +69,8 @@ def reference_of(path: Path, extractor: Extractor, folder: Path) -> Reference:
 
 
 def default_cache() -> Path | None:
-    """The folder in the user's cache where ``arbench score`` keeps computed references; None if there is no such
-    folder."""
+    """The folder in the user's cache where ``arbench score`` keeps computed references. It need not exist yet. None if
+    the user has neither the variable XDG_CACHE_HOME nor a home folder."""
     try:
         base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     except RuntimeError:  # no HOME, and no entry in the system's list of users
@@ -118,15 +118,18 @@ def _has_images(path: Path) -> bool:
 
 
 def holds_statistics(path: Path) -> bool:
-    """Whether a file is an .npz with statistics. It may be guided-diffusion's, which has ``mu``, or one of the command
-    ``arbench reference build``, which has ``about``. Such a file is a reference, whatever else it holds."""
+    """Whether a file is an .npz with statistics. Such a file is a reference, whatever else it holds.
+
+    There are two kinds: guided-diffusion's .npz has the array ``mu``; a file of ``arbench reference build`` has the
+    array ``about``.
+    """
     return not is_folder(path) and zipfile.is_zipfile(path) and bool({"mu", "about"} & set(ArrayFile(path).names))
 
 
 def open_reference(
     path: Path, extractor: InceptionExtractor, batch: int, reading: Reading = AS_THEY_ARE, tell: Tell = silent
 ) -> Reference:
-    """A reference from a path, which may be one of these:
+    """Makes a reference from the data at a path. Three kinds of data are valid:
 
     - images of any kind that ``open_samples`` takes
     - guided-diffusion's .npz: the statistics stored in it (``mu``, ``sigma``, ``mu_s``, ``sigma_s``) are used for FID
@@ -135,8 +138,8 @@ def open_reference(
 
     ``tell`` is called while the images are compared among themselves.
 
-    Raises ArbenchError if the path is none of these, or if the file was made with another extractor. Statistics of
-    another size show this, and so does the hash of other weights.
+    Raises ArbenchError if the data are of no such kind, or if the file was made with another extractor. A file of
+    another extractor has statistics of another size, or states the hash of other weights.
     """
     if is_folder(path) or not zipfile.is_zipfile(path):
         return of_seen(watched(path, extractor, batch, reading), extractor, tell)

@@ -2,9 +2,9 @@
 groups of images.
 
 Images are dealt into groups. If the classes of a trial are given, each class is spread evenly over the groups. If the
-classes were drawn at random, as the images were, the groups are random. Whole groups are drawn with replacement. If
-images are independent, a mean varies between draws of groups as much as between draws of single images. Drawing groups
-takes only a fraction of the work.
+classes, like the images, were drawn at random, images are dealt into groups at random. For each replicate, whole groups
+are drawn with replacement. If images are independent, a mean varies between draws of groups as much as between draws of
+single images. But drawing groups takes only a fraction of the work.
 
 The draws depend only on the number of images and on their labels. Two trials with the same labels therefore get the
 same draws; image by image, they also have the same noise. For the difference between two such trials, each replicate is
@@ -37,8 +37,8 @@ _TILE = 2**23  # numbers held at a time while groups are compared: 32 MB
 class Resampling:
     """The bootstrap draws for a set of images.
 
-    labels: int [N], the classes asked for. If the classes were drawn at random, all labels are 0, because no class then
-        has a given share.
+    labels: int [N], the classes asked for. If the classes were drawn at random, the caller passes 0 for every image: a
+        class then has no fixed share of the images.
     """
 
     def __init__(self, labels: NDArray[np.integer[Any]]) -> None:
@@ -95,8 +95,8 @@ class FrechetReplicates:
 
     @property
     def infinite(self) -> float | None:
-        """FID-infinity: FID extrapolated to infinitely many images. Chong and Forsyth (2020) draw a line through FIDs
-        of subsets, which estimates the same bias with more noise."""
+        """FID-infinity: FID extrapolated to infinitely many images. It is FID minus its bias. Chong and Forsyth (2020)
+        draw a line through the FIDs of subsets instead. Their method estimates the same bias, but with more noise."""
         return None if self.bias is None else self.value - self.bias
 
 
@@ -114,7 +114,8 @@ def frechet_replicates(
     first-order terms are the influence of each image; the replicates are computed from them. The mean of the
     second-order terms is the bias.
 
-    Returns None with fewer than FEWEST images per dimension. ``tell`` is called with the share done.
+    Returns None with fewer than FEWEST images per dimension. ``tell`` is called with the share of the work that is
+    done.
     """
     array = checked(features)
     same_width(array.shape[1], reference.dimensions, "FID")
@@ -162,8 +163,8 @@ def _bias(grouped: NDArray[np.float32], s: Array, draws: Resampling, tell: Tell)
 def interval(value: float, replicates: Array, confidence: float = CONFIDENCE) -> list[float]:
     """The interval [low, high] of a figure.
 
-    It is computed from the deviations of the replicates from their mean. ``low`` is the figure minus the upper quantile
-    of the deviations; ``high`` is the figure minus their lower quantile.
+    A deviation is a replicate minus the mean of all replicates. ``low`` is the figure minus the upper quantile of the
+    deviations. ``high`` is the figure minus the lower quantile of the deviations.
     """
     tails = np.quantile(replicates - replicates.mean(), [(1 - confidence) / 2, (1 + confidence) / 2])
     return [float(value - tails[1]), float(value - tails[0])]

@@ -1,8 +1,7 @@
-"""``arbench score``: compares images with a reference and gives the figures. The images were made by a method outside
-the registry.
+"""``arbench score``: compares images with a reference and gives the figures (FID and other metrics).
 
-All features are Inception's; figures and intervals are those of the stage quality. No figure depends on the order of
-the images.
+The images were made by a method that is not in arbench's registry. All features are Inception's. Figures and intervals
+are computed as in the stage quality. No figure depends on the order of the images.
 """
 
 from collections.abc import Mapping
@@ -30,8 +29,8 @@ class Scored:
 
 
 def scored(samples: Seen, against: Reference, narrate: Narrate = lambda what: silent) -> Scored:
-    """All figures. If the reference has no images, the figures that need reference images are left out. Resampling does
-    not distinguish classes, because the classes of the samples are not known."""
+    """Computes all figures of ``samples``. If the reference has statistics but no images, KID, precision, recall,
+    density and coverage are left out. Resampling ignores classes, because the classes of the samples are not known."""
     found = Fidelity(Resampling(np.zeros(samples.about["images"], np.int64)), narrate)
     found.frechet(INCEPTION, samples.arrays["features"], against.gaussian)
     if against.spatial is not None:
@@ -53,7 +52,7 @@ def score(samples: Seen, against: Reference, narrate: Narrate = lambda what: sil
 
 
 def in_words(found: Mapping[str, Any]) -> str:
-    """The figures of ``score``, for a terminal."""
+    """The result of ``score``, as text for a terminal."""
     values, intervals = flat(found), flat(found["intervals"])
     lines = [f"{found['samples']['images']} images of {found['samples']['path']} against {found['reference']['path']}"]
     for figure in scores():

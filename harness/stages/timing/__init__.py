@@ -1,9 +1,12 @@
-"""The stage timing: latency, throughput and memory, all cases in one session, interleaved.
+"""The stage timing: latency, throughput and memory.
+
+A case is a method with its settings. All cases are timed in one session, in turn, round by round.
 
 protocol     how time is measured, and the ``[timing]`` table of a sweep
 stage        a session: rounds of all cases
 pace         corrects for the machine's pace, which all cases share
-summary      medians, intervals, ratios and the reason why a row is noisy; enough for code that only reads records
+summary      medians, intervals, ratios and the reason why a row is noisy; code that only reads records has to import
+             only this module
 intervals    intervals for few samples with outliers, by order statistics
 compilation  torch.compile as an option of the protocol
 """

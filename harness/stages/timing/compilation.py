@@ -1,7 +1,8 @@
 """torch.compile as an option of the timing protocol: the same for every method, and stated in every record.
 
-All of ``sample`` and of ``decode`` is compiled, for each case and each batch size separately, so that no case runs code
-that was compiled for another case. Where steps or shapes depend on content, each new one is compiled when it appears.
+``sample`` and ``decode`` of a method are compiled as a whole. They are compiled separately for each case and each batch
+size, so that no case runs code that was compiled for another case. In some methods, steps or shapes depend on the
+content of an image. There, each new step or shape is compiled when it first appears.
 """
 
 import inspect
@@ -28,7 +29,7 @@ Decode = Callable[[Tensor], Tensor]
 
 
 def checked(mode: str, device: torch.device) -> str:
-    """The mode. Raises ArbenchError if there is no mode of this name, or if this machine cannot run it."""
+    """Returns ``mode``. Raises ArbenchError if there is no mode of this name, or if this machine cannot run it."""
     if mode not in MODES:
         raise unknown("value of compile", mode, MODES)
     if mode != NONE and "isolate_recompiles" not in inspect.signature(torch.compile).parameters:

@@ -1,4 +1,5 @@
-"""Intervals for few samples with outliers, by order statistics: little is assumed about their distribution."""
+"""Intervals for few samples with outliers. They come from order statistics, so that little is assumed about the
+distribution of the samples."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -20,9 +21,9 @@ the first look."""
 def median_interval(samples: Sequence[float], confidence: float = CONFIDENCE) -> tuple[float, float, float]:
     """An interval that holds the true median with at least ``confidence``: (low, high, coverage).
 
-    The interval lies between two order statistics; no distribution is assumed. ``coverage`` is the confidence that the
-    interval reaches: with too few samples (under 6 for 0.95) the interval is the whole range, and its coverage is lower
-    than ``confidence``. Raises ArbenchError without samples.
+    The interval lies between two order statistics; no distribution is assumed. ``coverage`` is the actual confidence of
+    the interval. With too few samples (under 6 for 0.95), the interval is the whole range, and ``coverage`` is lower
+    than ``confidence``. Raises ArbenchError if there are no samples.
     """
     size = len(samples)
     if not size:
@@ -86,9 +87,9 @@ def centre_interval(samples: Sequence[float], confidence: float = CONFIDENCE) ->
     Wilcoxon's signed ranks (Hodges and Lehmann 1963). The interval holds the true centre with at least ``confidence``.
 
     The function is meant for differences between two cases that are measured in turn. The distribution of these
-    differences is symmetric if the two cases are alike. Two thirds of the samples that a median needs give an interval
-    of the same width. Outliers affect the centre no more than a median. With too few samples the interval is the whole
-    range. Raises ArbenchError without samples.
+    differences is symmetric if the two cases are alike. For an interval of a given width, this method needs two thirds
+    of the samples that a median needs. Outliers affect the centre no more than they affect a median. With too few
+    samples, the interval is the whole range. Raises ArbenchError if there are no samples.
     """
     values = np.asarray(samples, np.float64)
     if not len(values):

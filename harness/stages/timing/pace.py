@@ -1,9 +1,12 @@
-"""The pace of the machine at each moment, estimated from the other cases that were timed right before and after.
+"""Estimates the pace of the machine: how much longer than usual everything takes at a given moment.
+
+A sample is the time of one run of a case. The pace at a sample is estimated from the samples of other cases right
+before and after it.
 
 A virtual core shares a physical core with other machines. Its speed changes by half within a second, and no counter of
 the system shows it. No counter shows the clock of the processor either, or what heat costs. But whatever slows a sample
 also slows its two neighbours: the samples of other cases that were taken right before and after it. So each sample is
-divided by the factor by which its neighbours took longer than usual. Field trials correct for the fertility of the soil
+divided by a factor: how much longer than usual its neighbours took. Field trials correct for the fertility of the soil
 in this way (Papadakis 1937; Bartlett 1978, doi:10.1111/j.2517-6161.1978.tb01657.x). The correction removes what all
 cases share and leaves what differs.
 """

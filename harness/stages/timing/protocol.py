@@ -13,8 +13,8 @@ LARGEST = 10**9
 
 
 def protocol(timing: Mapping[str, Any], source: str) -> "Protocol":
-    """The timing protocol, from a sweep's ``[timing]`` table. Raises ArbenchError that names an unknown or wrong
-    setting."""
+    """The timing protocol, from a sweep's ``[timing]`` table. If a setting is unknown or wrong, raises an ArbenchError
+    that names the setting."""
     default = asdict(Protocol())
     given: dict[str, Any] = {}
     for name, value in timing.items():
@@ -37,22 +37,23 @@ def protocol(timing: Mapping[str, Any], source: str) -> "Protocol":
 
 @dataclass(frozen=True)
 class Protocol:
-    """How time is measured; stated in every record.
+    """How time is measured. Every record states the protocol.
 
     Latency is the time of one batch of ``latency_batch`` images. Throughput comes from batches of ``throughput_batch``.
-    Each case first runs ``warmup`` times unmeasured, and then once in each of ``min_rounds`` rounds. After these:
+    Each case first runs ``warmup`` times unmeasured, and then once in each of ``min_rounds`` rounds. What comes next
+    depends on the number of cases:
 
-    - With more than ``stage.FEW`` cases, the noisy cases go on in further rounds. A case is noisy if its row would be
-      marked noisy. This is tested again every ``summary.LOOK`` rounds. The other cases end here, so that the time goes
-      to noisy cases. Each sample is corrected to the session's usual pace. The pace at a sample is estimated from the
-      samples of other cases right before and after it (harness.stages.timing.pace).
-    - With few cases, all go on until each case is settled. A case is settled if the 95 % interval of its time, relative
-      to the times of the other cases in the same round, is no wider than ``settled``. This is also tested every
-      ``summary.LOOK`` rounds.
+    - With more than ``stage.FEW`` cases, only the noisy cases go on, in further rounds. All time that is left goes to
+      them. A case is noisy if its row in the results would be marked noisy. This is tested again every ``summary.LOOK``
+      rounds. Each sample is corrected to the session's usual pace. The pace at a sample is estimated from the samples
+      of other cases right before and after it (harness.stages.timing.pace).
+    - With at most ``stage.FEW`` cases, all cases go on until all are settled. For each case, the time relative to the
+      other cases in the same round is computed. A case is settled if the 95 % interval of this relative time is no
+      wider than ``settled``. This is also tested every ``summary.LOOK`` rounds.
 
-    All rounds end when the budget is spent, or after ``max_rounds`` rounds. If a machine is so slow or busy that twice
-    the budget is spent before ``min_rounds`` rounds are done, three rounds are enough; such rows say so and are marked
-    noisy.
+    All rounds end when the budget is spent, or after ``max_rounds`` rounds. On a very slow or busy machine, twice the
+    budget can be spent before ``min_rounds`` rounds are done. Then three rounds are enough; the rows of such cases say
+    so, and are marked noisy.
 
     Sampling and decoding are timed separately, with the device synchronised before and after each. Weights are loaded,
     and labels and noise drawn, before the clock starts. Images differ from round to round and are the same for all

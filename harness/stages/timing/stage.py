@@ -101,8 +101,10 @@ def interleaved(
 
     - ``latency``, of a batch of ``latency_batch``:
         - ``total_s``, ``tokens_s``, ``decoder_s``: medians, seconds
-        - ``interval`` of total_s; ``coverage`` of that interval, 0 to 1 (from six rounds on at least 0.95)
-        - ``noisy``: whether the times are noisy; ``why``: what disturbed them, in words (None if they are not noisy)
+        - ``interval``: the interval of ``total_s``
+        - ``coverage``: the confidence of ``interval``, from 0 to 1 (with six rounds or more, at least 0.95)
+        - ``noisy``: whether the times are noisy
+        - ``why``: what disturbed the times, in words; None if the times are not noisy
         - ``batch``; ``samples`` and ``decoder_samples``: seconds, one a round
         - ``ended``: why the case's rounds ended (settled, budget, max_rounds, overdrawn)
         - ``pace``: the machine's pace at each sample; 1 is the session's usual pace. The time that the clock gave is
@@ -113,13 +115,13 @@ def interleaved(
         - ``joules_per_image``: median (see harness.machine.energy); None where the machine does not count joules
     - ``compiled``: None if nothing is compiled; otherwise
         - ``seconds``: how long compiling took for both batch sizes, first runs included
-        - ``alike``: share of a batch's images that have the same tokens as without compiling; the lower share of the
-          two batch sizes
+        - ``alike``: share of a batch's images whose tokens are the same with and without compiling. Of the shares for
+          the two batch sizes, the lower one is given
     - ``peak_memory_mb``, and the values that belong to it (see harness.machine.memory)
     - ``noisy``, ``threads``, ``device``, ``protocol``
     - ``wait_policy``: how threads wait for each other, if the environment sets it (OMP_WAIT_POLICY)
     - ``conditions``: before and after (see harness.machine.conditions)
-    - ``session``: equal for all cases that were timed together
+    - ``session``: the name of the session, the same for all cases that were timed together
     """
     protocol = protocol or Protocol()
     tell = tell or (lambda line: None)
@@ -163,7 +165,7 @@ def _on_quiet_cores(tell: Callable[[str], None]) -> Iterator[int]:
 
 
 def _load(cases: Sequence[Case]) -> list[_Run]:
-    """A run for each case. Each distinct loader is called once."""
+    """Makes a ``_Run`` for each case. A loader that several cases share is called once."""
     loaded: dict[int, Method | dict[str, str]] = {}
     runs = []
     for name, source, knobs, sampling in cases:
@@ -256,7 +258,8 @@ def _end(runs: Sequence[_Run], reason: str) -> None:
 
 
 def _compile(run: _Run, protocol: Protocol, batch: int) -> None:
-    """Prepares a run's ``sample`` and ``decode`` for one batch size; compares compiled tokens with the usual ones."""
+    """Sets a run's ``sample`` and ``decode`` for one batch size. If the protocol asks for compiling, both are compiled,
+    and the tokens with and without compiling are compared."""
     if run.failure or run.method is None:
         return
     run.sample, run.decode = run.method.sample, run.method.decode
@@ -282,7 +285,8 @@ def _compile(run: _Run, protocol: Protocol, batch: int) -> None:
 
 
 def settled(times: Sequence[Sequence[float]], width: float) -> bool:
-    """Whether every case is settled: the 95 % interval of its relative time is at most ``width`` wide, as a share.
+    """Whether every case is settled. A case is settled if the 95 % interval of its relative time is at most ``width``
+    wide; 0.03 means 3 %.
 
     The relative time of a case is its time divided by the median time of the other cases in the same round. If there is
     only one case, its time is taken as it is.
@@ -341,8 +345,8 @@ def _divided(samples: Sequence[float], pace: Sequence[float]) -> list[float]:
 
 
 def _figures(run: _Run, pace: Sequence[float], batch: int, protocol: Protocol) -> dict[str, Any]:
-    """The figures of a run at one batch size, at the session's usual pace. If they are noisy, the causes are given,
-    too."""
+    """The timing results of a run at one batch size, computed from samples that are divided by ``pace``. If the results
+    are noisy, ``why`` gives the causes."""
     found = by_kind(run.disturbances)
     made = summary(_divided(run.tokens, pace), _divided(run.decoder, pace), batch, protocol.min_rounds)
     made["pace"] = [round(one, 4) for one in pace]
@@ -380,6 +384,6 @@ def _device(run: _Run) -> torch.device:
 
 
 def _synchronise(device: torch.device) -> None:
-    """Waits until the device has finished its work; the CPU always has."""
+    """Waits until the device has finished its work. On a CPU there is nothing to wait for."""
     if device.type != "cpu":
         torch.accelerator.synchronize(device)

@@ -1,5 +1,5 @@
-"""Figures of time, computed from samples: medians with their intervals, whether they are noisy and why, and the ratio
-of two cases. Code that only reads records has to import only this module, and no torch."""
+"""Timing results, computed from samples: medians and their intervals, the ratio of two cases, and whether times are
+noisy and why. Code that only reads records can import this module alone, without torch."""
 
 from collections.abc import Mapping, Sequence
 from math import exp, log
@@ -33,22 +33,23 @@ Wilcoxon's."""
 
 
 def interval(samples: Sequence[float]) -> tuple[float, float, float]:
-    """The interval of the median of a case's samples, and the interval's coverage: (low, high, coverage)."""
+    """An interval for the median time of a case: (low, high, coverage). The coverage is the confidence of this
+    interval."""
     return sequential_interval(samples, LOOK)
 
 
 def noisy(samples: Sequence[float], rounds: int) -> bool:
-    """Whether a row is marked noisy: it has fewer than ``rounds`` samples, or too few samples for an interval, or its
-    interval is wide (see NOISY)."""
+    """Whether times are marked noisy. They are if there are fewer than ``rounds`` samples, or too few samples for a
+    95 % interval, or if the interval is too wide (see NOISY)."""
     low, high, coverage = interval(samples)
     return len(samples) < rounds or coverage < CONFIDENCE or high - low > NOISY * median(samples)
 
 
 def summary(tokens: Sequence[float], decoder: Sequence[float], batch: int, rounds: int) -> dict[str, Any]:
-    """The figures of one case at one batch size.
+    """The timing results of one case at one batch size.
 
-    tokens, decoder: seconds, one value a round.
-    rounds: how many rounds there should be at least.
+    tokens, decoder: the seconds that the tokens and the decoder took, one value for each round.
+    rounds: the smallest number of rounds there should be.
     """
     total = [one + other for one, other in zip(tokens, decoder, strict=True)]
     low, high, coverage = interval(total)
@@ -66,15 +67,15 @@ def summary(tokens: Sequence[float], decoder: Sequence[float], batch: int, round
 
 
 def ratio(one: Mapping[str, Any], other: Mapping[str, Any], kind: str = "latency") -> tuple[float, float, float]:
-    """The time of ``one`` divided by the time of ``other``, and an interval of this ratio with a confidence of at least
-    95 %: (ratio, low, high).
+    """The time of ``one`` divided by the time of ``other``: (ratio, low, high). ``low`` and ``high`` are the ends of an
+    interval for the ratio, with a confidence of at least 95 %.
 
-    one, other: timing parts of two records of the same session.
+    one, other: the timing parts of two records. Both must come from the same session.
     kind: ``latency`` or ``throughput``.
 
     The two are compared round by round: sample i of a case was taken in round i. If one case took part in more rounds
-    than the other, only the rounds of both are compared. Raises ArbenchError if the two were not timed together,
-    because drift would then look like a difference.
+    than the other, only the rounds that both took part in are compared. Raises ArbenchError if the two were not timed
+    in one session: a drift of the machine's speed would then look like a difference.
     """
     if one.get("session") is None or one.get("session") != other.get("session"):
         raise ArbenchError("timing: two records can be compared round by round only if they were timed in one session")
@@ -89,8 +90,8 @@ def ratio(one: Mapping[str, Any], other: Mapping[str, Any], kind: str = "latency
 
 
 def why_noisy(timing: Mapping[str, Any]) -> list[str]:
-    """Why a record's times are noisy: for each batch size with noisy times, a line such as ``batch 64: 4 % steal``. For
-    older records the line says that the cause was not recorded."""
+    """Why a record's times are noisy. Each batch size with noisy times has one line, such as ``batch 64: 4 % steal``.
+    Older records do not hold the cause. Their lines say that the cause was not recorded."""
     parts = [timing[kind] for kind in ("latency", "throughput") if isinstance(timing.get(kind), Mapping)]
     return [
         f"batch {one.get('batch')}: {one.get('why') or 'the cause was not recorded'}"
