@@ -74,7 +74,8 @@ class NextSetNetwork(Trunk):
     def logits(self, tokens: Tensor, labels: Tensor, sizes: list[int]) -> Tensor:
         """Teacher-forced logits [B, T, V], in raster order.
 
-        tokens: [B, T], in raster order; labels: [B], where ``classes`` means no class; sizes: places in each part.
+        tokens: [B, T], in raster order; sizes: places in each part.
+        labels: [B]; the label ``classes``, one above the last class, stands for no class.
         """
         total = tokens.shape[1]
         condition = self.cls_embedding(labels)

@@ -239,7 +239,7 @@ class Run:
             loading.load(planned)
 
     def _measure(self) -> None:
-        """Stages generate, quality and flops of all open trials."""
+        """Do the stages ``generate``, ``quality`` and ``flops`` of all open trials."""
         found: list[Job] = []
         for planned in self._open:
             several = list(jobs(planned, self._options.batch))

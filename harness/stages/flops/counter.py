@@ -74,12 +74,12 @@ class ExecutedCounter(TorchDispatchMode):
     """Counts the operators that run in a block ``with ExecutedCounter(method) as counter``. The result is
     ``counter.count``.
 
-    The MACs of an operator are added to one part of the network: the part of the module that calls the operator.
-    ``root`` is the module that contains all others, usually the method.
+    Every module belongs to a part of the network, such as attention or FFN. The MACs of an operator are added to the
+    part to which the calling module belongs. ``root`` is the module that contains all others, usually the method.
 
-    - A module can declare its part. If it declares none, it has the part of the module that contains it.
-    - A module can be contained in several modules that have different parts. Then it has the part of the module that is
-      calling it.
+    - A module can declare its part. If it declares none, it belongs to the part of the module around it.
+    - A module can stand in several modules of different parts. It then belongs to the part of the module that is calling
+      it.
     - Operators outside every part are added to the part ``otherwise``.
 
     Raises ArbenchError for an operator that has no rule and is not known to be light. If ``otherwise`` is None, also

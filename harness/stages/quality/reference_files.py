@@ -156,7 +156,7 @@ def open_reference(
 
 
 def of_seen(seen: Seen, extractor: InceptionExtractor, tell: Tell = silent) -> Reference:
-    """The reference of images that have been through Inception. ``seen`` is the result of ``see``."""
+    """The reference set that images make. seen: the features and statistics that Inception gave for the images."""
     return Reference(
         facts={**seen.about, **_of(extractor)},
         gaussian=seen.gaussian,
