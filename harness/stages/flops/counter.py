@@ -78,8 +78,8 @@ class ExecutedCounter(TorchDispatchMode):
     part to which the calling module belongs. ``root`` is the module that contains all others, usually the method.
 
     - A module can declare its part. If it declares none, it belongs to the part of the module around it.
-    - A module can stand in several modules of different parts. It then belongs to the part of the module that is calling
-      it.
+    - A module can stand in several modules of different parts. It then belongs to the part of the module that is
+      calling it.
     - Operators outside every part are added to the part ``otherwise``.
 
     Raises ArbenchError for an operator that has no rule and is not known to be light. If ``otherwise`` is None, also
