@@ -1,6 +1,7 @@
 """Reads and writes files. A file is written under a temporary name in its folder and then renamed, so that a reader
 never sees half a file."""
 
+import contextlib
 import errno
 import json
 import os
@@ -11,6 +12,8 @@ import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
+
+import msgspec
 
 from harness.errors import ArbenchError
 
@@ -73,6 +76,8 @@ def read_json(path: Path) -> Any:
             if error.errno != errno.ESTALE:
                 raise
             content = path.read_bytes()  # over NFS: another machine replaced the file during the read
+        with contextlib.suppress(msgspec.MsgspecError, RecursionError):  # json tells below what is wrong, and where
+            return msgspec.json.decode(content)  # a third of json's time; it takes no escaped surrogate
         found = json.loads(content, parse_constant=_no_number)
     except FileNotFoundError:
         return None
