@@ -43,8 +43,7 @@ class Settings:
     shard_minutes: float = 10.0  # minutes of work in one task
     max_parallel: int | None = None  # tasks at once; None for any number
     retries: int = 2  # how often a job is tried again after a fault
-    # Tables that override the site for single plans, by plan key.
-    tables: Mapping[str, Tables] = field(default_factory=dict)
+    sites: Mapping[str, Site] = field(default_factory=dict)  # sites of single plans, by plan key; else ``site`` holds
 
     def check(self, tables: Collection[Tables], wait: bool) -> None:
         """Check the site before anything is computed: once for each of ``tables``, with these tables overriding it. If
@@ -60,11 +59,12 @@ class Settings:
         self, bench: Bench, store: Store, tables: Mapping[str, Tables], tell: Callable[[str], None]
     ) -> "Cluster":
         """Make the executor. tables: a dict from plan key to the tables that override the site for that plan."""
-        return Cluster(bench, store, replace(self, tables=tables), tell)
+        sites = {key: self._over(given) for key, given in tables.items()}
+        return Cluster(bench, store, replace(self, sites=sites), tell)
 
     def resources(self, job: Job) -> Resources:
         """The resources of a job."""
-        return self._over(self.tables.get(job.plan.key, ())).resources(job.stage)
+        return self.sites.get(job.plan.key, self.site).resources(job.stage)
 
     def _over(self, tables: Tables) -> Site:
         site = self.site

@@ -6,7 +6,7 @@ The scheduler only says whether a task may still do something. What a task has d
 
 import contextlib
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from harness import files
 from harness.cluster.faults import blame
@@ -49,8 +49,8 @@ class Watch:
         """Ask the scheduler again and again, until it is certain for each task whether the task has ended. Raises
         UnreachableError if the scheduler does not answer.
 
-        A task that is just ending is in doubt: within seconds it will be gone, or wait in the queue again. If a task is
-        still ending after ENDING_S seconds, it counts as alive.
+        A task that is just ending is in doubt: within seconds it will be gone, or wait in the queue again. So is a
+        cancelled task. If such a task is still there after ENDING_S seconds, it counts as alive.
         """
         began = time.monotonic()
         self._ask(open_jobs)
@@ -59,8 +59,9 @@ class Watch:
             self._ask(open_jobs)
 
     def _in_doubt(self, patient: bool) -> bool:
-        ending = {task for task, one in self.queued.items() if patient and one.ending}
-        return any((one.id, index) in self._absent.keys() | ending for one, index in self.living())
+        ending = {task for task, one in self.queued.items() if one.ending}
+        living = [((one.id, index), one.cancelled) for one, index in self.living()]
+        return any(task in self._absent or (patient and (task in ending or over)) for task, over in living)
 
     def _ask(self, open_jobs: Mapping[str, Job]) -> None:
         self._asked = time.monotonic()
@@ -100,7 +101,7 @@ class Watch:
         for submission, index in list(self.living()):
             task = submission.id, index
             if submission.cancelled and task not in self.queued:
-                for job in _leased(submission, index, open_jobs.values()):
+                for job in _leased(submission, index, open_jobs):
                     Lease(job).release()
                 self._ended.add(task)
             elif (submission.folder / f"ended-{index}.json").exists():
@@ -125,7 +126,7 @@ class Watch:
         """Handle a task that has ended before its work was done: record faults of the jobs that are to blame for the
         task's end, and release the task's leases."""
         left = [open_jobs[job] for job in submission.tasks[index] if job in open_jobs]
-        leased = _leased(submission, index, left)
+        leased = _leased(submission, index, open_jobs)
         events = submission.events(index)
         for job in self._guilty(left, leased, events, end, submission.number is not None):
             log = last_lines(submission.log(index))
@@ -156,7 +157,7 @@ class Watch:
         return leased or left[:1]
 
 
-def _leased(submission: Submission, index: int, jobs: Iterable[Job]) -> list[Job]:
-    """The jobs whose lease a task holds."""
-    own = set(submission.tasks[index])
-    return [job for job in jobs if job.id in own and Lease(job).holder() == f"{submission.id}:{index}"]
+def _leased(submission: Submission, index: int, open_jobs: Mapping[str, Job]) -> list[Job]:
+    """The open jobs of a task whose lease the task holds."""
+    own = [open_jobs[job] for job in submission.tasks[index] if job in open_jobs]
+    return [job for job in own if Lease(job).holder() == f"{submission.id}:{index}"]

@@ -66,7 +66,7 @@ class Elsewhere(Protocol):
     def check(self, tables: Collection[Tables], wait: bool) -> None:
         """Check everything that can be checked before anything is computed. Raises ArbenchError.
 
-        tables: the tables of the sweep, each once
+        tables: the tables of each trial of the sweep
         wait: whether the driver will wait for the tasks
         """
 

@@ -93,7 +93,7 @@ def prepared(sweep: Sweep, store: Store, options: Options, stream: TextIO | None
         compilation.checked(sweep.timing.compile, devices.checked(options.device))
     else:
         devices.named(options.device)  # the jobs' machines have it; this machine need not
-        options.cluster.check(list({str(tables): tables for tables in sweep.cluster}.values()), options.wait)
+        options.cluster.check(sweep.cluster, options.wait)
     store.prepare()
     trained = [trial for trial in sweep.trials if trial.setup.weights != "random"]
     data = list(dict.fromkeys(trial.owner.preset_named(trial.preset).data for trial in trained))
@@ -102,7 +102,8 @@ def prepared(sweep: Sweep, store: Store, options: Options, stream: TextIO | None
     bench = Bench(named, store.folder.absolute() / "references", sweep.timing, options.reference, here)
     instrument = Instrument(named, {name: bench.references(name) for name in data}, sweep.timing)
     plans = [plan(trial, instrument, store, checkpoint_of(trial, options.checkpoints)) for trial in sweep.trials]
-    tables = {key: given for one, given in zip(plans, sweep.cluster, strict=False) for key in {one.maker.key, one.key}}
+    tables = {one.maker.key: given for one, given in zip(plans, sweep.cluster, strict=False)}
+    tables |= {one.key: given for one, given in zip(plans, sweep.cluster, strict=False)}
     return Run(sweep.name, plans, instrument, store, bench, options, tables, stream or sys.stderr)
 
 

@@ -199,6 +199,20 @@ def test_what_is_left_to_the_cluster_and_dies_there_is_submitted_anew(fake: Fake
     assert [one.tasks for one in first] == [one.tasks for one in second]
 
 
+def gone_at_the_third_look(fake: FakeSlurm, patch: pytest.MonkeyPatch) -> list[Sequence[Submission]]:
+    """Have nothing left in the queue from the third look on; the looks so far."""
+    looks: list[Sequence[Submission]] = []
+
+    def queue(submissions: Sequence[Submission]) -> dict[TaskId, Queued]:
+        looks.append(submissions)
+        if len(looks) == 3:
+            fake.waiting.clear()
+        return dict(fake.waiting)
+
+    patch.setattr(fake, "queue", queue)
+    return looks
+
+
 def test_a_task_that_slurm_is_just_ending_is_waited_for(
     fake: FakeSlurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -206,17 +220,23 @@ def test_a_task_that_slurm_is_just_ending_is_waited_for(
     leave(tmp_path, all_waves)
     count = len(fake.submitted)
     fake.waiting = {task: Queued(one.job, "COMPLETING", ending=True) for task, one in fake.waiting.items()}
-    asked = []
-
-    def gone_at_the_third_look(submissions: Sequence[Submission]) -> dict[TaskId, Queued]:
-        asked.append(submissions)
-        if len(asked) == 3:
-            fake.waiting.clear()
-        return dict(fake.waiting)
-
-    monkeypatch.setattr(fake, "queue", gone_at_the_third_look)
+    asked = gone_at_the_third_look(fake, monkeypatch)
     leave(tmp_path, all_waves)
     assert len(asked) >= 4
+    first, second = fake.submitted[:count], fake.submitted[count:]
+    assert [one.tasks for one in first] == [one.tasks for one in second]
+
+
+def test_what_was_cancelled_and_is_not_gone_yet_is_waited_for_and_then_submitted(
+    fake: FakeSlurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    all_waves = waves(planned(tmp_path))
+    leave(tmp_path, all_waves)
+    count = len(fake.submitted)
+    assert cli.main(["cancel", str(tmp_path)]) == 0
+    asked = gone_at_the_third_look(fake, monkeypatch)
+    leave(tmp_path, all_waves)
+    assert len(asked) >= 3
     first, second = fake.submitted[:count], fake.submitted[count:]
     assert [one.tasks for one in first] == [one.tasks for one in second]
 

@@ -3,15 +3,16 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
-from harness import cli
+from harness import cli, sweep
 from harness.jobs.bench import Bench
 from harness.jobs.plan import Instrument, plan
 from harness.method import KnobValue
 from harness.records.store import Record, Store
+from harness.run import driver
 from harness.stages.timing.protocol import protocol
 from harness.trial import Trial
 from tests.helpers import sweeping
@@ -135,3 +136,24 @@ def test_status_counts_shared_shards_for_each_trial(small: Path, capsys: pytest.
     said = capsys.readouterr().out
     assert said.startswith("3 trials: 0 recorded, 3 open, 0 failed")
     assert said.count("4 of 4 shards; done: generate, quality, flops") == 3
+
+
+class Elsewhere:
+    """A cluster to which nothing is submitted."""
+
+    def check(self, tables: object, wait: bool) -> None: ...
+
+    def executor(self, *given: object) -> NoReturn:
+        raise AssertionError("nothing is submitted")
+
+
+def test_a_trial_has_its_own_tables_though_another_shares_its_images(small: Path) -> None:
+    blocks = [
+        {"knobs": {"steps": 2, "warmth": warmth}, "cluster": {"memory": memory}}
+        for warmth, memory in ((0.0, "1G"), (0.5, "2G"))
+    ]
+    asked = sweep.parse({"preset": "tiny", "images": 28, "method": {"fake": blocks}}, "two")
+    run = driver.prepared(asked, Store(small / "store"), driver.Options(cluster=Elsewhere()))
+    one, other = run._plans
+    assert other.maker.key == one.key
+    assert [run._tables[key][1] for key in (one.key, other.key)] == [{"memory": "1G"}, {"memory": "2G"}]
