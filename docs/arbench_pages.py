@@ -15,7 +15,7 @@ import re
 import textwrap
 import tokenize
 from collections.abc import Iterator
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_type_hints
 
 from docutils import nodes
 from msgspec import Struct
@@ -129,12 +129,12 @@ def example(found: dict[str, Any], owner: type[Struct], indent: int = 0) -> list
     """A section of a record in lines of text, each with what it means."""
     lines = []
     for name, (words, hint) in parts(owner).items():
-        kinds = [kind for kind in (hint, *get_args(hint)) if isinstance(kind, type) and issubclass(kind, Struct)]
+        inner = shape.section(hint)
         value = found.get(name)
-        if kinds and isinstance(value, dict):
-            about = " ".join((words or inspect.getdoc(kinds[0]) or "").split())
+        if inner is not None and isinstance(value, dict):
+            about = " ".join((words or inspect.getdoc(inner) or "").split())
             lines.append(f"{' ' * indent}{name}:  # {about}")
-            lines += example(value, kinds[0], indent + 4)
+            lines += example(value, inner, indent + 4)
         else:
             text = f"{' ' * indent}{name} = {_short(value)}"
             lines.append(f"{text}  # {words}" if words else text)

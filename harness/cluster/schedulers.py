@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from harness.cluster.site import Resources, Site
 from harness.cluster.submitted import Submission
@@ -24,6 +24,7 @@ TaskId = tuple[str, int]
 """A submission's id, and the index of one of its tasks."""
 Work = Callable[[], object]
 """What a task does. It can be pickled."""
+Thing = TypeVar("Thing")
 
 
 class UnreachableError(ArbenchError):
@@ -109,11 +110,6 @@ class Scheduler(Protocol):
         """Called inside a task. Returns what the scheduler tells the task about itself."""
 
 
-def names() -> list[str]:
-    """The names of the schedulers that are installed."""
-    return sorted(installed(GROUP))
-
-
 def named(name: str) -> Scheduler:
     """The scheduler of this name. Raises ArbenchError if there is none, or if its package cannot be imported."""
     made: Scheduler = load_named("scheduler", name, installed(GROUP))()
@@ -137,22 +133,24 @@ class Schedulers:
     def queue(self, submissions: Iterable[Submission]) -> dict[TaskId, Queued]:
         """All tasks of these submissions that wait or run. Tasks of other submissions may be among them. Raises
         UnreachableError."""
-        asked: dict[str, list[Submission]] = defaultdict(list)
-        for one in submissions:
-            asked[one.scheduler].append(one)
-        return {task: queued for same in asked.values() for task, queued in self.of(same[0]).queue(same).items()}
+        asked = self._grouped((one, one) for one in submissions)
+        return {task: queued for scheduler, same in asked for task, queued in scheduler.queue(same).items()}
 
     def ends(self, tasks: Iterable[tuple[Submission, int]]) -> dict[TaskId, End]:
         """How tasks have ended, as far as the schedulers know. Raises UnreachableError."""
-        asked: dict[str, list[tuple[Submission, int]]] = defaultdict(list)
-        for one, index in tasks:
-            asked[one.scheduler].append((one, index))
-        return {task: end for same in asked.values() for task, end in self.of(same[0][0]).ends(same).items()}
+        asked = self._grouped((one, (one, index)) for one, index in tasks)
+        return {task: end for scheduler, same in asked for task, end in scheduler.ends(same).items()}
 
     def cancel(self, submissions: Mapping[str, Submission]) -> None:
         """End all tasks of some submissions. submissions: a dict from the scheduler's name to the submission."""
-        asked: dict[str, dict[str, Submission]] = defaultdict(dict)
-        for number, one in submissions.items():
-            asked[one.scheduler][number] = one
-        for same in asked.values():
-            self.of(next(iter(same.values()))).cancel(same)
+        for scheduler, numbers in self._grouped((one, number) for number, one in submissions.items()):
+            scheduler.cancel(numbers)
+
+    def _grouped(self, things: Iterable[tuple[Submission, Thing]]) -> list[tuple[Scheduler, list[Thing]]]:
+        """Things that belong to submissions, grouped by the scheduler that has the submission."""
+        found: dict[str, list[Thing]] = defaultdict(list)
+        schedulers = {}
+        for submission, thing in things:
+            schedulers[submission.scheduler] = self.of(submission)
+            found[submission.scheduler].append(thing)
+        return [(schedulers[name], same) for name, same in found.items()]

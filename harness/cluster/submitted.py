@@ -23,6 +23,7 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ class Submission:
         """Write down the name that the scheduler has given the submission."""
         files.write_json(self.folder / "submitted.json", {"job": number})
 
-    @property
+    @cached_property
     def user(self) -> int:
         """The numeric id of the user who made the submission. If the folder is gone: the id of this process's user."""
         try:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_type_hints
 
 import msgspec
 from msgspec import Struct, ValidationError
@@ -42,20 +42,16 @@ def _in_words(error: str, owner: type[Struct], what: str) -> str:
     parts = PLACE.findall(place)
     if lacking := LACKING.search(error):
         return f"{'.'.join(parts) or what}: {lacking[1]} is missing"
-    section: list[str] = []
+    around: list[str] = []
     for name in parts:
         hint = get_type_hints(owner)[name]
-        kind = next((each for each in get_args(hint) if each is not type(None)), hint) if _optional(hint) else hint
-        if name == parts[-1] or not (isinstance(kind, type) and issubclass(kind, Struct)):
+        inner = shape.section(hint)
+        if inner is None or name == parts[-1]:
             null = "got `null`" in error and "[" not in place
-            fault = "missing" if null else f"not {shape.IN_WORDS.get(kind, 'object')}"
-            return f"{'.'.join(section) or what}: {name} is {fault}"
-        section, owner = [*section, name], kind
+            fault = "missing" if null else f"not {shape.IN_WORDS.get(shape.kind(hint), 'object')}"
+            return f"{'.'.join(around) or what}: {name} is {fault}"
+        around, owner = [*around, name], inner
     return f"{what}: it is no object"
-
-
-def _optional(hint: Any) -> bool:
-    return type(None) in get_args(hint)
 
 
 def check_finished(record: Any) -> None:

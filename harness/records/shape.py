@@ -5,7 +5,8 @@ The page docs/reference/record.rst is made from the shape and from a record that
 default may be missing or null. A record may also have parts that are not declared here.
 """
 
-from typing import Any
+from types import NoneType
+from typing import Any, get_args
 
 from msgspec import Struct, defstruct
 
@@ -33,6 +34,18 @@ IN_WORDS = {
     list[Table]: "objects",
 }
 """The kinds of values, as errors name them."""
+
+
+def kind(hint: Any) -> Any:
+    """The type of a part, without the null that most parts may be."""
+    types = get_args(hint)
+    return next(one for one in types if one is not NoneType) if NoneType in types else hint
+
+
+def section(hint: Any) -> type[Struct] | None:
+    """The shape of a part that has parts of its own; None for any other part. hint: the type of the part"""
+    found = kind(hint)
+    return found if isinstance(found, type) and issubclass(found, Struct) else None
 
 
 class Why(Struct):

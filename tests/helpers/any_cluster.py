@@ -16,7 +16,7 @@ from harness import cli
 from harness.cluster.schedulers import Schedulers, TaskId
 from harness.cluster.submitted import Submissions
 from tests.helpers import sweeping
-from tests.helpers.equality import assert_equal, results
+from tests.helpers.equality import assert_as_here, assert_equal, results
 from tests.helpers.places import PATIENCE_S, Place, until
 
 ONE = "[method.fake]\ngrid = { steps = [4] }"
@@ -63,9 +63,7 @@ class AnyCluster:
         assert [record["status"] for record in place.records()] == ["done"] * 3
         assert len(set(place.lines("sampled"))) == 30
         assert len(place.lines("begun")) - 30 <= 1, Counter(place.lines("begun")).most_common(3)
-        monkeypatch.delenv(sweeping.SLEEP)
-        assert place.here() == 0
-        assert_equal(results(place.store), results(place.folder / "here"))
+        assert_as_here(place)
 
     def test_two_drivers_on_one_store_have_each_shard_computed_once(
         self, place: Place, monkeypatch: pytest.MonkeyPatch
@@ -75,9 +73,7 @@ class AnyCluster:
         assert [place.end(driver) for driver in drivers] == [0, 0]
         assert len(list((place.store / "records").glob("*.json"))) == 3
         assert sorted(Counter(place.lines("sampled")).values()) == [1] * 12
-        monkeypatch.delenv(sweeping.SLEEP)
-        assert place.here() == 0
-        assert_equal(results(place.store), results(place.folder / "here"))
+        assert_as_here(place)
 
     def test_a_cancelled_run_says_so_and_goes_on_when_started_again(
         self, place: Place, monkeypatch: pytest.MonkeyPatch
@@ -184,8 +180,7 @@ class OnSmallDisk:
         (place.folder / "sampled").unlink()
         assert place.run("--retry-failed") == 0
         assert len(place.lines("sampled")) == 10 - kept
-        assert place.here() == 0
-        assert_equal(results(place.store), results(place.folder / "here"))
+        assert_as_here(place)
 
 
 def processes(place: Place) -> list[int]:

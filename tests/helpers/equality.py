@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 
 from harness.records.store import Store
+from tests.helpers import sweeping
+from tests.helpers.places import Place
 
 
 def results(folder: Path) -> list[dict[str, Any]]:
@@ -38,3 +40,11 @@ def assert_equal(one: Any, other: Any, where: str = "record") -> None:
         assert one == pytest.approx(other, rel=1e-9, abs=1e-9), where
     else:
         assert one == other, where
+
+
+def assert_as_here(place: Place) -> None:
+    """The records of the run on the cluster are those of the same sweep in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv(sweeping.SLEEP, raising=False)
+        assert place.here() == 0
+    assert_equal(results(place.store), results(place.folder / "here"))

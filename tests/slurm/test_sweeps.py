@@ -13,7 +13,7 @@ from harness.cluster.submitted import Submissions
 from harness.identity import source
 from harness.records.store import Store
 from tests.helpers import sweeping
-from tests.helpers.equality import assert_equal, results
+from tests.helpers.equality import assert_as_here, assert_equal, results
 from tests.helpers.places import PATIENCE_S, Place, until
 from tests.slurm.conftest import Slurm, calls, submitted
 
@@ -70,8 +70,7 @@ def test_a_sweep_left_to_the_cluster_is_finished_without_a_driver(place: Place, 
     before = {path: path.stat().st_mtime_ns for path in (place.store / "records").iterdir()}
     assert place.run() == 0
     assert {path: path.stat().st_mtime_ns for path in (place.store / "records").iterdir()} == before
-    assert place.here() == 0
-    assert_equal(results(place.store), results(place.folder / "here"))
+    assert_as_here(place)
 
 
 def test_a_sweep_whose_driver_and_task_were_killed_is_finished_without_a_driver(
@@ -87,9 +86,7 @@ def test_a_sweep_whose_driver_and_task_were_killed_is_finished_without_a_driver(
     assert [record["status"] for record in place.records()] == ["done"] * 3
     assert len(set(place.lines("sampled"))) == 12
     assert len(place.lines("begun")) - 12 <= 1  # the shard that the cancelled task was at
-    monkeypatch.delenv(sweeping.SLEEP)
-    assert place.here() == 0
-    assert_equal(results(place.store), results(place.folder / "here"))
+    assert_as_here(place)
 
 
 def test_trials_on_random_weights_need_neither_checkpoint_nor_reference(

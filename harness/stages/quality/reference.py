@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from harness import files
 from harness.errors import ArbenchError
 from harness.extractors.base import Extractor
+from harness.hashing import digest
 from harness.images.arrays import ArrayFile
 from harness.stages.quality.distributions import Gaussian
 from harness.stages.quality.pairs import Within
@@ -119,15 +120,16 @@ def read(path: Path) -> Reference:
     )
 
 
-def place(folder: Path, extractor: Extractor, key: str) -> Path:
-    """The path of the file in ``folder`` that caches the reference with this key."""
-    return folder / f"reference-{extractor.name}-{key[:16]}.npz"
+def cached(facts: Mapping[str, Any], extractor: Extractor, folder: Path) -> tuple[str, Path, Reference | None]:
+    """Look for a reference in a cache. Returns the reference's key, its file in ``folder``, and the reference itself.
+    The reference is None if the file is missing or damaged, or belongs to another key.
 
-
-def kept(path: Path, key: str) -> Reference | None:
-    """Reads a reference from a cache file. None if the file is missing or damaged, or if its key is not ``key``."""
+    facts: all that the reference depends on
+    """
+    key = digest(facts)
+    path = folder / f"reference-{extractor.name}-{key[:16]}.npz"
     try:
         found = read(path)
     except ArbenchError:
-        return None
-    return found if found.key == key else None
+        return key, path, None
+    return key, path, found if found.key == key else None

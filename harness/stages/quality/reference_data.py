@@ -19,12 +19,11 @@ from torch import Tensor
 
 from harness.errors import ArbenchError
 from harness.extractors.base import Extractor
-from harness.hashing import digest
 from harness.images.datasets import Images
 from harness.stages.quality.distributions import Moments, inception_score
 from harness.stages.quality.features import checked
 from harness.stages.quality.pairs import FAR, NEAR, Within
-from harness.stages.quality.reference import VERSION, Reference, kept, place, write
+from harness.stages.quality.reference import VERSION, Reference, cached, write
 
 UINT8_RULE = "round(255 x), clamped"
 """How images in [0, 1] become uint8 (harness.setup.to_uint8)."""
@@ -41,9 +40,7 @@ def reference_for(images: Images, extractor: Extractor, folder: Path, uint8_rule
     cannot be written.
     """
     facts = _facts(images, extractor, uint8_rule)
-    key = digest(facts)
-    path = place(folder, extractor, key)
-    found = kept(path, key)
+    key, path, found = cached(facts, extractor, folder)
     if found is None or not _fits(found, images, extractor):
         found = _computed(key, facts, images, extractor)
         write(path, found)

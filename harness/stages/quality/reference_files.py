@@ -14,7 +14,7 @@ import numpy as np
 from harness.errors import ArbenchError, one_line
 from harness.extractors.base import INCEPTION, Extractor
 from harness.extractors.inception import FEATURES, SPATIAL, InceptionExtractor
-from harness.hashing import digest, file_sha256, sha256
+from harness.hashing import file_sha256, sha256
 from harness.images.arrays import ArrayFile
 from harness.images.listing import content_sha256, is_folder
 from harness.images.reading import AS_THEY_ARE, Reading
@@ -22,7 +22,7 @@ from harness.images.samples import ARRAY
 from harness.stages.quality.distributions import Gaussian
 from harness.stages.quality.features import Tell, same_width, silent
 from harness.stages.quality.pairs import FAR, NEAR, Within
-from harness.stages.quality.reference import STATISTICS, VERSION, Reference, kept, place, read, write
+from harness.stages.quality.reference import STATISTICS, VERSION, Reference, cached, read, write
 from harness.stages.quality.seen import Seen, watched
 
 BATCH = 50
@@ -56,9 +56,7 @@ def reference_of(path: Path, extractor: Extractor, folder: Path) -> Reference:
     """
     facts = facts_of(path, extractor)
     assert isinstance(extractor, InceptionExtractor)  # facts_of refuses any other
-    key = digest(facts)
-    file = place(folder, extractor, key)
-    found = kept(file, key)
+    key, file, found = cached(facts, extractor, folder)
     if found is None:
         seen = open_reference(path, extractor, BATCH)
         told = {name: seen.facts[name] for name in ("notes", "statistics") if seen.facts.get(name)}
@@ -94,9 +92,7 @@ def remembered(
     """
     if folder is None or not _has_images(path):
         return open_reference(path, extractor, batch, reading, tell)
-    key = digest(facts_of(path, extractor, reading))
-    file = place(folder, extractor, key)
-    found = kept(file, key)
+    key, file, found = cached(facts_of(path, extractor, reading), extractor, folder)
     if found is not None:
         say(f"reference: as it was seen before ({file})")
         return replace(found, facts={**found.facts, "path": one_line(str(path))})

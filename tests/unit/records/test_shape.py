@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_type_hints
 
 import pytest
 from msgspec import Struct
@@ -21,11 +21,9 @@ def undeclared(found: dict[str, Any], owner: type[Struct], where: str = "") -> I
         if name not in hints:
             yield where + name
             continue
-        inner = [
-            one for one in (hints[name], *get_args(hints[name])) if isinstance(one, type) and issubclass(one, Struct)
-        ]
-        if inner and isinstance(value, dict):
-            yield from undeclared(value, inner[0], f"{where}{name}.")
+        inner = shape.section(hints[name])
+        if inner is not None and isinstance(value, dict):
+            yield from undeclared(value, inner, f"{where}{name}.")
 
 
 def test_a_record_that_is_measured_has_no_part_that_is_not_declared(tmp_path: Path) -> None:
