@@ -100,7 +100,8 @@ class Site:
     def has_only(self, valid: Collection[str]) -> None:
         """Raise ArbenchError if the file has a key that is not in ``valid``."""
         for name in sorted(self.names() - set(valid)):
-            raise ArbenchError(f"{self.source}: {unknown('option', name, {*valid, *ALIASES})}")
+            others = {alias for alias, option in ALIASES.items() if option in valid}
+            raise ArbenchError(f"{self.source}: {unknown('option', name, others.union(valid))}")
 
     def seconds(self, name: str) -> float:
         """The seconds that hold for ``name``, one of the keys of SECONDS: the value in the file; without one, the

@@ -33,7 +33,10 @@ def test_what_it_cannot_do_is_told_before_anything_is_computed(
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ('partition = "gpu"', "unknown option 'partition' (valid: container, cpus, cpus-per-task, exclusive, gpus, "),
+        (
+            'partition = "gpu"',
+            "unknown option 'partition' (valid: container, cpus, cpus-per-task, exclusive, gpus, poll-seconds, python",
+        ),
         ("gpus = 99", "gpus: this machine has "),
     ],
 )
