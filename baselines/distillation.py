@@ -1,7 +1,14 @@
 """How the sparse versions of VAR are distilled from the dense one, in three stages (ActVAR, arXiv 2511.12893, has two).
 
+The sparse versions are ActVAR and its controls. At the last scales, here called the sparse scales, they compute only
+selected FFN units and selected tokens. ActVAR learns the selection. Its controls select at random, or always select the
+same units and tokens.
+
+A block adds an update to each token. For a token that is not selected, a light path replaces attention and FFN. The
+light path is a map of low rank, trained to give the update that the whole block would give.
+
 ActVAR's abstract says only "two-stage distillation, routing and gating supervised". The stages are ours:
- 1. Routing. FFN sparsity is drawn in [0.2, 0.8], token sparsity is zero. The controls have no routing to learn, so they
+ 1. Routing. FFN sparsity is drawn in [0.2, 0.8], token sparsity is zero. ActVAR's controls learn no routing, so they
     start with stage 2.
  2. Gating and reconstruction. Token sparsity is drawn in [0.2, 0.8], the FFN is dense.
  3. Joint polish. FFN sparsity, token sparsity or both are drawn. If the student has blocks of its own, they are trained
@@ -11,7 +18,7 @@ The loss has three parts:
  - The KL divergence between the *guided* distributions of student and teacher, at every token of the sparse scales. The
    strength of the guidance is drawn in [1, 6]. The distributions are guided because sampling is guided, and because
    guidance multiplies the errors of its two branches.
- - The squared distance between the light path's output and the block's full update, which the light path replaces.
+ - The squared distance between two updates of a token: the light path's update, and the full update of the block.
  - ``auxiliary``: the losses of the router and the gate, if the selection is learned.
 
 Gradients reach the scores of a selection through straight-through masks. The backbone stays frozen, so that at zero

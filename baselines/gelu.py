@@ -27,8 +27,8 @@ def gelu(x: Tensor) -> Tensor:
 
 
 def _lean(x: Tensor) -> bool:
-    """Whether our own code for CPUs can be used: x is float32 on a CPU, gradients are off, and torch does not
-    compile."""
+    """Whether our own code for CPUs can be used. Three conditions must hold: x is float32 on a CPU, gradients are off,
+    and ``torch.compile`` is not compiling the call."""
     plain = not (torch.is_grad_enabled() or torch.compiler.is_compiling())
     return plain and x.device.type == "cpu" and x.dtype == torch.float32
 

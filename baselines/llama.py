@@ -55,8 +55,8 @@ class Slots:
     """For the n tokens of one step: the slots of the KV cache to which they write, and the slots to which they
     attend."""
 
-    reach: int  # how many slots, from 0, are attended to
-    index: Tensor | None = None  # [B, n], the slot that each token writes; None: the last n within reach
+    reach: int  # how many slots are attended to: slots 0 to reach - 1
+    index: Tensor | None = None  # [B, n], the slot that each token writes; None: the last n of slots 0 to reach - 1
     bias: Tensor | None = None  # [B or 1, 1, n, reach], added to the scores; None: all slots are seen
 
 
@@ -73,7 +73,11 @@ class Cache:
         return cls([like.new_zeros(shape) for _ in range(layers)], [like.new_zeros(shape) for _ in range(layers)])
 
     def write(self, layer: int, slots: Slots, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Store k and v [B, heads, n, head_dim] in their slots; returns all keys and values within reach."""
+        """Store the keys k and the values v of n tokens in the slots to which the tokens write. Returns the keys and
+        the values of all slots to which the tokens attend.
+
+        k, v: [B, heads, n, head_dim]. The results have the shape [B, heads, slots.reach, head_dim].
+        """
         for store, new in ((self.keys[layer], k), (self.values[layer], v)):
             if slots.index is None:
                 store[:, :, slots.reach - new.shape[2] : slots.reach] = new

@@ -22,7 +22,10 @@ class RasterBlocks(NextSet):
 
 
 class RandomOrder(NextSet):
-    """Next-set prediction in one random order, the same for every image. The places of a part are scattered."""
+    """Next-set prediction in one random order, the same for every image.
+
+    The places that are sampled in one step lie scattered over the grid.
+    """
 
     name: ClassVar[str] = "random-order"
     title: ClassVar[str] = "Random order"

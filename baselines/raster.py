@@ -53,7 +53,8 @@ def imagenet_preset(size: str, pixels: int) -> Preset:
     images of 384x384 pixels.
 
     Images of 384x384 are resized to 256x256 for evaluation. Labels are drawn at random, as the authors do. To turn a
-    value x in [-1, 1] into a byte, the authors truncate 127.5 x + 128. We use ``round``, which gives the same byte.
+    value x in [-1, 1] into a byte, the authors truncate 127.5 x + 128. The preset's rule ``round`` rounds
+    127.5 x + 127.5 to the nearest integer. Both ways give the same byte.
     """
     dim, layers, heads, cfg = SIZES[size]
     file = f"c2i_{size.upper()}_{pixels}.pt"

@@ -1,4 +1,4 @@
-"""Orders over the places of a grid, and schedules that cut an order into parts.
+"""Orders over the places of a grid, and schedules that cut an order into parts. One step samples one part.
 
 The spiral and the schedules ``rings`` and ``half-rings`` are EAR's (facts/METHODS.md); ``growing``, ``equal`` and the
 other orders are ours.
@@ -111,13 +111,14 @@ def random_parts(places: int, rng: np.random.Generator) -> list[int]:
 
 
 def _strictly(ends: list[int], places: int, steps: int) -> list[int]:
-    """Part sizes for the desired ends of the parts. An end is the total size of the parts up to it.
+    """Part sizes from desired running totals. ``ends[i]`` is the desired total size of the first i + 1 parts.
 
-    Every part must have at least 1 place. Ends are moved where this is necessary. The first end is adjusted first and
-    the last end last, so that early parts stay small.
+    Every part must have at least 1 place. A part that would be empty gets 1 place, and the next parts give up places
+    for it. If too few places were left for the last parts, the parts before them give up places instead.
     """
     if not 1 <= steps <= places:
         raise ArbenchError(f"steps = {steps} is out of range (valid: 1 to {places})")
+    # from the first total to the last, each raised only as far as needed, so that early parts stay small
     low = list(accumulate(ends, lambda before, end: max(before + 1, end), initial=0))[1:]
     return _sizes([min(end, places - (steps - 1 - i)) for i, end in enumerate(low)])
 

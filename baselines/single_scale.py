@@ -29,7 +29,10 @@ from harness.training.loop import Trainee
 
 
 class Bundled(Method):
-    """A method with one weight file for the network and one for the tokenizer. Files are bundled or published."""
+    """The base class of methods with one weight file for the network and one for the tokenizer.
+
+    A weight file is either bundled (it comes with arbench) or published (it is fetched from where its authors put it).
+    """
 
     weights_folder: ClassVar[Path]
     layout: ClassVar[Layout]  # how published files name the network's tensors

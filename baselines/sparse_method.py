@@ -1,7 +1,7 @@
 """The base class of the sparse versions of VAR.
 
-The class has the knobs of the sparse versions, loads them on top of ``var``'s weights, counts their MACs and has the
-recipe of their distillation.
+The class has the knobs of the sparse versions. It loads a sparse version on top of ``var``'s weights and counts the
+MACs of the sparse version. It also has the recipe by which the sparse version is distilled.
 """
 
 from abc import abstractmethod
@@ -81,7 +81,7 @@ class SparseVAR(NextScale):
     @classmethod
     @abstractmethod
     def selections(cls, preset: Preset) -> list[Selection]:
-        """One selection for each block."""
+        """One ``Selection`` for each block. The ``Selection`` chooses the tokens and FFN units that are computed."""
 
     @classmethod
     @abstractmethod
@@ -100,15 +100,20 @@ class SparseVAR(NextScale):
     def same_as(cls, knobs: Mapping[str, KnobValue], preset: str) -> tuple[str, dict[str, KnobValue]] | None:
         """``var`` if the method gives the same tokens as ``var``, else None.
 
-        At zero sparsity the tokens are the same if the sparse scales have blocks of their own. If they have none, the
-        hidden units of ``var``'s blocks are no longer in the order of their training.
+        At zero sparsity the tokens are the same if the sparse scales have blocks of their own. Otherwise the sparse
+        scales use ``var``'s blocks, whose hidden units have been put in another order. A sum over the units is then
+        rounded differently, so tokens can differ.
         """
         dense = knobs[FFN_SPARSITY.name] == knobs[TOKEN_SPARSITY.name] == 0
         return (VAR.name, {}) if dense and cls.preset_named(preset).network["own_blocks"] else None
 
     @classmethod
     def new_layer(cls, preset: Preset, backbone: VARNetwork) -> SparseVARNetwork:
-        """Selections and light paths with random weights."""
+        """What makes ``backbone`` sparse: a selection and a light path for each block, with random weights.
+
+        A selection chooses the tokens and FFN units that are computed. A light path is a cheap map. It replaces the
+        block for the tokens that are not selected.
+        """
         own = network_config(preset.network)[1]
         return SparseVARNetwork(backbone, cls.selections(preset), own["rank"], own["own_blocks"])
 

@@ -4,14 +4,15 @@ A ``Selection`` chooses which FFN units and which tokens are computed. It is lea
 or fixed for good. ActVAR and its controls differ only in their ``Selection``.
 
 In every block, at each of the last ``scales`` scales:
- - A share ``token`` of the scale's tokens is not selected. These tokens get no queries, attention or FFN. A light path,
-   which is a low-rank map of the modulated input, reconstructs their update. They stay in the sequence: their keys and
-   values are computed and cached, so that later tokens and scales see the whole canvas.
+ - A share ``token`` of the scale's tokens is not selected. These tokens get no queries, attention or FFN. A light path
+   reconstructs the update that the block would make to them. The light path is a low-rank map of the modulated input.
+   The keys and values of unselected tokens are still computed and cached. The selected tokens and the later scales can
+   therefore attend to every token.
  - For the selected tokens, a share ``ffn`` of the FFN is not computed.
 
-The quotas are exact for each image, so the cost of a setting does not depend on what is generated. At zero sparsity the
-dense network's code is run. Where ActVAR's abstract leaves a point open, the choice is ours; ``methods.actvar``
-lists the choices.
+At a given setting, every image gets exactly the same amount of computation. The cost therefore does not depend on what
+is generated. At zero sparsity the dense network's code is run. Where ActVAR's abstract leaves a point open, the choice
+is ours; ``methods.actvar`` lists the choices.
 """
 
 import copy
@@ -108,9 +109,9 @@ class Light(nn.Module):
 
 
 class Selection(nn.Module, ABC):
-    """Chooses the tokens and FFN units that one block computes.
+    """The base class of selections. A selection chooses the tokens and FFN units that one block computes.
 
-    In all methods, ``places`` are positions in the sequence, [n] or [B, n].
+    Where a function of this class takes ``places``, they are positions in the sequence, [n] or [B, n].
     """
 
     part = "router"

@@ -357,7 +357,8 @@ class NextScale(Bundled):
         return form
 
     def dense_steps(self, sampling: Sampling) -> list[dict[str, float]]:
-        """For each scale, a dict from part to MACs, in closed form. Work that is done once an image is not counted."""
+        """For each scale, a dict from part to MACs, in closed form. Two things happen only once per image and are not
+        counted: the adaLN of the blocks and the decoding of the tokens."""
         net, branches, past = self.network, 1 + sampling.guided, 0
         dim, layers, phi = net.dim, len(net.blocks), self.quantiser.lookup_macs() // len(net.scales)
         steps: list[dict[str, float]] = []

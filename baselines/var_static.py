@@ -3,9 +3,11 @@
 ActVAR claims to beat static pruning. This control tests the claim; the design of the control is ours.
 
 The importance of a unit is the mean size of what the unit adds to the block's output, over training images. The
-importance of a token is the mean size of the update that the block makes to the token. At removed tokens a light path
-replaces the block. The light path is a cheap map, distilled as in ActVAR. Without a light path, nothing would be left
-of these tokens, and the control would be too easy to beat.
+importance of a token is the mean size of the update that the block makes to the token.
+
+For a removed token, a light path replaces the block. The light path is a cheap map, distilled as in ActVAR. It
+reconstructs the update that the block would have made to the token. Without a light path the whole update would be
+lost, and the control would be too easy to beat.
 """
 
 from pathlib import Path

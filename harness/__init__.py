@@ -3,12 +3,15 @@
 At the top level stand the modules that methods in other packages import, and the modules on which the rest of the
 harness builds:
 
-    method, registry     what a method is; the installed methods, by name
-    sampling, noise      how a token is drawn: the settings; the uniform random numbers of each image
-    setup, inputs        the setup of a trial, such as precision and weights; the label and noise of each image
-    traces               optional reports of a method on how it made its images
-    trial                one point to be measured
-    sweep                a file that lists many points
+    method      what a method is
+    registry    the installed methods, by name
+    sampling    how a token is drawn, and the settings for this
+    noise       the uniform random numbers of each image
+    setup       the setup of a trial, such as precision and weights
+    inputs      the label and the noise of each image
+    traces      optional reports of a method on how it made its images
+    trial       one point to be measured
+    sweep       a file that lists many points
     errors, files, file_kinds, hashing, numbers, progress
 
 The packages follow. Each imports only from packages above it (tests/unit/test_architecture.py):

@@ -1,5 +1,6 @@
-"""Computes hashes of plain values and of files, for keys. The hash of a method's source is computed elsewhere, in
-harness.identity.source."""
+"""Computes hashes of plain values and of files. The keys of trials are made with these hashes. The key of a trial
+changes if the trial's settings, its weights or the code of its method change. The hash of a method's source is computed
+elsewhere, in harness.identity.source."""
 
 import hashlib
 import json

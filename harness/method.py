@@ -145,9 +145,11 @@ class Method(nn.Module, ABC):
     def same_as(cls, knobs: Mapping[str, KnobValue], preset: str) -> "tuple[str, dict[str, KnobValue]] | None":
         """Another method that gives the same tokens as this method, bit for bit, with the same MACs: (name, knobs).
 
-        None if there is no such method. The result's knobs are those of the other method. Preset, sampling and weights
-        are the same for both methods. If there is such a method, images and scores are made once for both trials. FLOPs
-        and time are measured for each trial.
+        None if there is no such method. The knobs in the result are those of the other method. Preset, sampling and
+        weights are the same for both methods.
+
+        If there is such a method, a trial of this method shares its images and scores with a trial of the other method:
+        they are made once for the two trials. FLOPs and time are not shared. They are measured for each of the two.
 
         knobs: the knobs of this method, complete, as ``resolve`` gives them.
         """
@@ -197,7 +199,7 @@ class Method(nn.Module, ABC):
         """MACs per image by part (keys from PARTS), computed from the architecture alone.
 
         Matrix products and convolutions are counted. So is attention, but only over the slots that are attended to.
-        Element-wise work is not counted. Raises ArbenchError for data-dependent knobs.
+        Element-wise work is not counted. Raises ArbenchError if the MACs depend on the image under these knobs.
         """
 
     def published_form(self, knobs: Mapping[str, KnobValue], sampling: Sampling) -> dict[str, float]:

@@ -76,7 +76,8 @@ def to_uint8(images: Tensor, rule: str = "round") -> Tensor:
 
 def in_precision(method: nn.Module, precision: str) -> None:
     """Convert a method's weights to a precision. Of the tokenizer, only the part called ``decoder`` is converted.
-    Tensors that are not weights (rotations, fixed scores, positions) stay as they are.
+    Buffers, which are tensors but not weights, stay as they are. Examples are the table of rotary embeddings, position
+    indices, and the scores by which some methods rank tokens in a fixed order.
 
     precision: a value of ``Setup.precision``.
     """

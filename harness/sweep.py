@@ -12,7 +12,7 @@ precision = "bf16"
 [timing]                     # the timing protocol (harness/stages/timing/stage.py)
 max_rounds = 100
 compile = "none"             # or "default", "reduce-overhead": torch.compile, the same for all (docs/measuring.md)
-[cluster]                    # overrides the site file (harness/cluster/site.py); block: cluster = { memory = "64G" }
+[cluster]                    # overrides the site file (harness/cluster/site.py)
 time = "2:00:00"
 
 [method.var]                 # a block: all its parts are optional
@@ -21,6 +21,7 @@ knobs = { schedule = "rings" }           # fixed knobs
 grid = { steps = [4, 7, 13] }            # all values are crossed
 list = [{ adaptive = 0.5 }, {}]          # sets of knobs; each set is crossed with the grid
 sampling = { cfg = 2.0 }                 # overrides the head's sampling; setup can be given here as well
+cluster = { memory = "64G" }             # overrides the site file and the head's [cluster] for the trials of this block
 """
 
 import itertools

@@ -107,7 +107,8 @@ class Trial:
         The name contains:
         - the method
         - the preset
-        - each knob that is an axis (``Knob.axis``), and each knob that differs from its default
+        - each knob whose ``axis`` is True, even at its default; sweeps usually vary such knobs
+        - each other knob that differs from its default
         - cfg, even if it is the preset's
         - each other field of sampling and setup that differs from the preset's
         - the seed
@@ -176,8 +177,10 @@ def _text(value: KnobValue) -> str:
 
 
 def number(text: str) -> Any:
-    """The int or float that a text spells. If the text spells no number, the text itself is returned. The check of the
-    field then refuses the text."""
+    """The int or float that a text spells. If the text spells no number, the text itself is returned.
+
+    No error is raised here. The caller must check that the value is valid for the setting in question.
+    """
     for kind in (int, float):
         try:
             return kind(text)

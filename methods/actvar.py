@@ -7,25 +7,25 @@ The abstract says:
  - A two-stage distillation from the dense VAR supervises routing and gating.
 
 Every other choice is ours:
- - experts: 12 a block, by balanced k-means of fc1's rows (MoEfication, arXiv 2110.01786); all experts together are
+ - experts: 12 per block, by balanced k-means of fc1's rows (MoEfication, arXiv 2110.01786); all experts together are
    exactly the dense FFN;
  - router: linear, on the FFN's modulated input; the (token, expert) pairs with the highest scores in the scale are
-   computed, up to the quota, so one token can get more experts than another; the outputs of chosen experts are not
-   weighted;
- - selector: a token's score is a linear map of the attention's modulated input, plus a learned score of the token's
-   place; the score of a place starts as the mean size of the dense update there, as in var-static; for an unselected
-   token, only keys and values are computed, not the rest of the block;
+   computed, as many as the sparsity allows, so one token can get more experts than another; the outputs of chosen
+   experts are not weighted;
+ - gate (the token selector): a token's score is a linear map of the attention's modulated input, plus a learned score
+   of the token's place; the score of a place starts as the mean size of the dense update there, as in var-static; for
+   an unselected token, only keys and values are computed, not the rest of the block;
  - reconstruction: a low-rank light path (``baselines.sparse_var``), trained to give the update of the whole block;
  - which scales: the last ``sparse_scales``, in all layers; each has the same sparsity, unless ``ffn_tilt`` lets larger
    scales keep more (distillation does not use ``ffn_tilt``);
  - guidance: both branches of an image get the same tokens and experts, chosen by the mean of the branches' scores;
- - polish: on ``fmnist`` the sparse scales have blocks of their own (attention and FFN; adaLN stays var's), which start
-   as copies of var's blocks and are trained in the last stage; the dense scales, and a run at zero sparsity, are
-   exactly var's;
+ - own blocks: on ``fmnist`` the sparse scales have blocks of their own (attention and FFN; adaLN stays var's); these
+   blocks start as copies of var's blocks and are trained in the last stage of distillation; the dense scales, and a
+   run at zero sparsity, are exactly var's;
  - losses, stages and schedule: see ``baselines.distillation``; router and gate learn from straight-through gradients of
-   the distillation loss; the router also learns each expert's worth, which is the size of what the expert adds to the
-   block's output; the gate also learns each token's gain, which is the distance between the light path's update and
-   the full update.
+   the distillation loss; the router also learns to predict each expert's worth, which is the size of what the expert
+   adds to the block's output; the gate also learns to predict each token's gain, which is the distance between the
+   light path's update and the full update.
 """
 
 from pathlib import Path
@@ -84,7 +84,10 @@ class LearnedSelection(Selection):
         return F.mse_loss(self.tokens(x.detach(), places).float(), gain.float())
 
     def router_loss(self, x: Tensor, worth: Tensor) -> Tensor:
-        """Mean squared error of the router's scores against each expert's worth.
+        """Mean squared error of the router's scores against the worth of each expert.
+
+        The worth of an expert is the size of what the expert adds to the block's output, scaled to 1 on average. This
+        size is the square root of the sum of ``worth`` over the hidden units of the expert.
 
         worth: [B, n, hidden], the squared size of what each hidden unit adds to the block's output.
         """

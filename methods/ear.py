@@ -5,9 +5,10 @@ paper's "length-adaptive decoding" has no counterpart in the released code (fact
 is our own design.
 
 With ``adaptive``, every step predicts the rest of the ring that the spiral is in. The step accepts the longest prefix
-whose predicted entropy is at most a threshold, but at least one token. The entropy of a prefix is the sum over its
-tokens, with guidance. No step predicts beyond the ring. The reason: a part that is in no published schedule is
-predicted worse, and it does not help to accept only a few of its tokens.
+whose predicted entropy is at most a threshold, but at least one token. The entropy of a prefix is the sum of its
+tokens' entropies, computed from the logits after guidance. No step predicts tokens beyond the ring. The
+network predicts a set of tokens worse if no published schedule has this set as one step. It then does not help to
+accept only a few tokens of the set.
 """
 
 from collections.abc import Mapping

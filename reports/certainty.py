@@ -33,8 +33,8 @@ def standings(x: Matrix, y: Matrix, better: tuple[Better, Better] = ("low", "low
 
     The word is empty for a point with a coordinate that is not finite.
 
-    x, y: the points' coordinates in R replicates, [n, R]. In each replicate, the same draw is used for all points, so
-    chance that all points have in common moves them together.
+    x, y: the points' coordinates in R replicates, [n, R]. In each replicate, the same draw is used for all points.
+    Random variation that the points share therefore moves all points together.
     """
     known = np.isfinite(x).all(axis=1) & np.isfinite(y).all(axis=1)
     words = np.where(known, OFF, "").astype(object)
@@ -132,8 +132,9 @@ class Certainty:
 def _medians(samples: Matrix) -> Matrix | None:
     """Draw timed samples again, and return the median in each replicate, [R]; None for fewer than two samples.
 
-    Timing takes one sample a round. The draw depends only on the number of samples, so the same rounds are drawn for
-    trials with equally many samples. Most trials that were timed in one session have the same number of samples.
+    The draw depends only on the number of samples. Trials with equally many samples therefore get the same draw. Most
+    trials that were timed in one session have equally many samples. A session times its trials in rounds, and sample i
+    of each trial is from round i. The same draw thus means the same rounds.
     """
     if len(samples) < 2:
         return None

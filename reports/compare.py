@@ -1,8 +1,8 @@
 """The page that sets two to four trials side by side.
 
-Differences between trials are computed in advance, by harness.records.comparison, and not in the browser. The browser
-would need the replicates for paired intervals, which are 50 KB a trial. Also, the statistics would no longer be in one
-place.
+Differences between trials are computed in advance, by harness.records.comparison, and not in the browser. For
+paired intervals, the browser would need the replicates. The replicates of one trial take 50 KB. Also, the statistics
+would no longer be in one place.
 
 As differences are computed in advance, the number of pairs must be limited. Up to MOST trials are chosen, and
 differences are computed for all pairs of chosen trials. The best trial of each method and trials near a frontier are
@@ -69,7 +69,10 @@ def chosen(site: Site) -> list[str]:
 
 
 def _apart(difference: Difference) -> float:
-    """The difference ``other`` - ``one``. For times, it is log(other / one), like the ends of their intervals."""
+    """The difference ``other`` - ``one``; for latency and throughput, log(other / one) instead.
+
+    For latency and throughput, the interval's ends ``low`` and ``high`` are also logarithms of ratios.
+    """
     if difference.figure in ("latency", "throughput"):
         return log(difference.other / difference.one)
     return difference.other - difference.one

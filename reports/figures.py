@@ -99,9 +99,9 @@ def tradeoff(
 
     Returns None if no row has both x and y.
 
-    A method's curve passes the best setting at each fixed number of steps. If the method has no knob for steps, the
-    curve is the method's frontier. Settings off the curve are small marks. A mark is hollow if the number of steps
-    differs from image to image.
+    A method's curve goes through the method's best setting at each fixed number of steps. If the method has no knob for
+    steps, the curve is the method's frontier. Settings off the curve are small marks. A mark is hollow if the number of
+    steps differs from image to image.
 
     settings: column ``standing`` says whether a row is on the frontier (reports.certainty).
     looks: how each method is drawn.
@@ -140,7 +140,7 @@ def sparsity(
     """Draw y against ``knob``, one of the two sparsity knobs. Returns None if no setting has the knob.
 
     A method's curve joins settings at which the other sparsity knob is zero. At each value of ``knob``, the curve
-    passes the best of these settings. All other settings are small marks.
+    goes through the best of these settings. All other settings are small marks.
     """
     column, other = f"knob:{knob}", f"knob:{SPARSITY[1 - SPARSITY.index(knob)]}"
     if column not in settings:
@@ -303,7 +303,7 @@ def _fixed(rows: pd.DataFrame) -> "pd.Series[bool]":
 
 
 def _curve(own: pd.DataFrame, x: str, y: str, ends: tuple[Any, Any]) -> pd.Index:
-    """The rows that a method's curve passes, as a pandas index, in the order of the curve."""
+    """The rows on a method's curve, as a pandas index, in the order of the curve."""
     fixed = own[_fixed(own)]
     if "knob:steps" in own and fixed["knob:steps"].nunique() > 1:
         best = fixed.groupby("knob:steps")[y]
@@ -385,5 +385,5 @@ def _save(fig: Drawing, folder: Path, name: str, title: str, caption: str) -> Dr
 
 
 def _plain(text: str) -> str:
-    """The text, escaped for matplotlib. A dollar then starts no formula, and a leading underscore hides no label."""
+    """The text, escaped for matplotlib: a "$" does not start a formula, and a leading "_" does not hide the label."""
     return (" " if text.startswith("_") else "") + text.replace("$", r"\$")

@@ -105,7 +105,8 @@ def _listed(values: set[Any]) -> str:
 def _costs(site: Site, name: str) -> dict[str, Any]:
     """The multiply-accumulate operations (MACs) in each part of a method, in millions.
 
-    They are given for at most COSTS_SHOWN settings of the method, picked evenly from its settings in ``site.tuned``.
+    They are given for at most COSTS_SHOWN settings of the method. These are picked evenly from the method's settings at
+    their best guidance (``site.tuned``).
     """
     own = site.tuned[site.tuned["method"] == name]
     found = []

@@ -84,7 +84,8 @@ def published(path: Path = FILE) -> tuple[PublishedRow, ...]:
 def disagreements(rows: Iterable[PublishedRow]) -> list[Disagreement]:
     """Find the checkpoints for which different FIDs are published.
 
-    Some rows state that guidance was off. They are compared with each other only, and so are all other rows.
+    The rows of a checkpoint are put into two groups. One group has the rows with sampling ``none``: their sources state
+    that guidance was off. The other group has all other rows. FIDs are compared only within a group.
     """
     groups: dict[tuple[str, bool], list[PublishedRow]] = {}
     for row in rows:

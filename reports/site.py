@@ -57,8 +57,8 @@ class Site:
     def shown(self) -> pd.DataFrame:
         """The settings that are drawn in curves and frontiers.
 
-        These are the rows of ``tuned``. A sparse method's rows at zero sparsity are left out if its dense method was
-        measured, too.
+        These are the rows of ``tuned``, which has the settings at their best guidance. A sparse method's rows at zero
+        sparsity are left out if its dense method was measured, too.
         """
         pairs = zip(self.tuned["method"], self.tuned["family"], strict=True)
         there = set(self.tuned["method"])

@@ -1,4 +1,4 @@
-"""Realised speed-up per setting and batch size: time and FLOPs saved in comparison with the family's dense method."""
+"""Realised speed-up per setting and batch size: time and FLOPs saved in comparison with the method's base method."""
 
 from collections.abc import Iterable, Mapping
 
@@ -15,10 +15,11 @@ KINDS = {"saved_b1": "latency", "saved_b64": "throughput"}
 def added(rows: pd.DataFrame, records: Iterable[Record]) -> pd.DataFrame:
     """Return ``rows`` (of ``tidy``) with savings in per cent: columns ``flops_saved``, ``saved_b1`` and ``saved_b64``.
 
-    A row is compared with its base: among the rows of the family's dense method, the row of lowest FID. A saving is
-    negative if the row costs more than the base. Times are compared between the same rounds of one timing session.
-    Therefore time savings exist only if row and base were timed in the same session. A method that is its own base has
-    no savings.
+    Every method has a base method, with which its cost is compared (harness.plugins.looks.base_of). For a sparse
+    method, this is its dense method. A row is compared with one row of the base method, the row of lowest FID. That row
+    is called the base. A saving is negative if the row costs more than the base. Times are compared between the same
+    rounds of one timing session. Therefore time savings exist only if row and base were timed in the same session. A
+    method that is its own base method has no savings.
     """
     by_key = {str(record["key"]): record for record in records}
     bases: dict[tuple[str, ...], Mapping[str, object] | None] = {}
@@ -38,7 +39,7 @@ _COLUMNS = ["flops_saved", *(name + end for name in KINDS for end in ("", LOW, H
 def _base(row: Mapping[str, object], rows: pd.DataFrame) -> Mapping[str, object] | None:
     """The base with which ``row`` is compared; None if there is no base.
 
-    Candidates are the rows of the dense method with the same preset and the same number of images as ``row``. The base
+    Candidates are the rows of the base method with the same preset and the same number of images as ``row``. The base
     is the candidate of lowest FID.
     """
     name = base_of(str(row["method"]), str(row["family"]))

@@ -83,7 +83,8 @@ def _trial(site: Site, row: Mapping[str, Any]) -> dict[str, Any]:
 def _timing(record: Mapping[str, Any]) -> Any:
     """The timing of a record as the page draws it.
 
-    Samples of the decoder alone are left out. The page's data say which samples were disturbed, but not by what.
+    The time of the decoder in each round (``decoder_samples``) is left out. The page's data say which timed samples
+    were disturbed, but not by what.
     """
     found = record.get("timing")
     if not found:

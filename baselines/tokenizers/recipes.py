@@ -84,7 +84,10 @@ class TokenizerTrainee(Trainee):
 
 @torch.inference_mode()
 def tokenizer_figures(tokenizer: Tokenizer, context: Context) -> dict[str, float]:
-    """rFID (fmnist-cnn), share of codes in use, mean absolute error and PSNR (dB) on the held-out images."""
+    """rFID, share of codes in use, mean absolute error and PSNR (dB) on the held-out images.
+
+    The rFID compares features of the network ``fmnist-cnn`` (``harness.extractors.fmnist_cnn``).
+    """
     extractor, images = load_fmnist_cnn(), context.reference.images
     used = torch.zeros(tokenizer.vocabulary, dtype=torch.bool)
     made = []

@@ -98,7 +98,7 @@ class ViT(nn.Module):
 
 
 class Encoder(nn.Module):
-    """images [B, 3, H, W] in [-1, 1] -> vectors [B, codes, grid, grid].
+    """images [B, 3, H, W] in [-1, 1] -> vectors [B, C, grid, grid], with C = ``ViTConfig.codes`` channels.
 
     In the sequence, latent tokens follow the patches. They get the same position embeddings as the patches. The outputs
     of the latent tokens become the vectors.
@@ -122,7 +122,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """vectors [B, codes, grid, grid] -> images [B, 3, H, W], about [-1, 1].
+    """vectors [B, C, grid, grid], with C = ``ViTConfig.codes`` channels -> images [B, 3, H, W], about [-1, 1].
 
     In the sequence, mask tokens come before the vectors. The outputs of the mask tokens become the image patches. The
     class token stands in front of the mask tokens and again in front of the vectors. Mask tokens and vectors get the

@@ -1,8 +1,11 @@
 """Convolutional encoder and decoder of VQGAN (Esser et al., arXiv 2012.09841).
 
-Both consist of residual blocks, self-attention at the lowest resolution, and nearest neighbour upsampling. LlamaGen's
-VQ-16 (arXiv 2406.06525) and VAR's multi-scale VQ-VAE (arXiv 2404.02905) use them. Between these two tokenizers, encoder
-and decoder differ only in sizes (``VQGANConfig``) and in the tensors' names in the files (``baselines.layouts``).
+Both consist of residual blocks, with self-attention at the lowest resolution. The encoder halves the resolution by
+convolutions with stride 2. The decoder doubles the resolution by nearest neighbour upsampling.
+
+Two tokenizers use this encoder and decoder: LlamaGen's VQ-16 (arXiv 2406.06525) and VAR's multi-scale VQ-VAE (arXiv
+2404.02905). From one tokenizer to the other, only two things change in encoder and decoder: the sizes (``VQGANConfig``)
+and the names of the tensors in the weight files (``baselines.layouts``).
 """
 
 from collections.abc import Sequence
@@ -141,7 +144,10 @@ class Middle(nn.Sequential):
 
 
 class Encoder(nn.Module):
-    """images [B, 3, H, W] in [-1, 1] -> vectors [B, codes, H / 2^(levels - 1), ...]; two residual blocks a level."""
+    """images [B, 3, H, W] in [-1, 1] -> vectors [B, C, H / 2^(levels - 1), ...].
+
+    The vectors have C = ``VQGANConfig.codes`` channels. Each level has two residual blocks.
+    """
 
     def __init__(self, config: VQGANConfig) -> None:
         super().__init__()
@@ -161,9 +167,10 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """vectors [B, codes, grid, grid] -> images [B, 3, H, W], about [-1, 1]; three residual blocks a level.
+    """vectors [B, C, grid, grid] -> images [B, 3, H, W], about [-1, 1].
 
-    The first level has the lowest resolution.
+    The vectors have C = ``VQGANConfig.codes`` channels. Each level has three residual blocks. The first level has the
+    lowest resolution.
     """
 
     def __init__(self, config: VQGANConfig, grid: int) -> None:

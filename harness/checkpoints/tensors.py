@@ -69,8 +69,8 @@ def read_tensors(path: Path, inside: Sequence[tuple[str, ...]] = ()) -> dict[str
     """The tensors, by name, of a safetensors file or of a file written by torch.save.
 
     inside: where to look for the dictionary of tensors, in a file that nests this dictionary in others. Each entry is
-        one place to look: the keys that lead there, outermost first. The entries are tried in order. None is needed if
-        the file is itself a dictionary of tensors.
+        one place to look: the keys that lead there, outermost first. The entries are tried in order. If the file is
+        itself a dictionary of tensors, no entry is needed.
 
     Raises ArbenchError if the file is missing or truncated, holds no such dictionary, or holds objects other than plain
     values and tensors. Such objects could run code, and are never loaded.
@@ -149,8 +149,11 @@ def _read_pickle(path: Path) -> Any:
 
 
 def _must_be_whole(path: Path, found: Any) -> None:
-    """Raise ValueError if a tensor is longer than its part of the file. torch maps the file into memory. It would fill
-    the rest of such a tensor with the bytes that follow in the file."""
+    """Raise ValueError if a tensor is longer than the part of the file that stores the tensor.
+
+    torch reads such a file without an error. It takes the missing values from the bytes that come next in the file.
+    """
+    # The reason is that torch maps the file into memory (mmap in ``_read_pickle``).
     with zipfile.ZipFile(path) as pack:
         sizes = Counter(member.file_size for member in pack.infolist() if "/data/" in member.filename)
     storages = {

@@ -10,7 +10,7 @@ records      export, compare, diff, verify: existing records
 exchange     submit, import: pack records for other people, and add records that other people sent
 environment  env: machine, versions and methods, for a bug report
 options      options and types of arguments that several commands use
-streams      standard output and error whose faults never end a run
+streams      keep a run going when standard output or standard error fails
 """
 
 from harness.cli.command import main, parser

@@ -30,8 +30,10 @@ def add(commands: Any) -> None:
 
 
 def add_options(parser: argparse.ArgumentParser, about: str) -> Any:
-    """Add the group of cluster options that ``run`` and ``train`` have in common. Returns the group. about: help text
-    of the group."""
+    """Add the group of cluster options that ``run`` and ``train`` have in common. Returns the group.
+
+    about: the help text of the group
+    """
     cluster = parser.add_argument_group("on a cluster", f"{about}; see docs/cluster.md")
     cluster.add_argument("--cluster", metavar="NAME", help="where it is done: slurm, local, or a package's scheduler")
     cluster.add_argument(
@@ -45,7 +47,10 @@ def add_options(parser: argparse.ArgumentParser, about: str) -> Any:
 
 
 def add_sweep_options(cluster: Any) -> None:
-    """Add the cluster options that only ``run`` has. cluster: the group of options to which they are added."""
+    """Add the cluster options that only ``run`` has.
+
+    cluster: the group to which the options are added
+    """
     cluster.add_argument(
         "--shard-minutes",
         type=above_zero,

@@ -131,7 +131,10 @@ def _verify(asked: argparse.Namespace) -> int:
 
 
 def _told(found: list[tuple[Record, list[str]]], device: str) -> int:
-    """Print whether each record was reproduced, and everything in it that was not. Returns the exit code.
+    """Print for each record whether it was reproduced. If it was not, also print the faults that were found. Returns
+    the exit code.
+
+    found: pairs of a record and its faults; each fault says what was not reproduced
 
     If a record was made on another kind of device than ``device``, a note says so. The scores of such a record need
     only lie in the intervals that the record gives.

@@ -53,8 +53,11 @@ class Rates:
         self._by_stage: dict[str, float] = {}
 
     def look(self, plans: Iterable[TrialPlan]) -> None:
-        """Read the times that tasks have reported so far. plans: trials to which the reported jobs may belong; the
-        plans of earlier calls are remembered."""
+        """Read how long the finished jobs of all tasks took, as far as the tasks have reported this.
+
+        plans: the plans of the trials to which these jobs may belong. Plans from earlier calls are remembered, and need
+            not be given again.
+        """
         self._kinds |= {plan.short: plan.kind[:2] for plan in plans}
         images: dict[str, list[float]] = defaultdict(list)
         stages: dict[str, list[float]] = defaultdict(list)

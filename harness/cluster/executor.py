@@ -46,9 +46,12 @@ class Settings:
     sites: Mapping[str, Site] = field(default_factory=dict)  # sites of single plans, by plan key; else ``site`` holds
 
     def check(self, tables: Collection[Tables], wait: bool) -> None:
-        """Check the site before anything is computed: once for each of ``tables``, with these tables overriding it. If
-        ``tables`` is empty, the site is checked as it is. Raises ArbenchError, which says what is wrong and what is
-        valid."""
+        """Check the site before anything is computed. Raises ArbenchError, which says what is wrong and what is valid.
+
+        tables: for each trial, the tables that override the site. The site is checked once with the tables of each
+            trial. If ``tables`` is empty, the site is checked as it is.
+        wait: whether the driver will wait for the tasks
+        """
         if not wait and not self.scheduler.stays:
             name = self.scheduler.name
             raise ArbenchError(f"--no-wait: --cluster {name} starts its tasks from this process, so it has to wait")
@@ -58,7 +61,10 @@ class Settings:
     def executor(
         self, bench: Bench, store: Store, tables: Mapping[str, Tables], tell: Callable[[str], None]
     ) -> "Cluster":
-        """Make the executor. tables: a dict from plan key to the tables that override the site for that plan."""
+        """Make the executor.
+
+        tables: a dict from plan key to the tables that override the site for that plan
+        """
         sites = {key: self._over(given) for key, given in tables.items()}
         return Cluster(bench, store, replace(self, sites=sites), tell)
 
@@ -74,8 +80,10 @@ class Settings:
 
 
 class Cluster:
-    """The executor, which has jobs done by tasks on the cluster. ``tell`` is called with each line of text that people
-    should read."""
+    """The executor that submits tasks to the cluster; the tasks do the jobs.
+
+    ``tell`` is called with each line of text that people should read.
+    """
 
     def __init__(self, bench: Bench, store: Store, settings: Settings, tell: Callable[[str], None]) -> None:
         self._bench, self._store, self._settings, self._tell = bench, store, settings, tell
@@ -298,11 +306,11 @@ class Cluster:
         return made
 
     def _refuse(self, made: Submission, refusal: RefusedError) -> None:
-        """Handle a submission that the scheduler has not accepted.
+        """Handle an attempt to submit that has failed. The next attempt comes only after another look at the queue.
 
-        Perhaps the scheduler is restarting, or has a limit that a smaller submission would meet. Or it has accepted
-        this submission after all, and only its answer was cut off: then the queue will show the tasks. Therefore the
-        next try comes only after another look at the queue.
+        The scheduler may be restarting, or it may have a limit that a smaller submission would meet. It is also
+        possible that the scheduler has accepted the submission, and that only its answer was cut off. In this case, the
+        queue will show the tasks.
         """
         self._refused += 1
         self._waiting = True

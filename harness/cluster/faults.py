@@ -12,8 +12,11 @@ from harness.jobs.plan import Job
 
 
 def blame(job: Job, failure: Failure, once: str) -> None:
-    """Record a fault at a job. ``once`` names the occasion on which the fault happened. A job keeps one fault for each
-    occasion: a second fault with the same name replaces the first."""
+    """Record a fault at a job.
+
+    once: a name for the occasion on which the fault happened. A job keeps only one fault for each occasion. If two
+        faults of a job have the same occasion, the second fault replaces the first.
+    """
     files.write_json(job.plan.folder / "faults" / f"{job.part}@{once}.json", {**asdict(failure), "at": time.time()})
 
 

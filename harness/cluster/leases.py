@@ -2,7 +2,8 @@
 
 A task makes a lease when it begins a job, touches the lease while it works, and removes the lease when the job is done.
 As far as a shared file system allows, this keeps two tasks from doing the same job. If a task does not yet see the
-lease of another task, both tasks write the same shard. The shard that is written last stays.
+lease of another task, both tasks do the job, and both write the same file. For a job that makes images, the file is a
+shard: it holds a range of the trial's images. The second task to write the file overwrites what the first has written.
 """
 
 import json

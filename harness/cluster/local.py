@@ -62,8 +62,8 @@ class Local:
         return {task: Queued(f"{task[0]}_{task[1]}", state) for task, state in states.items()}
 
     def ends(self, tasks: Iterable[tuple[Submission, int]]) -> dict[TaskId, End]:
-        """How tasks have ended. A task that has a folder was started, and its process is gone. A task without a folder
-        was never started."""
+        """How tasks have ended. It must be known already that these tasks have ended. If a task has a folder, the task
+        was started, and its process is gone. If a task has no folder, the task was never started."""
         never = End("never started", outside=True)
         return {(one.id, index): End("its process is gone") if one.begun(index) else never for one, index in tasks}
 
@@ -78,7 +78,8 @@ class Local:
         """Nothing to do: ``Submission.parallel_now`` is read whenever a task could be started."""
 
     def inside(self) -> Inside:
-        """The number of threads comes from the environment that ``_begin`` gives the task."""
+        """Called inside a task. Returns the number of threads with which the task computes."""
+        # torch takes the number from environment variables. ``_begin`` sets them, unless the task is alone here.
         return Inside(torch.get_num_threads())
 
     def _start(self) -> None:

@@ -43,7 +43,7 @@ class RefusedError(ArbenchError):
 class Queued:
     """A task that is still in the scheduler's queue."""
 
-    job: str  # the scheduler's name of the task
+    job: str  # the name that the scheduler has given to the task
     state: str  # the scheduler's word, such as RUNNING or PENDING
     reason: str = ""  # why the task waits
     ending: bool = False  # whether the task is just ending: in seconds it is gone, or waits again
@@ -85,10 +85,11 @@ class Scheduler(Protocol):
         """How many tasks one submission may have."""
 
     def submit(self, made: Submission, how: Resources, code: Path, work: Sequence[Work], after: Sequence[str]) -> str:
-        """Submit a task for each piece of work. Returns the scheduler's name of the submission.
+        """Submit a task for each piece of work. Returns the name that the scheduler gives to the submission.
 
         code: a folder that goes first on the tasks' ``PYTHONPATH``
-        after: names of submissions; all their tasks must have ended before the new tasks start
+        after: names that the scheduler has given to other submissions. All tasks of those submissions must have ended
+            before the new tasks start.
 
         Raises RefusedError.
         """
@@ -100,8 +101,10 @@ class Scheduler(Protocol):
         """How tasks have ended. Tasks about which the scheduler knows nothing are left out. Raises UnreachableError."""
 
     def cancel(self, numbers: Collection[str]) -> None:
-        """End all tasks of some submissions. It is no error if some of these tasks have ended already. numbers: the
-        scheduler's names of the submissions."""
+        """End all tasks of some submissions. It is no error if some of these tasks have ended already.
+
+        numbers: the names that the scheduler has given to the submissions
+        """
 
     def throttle(self, made: Submission, parallel: int) -> None:
         """Let ``parallel`` tasks of a submission run at once from now on. Raises UnreachableError."""
@@ -142,7 +145,10 @@ class Schedulers:
         return {task: end for scheduler, same in asked for task, end in scheduler.ends(same).items()}
 
     def cancel(self, submissions: Mapping[str, Submission]) -> None:
-        """End all tasks of some submissions. submissions: a dict from the scheduler's name to the submission."""
+        """End all tasks of some submissions.
+
+        submissions: the submissions, in a dict. The key of a submission is the name that its scheduler has given to it.
+        """
         for scheduler, numbers in self._grouped((one, number) for number, one in submissions.items()):
             scheduler.cancel(numbers)
 

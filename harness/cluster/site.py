@@ -1,6 +1,7 @@
 """The site file: a TOML file with the options that a cluster asks for.
 
-Every long option of sbatch can be a key, written with - or with _.
+Every long option of sbatch can be a key, written with - or with _. The comments below use the words job and task as
+Slurm does.
 
 partition = "gpu"                   # all keys are optional
 account = "vision"
@@ -21,7 +22,7 @@ visibility-seconds = 60             # how late files may appear on other machine
 [timing]                            # such a table overrides the above for one stage: generate, quality, flops, timing
 constraint = "h100"                 # timing has exclusive = true unless it is set otherwise
 
-[train]                             # for arbench train: one process for each task of the job
+[train]                             # for arbench train: each task of the Slurm job is one process of the training
 nodes = 2
 ntasks-per-node = 8
 gpus-per-node = 8
@@ -104,8 +105,11 @@ class Site:
             raise ArbenchError(f"{self.source}: {unknown('option', name, others.union(valid))}")
 
     def seconds(self, name: str) -> float:
-        """The seconds that hold for ``name``, one of the keys of SECONDS: the value in the file; without one, the
-        scheduler's default; without that, the value in SECONDS."""
+        """How many seconds hold for the key ``name``. The key must be one of those in SECONDS.
+
+        The value comes from the first of these sources that has the key: the site file, the scheduler's defaults,
+        SECONDS.
+        """
         return float(self.common.get(name, self.defaults.get(name, SECONDS[name])))
 
     def over(self, table: Mapping[str, Any]) -> "Site":

@@ -101,10 +101,13 @@ def _standing(store: Store, trial: dict[str, Any], batch: int) -> Standing:
 
 
 def _meets(part: str, gaps: list[range]) -> bool:
-    """Whether a job that has faults is still to be done.
+    """Whether a job still has work to do, judged by the images that are missing.
+
+    A job of the stage generate makes the images of one shard, which is a range of image indices. Such a job has work to
+    do if at least one image of its shard is missing. For a job of another stage, the answer is always True.
 
     part: the job's ``Job.part``
-    gaps: the images that are missing
+    gaps: the ranges of image indices whose images are missing
     """
     stage, _, indices = part.partition("-")
     if stage != "generate":

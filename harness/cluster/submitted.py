@@ -1,8 +1,8 @@
 """Submissions of tasks to a scheduler. Each submission has a folder under STORE/cluster. The folder is written before
 the scheduler is asked to accept the submission. It holds these files:
 
-tasks.json      the ids of each task's jobs; the driver that submitted the tasks, and the hash of the driver's code
-submitted.json  the scheduler's name of the submission, once it is known
+tasks.json      the ids of each task's jobs; the driver (the process that submits tasks); a hash of the driver's code
+submitted.json  the name that the scheduler has given the submission, once the name is known
 parallel.json   how many tasks may run at once, if the number was changed after the submission
 task-N.jsonl    the events that task N reports, one per line; only task N writes it
 ended-N.json    what a driver found out about task N's end
@@ -52,7 +52,8 @@ class Submission:
 
     @property
     def number(self) -> str | None:
-        """The scheduler's name of the submission, such as Slurm's number of an array; None if it is not known."""
+        """The name that the scheduler has given the submission, such as Slurm's number of an array. None if the name
+        is not known."""
         found = files.read_json(self.folder / "submitted.json")
         return None if found is None else found["job"]
 
@@ -69,7 +70,9 @@ class Submission:
             return os.getuid()
 
     def begun(self, index: int) -> bool:
-        """Whether a task has a folder of its own. Schedulers that make such folders make them when the task starts."""
+        """Whether a task has been started. This is known only for a scheduler that makes a folder for each task when
+        the task starts (``--cluster local``). For a scheduler that makes no such folders, the answer is always False.
+        """
         return (self.folder / str(index)).exists()
 
     def held(self) -> list[int]:
@@ -84,8 +87,8 @@ class Submission:
         return [index for index in range(len(self.tasks)) if there and not self.begun(index)]
 
     def job(self, index: int) -> str | None:
-        """The scheduler's name of a task; None if it is not known. If the submission has only one task, the name of the
-        submission is also the name of the task."""
+        """The name that the scheduler has given a task; None if the name is not known. If the submission has only one
+        task, the name of the submission is also the name of the task."""
         number = self.number
         return number if number is None or len(self.tasks) == 1 else f"{number}_{index}"
 
@@ -193,7 +196,8 @@ class Submissions:
 
 
 def driver() -> str:
-    """The name of this process in submissions."""
+    """The name of this process: ``HOST:NUMBER``, with the number of the process on its host. When this process submits
+    tasks, it is their driver, and tasks.json holds this name."""
     return f"{platform.node()}:{os.getpid()}"
 
 

@@ -2,7 +2,8 @@
 lease on the job that it is doing.
 
 The results of a task are in the store. A task can be killed at any moment. The scheduler may then begin the task again,
-under the same name, or the task's jobs may be given to another task. Finished jobs are skipped.
+under the same name: this is called a new life of the task. Or the task's jobs may be given to another task. Finished
+jobs are skipped.
 """
 
 import platform
@@ -83,9 +84,15 @@ class Task:
     def checkpoint(self) -> DelayedSubmission:
         """submitit calls this when the task is preempted or its time is over. The scheduler then requeues the task.
 
-        The job that is being done is not to blame if this life of the task has done another job. If this life has done
-        no other job, the job is to blame in two cases: this life has used up its time, or this life is the last of
-        FRUITLESS lives in a row that have done no job. The lease of a job that is not to blame is released.
+        Each time the scheduler begins the task, a new life of the task begins. If this life has finished another job,
+        the job that is being done is not to blame for the interruption. If this life has finished no job, the job that
+        is being done is to blame in two cases:
+
+        - This life has used up its time.
+        - Too many lives in a row, this life included, were interrupted before they had finished a job. The constant
+          FRUITLESS is the number of lives that is too many.
+
+        The lease of a job that is not to blame is released.
         """
         self._fruitless = 0 if self._fruitful else self._fruitless + 1
         short = time.time() - self._began < 0.8 * self.limit_s and self._fruitless < FRUITLESS
@@ -134,8 +141,8 @@ class Task:
         blame(job, failure, f"{self.submission.id}-{self.index}-{life}")
 
     def _account_for(self, before: list[dict[str, Any]], life: int) -> None:
-        """If the previous life of this task was killed during a job, release the job's lease. If the previous life had
-        finished no job, also blame the job."""
+        """If this task was killed during a job and then begun again by the scheduler, release the job's lease. If the
+        task had finished no job between its previous start and the kill, also blame the job."""
         earlier = since_start(before)
         for job in self.jobs if earlier is not None else ():
             lease = Lease(job)
@@ -146,7 +153,8 @@ class Task:
                 lease.release()
 
     def _session(self, life: int) -> None:
-        """Time all trials that still lack timing, together."""
+        """Run the stage ``timing`` for all trials of this task that still lack timing. The trials are measured
+        together, in one session."""
         todo = [job for job in self.jobs if self._open(job) and (self.about is None or job.plan.measured)]
         for job, failure in self.bench.session(todo, lambda line: print(line, flush=True)) if todo else ():
             if failure is not None:

@@ -1,9 +1,9 @@
 """Training on a cluster: one job of several processes. The scheduler starts the processes. Each process gets the
 environment variables that torchrun would set.
 
-After preemption, a requeue or a time limit, the job goes on by itself. If the job ends in another way, the process that
-waits for the job submits it again. The state of the training is kept in the folder of runs. The job goes on from this
-state.
+After preemption, a requeue or a time limit, the job goes on by itself. If the job fails in another way, before the
+training is done, the process that waits for the job submits the job again. The state of the training is kept in the
+folder of runs. The job goes on from this state.
 """
 
 import os
@@ -67,15 +67,16 @@ class Training:
     def checkpoint(self) -> DelayedSubmission | None:
         """submitit calls this in the first process, and afterwards asks the scheduler to requeue the job.
 
-        Returns None if the last FRUITLESS lives were all interrupted before they saved any progress. submitit then does
-        not ask for a requeue.
+        Each time the scheduler begins the job, a new life of the job begins. Returns None if too many lives in a row
+        were interrupted before they saved any progress. The constant FRUITLESS is the number of lives that is too many.
+        If None is returned, submitit does not ask for a requeue.
         """
         self._fruitless = 0 if self._kept() else self._fruitless + 1
         self.submission.tell(0, "interrupted")
         return DelayedSubmission(self) if self._fruitless < FRUITLESS else None
 
     def _kept(self) -> bool:
-        """Whether this life has kept state from which the next life can go on."""
+        """Whether the job has saved state since it last began, so that it can go on from there when it begins again."""
         found = (path for path in self.runs.glob("*/*") if path.parent.name != "cluster" and path.name != "log.jsonl")
         return any(path.stat().st_mtime > self._began for path in found)
 

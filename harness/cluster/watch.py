@@ -81,8 +81,8 @@ class Watch:
         return {job for submission, index in self.living() for job in submission.tasks[index]}
 
     def number(self, submission: Submission, index: int) -> str | None:
-        """The scheduler's name of the submission to which a task belongs; None if the name is neither in the
-        submission's files nor in the queue."""
+        """The name that the scheduler has given the submission to which a task belongs. None if the name is neither in
+        the submission's files nor in the queue."""
         queued = self.queued.get((submission.id, index))
         return submission.number or (None if queued is None else queued.job.partition("_")[0])
 
@@ -158,6 +158,6 @@ class Watch:
 
 
 def _leased(submission: Submission, index: int, open_jobs: Mapping[str, Job]) -> list[Job]:
-    """The open jobs of a task whose lease the task holds."""
+    """The jobs that a task has leased: the task holds a lease on each of them. Jobs that are not open are left out."""
     own = [open_jobs[job] for job in submission.tasks[index] if job in open_jobs]
     return [job for job in own if Lease(job).holder() == f"{submission.id}:{index}"]

@@ -156,8 +156,12 @@ def liven(network: nn.Module) -> None:
 
 
 def in_shard(method: Method, indices: list[int], knobs: Mapping[str, KnobValue]) -> Generated:
-    """Like ``images_of``, but the batch is padded, in the same way as for a shard of exactly these images. The result
-    does not contain the padding."""
+    """Like ``images_of``, but a batch of few images is padded: its last image is repeated. The result does not contain
+    the padding.
+
+    The stage generate pads its batches in the same way, with ``harness.stages.generate.stage.padded``. Each batch of
+    the stage holds the images of one shard, which is a range of image indices.
+    """
     made = images_of(method, [indices[row] for row in padded(len(indices))], knobs)
     return Generated(made.tokens[: len(indices)], made.steps[: len(indices)])
 

@@ -1,5 +1,10 @@
-"""Tests of the methods' knobs. Every knob has an effect. ``steps`` is the number of steps. Sparsity is the share of the
-work that does not run. Wrong values are refused."""
+"""Tests of the methods' knobs. The tests check these claims:
+
+- Every knob has an effect.
+- Sampling takes as many steps as the knob ``steps`` says.
+- A knob for sparsity says which share of the work does not run.
+- Wrong values are refused.
+"""
 
 from typing import Any
 

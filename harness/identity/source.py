@@ -1,7 +1,7 @@
 """Hashes the code that runs, and copies it.
 
-Records carry the hash of all the code. Keys contain the hash of the code on which a method's images depend. Jobs that
-start later and elsewhere run the copy.
+Records carry the hash of all the code. The key of a trial depends on another hash, which covers only the code on which
+the images of the trial's method depend. Jobs that start later and elsewhere run the copy.
 """
 
 import ast
@@ -93,12 +93,15 @@ DRAWING = ("harness.sampling", "harness.noise")
 def source_sha256(owner: type) -> str:
     """The sha256 of the code that a method's images depend on.
 
-    The hash covers the module of ``owner`` and the modules of the harness that DRAWING lists. It also covers the
-    modules that these modules import, directly or through other modules. An imported module counts only if its package
-    holds methods.
+    The hash covers these modules:
 
-    Comments, docstrings and layout do not count. ``Method.same_as`` does not count, because it makes no image. Imports
-    of the harness are left out. A module can therefore move within the harness, and the hash stays the same.
+    - the module of ``owner``
+    - the modules of the harness that the constant DRAWING lists; no other module of the harness is covered
+    - modules that a covered module imports, if they belong to a package that holds methods
+
+    Comments, docstrings and layout do not count. ``Method.same_as`` does not count, because it makes no image.
+    Statements that import modules of the harness do not count. If a module moves within the harness, the hash therefore
+    stays the same.
     """
     packages = {point.module.split(".")[0] for point in registry.points()}
     packages |= {base.__module__.split(".")[0] for base in owner.__mro__} - {"harness", "torch", "builtins", "abc"}
@@ -118,8 +121,8 @@ def source_sha256(owner: type) -> str:
 def _plain(node: Any) -> Any:
     """A syntax tree as plain values that are the same under every version of Python.
 
-    ast.unparse and ast.dump are not used, because their output differs between versions of Python. If keys depended on
-    that output, everything in a store would be measured anew under the next version of Python.
+    ast.unparse and ast.dump are not used, because their output differs between versions of Python. If the keys of
+    trials depended on that output, everything in a store would be measured anew under the next version of Python.
     """
     if isinstance(node, ast.JoinedStr):  # Python 3.12 leaves empty texts in some f-strings
         return ["JoinedStr", [_plain(part) for part in node.values if getattr(part, "value", None) != ""]]
@@ -132,8 +135,11 @@ def _plain(node: Any) -> Any:
 
 
 def _parsed(module: str) -> ast.Module | None:
-    """The syntax tree of a module; None if there is no module of this name. ``_imported`` also yields such names: for
-    ``from a import b`` it yields ``a.b``, although ``b`` may be a function or a class."""
+    """The syntax tree of a module; None if no module has this name.
+
+    ``_imported`` can yield a name that no module has. For ``from a import b`` it yields ``a.b``, although ``b`` may be
+    a function or a class.
+    """
     try:
         spec = importlib.util.find_spec(module)
     except (ImportError, ValueError):
@@ -163,10 +169,12 @@ def _without_docstrings(tree: ast.Module) -> ast.Module:
 
 
 def _without_harness(tree: ast.Module) -> ast.Module:
-    """The tree without its imports of the harness, including imports inside functions and ``if``.
+    """The tree without the statements that import modules of the harness. Such statements are also removed from
+    functions and from ``if``.
 
-    A change of the harness counts through the version numbers of the harness's parts. Because the imports are left out,
-    no key changes when a module is moved within the harness.
+    Because these statements are removed, no key of a trial changes when a module is moved within the harness. If a
+    stage of the harness is changed so that it gives other results, its number in ``harness.stages.VERSIONS`` is raised.
+    This number is part of the key, so the key changes.
     """
     for node in ast.walk(tree):
         for name in ("body", "orelse", "finalbody"):

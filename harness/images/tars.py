@@ -62,8 +62,10 @@ class TarSamples(PictureSamples):
         return self.reading.key is None or name.lower().endswith(f".{self.reading.key.lower().lstrip('.')}")
 
     def _one_a_sample(self) -> None:
-        """Raises ArbenchError if a sample of the WebDataset has two images, such as 0001.jpg and 0001.seg.png. Only one
-        of the two images was made by a model."""
+        """Raises ArbenchError if a sample of the WebDataset has more than one image, such as 0001.jpg and 0001.seg.png.
+
+        Such a sample is refused because a model made only one of its images. The other may be a mask, for example.
+        """
         stems = Counter(name.rpartition(".")[0] for name, _, _ in self._members)
         for name, _, _ in self._members:
             stem = name.rpartition(".")[0]
@@ -92,10 +94,11 @@ class TarSamples(PictureSamples):
 
 
 def _must_end(file: IO[bytes], end: int, path: Path) -> None:
-    """Checks the rest of the file, from byte ``end`` on. The rest must have at least one block, and only zeros.
+    """Checks that the archive really ends at byte ``end``, where Python's tarfile stopped. Raises ArbenchError if not.
 
-    Otherwise raises ArbenchError. This check is needed because Python's tarfile gives no error at a damaged header, or
-    where another archive was appended: tarfile just stops there.
+    A .tar ends with zeros: at least one block of 512 bytes. After ``end`` there must be such a block, and nothing but
+    zeros up to the end of the file. The check is needed because tarfile also stops at a damaged header, and at the end
+    of the first archive if another archive was appended. In both cases tarfile raises no error.
     """
     file.seek(end)
     block = file.read(tarfile.BLOCKSIZE)

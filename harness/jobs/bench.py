@@ -188,8 +188,11 @@ class _Loaded:
 
 @contextmanager
 def _unless_done(plan: TrialPlan) -> Iterator[None]:
-    """Ignore errors about shards if stage ``generate`` is done by then. This means that another runner has merged the
-    shards and so removed their folder."""
+    """Ignore an ArbenchError or OSError inside the ``with`` if stage ``generate`` is done when the error is raised.
+
+    In this case another process has merged the shards and then removed their folder. The error came from the missing
+    folder.
+    """
     try:
         yield
     except (ArbenchError, OSError):

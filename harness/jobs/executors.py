@@ -1,8 +1,9 @@
 """Executors do the jobs: in this process, or in local worker processes of one thread each. A third executor hands
 jobs to a scheduler (harness/cluster/executor.py).
 
-Each executor takes a queue of jobs. The caller can add jobs and remove jobs while the executor runs. The executor
-yields each job with the job's failure, or with None if the job succeeded.
+The driver (harness/run/driver.py) takes the trials of a sweep through their stages. It gives an executor a queue of
+jobs. The driver can add jobs and remove jobs while the executor runs. The executor yields each job with the job's
+failure, or with None if the job succeeded.
 """
 
 import contextlib
@@ -32,49 +33,59 @@ from harness.records.store import Store
 Outcome = tuple[Job, Failure | None]
 Queue = deque[Job]
 Tables = tuple[Mapping[str, Any], ...]
-"""A sweep file's tables that override the site file for a trial (``Sweep.cluster``)."""
+"""The TOML tables of a sweep file that override the site file for one trial (``Sweep.cluster``). The site file has the
+options that a cluster asks for (harness/cluster/site.py)."""
 DEATHS = 3
 """A job is given up when so many workers have died while they did it. The run is given up when so many workers have
 died before their first job."""
 
 
 class Executor(Protocol):
-    """The interface of an executor, as a driver uses it."""
+    """The interface that an executor offers to the driver of a sweep (harness/run/driver.py)."""
 
     def run(self, queue: Queue) -> Iterator[Outcome]:
         """Do jobs until the queue is empty and no job is being done."""
 
 
 class Remote(Executor, Protocol):
-    """An executor whose tasks can go on after the driver has ended."""
+    """An executor whose tasks (groups of jobs that a scheduler starts) can go on after the driver has ended."""
 
     def given_up(self, jobs: Sequence[Job]) -> list[Outcome]:
-        """Those of ``jobs`` that are not tried again, because they were tried too often; each with its failure."""
+        """The jobs among ``jobs`` that were tried too often, each with its failure. They are not tried again."""
 
     def leave(self, waves: Sequence[Sequence[Job]], about: Mapping[str, Any]) -> int:
-        """Submit all jobs at once, and return the number of tasks. Each wave starts after the wave before it. The tasks
-        of the last wave write the records, with provenance ``about``. Call ``given_up`` first."""
+        """Submit all jobs to the scheduler, without waiting for them. Call ``given_up`` first.
+
+        The executor groups the jobs into tasks, and submits the tasks. Returns the number of submitted tasks.
+
+        waves: the jobs, in groups called waves. All waves are submitted now. The tasks of a wave start when the tasks
+        of the wave before have ended. The tasks of the last wave write the records.
+
+        about: the provenance for these records.
+        """
 
     def outlook(self, waves: Sequence[Sequence[Job]], trials: int) -> str:
-        """What ``leave`` would submit, in lines of text. trials: the number of the sweep's trials."""
+        """What ``leave`` would submit, in lines of text. trials: the number of trials in the sweep."""
 
 
 class Elsewhere(Protocol):
-    """The options of a command that concern a cluster. ``check`` checks these options. Then ``executor`` makes the
-    driver's executor from them."""
+    """The options of a command that concern a cluster. ``check`` checks these options. Then ``executor`` makes an
+    executor for the driver from these options."""
 
     def check(self, tables: Collection[Tables], wait: bool) -> None:
         """Check everything that can be checked before anything is computed. Raises ArbenchError.
 
-        tables: the tables of each trial of the sweep
-        wait: whether the driver will wait for the tasks
+        tables: for each trial of the sweep, the tables of the sweep file that override the site file. The site file has
+        the options that a cluster asks for (harness/cluster/site.py).
+
+        wait: whether the driver will wait for the submitted tasks.
         """
 
     def executor(self, bench: Bench, store: Store, tables: Mapping[str, Tables], tell: Callable[[str], None]) -> Remote:
         """Make the executor.
 
-        bench: sent to the tasks
-        tables: a dict from plan key to the tables that override the site file for that plan
+        bench: the bench that does the jobs; it is sent to the tasks
+        tables: a dict from the key of a trial's plan to the trial's tables, as in ``check``
         tell: called with each line of text that people should read
         """
 
@@ -209,7 +220,7 @@ def _log_of(worker: _Worker) -> str:
 
 
 def _work(pipe: Connection, bench: Bench, log: Path) -> None:
-    """What a worker process runs: jobs from the pipe, until the pipe is closed or the driver is gone."""
+    """What a worker process runs: jobs from the pipe, until the pipe is closed or the driver's process has ended."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of a terminal's processes: the driver decides
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))  # ends in an orderly way
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)

@@ -50,7 +50,11 @@ class TrialPlan:
 
     @property
     def maker(self) -> "TrialPlan":
-        """The plan whose jobs make the images and measure their quality: the twin, if there is one, else this plan."""
+        """The plan whose jobs make this trial's images and measure their quality.
+
+        This is the plan of the twin if the trial has a twin, else this plan. A twin is a trial of another method that
+        gives the same images.
+        """
         return self.twin or self
 
     @property
@@ -60,7 +64,7 @@ class TrialPlan:
 
     @property
     def short(self) -> str:
-        """The beginning of the ids of the trial's jobs."""
+        """The first 16 characters of the key. The id of every job of the trial begins with them."""
         return self.key[:16]
 
     @property
@@ -125,10 +129,11 @@ def plan(trial: Trial, instrument: Instrument, store: Store, checkpoint: Path | 
 
 
 def _twin(made: TrialPlan, instrument: Instrument, store: Store) -> TrialPlan | None:
-    """The plan of the twin of ``made``: another method's trial that has the same images.
+    """The plan of the twin of ``made``; None if there is no twin.
 
-    The method of ``made`` says which trial is the twin (``Method.same_as``). None if there is no twin. Also None if the
-    twin has another data set than ``made``, or weights that ``made`` does not have.
+    A twin is a trial of another method that gives the same images. The method of ``made`` names the other method and
+    the other method's knobs (``Method.same_as``). The trial of the other method is no twin if its data set differs from
+    the data set of ``made``, or if it has weights that ``made`` does not have.
     """
     trial = made.trial
     same = trial.owner.same_as(trial.knobs, trial.preset) if trial.setup.weights == "trained" else None

@@ -1,10 +1,10 @@
 """What the machine is, and what else it does during timing.
 
 hardware      name, processor, cores and memory of the machine
-cores         how many cores this process may use; a container's quota counts
+cores         how many cores this process may use; this includes the limit that a container's quota sets
 devices       CPU and GPUs by torch's names
 children      what child processes inherit, and how they are found
-conditions    load, clock, governor, temperature, driver, before and after a measurement
+conditions    load, clock, frequency governor, temperature and GPU driver, before and after a measurement
 disturbances  the time that each sample lost to other work, to other virtual machines (steal) and to CPU limits
 energy        joules, from the machine's counters
 memory        peak memory of the process and of its GPU

@@ -1,5 +1,5 @@
-"""The state of a machine during timing: load, clock, governor, temperature, driver. A value that the machine does not
-report is None."""
+"""The state of a machine during timing: load, clock, frequency governor, temperature, GPU driver. A value is None if
+the machine does not report it."""
 
 import os
 from pathlib import Path
@@ -19,7 +19,7 @@ def conditions(system: Path = SYSTEM) -> dict[str, Any]:
     - ``clock_mhz``: clock of the fastest and of the slowest core
     - ``governor``: name of the frequency governor
     - ``celsius``: temperature of the hottest sensor
-    - ``gpu``, ``driver``: names
+    - ``gpu``, ``driver``: names of the GPU and of the GPU's driver
 
     system: the folder that holds /proc and /sys.
     """

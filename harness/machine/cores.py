@@ -15,14 +15,15 @@ heeded: list[str] = []
 
 
 def cores(root: Path = ROOT) -> int:
-    """The number of cores this process may use, at least 1. A quota of 1.5 cores gives 1: if two threads ran, the
-    system would stop both for a part of each tenth of a second."""
+    """The number of cores that this process may use, at least 1. A quota is rounded down: 1.5 cores give 1."""
+    # If two threads ran under a quota of 1.5 cores, the quota would be used up before each tenth of a second is over.
+    # The system would then stop both threads until the next tenth of a second begins.
     share = quota(root)
     return allowed() if share is None else max(1, min(allowed(), int(share)))
 
 
 def allowed() -> int:
-    """The number of cores this process may run on."""
+    """The number of cores that this process may run on, whatever its quota."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -61,9 +62,10 @@ def groups(root: Path) -> Iterator[Path]:
 
 
 def _below(path: str, top: str) -> PurePosixPath:
-    """The path of a control group, relative to ``top``, the group that is mounted. Empty if the path is not below
-    ``top``. This happens inside a container. Only the container's groups are visible there, but the system sometimes
-    still gives the path that a group has outside the container."""
+    """The path of a control group, relative to the path ``top`` of the mounted group. Empty if ``path`` is not below
+    ``top``."""
+    # A path that is not below ``top`` occurs inside a container. Only the container's own groups are mounted in the
+    # container. But the system sometimes gives the path that a group has outside the container.
     group = PurePosixPath(path)
     inside = group.relative_to(top) if group.is_relative_to(top) else PurePosixPath()
     return PurePosixPath() if ".." in inside.parts else inside

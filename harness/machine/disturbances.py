@@ -15,7 +15,7 @@ SYSTEM = Path("/")
 LOOK_S = 0.5
 """For so many seconds we observe how many cores other processes keep busy."""
 DISTURBED = 0.02
-"""A sample counts as disturbed if steal, waiting and throttling took more than this share of it."""
+"""A sample counts as disturbed if steal, waiting and throttling together took more than this share of its time."""
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,10 @@ def between(before: Counters, after: Counters) -> dict[str, float | None]:
 
 
 def quiet_cores(seconds: float = LOOK_S) -> int:
-    """How many of this process's cores other work leaves free, at least 1.
+    """The number of free cores, at least 1.
 
-    This process's cores are those that it may use. They are observed for ``seconds``.
+    It is the number of cores that this process may use, minus the number of cores that other processes keep busy. Other
+    processes are observed for ``seconds``.
     """
     before = counters()
     time.sleep(seconds)
@@ -80,7 +81,10 @@ def by_kind(found: Sequence[Mapping[str, float | None]]) -> dict[str, list[float
 
 
 def disturbed(samples: Sequence[float], found: Mapping[str, Sequence[float] | None]) -> list[bool]:
-    """For each sample: whether steal, waiting and throttling took more than the share DISTURBED of the sample's time.
+    """For each sample: whether the sample was disturbed.
+
+    A sample lost time to steal, to waiting and to throttling. These three times are added up. The sample was disturbed
+    if the sum is more than a certain share of the time that the sample took. The share is the constant ``DISTURBED``.
 
     samples: seconds that each sample took.
     found: as ``by_kind`` gives it.

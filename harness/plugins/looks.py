@@ -1,4 +1,4 @@
-"""Looks. A look says how pages show a method, and with which method they compare it.
+"""Looks. A look says how the pages of a report show a method, and with which other method they compare it.
 
 A package that adds methods can also add their looks, through the entry-point group ``arbench.looks``. A method without
 a look gets a spare colour and a spare mark.
@@ -18,7 +18,7 @@ GROUP = "arbench.looks"
 
 @dataclass(frozen=True)
 class Look:
-    """What pages need to know of a method, apart from the method's records."""
+    """What the pages of a report need to know of a method, apart from the method's records."""
 
     place: int  # methods are listed in this order; methods without a look come last, by name
     colour: str  # hex

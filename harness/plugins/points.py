@@ -41,10 +41,10 @@ def load_named(kind: str, name: str, known: Mapping[str, EntryPoint]) -> Any:
 
 
 def whence(point: EntryPoint) -> str:
-    """A remark in brackets that names the file that Python imports as the package of an entry point.
+    """A remark in brackets for the error message about an entry point that cannot be loaded.
 
-    The remark is for the error message if the entry point cannot be loaded: perhaps the file belongs to another package
-    of the same name. Empty if Python finds no file.
+    The remark names the file that Python imports as the entry point's package. The file shows the user whether Python
+    imports another package of the same name instead. The remark is empty if Python finds no file.
     """
     package = point.value.partition(":")[0].partition(".")[0]
     try:

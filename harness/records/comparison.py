@@ -2,8 +2,10 @@
 
 Scores are compared by their replicates. Two trials with the same labels were resampled alike. If the two seeds are also
 the same, the images of both trials were made from the same noise. The variation that both trials share then cancels,
-and the comparison is paired. Times are compared round by round if they were taken in one session. Between two sessions,
-times can differ by the share SESSIONS for no reason. Only a difference larger than that counts.
+and the comparison is paired.
+
+Times are compared round by round if they were taken in one session. Times from two sessions can differ for no reason.
+The constant SESSIONS says by how much, as a share of the time. Only a difference larger than this share counts.
 """
 
 from collections.abc import Iterator, Mapping

@@ -130,7 +130,7 @@ class Row:
 
     def _data(self, reference: str) -> str | None:
         """The name of the row's data set. It is copied from a record of the store that was scored against the same
-        reference, so that both count to the same data set. None if there is no such record."""
+        reference. So both records belong to the same data set. None if there is no such record."""
         for record in Store(self.folder).all_records():
             if (record.get("provenance") or {}).get("reference") == reference and record.get("data"):
                 return str(record["data"])

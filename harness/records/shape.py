@@ -37,7 +37,7 @@ IN_WORDS = {
 
 
 def kind(hint: Any) -> Any:
-    """The type of a part, without the null that most parts may be."""
+    """The type of a part. If the part is optional, None is removed from the type: ``str | None`` becomes ``str``."""
     types = get_args(hint)
     return next(one for one in types if one is not NoneType) if NoneType in types else hint
 
@@ -78,7 +78,7 @@ class About(Struct):
 
 
 class Made(Struct):
-    """What stage generate has found."""
+    """The results of the stage that makes the images (generate)."""
 
     images: float | None = None  # how many were made
     steps_mean: float | None = None  # sequential evaluations of the network, mean over images
@@ -87,7 +87,8 @@ class Made(Struct):
 
 
 class _Quality(Struct):
-    """What stage quality has found. If a score cannot be computed for these images, it is null, and a flag says why."""
+    """The results of the stage that scores the images (quality). If a score cannot be computed for these images, it is
+    null, and a flag says why."""
 
     intervals: Pairs | None = None  # the ends of the 95 % interval of each score
     resampling: Table | None = None  # how the intervals were made
@@ -105,7 +106,7 @@ Quality = defstruct("Quality", _scores(), bases=(_Quality,))
 
 
 class Flops(Struct):
-    """What stage flops has counted, for one image, decoder included."""
+    """The results of the stage that counts multiply-adds (flops), for one image, decoder included."""
 
     macs: float | None = None  # multiply-adds
     flops: float | None = None  # twice the multiply-adds
@@ -121,7 +122,7 @@ class Flops(Struct):
 
 
 class Timed(Struct):
-    """One of the two times that stage timing takes: latency or throughput."""
+    """One of the two speed measurements of the stage timing: latency or throughput."""
 
     total_s: float | None = None  # seconds of one batch: median over rounds
     tokens_s: float | None = None  # the part of total_s that making tokens takes
@@ -140,14 +141,14 @@ class Timed(Struct):
 
 
 class Throughput(Timed):
-    """The time of a large batch."""
+    """The speed measurement throughput: the time of a large batch."""
 
     images_per_s: float | None = None  # images a second
     images_per_s_interval: list[float] | None = None  # 95 % interval of images_per_s
 
 
 class Timing(Struct):
-    """What stage timing has found."""
+    """The results of the stage that measures speed and memory (timing)."""
 
     latency: Timed | None = None  # of one image at a time
     throughput: Throughput | None = None  # of a large batch

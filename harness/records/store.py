@@ -76,7 +76,10 @@ class Store:
         return self
 
     def announce(self, sweep: str, trials: Sequence[Record], batch: int) -> None:
-        """Write down which trials a sweep has. batch: images per shard."""
+        """Write down which trials a sweep has.
+
+        batch: number of images per shard. A shard is a range of a trial's images. One job makes one shard.
+        """
         keys = hashlib.sha256("".join(trial["key"] for trial in trials).encode()).hexdigest()
         name = f"{_for_file(sweep)}-{keys[:KEY_SHOWN]}.json"
         files.write_json(self.folder / "sweeps" / name, {"sweep": sweep, "batch": batch, "trials": list(trials)})
@@ -90,8 +93,8 @@ class Store:
         return self.records_folder / f"{_for_file(name)}-{key[:KEY_SHOWN]}.json"
 
     def read(self, name: str, key: str) -> Record | None:
-        """The record of a trial; None if there is none. A submitted record counts only once it is verified. Until then
-        the trial has yet to be measured here, and the new record will replace the submitted one."""
+        """The record of a trial; None if there is none. A submitted record that is not verified is not returned
+        either: its trial has yet to be measured here, and the new record will replace the submitted one."""
         found = self._record(self.path(name, key))
         return found if found is not None and found["key"] == key and trusted(found) else None
 
@@ -111,7 +114,7 @@ class Store:
         steps, labels: int64 [N] of all images
         fingerprints: uint64 [N] of all images, hashes of the images' tokens
         replicates NAME: float32, replicates of a figure
-        trace NAME: a trace of the first images (harness.traces)
+        trace NAME: an array that shows how the first images were made, step by step (harness.traces)
         """
         path = self._arrays_path(record)
         try:

@@ -1,8 +1,10 @@
 """Exchanges records with others: packs records of a store into one file, and imports such a file into a store.
 
-An imported record has a mark: its ``submission`` says who submitted the record, when, and in which file. A record of
-the same trial that was measured here takes its place. ``verify`` runs the trial of an imported record again. If the
-figures are reproduced, ``verify`` notes this in the mark.
+An imported record has a mark: its ``submission`` says who submitted the record, when, and in which file. ``verify``
+runs the trial of an imported record again. If the figures are reproduced, ``verify`` notes this in the mark.
+
+The same trial can also be measured here. The record of this measurement then takes the place of an imported record that
+is not verified.
 """
 
 from collections.abc import Sequence

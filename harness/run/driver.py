@@ -153,7 +153,7 @@ class Run:
         self._live = None if options.report is None else LiveReport(store.folder, options.report)
 
     def all(self) -> Tally:
-        """Measure every open trial and write its record, or leave it to the cluster."""
+        """Measure all open trials and write their records. With ``--no-wait``, leave the open trials to the cluster."""
         left = 0
         if self._open:
             self._about = {**provenance.gather(), "device": self._options.device, "started": provenance.now()}

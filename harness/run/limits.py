@@ -1,4 +1,7 @@
-"""Facts that belong to a store and not to a trial: the scores of the reference images, the losses of the tokenizers."""
+"""Facts that belong to a store and not to a trial: the scores of the reference images, and figures of the tokenizers.
+
+The main figure of a tokenizer is its rFID: the FID of images that the tokenizer has encoded and decoded.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,9 +14,12 @@ from harness.training.recipe import recipes
 def reference_facts(references: Mapping[str, Sequence[Reference]]) -> dict[str, Any]:
     """The facts of a store, as plain values.
 
-    is, label_accuracy: Inception Score and label accuracy of the first data set's reference images
-    tokenizers: for each tokenizer, by name, a dict of the figures that were measured in its training, such as ``rfid``.
-        A tokenizer is left out if its weights are missing, or if the file of its weights states no ``rfid``
+    Keys:
+
+    - ``is``: Inception Score of the first data set's reference images
+    - ``label_accuracy``: label accuracy of the same images
+    - ``tokenizers``: for each tokenizer, by name, a dict of the figures that were measured in its training, such as
+      ``rfid``. A tokenizer is left out if its weights are missing, or if the file of its weights states no ``rfid``
     """
     first = next(iter(references.values()))[0]
     return {"is": first.is_, "label_accuracy": first.label_accuracy, "tokenizers": _tokenizers()}

@@ -5,7 +5,7 @@ quality   measures how close the images are to the reference
 flops     counts the multiply-adds of an image
 timing    measures latency, throughput and memory
 
-figures   the table of all figures: names, units, which end is better, where a record stores them
+figures   the table of all figures: names, units, whether a high or a low value is better, places in a record
 """
 
 from collections.abc import Mapping

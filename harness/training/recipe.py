@@ -120,8 +120,8 @@ def _note(recipe: Recipe, runs: Path) -> Path:
 
 
 def _files(recipe: Recipe) -> dict[str, Path]:
-    """Paths of the weight files that a recipe needs, and of the weight file that it writes. Each file has one key in
-    the dict: the name of the recipe that writes the file."""
+    """A dict of weight files: the files that ``recipe`` needs, and the file that it writes. Each key is the name of the
+    recipe that writes the file. Each value is the path of the file."""
     return {name: recipe_named(name).weights for name in recipe.needs} | {recipe.name: recipe.weights}
 
 

@@ -147,7 +147,8 @@ def _one_machine(records: Iterable[Record]) -> None:
 def _between_sessions(record: Record) -> Values:
     """Random factors [R] by which times of this record's session are multiplied, one factor for each replicate.
 
-    All times of one session can be slower or faster than times of another session. The factors stand for this chance.
+    By chance, all times of one session can be longer or shorter than the times of another session. The factors stand
+    for this random difference between sessions.
     """
     seed = [*str(record["timing"]["session"]).encode()]
     drawn = np.random.default_rng(seed).standard_normal(1000)

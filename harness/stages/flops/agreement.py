@@ -35,10 +35,10 @@ class Counted:
 
 
 def table(names: Sequence[str]) -> list[Counted]:
-    """Counts the methods of these names, each with its default knobs. A method that has sparsity knobs is counted
-    again, with every sparsity knob at one half.
+    """Counts the MACs of some methods with every counter. ``names``: the methods' names.
 
-    A method is built as its first preset, with random weights.
+    A method is built as its first preset, with random weights. Its MACs are counted with its default knobs. If the
+    method has sparsity knobs, its MACs are counted a second time, with every sparsity knob at one half.
     """
     return [counted for name in names for counted in _of(registry.get(name))]
 

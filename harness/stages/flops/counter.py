@@ -71,11 +71,11 @@ class Count:
 
 
 class ExecutedCounter(TorchDispatchMode):
-    """Counts the operators that run in a block ``with ExecutedCounter(method) as counter``. The result is
-    ``counter.count``.
+    """Counts the MACs of the operators that run in a block ``with ExecutedCounter(root) as counter``. The result is
+    ``counter.count``. The argument ``root`` is the module that contains all modules of the network, usually the method.
 
-    Every module belongs to a part of the network, such as attention or FFN. The MACs of an operator are added to the
-    part to which the calling module belongs. ``root`` is the module that contains all others, usually the method.
+    Every module belongs to a part of the network, such as attention or FFN. If a module calls an operator, the MACs of
+    the operator are added to the part to which this module belongs.
 
     - A module can declare its part. If it declares none, it belongs to the part of the module around it.
     - A module can stand in several modules of different parts. It then belongs to the part of the module that is
@@ -142,10 +142,13 @@ class ExecutedCounter(TorchDispatchMode):
 
 @cache  # asking torch costs more than a small operator
 def _classified(func: Any) -> tuple[str, str, Any]:
-    """The kind of an operator (``counted``, ``light``, ``composite`` or ``heavy``), its name, and its rule if any.
+    """The kind of an operator, its name, and its counting rule if it has one. There are four kinds:
 
-    A ``composite`` operator consists of other operators. In inference mode, torch gives the counter the whole operator,
-    so the counter itself divides the operator into the others.
+    - ``counted``: the operator has a rule.
+    - ``light``: the operator has no rule, and it is known to be cheap. It adds no MACs.
+    - ``composite``: the operator is neither of these, but consists of simpler operators. In inference mode, torch does
+      not split such an operator. The counter then splits it and counts the simpler operators.
+    - ``heavy``: any other operator. The counter raises ArbenchError for it.
     """
     packet = getattr(func, "_overloadpacket", None)
     if packet is None:  # a higher-order operator
@@ -166,8 +169,8 @@ def part_of(module: nn.Module) -> str | None:
 
 
 def _modules_on_stack() -> Iterator[nn.Module]:
-    """The modules of which a Python method is running now, innermost first. They are read from the call stack, because
-    hooks would see no method but ``forward``."""
+    """The modules that are running now, innermost first. A module is running while one of its Python functions is on
+    the call stack. Hooks of torch are not used, because they would notice only calls of ``forward``."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         if "self" in frame.f_code.co_varnames or "self" in frame.f_code.co_freevars:

@@ -1,6 +1,7 @@
 """Two lists: the operators that cost multiply-adds, with their rules, and the light operators that counts leave out.
 
-If a counter meets an operator that is in neither list, it raises ArbenchError. So no count is too small unnoticed.
+If a counter meets an operator that is in neither list, it raises ArbenchError. So a count cannot be too small because
+an operator was overlooked.
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -46,7 +46,8 @@ def shard(method: Method, extractors: Sequence[Extractor], trial: Trial, indices
     - ``fingerprints``: uint64 [n], of the tokens
     - ``thumbnails``: uint8 [up to n, C, H, W], the images with an index below THUMBNAILS
     - ``seconds``: of sampling and decoding
-    - for the shard that begins with image 0: the arrays of its trace (harness.traces), if there is one
+    - if the shard begins with image 0 and the method defines ``Method.grids``: the arrays of a trace. For the
+      first images, the trace says at which step each position was decided (harness.traces)
     """
     started = time.perf_counter()
     labels, noise = inputs(method, trial.seed, indices, trial.setup.labels)

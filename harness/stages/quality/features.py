@@ -21,7 +21,7 @@ _BLOCK = 2048  # rows taken at a time
 
 
 def silent(share: float) -> None:
-    """A ``Tell`` that does nothing."""
+    """Does nothing. A caller passes this function as ``tell`` if no progress is to be reported."""
 
 
 def checked(features: object, what: str = "features") -> Floats:

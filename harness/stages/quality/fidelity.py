@@ -26,8 +26,12 @@ STATISTICS_ALONE = "the reference holds statistics alone: no KID, precision, rec
 
 
 class Fidelity:
-    """Collects the figures of a set of images by name. A name with a dot holds the extractor: ``fid.inception``.
-    Other names have no dot: ``is``, the inception score."""
+    """The figures of a set of images, collected by name.
+
+    Some figures are computed once for each extractor. The name of such a figure ends with a dot and the name of the
+    extractor: FID has the name ``fid.inception``. All other names are single words: the inception score has the name
+    ``is``, and KID the name ``kid``.
+    """
 
     def __init__(self, draws: Resampling, narrate: Narrate = lambda what: silent) -> None:
         self.draws, self._narrate = draws, narrate

@@ -42,8 +42,11 @@ class Within:
 
     @classmethod
     def of(cls, features: object, what: str = "features", tell: Tell = silent) -> "Within":
-        """Compares images, given by features [N, D], among themselves, in blocks of bounded memory. Raises ArbenchError
-        as ``checked`` does, and for FAR images or fewer."""
+        """Compares images, given by features [N, D], among themselves, in blocks of bounded memory.
+
+        Raises ArbenchError as ``checked`` does. Also raises ArbenchError for 5 images or fewer, because the 5th nearest
+        other image of each image is needed (``FAR`` is 5).
+        """
         array = checked(features, what)
         if len(array) <= FAR:
             raise ArbenchError(f"{what}: neighbours take more than {FAR} images a side, there are {len(array)}")
@@ -141,8 +144,10 @@ class _Rows:
     """Features prepared for ``_tiles``. They are centred, so that distances lose few digits by cancellation.
 
     squares [N]: the squared lengths of the centred rows.
-    kernel_part [N]: one value per row. KID's kernel needs x y / D, where x y is the inner product of two rows that are
-        not centred. x y / D = (value of row x) + (value of row y) + |centre|^2 / D - |x - y|^2 / (2 D).
+    kernel_part [N]: the part of KID's kernel that depends on one row alone. Let x and y be two rows before centring, c
+        the centre, and x y the inner product. The kernel needs x y / D. The part of row x is
+        part(x) = (|x - c|^2 / 2 + (x - c) c) / D. The parts of two rows give
+        x y / D = part(x) + part(y) + |c|^2 / D - |x - y|^2 / (2 D).
     """
 
     def __init__(self, features: Floats, centre: Array) -> None:

@@ -10,11 +10,13 @@ mu_s, sigma_s            mean and covariance of the features that keep spatial p
 features, radii, kernel  the fields of ``Within``: the features, float32 [N, D], and the results of comparing the images
                          among themselves; left out if there are no images
 logits                   float32 [N, classes]; only if the reference is a data set that ships with arbench
-about                    JSON: ``Reference.about``
+about                    JSON: the dict that ``Reference.about`` returns. It has an entry for each fact about the set
+                         (such as the number of images), an entry for each score of the images, and the entry ``key``.
+                         The key is a hash of all that the reference depends on
 
 Files of two earlier forms are read as well. In the first form, the statistics have the names mean, covariance,
-``spatial mean`` and ``spatial covariance``, and the facts are one entry of ``about``, with the name ``facts``. In the
-second form, the entry of ``about`` that holds the reference's key has the name ``cached``.
+``spatial mean`` and ``spatial covariance``, and ``about`` has a single entry ``facts`` for all facts together. In the
+second form, the key is in the entry ``cached`` of ``about``, not in the entry ``key``.
 """
 
 import json
@@ -65,8 +67,9 @@ class Reference:
         return str(self.facts["extractor"])
 
     def about(self) -> dict[str, Any]:
-        """The facts, the key and the scores, as plain values. A record has them as ``reference`` in its part
-        ``quality``."""
+        """A dict of plain values: the facts (what the set is, such as its number of images), ``key`` (a hash of all
+        that the reference depends on) and the scores of the images. A record holds this dict as ``reference`` in its
+        part ``quality``."""
         return {"key": self.key, **self.facts, "is": self.is_, "label_accuracy": self.label_accuracy}
 
 
@@ -124,7 +127,7 @@ def cached(facts: Mapping[str, Any], extractor: Extractor, folder: Path) -> tupl
     """Look for a reference in a cache. Returns the reference's key, its file in ``folder``, and the reference itself.
     The reference is None if the file is missing or damaged, or belongs to another key.
 
-    facts: all that the reference depends on
+    facts: all that the reference depends on. The key is the hash of these facts.
     """
     key = digest(facts)
     path = folder / f"reference-{extractor.name}-{key[:16]}.npz"

@@ -2,9 +2,9 @@
 References are cached by content.
 
 The name of a cache file contains a hash of everything on which the reference depends: the images and labels themselves
-(not their path), the extractor's weights as they are in memory, the uint8 rule, the resize, and the version of the
-metrics. The hash cannot cover the extractor's code. Therefore a few images go through the extractor before a cached
-file is used. Their features and logits must agree with those in the file.
+(not their path), the extractor's weights as they are in memory, the resize, the version of the metrics, and
+the rule by which images in [0, 1] become uint8. The hash cannot cover the extractor's code. Therefore a few images go
+through the extractor before a cached file is used. Their features and logits must agree with those in the file.
 """
 
 import hashlib

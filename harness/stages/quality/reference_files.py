@@ -1,6 +1,6 @@
 """References that the user gives as a path, for data that do not ship with arbench. The path leads to images, to
-guided-diffusion's .npz, or to a file of ``arbench reference build``. References computed from images are cached by
-content."""
+guided-diffusion's .npz, or to a file that ``arbench reference build`` wrote. References computed from images are cached
+by content."""
 
 import os
 import zipfile
@@ -106,7 +106,8 @@ def remembered(
 
 
 def _has_images(path: Path) -> bool:
-    """Whether a path holds images. A file of ``arbench reference build`` and a file of statistics alone hold none."""
+    """Whether a path holds images. Two kinds of files hold no images: a file that ``arbench reference build`` wrote,
+    and an .npz that contains only statistics."""
     if not holds_statistics(path):
         return True
     names = set(ArrayFile(path).names)
@@ -116,8 +117,8 @@ def _has_images(path: Path) -> bool:
 def holds_statistics(path: Path) -> bool:
     """Whether a file is an .npz with statistics. Such a file is a reference, whatever else it holds.
 
-    There are two kinds: guided-diffusion's .npz has the array ``mu``; a file of ``arbench reference build`` has the
-    array ``about``.
+    There are two kinds: guided-diffusion's .npz has the array ``mu``; a file that ``arbench reference build`` wrote has
+    the array ``about``.
     """
     return not is_folder(path) and zipfile.is_zipfile(path) and bool({"mu", "about"} & set(ArrayFile(path).names))
 
@@ -130,12 +131,13 @@ def open_reference(
     - images of any kind that ``open_samples`` takes
     - guided-diffusion's .npz: the statistics stored in it (``mu``, ``sigma``, ``mu_s``, ``sigma_s``) are used for FID
       and sFID, and its images for KID, precision and recall
-    - a file of ``arbench reference build``
+    - a file that ``arbench reference build`` wrote
 
     ``tell`` is called while the images are compared among themselves.
 
-    Raises ArbenchError if the data are of no such kind, or if the file was made with another extractor. A file of
-    another extractor has statistics of another size, or states the hash of other weights.
+    Raises ArbenchError if the data are of no such kind, or if the file was made with another extractor. There are two
+    signs of another extractor: the statistics in the file have another size than the statistics of ``extractor``, or
+    the file states the hash of other weights.
     """
     if is_folder(path) or not zipfile.is_zipfile(path):
         return of_seen(watched(path, extractor, batch, reading), extractor, tell)
@@ -200,7 +202,7 @@ def _with_statistics(
 
 
 def _built(path: Path, extractor: InceptionExtractor, reading: Reading) -> Reference:
-    """A reference from a file of ``arbench reference build``."""
+    """A reference from a file that ``arbench reference build`` wrote."""
     if reading.images is not None:
         raise ArbenchError(f"{path} holds no images, but what was computed of them: --images cannot go with it")
     found = read(path)

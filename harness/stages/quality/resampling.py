@@ -3,12 +3,12 @@ groups of images.
 
 Images are dealt into groups. If the classes of a trial are given, each class is spread evenly over the groups. If the
 classes, like the images, were drawn at random, images are dealt into groups at random. For each replicate, whole groups
-are drawn with replacement. If images are independent, a mean varies between draws of groups as much as between draws of
-single images. But drawing groups takes only a fraction of the work.
+are drawn with replacement. Drawing groups takes only a fraction of the work of drawing single images. The
+spread of the replicates of a mean is the same either way, if images are independent.
 
 The draws depend only on the number of images and on their labels. Two trials with the same labels therefore get the
-same draws; image by image, they also have the same noise. For the difference between two such trials, each replicate is
-the difference between the trials' replicates.
+same draws. If the seed is the same, too, image i of both trials is made from the same random numbers. For the
+difference between two such trials, each replicate is the difference between the trials' replicates.
 """
 
 from dataclasses import dataclass
@@ -108,11 +108,16 @@ def frechet_replicates(
 ) -> FrechetReplicates | None:
     """FID of features [N, D] against a reference, with its replicates and its bias.
 
-    Exact replicates would cost D^3 each. So FID is expanded in the weights of the images. Let M be the covariance of
-    the samples in the reference's whitened space, s the square roots of the eigenvalues of M, and E a change of M. Then
-    Tr (M + E)^(1/2) = Tr M^(1/2) + sum E_kk / (2 s_k) - sum E_kl^2 / (4 s_k s_l (s_k + s_l)) to second order. The
-    first-order terms are the influence of each image; the replicates are computed from them. The mean of the
-    second-order terms is the bias.
+    In a replicate, each image has a weight: how often the image was drawn. Exact replicates would cost D^3 each. So FID
+    is expanded to second order in the changes of the weights.
+
+    FID contains the trace Tr M^(1/2), where M is R S R^T. S is the covariance of the samples, and R is
+    ``reference.root`` (see ``distributions.frechet``). Let s_k be the square roots of the eigenvalues of M. If the
+    weights change, M changes to M + E. Let E_kl be the entries of E in the basis of M's eigenvectors. To second order,
+    Tr (M + E)^(1/2) = Tr M^(1/2) + sum E_kk / (2 s_k) - sum E_kl^2 / (4 s_k s_l (s_k + s_l)).
+
+    The first-order terms of FID are the influence of each image. The replicates are computed from these terms. The mean
+    of the second-order terms is the bias.
 
     Returns None with fewer than FEWEST images per dimension. ``tell`` is called with the share of the work that is
     done.
@@ -142,10 +147,11 @@ def frechet_replicates(
 
 
 def _bias(grouped: NDArray[np.float32], s: Array, draws: Resampling, tell: Tell) -> float:
-    """Mean of the second-order terms in ``frechet_replicates``.
+    """Mean of the second-order terms of FID (see ``frechet_replicates``).
 
-    grouped [G, S, D]: coordinates of the images along the eigenvectors, by group.
-    s [D]: square roots of the eigenvalues.
+    grouped [G, largest, K]: the coordinates of each image along K eigenvectors, by group. ``largest`` is the number of
+        images in the largest group. The rows of smaller groups end with zeros.
+    s [K]: the square roots of the eigenvalues of these eigenvectors.
     """
     count, groups = len(draws.group), draws.groups
     total = float((np.square(grouped.sum(1, dtype=np.float64) / count) / s).sum())

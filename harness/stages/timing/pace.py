@@ -30,8 +30,9 @@ def factors(cases: Sequence[int], seconds: Sequence[float]) -> list[float]:
     """For each sample, the machine's pace at that moment, as a factor. A sample divided by its factor is the time that
     the case would have taken at the session's usual pace, which is the median of all paces.
 
-    The factor is 1.2 where the machine took a fifth longer than usual. All factors are 1 if division would not make the
-    samples of a case more alike, or if there are fewer than FEWEST cases.
+    The factor is 1.2 where the machine took a fifth longer than usual. All factors are 1 if there are fewer than
+    FEWEST cases. All factors are also 1 if division would bring the samples no closer to the usual times of their
+    cases. The measure is the median distance of the samples of all cases.
 
     cases: for each sample, the index of its case. Samples are in the order in which they were timed.
     seconds: for each sample, its time.

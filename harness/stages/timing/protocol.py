@@ -44,16 +44,17 @@ class Protocol:
     depends on the number of cases:
 
     - With more than ``stage.FEW`` cases, only the noisy cases go on, in further rounds. All time that is left goes to
-      them. A case is noisy if its row in the results would be marked noisy. This is tested again every ``summary.LOOK``
-      rounds. Each sample is corrected to the session's usual pace. The pace at a sample is estimated from the samples
-      of other cases right before and after it (harness.stages.timing.pace).
+      them. A case is noisy if the 95 % interval of its median time is too wide (see ``summary.NOISY``), or if the case
+      has too few samples for such an interval. This is tested again every ``summary.LOOK`` rounds. Each sample is
+      corrected to the session's usual pace. The pace at a sample is estimated from the samples of other cases right
+      before and after it (harness.stages.timing.pace).
     - With at most ``stage.FEW`` cases, all cases go on until all are settled. For each case, the time relative to the
       other cases in the same round is computed. A case is settled if the 95 % interval of this relative time is no
       wider than ``settled``. This is also tested every ``summary.LOOK`` rounds.
 
-    All rounds end when the budget is spent, or after ``max_rounds`` rounds. On a very slow or busy machine, twice the
-    budget can be spent before ``min_rounds`` rounds are done. Then three rounds are enough; the rows of such cases say
-    so, and are marked noisy.
+    The first ``min_rounds`` rounds may take longer than the time budget. Further rounds end when the budget is spent,
+    or after ``max_rounds`` rounds. On a very slow or busy machine, even twice the budget may be spent before
+    ``min_rounds`` rounds are done. Then three rounds are enough. The rows of these cases say so, and are marked noisy.
 
     Sampling and decoding are timed separately, with the device synchronised before and after each. Weights are loaded,
     and labels and noise drawn, before the clock starts. Images differ from round to round and are the same for all

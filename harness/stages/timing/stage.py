@@ -58,8 +58,8 @@ FEW = 8
 session, only the noisy cases go on."""
 
 SETTLED, BUDGET, ROUNDS, OVERDRAWN = "settled", "budget", "max_rounds", "overdrawn"
-"""Why a case's rounds ended: its interval was narrow enough, the budget was spent, max_rounds were done, or the machine
-was far too slow."""
+"""Why a case's rounds ended: its interval was narrow enough; the budget was spent; max_rounds were done; or twice the
+budget was spent, but fewer than min_rounds rounds were done."""
 
 
 @dataclass
@@ -106,9 +106,13 @@ def interleaved(
         - ``noisy``: whether the times are noisy
         - ``why``: what disturbed the times, in words; None if the times are not noisy
         - ``batch``; ``samples`` and ``decoder_samples``: seconds, one a round
-        - ``ended``: why the case's rounds ended (settled, budget, max_rounds, overdrawn)
+        - ``ended``: why the case's rounds ended
+            - ``settled``: the interval of the case's times was narrow enough (see ``Protocol``)
+            - ``budget``: the time budget was spent
+            - ``max_rounds``: as many rounds were done as the protocol allows
+            - ``overdrawn``: twice the time budget was spent, but fewer than ``min_rounds`` rounds were done
         - ``pace``: the machine's pace at each sample; 1 is the session's usual pace. The time that the clock gave is
-          the sample multiplied by its pace. If there are few cases, every pace is 1
+          the sample multiplied by its pace. With at most ``FEW`` cases, every pace is 1
         - ``disturbances`` of each sample (see harness.machine.disturbances)
     - ``throughput``, of a batch of ``throughput_batch``: the same keys and three more:
         - ``images_per_s``, ``images_per_s_interval``
@@ -219,8 +223,11 @@ def _phase(
 
 
 def _at_pace(runs: Sequence[_Run]) -> list[list[float]]:
-    """The pace at each sample of each run, relative to the session's usual pace. Samples are divided by the pace. With
-    few cases every pace is 1, because comparing the cases round by round already cancels the pace."""
+    """The pace at each sample of each run, relative to the session's usual pace. Samples are divided by the pace.
+
+    With at most ``FEW`` cases, every pace is 1. All these cases go on together, and ``settled`` compares them round by
+    round. This comparison already cancels the pace.
+    """
     samples = sorted(
         (turn, case, seconds)
         for case, run in enumerate(runs)
