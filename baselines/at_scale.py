@@ -1,4 +1,5 @@
-"""``arbench train METHOD --preset imagenet256-...``: the recipes of presets whose data are not bundled.
+"""Recipes for presets whose data are not bundled. The command ``arbench train METHOD --preset imagenet256-...`` runs
+such a recipe.
 
 These recipes train on a folder of images, in any number of processes (``harness.training.processes``).
 """

@@ -11,8 +11,8 @@ ActVAR's abstract says only "two-stage distillation, routing and gating supervis
  1. Routing. FFN sparsity is drawn in [0.2, 0.8], token sparsity is zero. ActVAR's controls learn no routing, so they
     start with stage 2.
  2. Gating and reconstruction. Token sparsity is drawn in [0.2, 0.8], the FFN is dense.
- 3. Joint polish. FFN sparsity, token sparsity or both are drawn. If the student has blocks of its own, they are trained
-    as well.
+ 3. Joint polish. FFN sparsity, token sparsity or both are drawn. Some students compute the sparse scales with copies of
+    the dense network's blocks. These copies are trained as well.
 
 The loss has three parts:
  - The KL divergence between the *guided* distributions of student and teacher, at every token of the sparse scales. The
@@ -21,8 +21,8 @@ The loss has three parts:
  - The squared distance between two updates of a token: the light path's update, and the full update of the block.
  - ``auxiliary``: the losses of the router and the gate, if the selection is learned.
 
-Gradients reach the scores of a selection through straight-through masks. The backbone stays frozen, so that at zero
-sparsity the student equals the teacher.
+Gradients reach the scores of a selection through straight-through masks. The backbone of the student is the dense
+network itself, and stays frozen. At zero sparsity only the backbone is run, so that the student equals the teacher.
 """
 
 from collections.abc import Sequence
@@ -206,9 +206,12 @@ def token_auxiliary(selection: Any, h: Tensor, places: Tensor, gain: Tensor) -> 
 
 
 def unit_auxiliary(selection: Any, h: Tensor, worth: Tensor) -> Tensor:
-    """The loss of a router that learns to predict each expert's worth; 0 if the selection has no router.
+    """The loss of a router that learns to predict the worth of each expert; 0 if the selection has no router.
 
-    An expert adds something to the block's output. The size of this addition is the expert's worth.
+    An expert is a group of FFN units. An expert adds something to the block's output. The size of this addition is the
+    expert's worth.
+
+    worth: [B, n, hidden], the squared size of what each FFN unit adds to the block's output.
     """
     if not hasattr(selection, "router_loss"):
         return worth.new_zeros(())

@@ -4,7 +4,8 @@ Our networks keep the published names where they can. A ``Layout`` describes the
 
 - Our attention has one weight for queries, keys and values; some files have three.
 - Our networks number levels in the order in which the levels run; the decoder in VAR's file has the opposite order.
-- Our tokenizers have the outer convolutions inside encoder and decoder; the files have them beside encoder and decoder.
+- In our tokenizers, the convolution ``quant_conv`` is a part of the encoder, and the convolution ``post_quant_conv`` is
+  a part of the decoder. In the files, these two convolutions stand beside encoder and decoder.
 
 Names and shapes were read from the files; facts/METHODS.md lists the repositories.
 """

@@ -92,8 +92,11 @@ class Cache:
 
 
 class Attention(nn.Module):
-    """Self-attention; the linear layers have no biases. The argument ``bias`` is added to the scores and hides tokens.
-    With a cache, ``Slots.bias`` is used instead."""
+    """Self-attention.
+
+    The argument ``bias`` is the attention mask: it is added to the scores and hides tokens. With a cache, the mask is
+    ``Slots.bias`` instead.
+    """
 
     part = "attention"
 

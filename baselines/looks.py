@@ -1,11 +1,11 @@
-"""How the baselines are shown on pages (harness/plugins/looks.py).
+"""How the baselines are shown on pages. Each baseline has a ``Look`` (harness/plugins/looks.py).
 
 The colours here and in methods/looks.py are the palette of Okabe and Ito, and one more colour: "wine" from Tol's
 palette. The yellow of Okabe and Ito is left out, because it is too pale on white. Methods also have different marks, so
 that nothing depends on colour alone.
 
-The first number of a ``Look`` is the method's place in lists. First come raster, EAR and the controls of EAR. Then come
-VAR, ActVAR and the controls of ActVAR.
+A ``Look`` begins with a number. Pages list methods in the order of these numbers: first raster, EAR and the controls of
+EAR, then VAR, ActVAR and the controls of ActVAR.
 """
 
 from harness.plugins.looks import Look

@@ -10,7 +10,8 @@ decoded. The key and value of a mask token lie in the cache slot of its place. T
 of the real token overwrite them.
 
 Our own choices:
- - The sequence has no second class token, because nothing would read it.
+ - In EAR's training sequence, the class token stands again before the mask tokens. Our sequence has the class token
+   only once, because nothing would read the other one.
  - Every training step draws another schedule, so that one set of weights serves every number of steps.
  - A token gets the 2-D RoPE of its place, whatever the order.
 
@@ -74,8 +75,8 @@ class NextSetNetwork(Trunk):
     def logits(self, tokens: Tensor, labels: Tensor, sizes: list[int]) -> Tensor:
         """Teacher-forced logits [B, T, V], in raster order.
 
-        tokens: [B, T], in raster order; sizes: places in each part.
-        labels: [B]; the label ``classes``, one above the last class, stands for no class.
+        tokens: [B, T], in raster order; sizes: the number of places in each part.
+        labels: [B], a class from 0 to ``classes`` - 1, or the number ``classes`` itself, which stands for no class.
         """
         total = tokens.shape[1]
         condition = self.cls_embedding(labels)
@@ -225,7 +226,10 @@ class NextSet(SingleScale):
 
 
 def _ring_ends(filled: Tensor) -> Tensor:
-    """For each row, the first slot after the ring in which the row's next place lies.
+    """For each row, the first slot after the current ring.
+
+    Ring k consists of the places k^2 to (k + 1)^2 - 1 in order. The current ring is the ring that contains the first
+    place without a final token.
 
     filled: how many slots of each row have their final token, the class included.
     """

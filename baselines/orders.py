@@ -1,6 +1,8 @@
-"""The order controls: EAR's network, schedules and training with another order of the places.
+"""Two controls for EAR. They have EAR's network, schedules and training, but another order of the places.
 
-Only the order differs from ``ear``, so the controls show whether the spiral is what helps.
+A place is a cell of the token grid. EAR samples the places along a spiral, from the centre outwards. Only the order
+differs between ``ear`` and the controls. A comparison with the controls therefore shows whether the spiral is what
+helps.
 """
 
 from collections.abc import Mapping

@@ -49,8 +49,9 @@ SIZES = {
 
 
 def imagenet_preset(size: str, pixels: int) -> Preset:
-    """The preset of a published LlamaGen model. It has 16x16 tokens for images of 256x256 pixels, and 24x24 tokens for
-    images of 384x384 pixels.
+    """The preset of a published LlamaGen model that makes images of ``pixels`` x ``pixels``.
+
+    A model with ``pixels`` 256 has 16x16 tokens per image. A model with ``pixels`` 384 has 24x24 tokens per image.
 
     Images of 384x384 are resized to 256x256 for evaluation. Labels are drawn at random, as the authors do. To turn a
     value x in [-1, 1] into a byte, the authors truncate 127.5 x + 128. The preset's rule ``round`` rounds

@@ -113,8 +113,8 @@ def random_parts(places: int, rng: np.random.Generator) -> list[int]:
 def _strictly(ends: list[int], places: int, steps: int) -> list[int]:
     """Part sizes from desired running totals. ``ends[i]`` is the desired total size of the first i + 1 parts.
 
-    Every part must have at least 1 place. A part that would be empty gets 1 place, and the next parts give up places
-    for it. If too few places were left for the last parts, the parts before them give up places instead.
+    Every part must have at least 1 place. A part that would be empty therefore gets 1 place. The parts after it give up
+    this place. If the parts after it have no place to spare, the parts before it give up the place.
     """
     if not 1 <= steps <= places:
         raise ArbenchError(f"steps = {steps} is out of range (valid: 1 to {places})")

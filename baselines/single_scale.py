@@ -1,7 +1,8 @@
 """Two base classes of methods.
 
-``Bundled`` has loading, guidance branches and decoding. ``SingleScale`` adds the counting of MACs for methods over a
-single grid of tokens.
+``Bundled`` loads the weights and decodes tokens to images. For sampling with guidance, ``Bundled`` also adds the labels
+that mean "no class". ``SingleScale`` is a subclass of ``Bundled``, for methods over a single grid of tokens.
+``SingleScale`` also counts the MACs of these methods.
 """
 
 from abc import abstractmethod

@@ -88,8 +88,8 @@ class SparseVAR(NextScale):
     def order_units(cls, backbone: VARNetwork, preset: Preset, inputs: tuple[Tensor, Tensor]) -> Tensor:
         """For each block, the order into which its hidden units are brought, [layers, hidden].
 
-        inputs: (seen, labels) of training images. ``MultiScaleQuantiser.inputs`` makes ``seen`` from the images'
-        tokens.
+        inputs: (seen, labels) of training images. ``seen`` is VAR's input for these images, [B, positions - 1, C].
+        ``MultiScaleQuantiser.inputs`` computes ``seen`` from the images' tokens.
         """
 
     @classmethod
@@ -100,9 +100,11 @@ class SparseVAR(NextScale):
     def same_as(cls, knobs: Mapping[str, KnobValue], preset: str) -> tuple[str, dict[str, KnobValue]] | None:
         """``var`` if the method gives the same tokens as ``var``, else None.
 
-        At zero sparsity the tokens are the same if the sparse scales have blocks of their own. Otherwise the sparse
-        scales use ``var``'s blocks, whose hidden units have been put in another order. A sum over the units is then
-        rounded differently, so tokens can differ.
+        The tokens can be the same only at zero sparsity. At zero sparsity every scale runs ``var``'s blocks.
+
+        If the sparse scales have blocks of their own, ``var``'s blocks are unchanged, so the tokens are the same. If
+        the sparse scales have no blocks of their own, the hidden units of ``var``'s blocks have been put in another
+        order. A sum over the units is then rounded differently, so tokens can differ.
         """
         dense = knobs[FFN_SPARSITY.name] == knobs[TOKEN_SPARSITY.name] == 0
         return (VAR.name, {}) if dense and cls.preset_named(preset).network["own_blocks"] else None

@@ -162,7 +162,8 @@ def modulated(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
 
 
 def unit(x: Tensor, scale: Tensor | float = 1.0) -> Tensor:
-    """F.normalize(x) * scale, over the last dimension, but computed by a single multiplication of x."""
+    """F.normalize(x) * scale, over the last dimension."""
+    # x is multiplied only once, by scale / (norm of x)
     return x * (torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp(min=1e-12).reciprocal() * scale)
 
 
@@ -269,8 +270,8 @@ class VARNetwork(nn.Module):
         )
 
     def logits(self, seen: Tensor, labels: Tensor) -> Tensor:
-        """Teacher-forced logits [B, L, V] of all scales, in one pass. seen: [B, L - 1, channels], made by
-        ``MultiScaleQuantiser.inputs``; labels: [B]."""
+        """Teacher-forced logits [B, L, V] of all scales, in one pass. labels: [B]; seen: canvases [B, L - 1, channels],
+        computed from tokens by ``MultiScaleQuantiser.inputs``."""
         condition = self.class_emb(labels)
         x = self.embed(seen, condition, slice(0, self.lvl_1L.shape[1]))
         return self.read_out(self.run(x, self.modulations(condition), self.causal()), condition)

@@ -81,7 +81,8 @@ class VARStatic(SparseVAR):
 def importances(net: VARNetwork, inputs: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     """The importance of every hidden unit [layers, hidden] and of every place [layers, positions].
 
-    inputs: (seen, labels) of training images; ``MultiScaleQuantiser.inputs`` makes ``seen`` from the images' tokens.
+    inputs: (seen, labels) of training images. ``seen`` is VAR's input for these images, [B, positions - 1, C].
+    ``MultiScaleQuantiser.inputs`` computes ``seen`` from the images' tokens.
     """
     seen, labels = inputs
     condition = net.class_emb(labels)

@@ -17,7 +17,7 @@ harness builds:
 The packages follow. Each imports only from packages above it (tests/unit/test_architecture.py):
 
     plugins       what other packages add, found through entry points
-    machine       what the machine is, and what else it does during timing
+    machine       facts about the machine, and about other work on it while methods are timed
     checkpoints   weights: reading, finding and fetching them
     images        reading images: the bundled data, and files of any origin
     identity      which code made a result

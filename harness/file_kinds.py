@@ -1,5 +1,5 @@
-"""Names the kind of a file from its first bytes, for messages that say what was given instead of what was expected
-(``f"cannot read weights {path}: it is {what_is(path)}, no safetensors file"``).
+"""Names the kind of a file from its first bytes. If a file is not of the expected kind, the error message says what the
+file is: ``f"cannot read weights {path}: it is {what_is(path)}, no safetensors file"``.
 """
 
 import tarfile

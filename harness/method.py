@@ -143,13 +143,13 @@ class Method(nn.Module, ABC):
 
     @classmethod
     def same_as(cls, knobs: Mapping[str, KnobValue], preset: str) -> "tuple[str, dict[str, KnobValue]] | None":
-        """Another method that gives the same tokens as this method, bit for bit, with the same MACs: (name, knobs).
+        """The name and the knobs of another method that gives the same tokens as this method, bit for bit.
 
-        None if there is no such method. The knobs in the result are those of the other method. Preset, sampling and
-        weights are the same for both methods.
+        None if there is no such method. Both methods need the same MACs. Preset, sampling and weights are the same for
+        both methods.
 
-        If there is such a method, a trial of this method shares its images and scores with a trial of the other method:
-        they are made once for the two trials. FLOPs and time are not shared. They are measured for each of the two.
+        If there is such a method, a trial of this method shares its images and scores with a trial of the other method.
+        These images and scores are made once for the two trials. FLOPs and time are measured for each of the two.
 
         knobs: the knobs of this method, complete, as ``resolve`` gives them.
         """
@@ -164,8 +164,9 @@ class Method(nn.Module, ABC):
     def grids(self) -> tuple[int, ...]:
         """The sides of the method's square grids. The positions fill one grid after the other, each in raster order.
 
-        Empty if the positions do not lie on square grids, or if the method does not define ``grids``. Images of such a
-        method have no trace (harness.traces).
+        Empty if the positions do not lie on square grids, or if the method does not define ``grids``. If ``grids`` is
+        empty, no trace of the method's images is made. A trace says at which step each position was decided
+        (harness.traces). Pages need the grids to show a trace.
         """
         return ()
 

@@ -22,7 +22,8 @@ class Sampling:
 
     - ``constant``: s = cfg at every step.
     - ``ramp``: r = i / (n - 1), from no guidance at the first step to cfg at the last (VAR).
-    - ``linear``: r = (i + 1) / n, guided from the first step on. MUSE and MAR count tokens; we count steps.
+    - ``linear``: r = (i + 1) / n, guided from the first step on. Here r is a share of the steps. In MUSE and MAR, r is
+      a share of the tokens.
     - ``power-cosine``: r = (1 - cos(pi (i / n)^cfg_power)) / 2, which approaches 1 but does not reach it (MDT, RAR).
     """
 

@@ -48,7 +48,11 @@ class Setup:
         return OWN.fullmatch(str(self.weights)) is not None
 
     def but(self, given: Mapping[str, Any]) -> "Setup":
-        """The setup with the values in ``given`` changed. ArbenchError for an unknown field or value."""
+        """A copy of this setup, in which some fields have new values. Raises ArbenchError for an unknown field or
+        value.
+
+        given: the names of these fields, with their new values.
+        """
         for name in given:
             if name not in CHOICES:
                 raise unknown("setup", name, CHOICES)
@@ -77,7 +81,7 @@ def to_uint8(images: Tensor, rule: str = "round") -> Tensor:
 def in_precision(method: nn.Module, precision: str) -> None:
     """Convert a method's weights to a precision. Of the tokenizer, only the part called ``decoder`` is converted.
     Buffers, which are tensors but not weights, stay as they are. Examples are the table of rotary embeddings, position
-    indices, and the scores by which some methods rank tokens in a fixed order.
+    indices, and the constants by which some methods choose the tokens to be computed.
 
     precision: a value of ``Setup.precision``.
     """

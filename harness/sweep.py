@@ -1,5 +1,8 @@
 """Sweep files: TOML files that say which trials answer a question. The trials have a stable order and no duplicates.
-"Crossed" means that every combination of the values gives a trial. The head is everything before the first block.
+
+The example below is a sweep file. A block is a table with the name of a method, such as ``[method.var]``; it asks for
+trials of this method. The head is everything before the first block; it holds settings for all blocks. Some values are
+lists. Where the example says "crossed", every combination of the lists' values gives a trial.
 
 preset = "fmnist"            # required; a block can name another preset
 images = 5000                # the rest of the head is optional: these are the defaults

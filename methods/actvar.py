@@ -84,12 +84,12 @@ class LearnedSelection(Selection):
         return F.mse_loss(self.tokens(x.detach(), places).float(), gain.float())
 
     def router_loss(self, x: Tensor, worth: Tensor) -> Tensor:
-        """Mean squared error of the router's scores against the worth of each expert.
-
-        The worth of an expert is the size of what the expert adds to the block's output, scaled to 1 on average. This
-        size is the square root of the sum of ``worth`` over the hidden units of the expert.
+        """Mean squared error of the router's scores against the size of what each expert adds to the block's output.
 
         worth: [B, n, hidden], the squared size of what each hidden unit adds to the block's output.
+
+        The size for an expert is computed from ``worth``. First ``worth`` is summed over the hidden units of the
+        expert. The size is the square root of this sum. The sizes are then scaled to 1 on average.
         """
         size = worth.unflatten(-1, (self.experts, -1)).float().sum(-1).sqrt()
         return F.mse_loss(self.router(x.detach()).float(), size / size.mean())

@@ -1,9 +1,12 @@
-"""ActVAR's control: the same experts, quotas, light path and distillation, but random instead of learned selection.
+"""ActVAR's control: tokens and experts are selected at random, where ActVAR learns the selection.
 
 A block computes only some of the tokens, and only some of the experts for a token. Both are chosen by random scores.
 The scores are drawn once, from a stated seed, for each block and each position in the sequence of tokens. The tokens
-that a block does not compute get their update from the light path, a low-rank map. The light path is trained for these
-choices, just as ActVAR's light path is trained for ActVAR's choices.
+that a block does not compute get their update from the light path, a low-rank map.
+
+Everything else is as in ActVAR: the experts, how many tokens and experts are computed, the light path and the
+distillation. The light path is trained for the random choices, just as ActVAR's light path is trained for ActVAR's
+choices.
 """
 
 from pathlib import Path

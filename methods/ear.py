@@ -1,14 +1,18 @@
 """EAR (arXiv 2511.15499): next-set prediction in a spiral from the centre outwards, with length-adaptive decoding.
 
-The network, its two streams and the sampling loop are in ``baselines.next_set``, shared with the order controls. The
-paper's "length-adaptive decoding" has no counterpart in the released code (facts/METHODS.md), so the knob ``adaptive``
-is our own design.
+The network, its two streams and the sampling loop are in ``baselines.next_set``. The order controls use them, too. An
+order control is EAR with another order of the tokens (``baselines.orders``).
+
+The paper's "length-adaptive decoding" has no counterpart in the released code (facts/METHODS.md). The knob
+``adaptive`` is therefore our own design.
 
 With ``adaptive``, every step predicts the rest of the ring that the spiral is in. The step accepts the longest prefix
 whose predicted entropy is at most a threshold, but at least one token. The entropy of a prefix is the sum of its
-tokens' entropies, computed from the logits after guidance. No step predicts tokens beyond the ring. The
-network predicts a set of tokens worse if no published schedule has this set as one step. It then does not help to
-accept only a few tokens of the set.
+tokens' entropies, computed from the logits after guidance.
+
+No step predicts tokens beyond the ring. The reason is that the network predicts a set of tokens worse if no published
+schedule has this set as one step. The tokens of such a set are predicted worse even if the step accepts only a few of
+them.
 """
 
 from collections.abc import Mapping
@@ -35,9 +39,9 @@ IMAGENET_KNOBS = (
 
 
 def imagenet_preset(size: str) -> Preset:
-    """The preset of a published EAR-adaLN: 16x16 tokens in 31 parts.
+    """The preset of a published EAR-adaLN: 16x16 tokens, sampled in 31 steps.
 
-    ``schedule=rings, steps=16`` is the paper's variant of 16 parts, with the same weights. RoPE goes by a token's
+    ``schedule=rings, steps=16`` is the paper's variant with 16 steps, on the same weights. RoPE goes by a token's
     index in the spiral, not by its place in the grid (see ``baselines.next_set``). Labels are drawn at random, and
     images are rounded to bytes, as in LlamaGen's presets.
     """

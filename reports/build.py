@@ -70,7 +70,10 @@ def _written(site: Site, out: Path, pages: Sequence[Page]) -> None:
 
 
 def _moved(draft: Path, out: Path) -> None:
-    """Move the files of a draft to their places. Pages come last, after the files that they need."""
+    """Move the files of a report from ``draft``, the folder in which it was made, to their places in ``out``.
+
+    Pages come last, after the files that they need.
+    """
     for file in sorted(draft.rglob("*"), key=lambda path: (path.parent == draft, path)):
         if file.is_file():
             target = out / file.relative_to(draft)
@@ -79,7 +82,11 @@ def _moved(draft: Path, out: Path) -> None:
 
 
 def _remove_leftovers(out: Path) -> None:
-    """Remove each draft whose process no longer runs."""
+    """Remove the folders that killed runs of ``build`` left behind in ``out``.
+
+    ``build`` first makes a report in a separate folder. The number of the process is part of the folder's name. Such a
+    folder is removed if no process with this number runs.
+    """
     for draft in out.glob(f"{HIDDEN}*"):
         number = draft.name.removeprefix(HIDDEN)
         if number.isdecimal() and not Path(f"/proc/{number}").exists():

@@ -132,9 +132,10 @@ class Certainty:
 def _medians(samples: Matrix) -> Matrix | None:
     """Draw timed samples again, and return the median in each replicate, [R]; None for fewer than two samples.
 
-    The draw depends only on the number of samples. Trials with equally many samples therefore get the same draw. Most
-    trials that were timed in one session have equally many samples. A session times its trials in rounds, and sample i
-    of each trial is from round i. The same draw thus means the same rounds.
+    In each replicate, trials that were timed in one session should get the same rounds. A session times its trials in
+    rounds, and sample i of each trial is from round i. Trials therefore get the same rounds if they get the same draw.
+    The draw depends only on the number of samples. Most trials of a session have equally many samples, and so get the
+    same draw.
     """
     if len(samples) < 2:
         return None

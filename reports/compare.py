@@ -1,8 +1,9 @@
 """The page that sets two to four trials side by side.
 
-Differences between trials are computed in advance, by harness.records.comparison, and not in the browser. For
-paired intervals, the browser would need the replicates. The replicates of one trial take 50 KB. Also, the statistics
-would no longer be in one place.
+Differences between trials are computed in advance, by harness.records.comparison, and not in the browser. There are two
+reasons. First, a browser that computes paired intervals would have to load the trials' replicates (reports.certainty).
+The replicates of one trial take 50 KB, too much for a page. Second, a part of the statistics would be in the browser's
+scripts, and all of it should be in one place.
 
 As differences are computed in advance, the number of pairs must be limited. Up to MOST trials are chosen, and
 differences are computed for all pairs of chosen trials. The best trial of each method and trials near a frontier are
@@ -53,8 +54,9 @@ def sheets(site: Site, out: Path) -> Iterator[Sheet]:
 def chosen(site: Site) -> list[str]:
     """Keys of the trials whose differences are computed.
 
-    First comes the best setting of each method. Then come settings on or near a frontier. Last come all other trials,
-    in the order of their rank by FID among the trials of the same method.
+    The list begins with a trial of the best setting of each method. Then come trials of the settings on or near a
+    frontier. Last come all other trials. For their order, the trials of each method are ranked by FID. The second-best
+    trials of all methods come before the third-best trials of all methods, and so on. The list ends at MOST keys.
     """
     best = list(site.board["key"])
     reached = [

@@ -18,7 +18,7 @@ from reports.table import HIGH, LOW
 DEFAULT = ("steps", "params", "fid", "is", "gflops", "latency", "throughput")
 """The columns that are shown and loaded at first. Other columns are loaded when a reader asks for them."""
 PUBLISHED_SIZE = 256
-"""Published rows are listed if they have this image size."""
+"""Published rows are listed if their images have this size, in pixels a side."""
 MEASURED, SUBMITTED, VERIFIED, PUBLISHED = "measured", "submitted", "submitted, verified", "published"
 FOREIGN = "foreign samples"
 
@@ -81,7 +81,7 @@ def about_method(site: Site, name: str) -> Mapping[str, Any]:
 
 
 def listed() -> list[PublishedRow]:
-    """The published rows on the leaderboard: those with a FID at PUBLISHED_SIZE."""
+    """The published rows on the leaderboard: those that have a FID, and whose image size is PUBLISHED_SIZE."""
     return [row for row in published() if row.fid is not None and row.image_size == PUBLISHED_SIZE]
 
 
@@ -103,10 +103,12 @@ def _settings(site: Site) -> Iterator[dict[str, Any]]:
 
 
 def _apart(site: Site) -> Iterator[dict[str, Any]]:
-    """Rows of all trials outside ``site.main``.
+    """Rows of all trials that are not in ``site.main``.
 
-    A trial is outside if it failed, if it ran on random weights, or if it cannot be compared with the trials inside.
-    Trials with scores are put into sets, numbered from 1. Trials of one set can be compared with each other.
+    ``site.main`` is the largest set of trials that can be compared with each other. A trial is not in it if the trial
+    failed, ran on random weights, or cannot be compared with the trials of ``site.main``.
+
+    Trials with scores are put into further sets, numbered from 1. Trials of one set can be compared with each other.
     """
     rest = site.rows[~site.rows["key"].isin(site.main["key"])]
     known: dict[tuple[str, ...], int] = {}

@@ -49,7 +49,8 @@ class PublishedRow:
     def figure(self, name: str) -> float | None:
         """The figure that has this name in claims and pages; None if the source does not say it.
 
-        Name ``is`` stands for field ``is_``. ``steps`` is a figure only if it is a single number.
+        The name of the Inception Score is ``is``, but its field is ``is_``, as Python reserves the word ``is``. The
+        number of steps, ``steps``, is a figure only if the source gives a single number.
         """
         if name == "steps":
             return float(self.steps) if self.steps.isdecimal() else None

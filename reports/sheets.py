@@ -1,8 +1,8 @@
 """Makes the pages of the site. A page has a module for its content, a template for its HTML, and scripts for its data.
 
 The module has a function ``sheets(site, out)``, which is listed in ``reports.build.PAGES``. The template extends
-base.html. The data are stored as scripts, data/*.js. The reason is that browsers let a page that is opened from disk
-load scripts, but do not let it fetch files.
+base.html. The data are stored as scripts, data/*.js. The reason is that a page can be opened from disk. Browsers then
+allow the page to load scripts, but not to fetch files.
 """
 
 import json

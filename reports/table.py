@@ -177,8 +177,9 @@ def _row(record: Record, fid: str) -> dict[str, Any]:
 def by_own_extractor(row: Mapping[str, Any], record: Record, fid: str) -> Mapping[str, Any]:
     """A row of ``tidy``, with FID and all other distances by the extractor that scored the record.
 
-    ``tidy`` gives distances by the report's extractor ``fid``. This function is for places where a row is not compared
-    with the rows that the report ranks, such as the page of one trial. Such places name the row's own extractor.
+    ``tidy`` gives distances by the report's extractor ``fid``. Use this function where the report shows a row without
+    comparing the row with ranked rows. The page of one trial is an example. There the report names the row's own
+    extractor.
     """
     quality = record.get("quality") or {}
     own = quality.get("extractor", fid)

@@ -31,7 +31,10 @@ BUILDERS: dict[str, Callable[[], Tokenizer]] = {"vq-fmnist": single_scale, "msvq
 
 
 def tokenizer_weights(name: str) -> Path:
-    """The path of a tokenizer's weights, which are bundled, or published and fetched."""
+    """The path of a tokenizer's weight file. The function gives only the path and fetches nothing.
+
+    A weight file is either bundled (it comes with arbench) or published (it is fetched from where its authors put it).
+    """
     return weights.place(PUBLISHED[name].file) if name in PUBLISHED else FOLDER / f"{name}.safetensors"
 
 

@@ -90,7 +90,10 @@ class Quantised:
     vectors: [B, C, grid, grid], for the decoder
     loss: commitment loss; for several scales also the error of the reconstructed vectors
     tokens: [B, positions]
-    seen: the vectors, indices and weights for ``Codebook.learn``
+    seen: three tensors for ``Codebook.learn``, described below
+
+    The tensors in ``seen`` are the vectors before they are quantised [N, C], the indices of the nearest codes [N], and
+    the weights of the vectors [N].
     """
 
     def __init__(self, vectors: Tensor, loss: Tensor, tokens: Tensor, seen: tuple[Tensor, Tensor, Tensor]) -> None:
@@ -100,7 +103,8 @@ class Quantised:
 class Quantiser(nn.Module):
     """Single-scale quantisation: each vector of the grid is replaced by the nearest code.
 
-    scales: the side of each token grid; the last side is also the side of the vector grid.
+    scales: the side of each token grid. Single-scale quantisation has one token grid. The subclass
+    ``MultiScaleQuantiser`` has one token grid for each scale. The last side is also the side of the vector grid.
     """
 
     def __init__(self, codebook: Codes, scales: Sequence[int] = (GRID,)) -> None:
@@ -133,8 +137,9 @@ class Quantiser(nn.Module):
 class MultiScaleQuantiser(Quantiser):
     """Residual quantisation over several scales.
 
-    The canvas is the sum of what the scales so far give. The residual is what the canvas still lacks. At each scale the
-    residual is averaged down, quantised, interpolated up and smoothed by phi. The result is added to the canvas.
+    The scales are quantised one after the other. The canvas is the sum of the contributions of all scales so far. The
+    residual is the encoder's vectors minus the canvas. At each scale the residual is averaged down, quantised,
+    interpolated up and smoothed by phi. The result is the contribution of the scale; it is added to the canvas.
 
     phi_k(h) = h / 2 + conv3x3(h) / 2. The scales share ``phis`` such convolutions, as in VAR.
     """

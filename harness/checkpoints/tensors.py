@@ -117,8 +117,9 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
-    """Inside the ``with``, a safetensors file is read. Any error there becomes an ArbenchError that says what is wrong
-    with the file."""
+    """A context in which the caller reads the safetensors file ``path``. If the caller's code raises an error, the
+    error becomes an ArbenchError. The ArbenchError says what is wrong with the file. If the file cannot be opened or is
+    of another kind, ArbenchError is raised before the caller's code runs."""
     _kind(path, file_kinds.SAFETENSORS)
     try:
         yield

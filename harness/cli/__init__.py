@@ -1,7 +1,7 @@
 """The command ``arbench``: each group of sub-commands has a module, which adds the sub-commands of the group.
 
 command      the command as a whole: parse, run, report errors in one line
-methods      list, flops, counters, check: which methods there are, what they cost, whether they are sound
+methods      list, flops, counters, check: list methods, show their cost, count MACs in several ways, test methods
 weights      weights, weights fetch
 run          run: measure the trials of a sweep
 cluster      status, cancel, and the options that run and train share on a cluster

@@ -89,9 +89,9 @@ def _compare(asked: argparse.Namespace) -> None:
 
 
 def _named(store: Store, text: str) -> Record:
-    """The finished record whose name is ``text``, or whose key begins with ``text``. Of several records of one trial,
-    only the one in force is considered (see ``Store.records``). Raises ArbenchError if no record fits, or if
-    several do."""
+    """The finished record whose name is ``text``, or whose key begins with ``text``. If a trial has several records,
+    ``Store.records`` chooses one of them, in general the newest. The other records of the trial are not considered.
+    Raises ArbenchError if no record fits, or if several do."""
     records = [record for record in store.records() if record["status"] == "done"]
     found = [record for record in records if record["name"] == text or record["key"].startswith(text)]
     if len(found) != 1:

@@ -1,8 +1,11 @@
-"""Sweeps on a cluster: an executor hands jobs to a scheduler. The executor keeps its state in files of the store.
+"""Sweeps on a cluster.
 
-A job is a piece of a trial's work. A task does several jobs, one after another. The scheduler starts the tasks.
+The driver (harness/run/driver.py) takes the trials of a sweep through their stages. A job is a piece of a trial's work.
+The driver gives jobs to the executor. The executor groups the jobs into tasks, and submits the tasks to a scheduler.
+The scheduler starts the tasks. Each task does its jobs one after another. The executor keeps its state in files of the
+store.
 
-executor    the executor: what the driver hands its jobs to
+executor    the executor: takes jobs from the driver, and submits tasks to a scheduler
 schedulers  what arbench asks of a scheduler; finds a scheduler by its name
 slurm       Slurm, through its commands and submitit
 local       this machine, through submitit

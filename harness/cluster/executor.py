@@ -46,10 +46,11 @@ class Settings:
     sites: Mapping[str, Site] = field(default_factory=dict)  # sites of single plans, by plan key; else ``site`` holds
 
     def check(self, tables: Collection[Tables], wait: bool) -> None:
-        """Check the site before anything is computed. Raises ArbenchError, which says what is wrong and what is valid.
+        """Check the site before anything is computed. The site is the content of the site file: the options that the
+        cluster asks for. Raises ArbenchError, which says what is wrong and what is valid.
 
-        tables: for each trial, the tables that override the site. The site is checked once with the tables of each
-            trial. If ``tables`` is empty, the site is checked as it is.
+        tables: for each trial, the tables of the sweep file that override the site. They give each trial a site of
+            its own, and each of these sites is checked. If ``tables`` is empty, the site is checked as it is.
         wait: whether the driver will wait for the tasks
         """
         if not wait and not self.scheduler.stays:
@@ -200,8 +201,9 @@ class Cluster:
         yield from found
 
     def _todo(self, queue: Sequence[Job] | Queue, flying: Collection[str], cautious: bool = True) -> list[Job]:
-        """The open jobs that no task has yet. flying: ids of the jobs that tasks already have.
+        """The open jobs that no task has yet.
 
+        flying: ids of the jobs that tasks already have
         cautious: return only one generate job of a trial if some generate job of the trial has a fault and no image is
             done yet. The trial's other generate jobs would most likely fail, too.
         """
@@ -224,8 +226,8 @@ class Cluster:
         return self._watch.lives(holder) if self._watch.knows(holder) else lease.fresh()
 
     def _must_not_be_cancelled(self) -> None:
-        """Raise ArbenchError if `arbench cancel` was called. The call may have missed arrays that this driver was
-        submitting at that moment, so these are cancelled here."""
+        """Raise ArbenchError if `arbench cancel` was called. At that moment, this process may have been submitting
+        tasks. `arbench cancel` may have missed such a submission. The submission is therefore cancelled here."""
         if self._submissions.cancels() != self._cancels:
             missed = {one.number: one for one in self._mine if not one.cancelled and one.number is not None}
             self._schedulers.cancel(missed)
@@ -308,9 +310,9 @@ class Cluster:
     def _refuse(self, made: Submission, refusal: RefusedError) -> None:
         """Handle an attempt to submit that has failed. The next attempt comes only after another look at the queue.
 
-        The scheduler may be restarting, or it may have a limit that a smaller submission would meet. It is also
-        possible that the scheduler has accepted the submission, and that only its answer was cut off. In this case, the
-        queue will show the tasks.
+        The scheduler may be restarting. Or the submission may be above a limit of the scheduler, and a smaller
+        submission would be accepted. Or the scheduler has accepted the submission, and only the scheduler's answer was
+        cut off. In this last case, the queue will show the tasks.
         """
         self._refused += 1
         self._waiting = True

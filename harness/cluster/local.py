@@ -45,7 +45,8 @@ class Local:
                 raise ArbenchError(f"{site.source}: gpus: this machine has {len(visible_gpus())}")
 
     def most_tasks(self) -> int:
-        """In effect any number, since a task that waits has no process yet."""
+        """How many tasks one submission may have. The number is so large that it never matters. Many tasks can wait,
+        since a task has no process while it waits."""
         return 100_000
 
     def submit(self, made: Submission, how: Resources, code: Path, work: Sequence[Work], after: Sequence[str]) -> str:
@@ -62,8 +63,9 @@ class Local:
         return {task: Queued(f"{task[0]}_{task[1]}", state) for task, state in states.items()}
 
     def ends(self, tasks: Iterable[tuple[Submission, int]]) -> dict[TaskId, End]:
-        """How tasks have ended. It must be known already that these tasks have ended. If a task has a folder, the task
-        was started, and its process is gone. If a task has no folder, the task was never started."""
+        """How tasks have ended. The caller must know already that all these tasks have ended. The answer is one of
+        two: the task was never started, or the task was started and its process is gone."""
+        # ``begun`` looks for the task's folder, which is made when the task is started.
         never = End("never started", outside=True)
         return {(one.id, index): End("its process is gone") if one.begun(index) else never for one, index in tasks}
 

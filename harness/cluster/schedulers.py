@@ -74,7 +74,7 @@ class Scheduler(Protocol):
 
     name: ClassVar[str]
     defaults: ClassVar[Mapping[str, Any]]
-    """Values for keys of the site file (``time``, ``poll-seconds``...). They hold where the file has no value."""
+    """Values for keys of the site file (``time``, ``poll-seconds``...). They are used for keys that the file lacks."""
     stays: ClassVar[bool]
     """Whether waiting tasks are still started when the process that submitted them has ended."""
 
@@ -103,7 +103,8 @@ class Scheduler(Protocol):
     def cancel(self, numbers: Collection[str]) -> None:
         """End all tasks of some submissions. It is no error if some of these tasks have ended already.
 
-        numbers: the names that the scheduler has given to the submissions
+        numbers: the names that the scheduler has given to the submissions. Such a name is often a number, but it can
+            be any string.
         """
 
     def throttle(self, made: Submission, parallel: int) -> None:

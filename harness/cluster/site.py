@@ -105,7 +105,7 @@ class Site:
             raise ArbenchError(f"{self.source}: {unknown('option', name, others.union(valid))}")
 
     def seconds(self, name: str) -> float:
-        """How many seconds hold for the key ``name``. The key must be one of those in SECONDS.
+        """The value of the key ``name``, in seconds. The key must be one of those in SECONDS.
 
         The value comes from the first of these sources that has the key: the site file, the scheduler's defaults,
         SECONDS.
@@ -136,7 +136,8 @@ class Site:
 
 
 def load(path: Path | None, defaults: Mapping[str, Any]) -> Site:
-    """Read a site file; without one, the defaults hold. Raises ArbenchError with the file and the key."""
+    """Read a site file. If ``path`` is None, the site has only the defaults. Raises ArbenchError with the file and
+    the key."""
     if path is None:
         return Site(defaults=defaults)
     return replace(parse(files.read_toml(path, "site file"), str(path)), defaults=defaults)

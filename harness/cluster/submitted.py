@@ -44,7 +44,7 @@ class Submission:
     tasks: tuple[tuple[str, ...], ...]  # ids of the jobs of each task
     parallel: int  # how many tasks may run at once, 0 for all
     submitted: float  # seconds since 1970
-    driver: str  # host and process
+    driver: str  # the driver's name: host and process id
     code: str  # sha256 of the driver's code
     folder: Path
     records: bool = False  # whether its tasks write records, because no driver waits to do so
@@ -196,8 +196,10 @@ class Submissions:
 
 
 def driver() -> str:
-    """The name of this process: ``HOST:NUMBER``, with the number of the process on its host. When this process submits
-    tasks, it is their driver, and tasks.json holds this name."""
+    """The name of this process: ``HOST:PID``. HOST is the name of the machine, and PID is the process id.
+
+    When this process submits tasks, this process is the driver of the tasks. tasks.json then holds this name.
+    """
     return f"{platform.node()}:{os.getpid()}"
 
 

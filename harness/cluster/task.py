@@ -84,15 +84,15 @@ class Task:
     def checkpoint(self) -> DelayedSubmission:
         """submitit calls this when the task is preempted or its time is over. The scheduler then requeues the task.
 
-        Each time the scheduler begins the task, a new life of the task begins. If this life has finished another job,
-        the job that is being done is not to blame for the interruption. If this life has finished no job, the job that
-        is being done is to blame in two cases:
+        The interruption ends one life of the task: the time since the scheduler last began the task. If the interrupted
+        life has finished a job, the job that is being done is not to blame for the interruption. If the interrupted
+        life has finished no job, the job that is being done is to blame in two cases:
 
-        - This life has used up its time.
-        - Too many lives in a row, this life included, were interrupted before they had finished a job. The constant
-          FRUITLESS is the number of lives that is too many.
+        - The interrupted life has used up its time.
+        - Too many lives in a row were interrupted before they had finished a job. The interrupted life is the last of
+          them. The constant FRUITLESS is the number of lives that is too many.
 
-        The lease of a job that is not to blame is released.
+        If the job is not to blame, its lease is released.
         """
         self._fruitless = 0 if self._fruitful else self._fruitless + 1
         short = time.time() - self._began < 0.8 * self.limit_s and self._fruitless < FRUITLESS

@@ -49,8 +49,8 @@ class Watch:
         """Ask the scheduler again and again, until it is certain for each task whether the task has ended. Raises
         UnreachableError if the scheduler does not answer.
 
-        A task that is just ending is in doubt: within seconds it will be gone, or wait in the queue again. So is a
-        cancelled task. If such a task is still there after ENDING_S seconds, it counts as alive.
+        A task that is just ending is in doubt: within seconds it will be gone, or wait in the queue again. A cancelled
+        task is in doubt, too. If a task of either kind is still there after ENDING_S seconds, the task counts as alive.
         """
         began = time.monotonic()
         self._ask(open_jobs)

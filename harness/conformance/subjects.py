@@ -219,8 +219,8 @@ def teacher_forced(method: Method, tokens: Tensor, labels: Tensor, knobs: Knobs)
     """Logits [B, positions, V] of all tokens, computed in one pass by the function ``logits`` of the method's network.
 
     If ``logits`` has a parameter ``seen``, the tokenizer first turns the tokens into the network's inputs. If
-    ``logits`` has a parameter ``sizes``, this parameter gets the number of tokens in each part of the schedule. Skips
-    the test if the network has no ``logits``.
+    ``logits`` has a parameter ``sizes``, a list is passed for it. For each step of sampling, the list holds the number
+    of tokens that are decided at this step. Skips the test if the network has no ``logits``.
     """
     network: Any = method.network
     if not hasattr(network, "logits"):

@@ -1,4 +1,4 @@
-"""Tests of every registered method: what the harness and the sweeps rely on."""
+"""Tests of every registered method. They check the properties that the harness and the sweeps need in a method."""
 
 import copy
 from pathlib import Path

@@ -1,7 +1,8 @@
 """The extractor ``fmnist-cnn``: a small classifier trained on Fashion-MNIST's training images. Its weights are bundled.
 
-FID on the network's features is called "FID (fmnist-cnn)". The network is our choice: no source names an extractor for
-images of 28x28. Importing harness.extractors.for_torch_fidelity registers the extractor with torch-fidelity.
+FID on the network's features is called "FID (fmnist-cnn)". The network is our choice: no published source names an
+extractor for images of 28x28. Importing harness.extractors.for_torch_fidelity registers the extractor with
+torch-fidelity.
 """
 
 from collections.abc import Sequence

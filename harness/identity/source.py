@@ -172,9 +172,12 @@ def _without_harness(tree: ast.Module) -> ast.Module:
     """The tree without the statements that import modules of the harness. Such statements are also removed from
     functions and from ``if``.
 
-    Because these statements are removed, no key of a trial changes when a module is moved within the harness. If a
-    stage of the harness is changed so that it gives other results, its number in ``harness.stages.VERSIONS`` is raised.
-    This number is part of the key, so the key changes.
+    ``source_sha256`` hashes the tree that is left, and this hash is part of a trial's key. When a module is moved
+    within the harness, the statements that import the module change. Because these statements are removed, the key
+    stays the same.
+
+    The hash does not cover the code of the harness's stages. If a stage is changed so that it gives other results, the
+    stage's number in ``harness.stages.VERSIONS`` is raised. This number is also part of the key, so the key changes.
     """
     for node in ast.walk(tree):
         for name in ("body", "orelse", "finalbody"):

@@ -53,8 +53,8 @@ def get(name: str) -> DataSet:
 
 
 def known(name: str) -> DataSet | None:
-    """The data set of this name; None if no installed package has a data set of this name. A record from somebody
-    else can contain such a name."""
+    """The data set of this name; None if no installed package has a data set of this name. For example, another
+    person's record can name a data set from a package that is not installed here."""
     return get(name) if name in installed(GROUP) else None
 
 

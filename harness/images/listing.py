@@ -83,7 +83,7 @@ def class_folders(folder: Path) -> tuple[list[Path], list[str]]:
 
 def folder_sha256(folder: Path) -> str:
     """A hash of all images under a folder. It covers the relative path and the bytes of each image. It also covers the
-    constant READING. This version number is raised when arbench begins to read other pixels from the same file."""
+    version number READING. READING is raised when arbench begins to read other pixels from the same file."""
     files = pictures_under(folder).files
     return digest([READING, [[str(file.relative_to(folder)), file_sha256(file)] for file in files]])
 

@@ -170,7 +170,10 @@ def eight_bits(image: Image.Image, mode: str = "RGB") -> Image.Image:
 
 
 def _must_be_16_bits(image: Image.Image) -> None:
-    """Raises ArbenchError for a TIFF whose white is not 65535."""
+    """Raises ArbenchError for a TIFF in which the value of white is not 65535.
+
+    Such a TIFF does not have 16 bits per pixel, or the value 0 means white in it.
+    """
     tags = getattr(image, "tag_v2", {})
     if tags and (tuple(tags.get(258, (16,))) != (16,) or tags.get(262) == 0):
         raise ArbenchError(

@@ -64,7 +64,8 @@ class TarSamples(PictureSamples):
     def _one_a_sample(self) -> None:
         """Raises ArbenchError if a sample of the WebDataset has more than one image, such as 0001.jpg and 0001.seg.png.
 
-        Such a sample is refused because a model made only one of its images. The other may be a mask, for example.
+        In such a sample, only one image was made by a model. Another image of the sample may be a mask, for example.
+        The sample is refused so that no mask is scored as an image of the model.
         """
         stems = Counter(name.rpartition(".")[0] for name, _, _ in self._members)
         for name, _, _ in self._members:

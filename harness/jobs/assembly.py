@@ -14,8 +14,8 @@ def assemble(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The record of a trial and the record's arrays, put together from the files that the trial's stages have left.
 
-    ``timing`` in the record is None while the file of stage timing is missing. A trial on random weights has no arrays,
-    and its record has None for ``generate`` and ``quality``.
+    Each stage leaves a file. While the file of the stage ``timing`` is missing, the record has None for ``timing``. A
+    trial on random weights has no arrays, and its record has None for ``generate`` and ``quality``.
 
     about: the part of the provenance that all records of a run share.
     """

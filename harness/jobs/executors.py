@@ -33,8 +33,8 @@ from harness.records.store import Store
 Outcome = tuple[Job, Failure | None]
 Queue = deque[Job]
 Tables = tuple[Mapping[str, Any], ...]
-"""The TOML tables of a sweep file that override the site file for one trial (``Sweep.cluster``). The site file has the
-options that a cluster asks for (harness/cluster/site.py)."""
+"""The TOML tables in which a sweep file gives one trial's options for a cluster (``Sweep.cluster``). These tables
+override the site file. The site file is a TOML file with the options for all trials (harness/cluster/site.py)."""
 DEATHS = 3
 """A job is given up when so many workers have died while they did it. The run is given up when so many workers have
 died before their first job."""
@@ -75,8 +75,9 @@ class Elsewhere(Protocol):
     def check(self, tables: Collection[Tables], wait: bool) -> None:
         """Check everything that can be checked before anything is computed. Raises ArbenchError.
 
-        tables: for each trial of the sweep, the tables of the sweep file that override the site file. The site file has
-        the options that a cluster asks for (harness/cluster/site.py).
+        tables: for each trial of the sweep, the TOML tables in which the sweep file gives the trial's options for a
+        cluster. These tables override the site file. The site file is a TOML file with the options for all trials
+        (harness/cluster/site.py).
 
         wait: whether the driver will wait for the submitted tasks.
         """

@@ -129,11 +129,11 @@ def plan(trial: Trial, instrument: Instrument, store: Store, checkpoint: Path | 
 
 
 def _twin(made: TrialPlan, instrument: Instrument, store: Store) -> TrialPlan | None:
-    """The plan of the twin of ``made``; None if there is no twin.
+    """The plan of a trial's twin; None if the trial has no twin. made: the plan of the trial.
 
-    A twin is a trial of another method that gives the same images. The method of ``made`` names the other method and
-    the other method's knobs (``Method.same_as``). The trial of the other method is no twin if its data set differs from
-    the data set of ``made``, or if it has weights that ``made`` does not have.
+    A twin is a trial of another method that gives the same images. ``Method.same_as`` of the trial's method names the
+    other method and the twin's knobs. There is no twin if the two trials would have different data sets. There is no
+    twin, either, if the other method would need weights that the trial does not have.
     """
     trial = made.trial
     same = trial.owner.same_as(trial.knobs, trial.preset) if trial.setup.weights == "trained" else None

@@ -62,8 +62,13 @@ def groups(root: Path) -> Iterator[Path]:
 
 
 def _below(path: str, top: str) -> PurePosixPath:
-    """The path of a control group, relative to the path ``top`` of the mounted group. Empty if ``path`` is not below
-    ``top``."""
+    """The path of a control group, relative to ``top``. Empty if ``path`` is not below ``top``.
+
+    Control groups form a tree. The system shows the tree, or a part of it, as folders.
+
+    path: the path of the control group in the whole tree
+    top: the path of the topmost group that is shown as a folder
+    """
     # A path that is not below ``top`` occurs inside a container. Only the container's own groups are mounted in the
     # container. But the system sometimes gives the path that a group has outside the container.
     group = PurePosixPath(path)
@@ -72,7 +77,7 @@ def _below(path: str, top: str) -> PurePosixPath:
 
 
 def _mounts(root: Path) -> Iterator[tuple[str, str, str, str]]:
-    """The mounted trees of control groups: (kind, options, the mounted group, the folder where it is mounted)."""
+    """The mounted trees of control groups: (kind, options, the tree's topmost group, the folder of this group)."""
     for line in _lines(root / "proc/self/mountinfo"):
         left, _, right = line.partition(" - ")
         about, kinds = left.split(), right.split()

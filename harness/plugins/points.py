@@ -43,8 +43,9 @@ def load_named(kind: str, name: str, known: Mapping[str, EntryPoint]) -> Any:
 def whence(point: EntryPoint) -> str:
     """A remark in brackets for the error message about an entry point that cannot be loaded.
 
-    The remark names the file that Python imports as the entry point's package. The file shows the user whether Python
-    imports another package of the same name instead. The remark is empty if Python finds no file.
+    The remark gives the path of the file from which Python imports the entry point's package. From this path the user
+    can see whether Python imports the right package, or another package of the same name. The remark is empty if Python
+    finds no file.
     """
     package = point.value.partition(":")[0].partition(".")[0]
     try:

@@ -1,8 +1,14 @@
 """Decides whether a record from somewhere else is admitted. The record's schema, hashes and plausibility are checked.
 
-Some values of a record follow from other values of the same record, and both must agree: the key with the digest of
-``identity``, FLOPs with their parts, medians with their samples, intervals with their replicates. Whether the record is
-true is not decided here: ``arbench verify`` finds that out by running the trial again.
+Some values of a record follow from other values of the same record. These values are checked:
+
+- The record's key must be the digest of ``identity``. This part of a record holds everything on which the record
+  depends.
+- The multiply-adds must be the sum over their parts, and the FLOPs twice the multiply-adds.
+- A median time must be the median of the record's samples.
+- An interval must follow from its replicates, the values of the bootstrap.
+
+Whether a record is true is not decided here. ``arbench verify`` finds this out by running the trial again.
 """
 
 import re

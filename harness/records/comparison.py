@@ -1,8 +1,9 @@
 """Compares two records: which figures (scores and costs) differ by more than chance.
 
-Scores are compared by their replicates. Two trials with the same labels were resampled alike. If the two seeds are also
-the same, the images of both trials were made from the same noise. The variation that both trials share then cancels,
-and the comparison is paired.
+Scores are compared by their replicates. A replicate is the value of a score in one draw of the bootstrap, which draws
+images with replacement. If two trials have the same labels, the draws are the same too: image i of one trial is drawn
+as often as image i of the other trial. If the two seeds are also the same, the images of both trials were made from the
+same noise. The variation that both trials share then cancels, and the comparison is paired.
 
 Times are compared round by round if they were taken in one session. Times from two sessions can differ for no reason.
 The constant SESSIONS says by how much, as a share of the time. Only a difference larger than this share counts.

@@ -129,8 +129,12 @@ class Row:
         }
 
     def _data(self, reference: str) -> str | None:
-        """The name of the row's data set. It is copied from a record of the store that was scored against the same
-        reference. So both records belong to the same data set. None if there is no such record."""
+        """The name of the row's data set. The row has the same data set as every other record with the same reference.
+        So the name is copied from the first record in the store with this reference. None if the store has no such
+        record.
+
+        reference: the key of the row's reference.
+        """
         for record in Store(self.folder).all_records():
             if (record.get("provenance") or {}).get("reference") == reference and record.get("data"):
                 return str(record["data"])

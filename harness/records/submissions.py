@@ -17,12 +17,16 @@ from harness.records.store import REPLICATES, Record, Store, read_record
 
 
 def submit(store: Store, out: Path, by: str, names: Sequence[str] = ()) -> int:
-    """Pack the finished records of a store that were measured here; returns how many were packed. If ``names`` are
-    given, only the records of these names are packed. The machine's name and the folders in the command
-    line are left out.
+    """Pack finished records of a store; returns the number of packed records. Imported records and records of foreign
+    samples are not packed. If ``names`` are given, only the records of these names are packed. The machine's name and
+    the folders in the command line are left out.
 
-    Raises ArbenchError in three cases: no such record has one of the ``names``; ``admit`` would refuse one of the
-    records; or there is no record to pack.
+    Raises ArbenchError in these cases:
+
+    - For at least one of the ``names``, the store has no record that can be packed.
+    - There is no record to pack.
+    - ``by`` is empty, or is not a plain text of up to 200 characters.
+    - ``admit`` would refuse one of the records.
     """
     done = [one for one in store.records() if one["status"] == "done" and "submission" not in one]
     records = [one for one in done if "foreign" not in one]  # foreign samples cannot be verified

@@ -53,7 +53,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Tally:
-    """How many trials of a run ended in which way."""
+    """The result of a run: for each outcome, the number of trials."""
 
     recorded: int  # trials that this run has measured
     skipped: int  # trials that were complete before this run

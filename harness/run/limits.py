@@ -26,8 +26,12 @@ def reference_facts(references: Mapping[str, Sequence[Reference]]) -> dict[str, 
 
 
 def _tokenizers() -> dict[str, Any]:
-    """For each training recipe, by name, the figures in the metadata of its file of weights. A recipe is left out if it
-    has no such file, or if the metadata hold no rFID."""
+    """The figures of the tokenizers, by the tokenizer's name.
+
+    A training recipe makes a file of weights, for a tokenizer or for another network. The metadata of this file hold
+    the figures that were measured in training. A tokenizer's name is the name of its recipe. A recipe is left out if
+    its file does not exist, or if the metadata hold no rFID.
+    """
     written = {name: recipe.weights for name, recipe in recipes().items() if recipe.weights.exists()}
     figures = {name: read_about(path).get("figures", {}) for name, path in written.items()}
     return {name: found for name, found in figures.items() if "rfid" in found}

@@ -22,7 +22,7 @@ class Figure:
     path: str = ""  # dotted path in a record; empty if reports compute it from other figures
     interval: str = ""  # dotted path of its 95 % interval in a record; empty if it has none
     by_extractor: bool = False  # whether each extractor has its own value
-    scale: float = 1.0  # factor from the record's unit to the unit that reports print
+    scale: float = 1.0  # factor from the record's unit to the unit used in reports
     digits: int = 3  # significant digits printed
     places: int | None = None  # decimals printed, if given, in place of significant digits
     valid: tuple[float, float] | None = None  # lowest and highest possible value, in the record's unit
@@ -38,7 +38,7 @@ class Figure:
         return self.path.startswith("quality.")
 
     def value(self, record: Mapping[str, Any], extractor: str) -> float | None:
-        """The figure's value in a record, in the unit that reports print; None if the record has no value.
+        """The figure's value in a record, converted to the unit used in reports. None if the record has no value.
 
         extractor: name of the extractor. It matters only for figures that have one value for each extractor.
         """
@@ -46,8 +46,8 @@ class Figure:
         return self.scale * found if isinstance(found, int | float) else None
 
     def ends(self, record: Mapping[str, Any], extractor: str) -> tuple[float, float] | None:
-        """The ends of the figure's interval in a record, in the unit that reports print; None if the record has no
-        interval."""
+        """The ends of the figure's interval in a record, converted to the unit used in reports. None if the record has
+        no interval."""
         found = _at(record, self.interval, extractor)
         return (self.scale * found[0], self.scale * found[1]) if found else None
 

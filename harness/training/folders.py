@@ -26,8 +26,10 @@ CHUNK = 4096
 
 @dataclass(frozen=True)
 class FolderContext(Context):
-    """A context whose training images are in the folder ``data``, which has a sub-folder for each class. The class
-    folders are sorted by name, and class i is the folder with index i. The images of a class are sorted by path.
+    """The inputs of a recipe whose training images are in the folder ``data``.
+
+    The folder ``data`` has a sub-folder for each class. These class folders are sorted by name, and class i is the
+    folder with index i. The images of a class are sorted by path.
     """
 
     processes: "Processes | None" = None  # None: this process alone

@@ -106,7 +106,8 @@ def cancel(jobs: Iterable[str]) -> None:
 
 def throttle(job: str, parallel: int) -> None:
     """Let ``parallel`` tasks of an array run at once from now on. If some tasks of the array are over, scontrol reports
-    a failure, which is ignored. It then prints error lines for the other tasks, too; these end in "No error"."""
+    a failure. This failure is ignored."""
+    # In this case, scontrol also prints error lines about tasks that are not over. These lines end in "No error".
     call(
         *("scontrol", "update", f"JobId={job}", f"ArrayTaskThrottle={parallel}"),
         harmless=(": No error", *OVER),
@@ -114,8 +115,8 @@ def throttle(job: str, parallel: int) -> None:
 
 
 def cut_off(said: str) -> bool:
-    """Whether an error of sbatch means that Slurm's answer did not arrive, or only in part. In this case, Slurm may
-    have accepted the job all the same."""
+    """Whether an error of sbatch means that Slurm's answer is missing or incomplete. In this case, Slurm may have
+    accepted the job all the same."""
     return any(sign in said.lower() for sign in ("contact", "timed out", "zero bytes", "connection", "communication"))
 
 

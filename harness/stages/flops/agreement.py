@@ -77,7 +77,8 @@ def agreement(method: Method, knobs: Mapping[str, KnobValue], sampling: Sampling
     """MACs of image 0, sampled and decoded, by each counter.
 
     The counters are ``executed``, ``fvcore``, ``torch`` (FlopCounterMode, given the rules that torch lacks) and
-    ``closed form``. ``closed form`` is left out where cost depends on content.
+    ``closed form``. The closed form computes the MACs from the architecture alone. It is left out if the MACs differ
+    from image to image.
     """
     from harness.stages.flops.by_trace import (
         traced_macs,  # fvcore takes a second to import, and only this comparison needs it

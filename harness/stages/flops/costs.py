@@ -1,8 +1,11 @@
 """What a preset costs, from its architecture alone (``arbench flops``).
 
-Parameters and MACs do not depend on the values of weights, so the method is built on torch's meta device, which stores
-no values. With ``--check`` the method also runs on that device, and the operators that run are counted. Where cost
-depends on content, there is no closed form. The method then runs with random weights, and its operators are counted.
+The MACs come from the method's closed form, a formula that computes the MACs from the architecture. Parameters and MACs
+do not depend on the values of weights. So the method is built on torch's meta device, which stores no values. With
+``--check`` the method also runs on this device, and the operators that run are counted.
+
+If the MACs differ from image to image, there is no closed form. The method then runs with random weights, and its
+operators are counted.
 """
 
 from collections.abc import Mapping, Sequence
@@ -56,8 +59,7 @@ def costs(
     - ``flops``: 2 x the sum of ``macs``
     - ``steps``: for each step, MACs by part, without the work that is done once per image; empty if there is no closed
       form
-    - ``published``: MACs by part that the authors' own code would need; where there is no closed form, the same as
-      ``macs``
+    - ``published``: the MACs of the authors' own code, by part; the same as ``macs`` if there is no closed form
     - ``counted``: MACs by part, counted while one image is made. None if there is a closed form and ``check`` is not
       set. If there is no closed form, the image is made with random weights
     - ``data_dependent``: whether there is no closed form

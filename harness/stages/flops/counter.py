@@ -78,8 +78,8 @@ class ExecutedCounter(TorchDispatchMode):
     the operator are added to the part to which this module belongs.
 
     - A module can declare its part. If it declares none, it belongs to the part of the module around it.
-    - A module can stand in several modules of different parts. It then belongs to the part of the module that is
-      calling it.
+    - A module can be a child of several modules, and these modules can belong to different parts. The child then
+      belongs to the part of the module that is calling it.
     - Operators outside every part are added to the part ``otherwise``.
 
     Raises ArbenchError for an operator that has no rule and is not known to be light. If ``otherwise`` is None, also
@@ -198,7 +198,8 @@ def count_image(
 
 
 def closed_form(method: Method, knobs: Mapping[str, KnobValue], sampling: Sampling) -> dict[str, float] | None:
-    """MACs by part from the method's closed form. None if cost depends on content: then there is no closed form."""
+    """MACs by part from the method's closed form. None if there is no closed form, because the MACs differ from
+    image to image."""
     try:
         return method.closed_form(knobs, sampling)
     except ArbenchError:

@@ -1,4 +1,5 @@
-"""Two lists: the operators that cost multiply-adds, with their rules, and the light operators that counts leave out.
+"""Two lists of operators. The operators of one list cost multiply-adds. Each of them has a rule for counting these.
+The operators of the other list are light and are not counted.
 
 If a counter meets an operator that is in neither list, it raises ArbenchError. So a count cannot be too small because
 an operator was overlooked.

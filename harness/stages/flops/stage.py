@@ -12,9 +12,9 @@ from harness.sampling import Sampling
 from harness.stages.flops.counter import CONVENTION, COUNTER, Count, closed_form, count_image
 
 IMAGES = 8
-"""Images counted where cost depends on content."""
+"""Number of images that are counted if the MACs differ from image to image."""
 FIXED = 2
-"""Images counted where cost does not depend on content: the second checks the first."""
+"""Number of images that are counted if the MACs are the same for every image. The second image checks the first."""
 
 
 def count(
@@ -32,18 +32,18 @@ def count(
 
     knobs: a value for every knob.
     policy: the trial's ``Setup.labels``.
-    images: number of images that are counted if cost depends on content. If the method has a closed form and the first
-    two images cost the same, cost does not depend on content. Then only these two images are counted.
+    images: number of images that are counted if the MACs differ from image to image. If the method has a closed form
+    and the first two images cost the same, all images cost the same. Then only these two images are counted.
 
     Keys, all per image:
 
     - ``macs``, ``flops`` (2 x MACs): sampling and decoding together
     - ``tokens_macs``, ``decoder_macs``: sampling alone, decoding alone
-    - ``macs_std``: population standard deviation of ``macs`` over the images; 0 where cost does not depend on content
+    - ``macs_std``: population standard deviation of ``macs`` over the images; 0 if all images cost the same
     - ``by_part``: MACs by part; their sum is ``macs``
     - ``by_step``: MACs of each network evaluation (step); their sum is ``tokens_macs``. Each value is the mean over all
       images; an image that does not take the step counts as 0
-    - ``data_dependent``: whether cost depends on content
+    - ``data_dependent``: whether the MACs differ from image to image
     - ``images_counted``: number of images that were counted
     - ``counter``, ``convention``: how the multiply-adds were counted, in words
 

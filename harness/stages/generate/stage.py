@@ -46,8 +46,9 @@ def shard(method: Method, extractors: Sequence[Extractor], trial: Trial, indices
     - ``fingerprints``: uint64 [n], of the tokens
     - ``thumbnails``: uint8 [up to n, C, H, W], the images with an index below THUMBNAILS
     - ``seconds``: of sampling and decoding
-    - if the shard begins with image 0 and the method defines ``Method.grids``: the arrays of a trace. For the
-      first images, the trace says at which step each position was decided (harness.traces)
+    - the arrays of a trace (see harness.traces). A trace says at which step each position of an image was decided. It
+      covers the first images of the trial. These arrays are left out if the shard does not begin with image 0, or if
+      the method does not define ``Method.grids``
     """
     started = time.perf_counter()
     labels, noise = inputs(method, trial.seed, indices, trial.setup.labels)

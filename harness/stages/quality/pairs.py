@@ -144,10 +144,10 @@ class _Rows:
     """Features prepared for ``_tiles``. They are centred, so that distances lose few digits by cancellation.
 
     squares [N]: the squared lengths of the centred rows.
-    kernel_part [N]: the part of KID's kernel that depends on one row alone. Let x and y be two rows before centring, c
-        the centre, and x y the inner product. The kernel needs x y / D. The part of row x is
-        part(x) = (|x - c|^2 / 2 + (x - c) c) / D. The parts of two rows give
-        x y / D = part(x) + part(y) + |c|^2 / D - |x - y|^2 / (2 D).
+    kernel_part [N]: part(x) = (|x - c|^2 / 2 + (x - c) . c) / D for each row. Here x is the row before centring, c is
+        the centre, and the dot is the inner product. KID's kernel of two rows x and y is computed from x . y / D. The
+        kernel parts of the two rows and their distance give this number:
+        x . y / D = part(x) + part(y) + |c|^2 / D - |x - y|^2 / (2 D).
     """
 
     def __init__(self, features: Floats, centre: Array) -> None:
@@ -169,7 +169,7 @@ def _tiles(one: _Rows, other: _Rows, tell: Tell) -> Iterator[tuple[slice, slice,
     kernels) for each tile.
 
     ``rows`` is a slice of ``one``, ``columns`` a slice of ``other``. Distances and kernels are float64 [rows, columns].
-    The kernel of rows x and y is (x y / D + 1)^3.
+    The kernel of rows x and y is (x . y / D + 1)^3, where the dot is the inner product.
     """
     width = one.features.shape[1]
     constant = 1 + float(one.centre @ one.centre) / width
@@ -185,10 +185,13 @@ def _tiles(one: _Rows, other: _Rows, tell: Tell) -> Iterator[tuple[slice, slice,
 
 
 class _Holders:
-    """Finds which references are held by a sample, and how many references are held by samples of one group only.
+    """Finds which references count for recall or for coverage. A reference counts if at least one sample holds it.
 
-    The meaning of "hold" depends on the figure. For recall, a sample holds a reference if the reference lies in the
-    sample's ball. For coverage, a sample holds a reference if the sample lies in the reference's wide ball.
+    For recall, a sample holds a reference if the reference lies in the sample's ball. For coverage, a sample holds a
+    reference if the sample lies in the reference's wide ball.
+
+    The samples are divided into groups (see ``compare``). The class also counts, for each group, the references that
+    only samples of this group hold.
     """
 
     def __init__(self, group: NDArray[np.int64], count: int) -> None:

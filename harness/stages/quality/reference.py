@@ -1,8 +1,9 @@
 """The reference that samples are compared with, for one extractor, and its file.
 
 The file is an .npz. The statistics in it have the names that guided-diffusion uses. The command
-``arbench reference build`` writes such a file for a user. Such files also serve as caches: in stores, and for
-``arbench score``. The arrays are:
+``arbench reference build`` writes such a file for a user. Computed references are also cached in such files. The cache
+of a sweep is in its store, the folder that holds the records of its trials. The command ``arbench score`` has a cache
+of its own. The arrays are:
 
 mu, sigma                float64 [D], [D, D], mean and covariance of the features
 mu_s, sigma_s            mean and covariance of the features that keep spatial positions, if the extractor has such
@@ -11,8 +12,10 @@ features, radii, kernel  the fields of ``Within``: the features, float32 [N, D],
                          among themselves; left out if there are no images
 logits                   float32 [N, classes]; only if the reference is a data set that ships with arbench
 about                    JSON: the dict that ``Reference.about`` returns. It has an entry for each fact about the set
-                         (such as the number of images), an entry for each score of the images, and the entry ``key``.
-                         The key is a hash of all that the reference depends on
+                         (such as the number of images), and the entries ``is``, ``label_accuracy`` and ``key``. ``is``
+                         is the inception score of the reference images. ``label_accuracy`` is the share of these
+                         images that the extractor puts in the class of their label. The key is a hash of all that the
+                         reference depends on
 
 Files of two earlier forms are read as well. In the first form, the statistics have the names mean, covariance,
 ``spatial mean`` and ``spatial covariance``, and ``about`` has a single entry ``facts`` for all facts together. In the
@@ -43,12 +46,13 @@ EARLIER = {"mu": "mean", "sigma": "covariance", "mu_s": "spatial mean", "sigma_s
 """Names of the statistics in caches of earlier versions."""
 NAMES = (*STATISTICS, *EARLIER.values(), "features", "radii", "kernel", "logits", "about")
 SCORES = ("key", "is", "label_accuracy")
-"""The values that ``about`` holds in addition to the facts."""
+"""The entries that ``about`` has in addition to the facts."""
 
 
 @dataclass(frozen=True)
 class Reference:
-    """The features and statistics of a set of reference images, for one extractor, and the scores of these images."""
+    """The features and statistics of a set of reference images, for one extractor, with the inception score and the
+    label accuracy of these images."""
 
     facts: Mapping[str, Any]  # what the set is, in plain values: number of images, path, hashes, "notes" on the images
     gaussian: Gaussian  # of the features
@@ -67,9 +71,14 @@ class Reference:
         return str(self.facts["extractor"])
 
     def about(self) -> dict[str, Any]:
-        """A dict of plain values: the facts (what the set is, such as its number of images), ``key`` (a hash of all
-        that the reference depends on) and the scores of the images. A record holds this dict as ``reference`` in its
-        part ``quality``."""
+        """A dict of plain values that describes the reference. In a record, the part ``quality`` has this dict under
+        the key ``reference``. The dict has these entries:
+
+        - one for each fact about the set, such as the number of images
+        - ``key``: a hash of all that the reference depends on
+        - ``is``: the inception score of the reference images, or None
+        - ``label_accuracy``: the share of these images that the extractor puts in the class of their label, or None
+        """
         return {"key": self.key, **self.facts, "is": self.is_, "label_accuracy": self.label_accuracy}
 
 

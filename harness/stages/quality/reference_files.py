@@ -154,7 +154,7 @@ def open_reference(
 
 
 def of_seen(seen: Seen, extractor: InceptionExtractor, tell: Tell = silent) -> Reference:
-    """The reference set that images make. seen: the features and statistics that Inception gave for the images."""
+    """Makes a reference from a set of images. seen: the features and statistics that Inception gave for the images."""
     return Reference(
         facts={**seen.about, **_of(extractor)},
         gaussian=seen.gaussian,

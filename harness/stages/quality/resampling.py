@@ -1,10 +1,10 @@
 """Replicates of a figure: values that the figure might have had with other images. They come from a bootstrap over
 groups of images.
 
-Images are dealt into groups. If the classes of a trial are given, each class is spread evenly over the groups. If the
-classes, like the images, were drawn at random, images are dealt into groups at random. For each replicate, whole groups
-are drawn with replacement. Drawing groups takes only a fraction of the work of drawing single images. The
-spread of the replicates of a mean is the same either way, if images are independent.
+Images are dealt into groups. If the number of images of each class was fixed beforehand, each class is spread evenly
+over the groups. If the class of each image was drawn at random, images are dealt into groups at random, whatever their
+class. For each replicate, whole groups are drawn with replacement. Drawing groups takes only a fraction of the work of
+drawing single images. The spread of the replicates of a mean is the same either way, if images are independent.
 
 The draws depend only on the number of images and on their labels. Two trials with the same labels therefore get the
 same draws. If the seed is the same, too, image i of both trials is made from the same random numbers. For the
@@ -37,8 +37,8 @@ _TILE = 2**23  # numbers held at a time while groups are compared: 32 MB
 class Resampling:
     """The bootstrap draws for a set of images.
 
-    labels: int [N], the classes asked for. If the classes were drawn at random, the caller passes 0 for every image: a
-        class then has no fixed share of the images.
+    labels: int [N], the classes asked for. If the class of each image was drawn at random, the caller passes 0 for
+        every image: a class then has no fixed share of the images.
     """
 
     def __init__(self, labels: NDArray[np.integer[Any]]) -> None:
@@ -71,8 +71,9 @@ class Resampling:
             these references would not count.
         count: number of all references.
 
-        The replicates come from a jackknife. A bootstrap draw leaves some groups out entirely. The share would
-        therefore be lower in a bootstrap draw than for a new set of samples.
+        The share is not computed anew for each bootstrap draw. A draw leaves some groups out entirely. Computed from a
+        draw, the share would therefore be lower than for a new set of samples. Instead, the replicates come from a
+        jackknife: they are computed from what the share loses without each group.
         """
         return value + (self.weights - 1) @ alone / count
 

@@ -39,9 +39,9 @@ def measure(
     labels: integers [N], the classes asked for.
     others: the arrays of other extractors for the same images, each with the reference of that extractor. They give
         further values of FID, FID-infinity and sFID.
-    drawn: whether the classes, like the images, were drawn at random (``random`` labels). If so, the number of images
-        of a class varies between replicates, so that the intervals cover this variation, too. If not, every replicate
-        has the classes as they were given.
+    drawn: whether the class of each image was drawn at random (``random`` labels). If so, the number of images of a
+        class varies between replicates, so that the intervals cover this variation, too. If not, every replicate has
+        the classes as they were given.
 
     Some keys of the figures need explanation:
 

@@ -1,8 +1,9 @@
 """torch.compile as an option of the timing protocol: the same for every method, and stated in every record.
 
 ``sample`` and ``decode`` of a method are compiled as a whole. They are compiled separately for each case and each batch
-size, so that no case runs code that was compiled for another case. In some methods, steps or shapes depend on the
-content of an image. There, each new step or shape is compiled when it first appears.
+size, so that no case runs code that was compiled for another case. In some methods, the number of sampling steps or the
+shape of a tensor depends on the content of an image. In such a method, an image may need a step or a shape that no
+image needed before. The code for this step or shape is compiled at that moment.
 """
 
 import inspect

@@ -1,4 +1,5 @@
-"""Estimates the pace of the machine: how much longer than usual everything takes at a given moment.
+"""Estimates the pace of the machine at a given moment. The pace is a factor: the time that a case takes at this moment,
+divided by its usual time. A pace above 1 means that the machine is slower than usual.
 
 A sample is the time of one run of a case. The pace at a sample is estimated from the samples of other cases right
 before and after it.
@@ -31,8 +32,9 @@ def factors(cases: Sequence[int], seconds: Sequence[float]) -> list[float]:
     the case would have taken at the session's usual pace, which is the median of all paces.
 
     The factor is 1.2 where the machine took a fifth longer than usual. All factors are 1 if there are fewer than
-    FEWEST cases. All factors are also 1 if division would bring the samples no closer to the usual times of their
-    cases. The measure is the median distance of the samples of all cases.
+    FEWEST cases. All factors are also 1 if division does not help. Each sample has a distance from the usual time of
+    its case. Division helps if it makes the median of these distances smaller. This median is over the samples of all
+    cases.
 
     cases: for each sample, the index of its case. Samples are in the order in which they were timed.
     seconds: for each sample, its time.

@@ -54,7 +54,8 @@ class Protocol:
 
     The first ``min_rounds`` rounds may take longer than the time budget. Further rounds end when the budget is spent,
     or after ``max_rounds`` rounds. On a very slow or busy machine, even twice the budget may be spent before
-    ``min_rounds`` rounds are done. Then three rounds are enough. The rows of these cases say so, and are marked noisy.
+    ``min_rounds`` rounds are done. Then the rounds end early, but not before three rounds are done. If they end early,
+    the record of each case says so, and its times are marked noisy.
 
     Sampling and decoding are timed separately, with the device synchronised before and after each. Weights are loaded,
     and labels and noise drawn, before the clock starts. Images differ from round to round and are the same for all

@@ -47,15 +47,15 @@ PACED = 1.05
 lowest pace."""
 
 COMPANY = 4
-"""In a session of many cases, at least this many cases go on together, because the pace at a sample is estimated from
-samples of other cases, taken right before and after it."""
+"""In a session of more than FEW cases, at least this many cases take part in each round. The reason is that the pace at
+a sample is estimated from samples of other cases, taken right before and after it."""
 
 OVERDRAWN_ROUNDS = 3
 """If twice the time budget is spent, this many rounds are enough, even if the protocol's min_rounds asks for more."""
 
 FEW = 8
-"""In a session of at most this many cases, all cases go on until all are settled (see ``settled``); in a larger
-session, only the noisy cases go on."""
+"""In a session of at most this many cases, all cases take part in every round until all are settled (see ``settled``).
+In a larger session, only the noisy cases take part in further rounds."""
 
 SETTLED, BUDGET, ROUNDS, OVERDRAWN = "settled", "budget", "max_rounds", "overdrawn"
 """Why a case's rounds ended: its interval was narrow enough; the budget was spent; max_rounds were done; or twice the
@@ -121,7 +121,8 @@ def interleaved(
         - ``seconds``: how long compiling took for both batch sizes, first runs included
         - ``alike``: share of a batch's images whose tokens are the same with and without compiling. Of the shares for
           the two batch sizes, the lower one is given
-    - ``peak_memory_mb``, and the values that belong to it (see harness.machine.memory)
+    - ``peak_memory_mb``, ``peak_memory_rise_mb``, ``peak_memory_scope``; on CUDA also ``gpu_peak_memory_mb`` (see
+      harness.machine.memory)
     - ``noisy``, ``threads``, ``device``, ``protocol``
     - ``wait_policy``: how threads wait for each other, if the environment sets it (OMP_WAIT_POLICY)
     - ``conditions``: before and after (see harness.machine.conditions)
@@ -189,8 +190,8 @@ def _load(cases: Sequence[Case]) -> list[_Run]:
 def _phase(
     runs: Sequence[_Run], protocol: Protocol, batch: int, budget: float, tell: Callable[[str], None]
 ) -> list[dict[str, Any]]:
-    """Times every run at one batch size, in ``budget`` seconds. Returns the figures of each run; {} for a run that was
-    given up."""
+    """Times every case at one batch size, in ``budget`` seconds. Returns the figures of each case; {} for a case that
+    was given up."""
     for run in runs:
         _compile(run, protocol, batch)
     began = time.perf_counter()
@@ -223,10 +224,10 @@ def _phase(
 
 
 def _at_pace(runs: Sequence[_Run]) -> list[list[float]]:
-    """The pace at each sample of each run, relative to the session's usual pace. Samples are divided by the pace.
+    """The pace at each sample of each case, relative to the session's usual pace. Samples are divided by the pace.
 
-    With at most ``FEW`` cases, every pace is 1. All these cases go on together, and ``settled`` compares them round by
-    round. This comparison already cancels the pace.
+    With at most ``FEW`` cases, every pace is 1. In such a session, all cases take part in every round, and ``settled``
+    compares the cases round by round. This comparison already cancels the pace.
     """
     samples = sorted(
         (turn, case, seconds)
@@ -242,9 +243,10 @@ def _at_pace(runs: Sequence[_Run]) -> list[list[float]]:
 
 
 def _going_on(going: Sequence[_Run], runs: Sequence[_Run], protocol: Protocol, done: int) -> list[_Run]:
-    """The runs of the last round that need more samples, and therefore go on. The other runs of that round are ended.
+    """The cases of ``going`` that take part in the next round. ``going`` holds the cases that were not ended so far.
 
-    The time budget and ``max_rounds`` are not considered here.
+    A case that needs no more samples is ended, unless it is needed as company for other cases (see ``COMPANY``). The
+    time budget and ``max_rounds`` are not considered here.
     """
     alive = [run for run in going if not run.failure]
     if not done or done < protocol.min_rounds or done % LOOK:
@@ -265,8 +267,8 @@ def _end(runs: Sequence[_Run], reason: str) -> None:
 
 
 def _compile(run: _Run, protocol: Protocol, batch: int) -> None:
-    """Sets a run's ``sample`` and ``decode`` for one batch size. If the protocol asks for compiling, both are compiled,
-    and the tokens with and without compiling are compared."""
+    """Sets ``sample`` and ``decode`` of a case for one batch size. If the protocol asks for compiling, both are
+    compiled, and the tokens with and without compiling are compared."""
     if run.failure or run.method is None:
         return
     run.sample, run.decode = run.method.sample, run.method.decode
@@ -352,8 +354,8 @@ def _divided(samples: Sequence[float], pace: Sequence[float]) -> list[float]:
 
 
 def _figures(run: _Run, pace: Sequence[float], batch: int, protocol: Protocol) -> dict[str, Any]:
-    """The timing results of a run at one batch size, computed from samples that are divided by ``pace``. If the results
-    are noisy, ``why`` gives the causes."""
+    """The timing results of a case at one batch size, computed from samples that are divided by ``pace``. If the
+    results are noisy, ``why`` gives the causes."""
     found = by_kind(run.disturbances)
     made = summary(_divided(run.tokens, pace), _divided(run.decoder, pace), batch, protocol.min_rounds)
     made["pace"] = [round(one, 4) for one in pace]
