@@ -50,7 +50,8 @@ def recipe_of(method: str, preset: str, out: Path | None, plan: Mapping[str, Any
 
 
 def run(asked: argparse.Namespace) -> int:
-    """Train. Raises ArbenchError if data, tokenizer or teacher are missing, or if the batch cannot be cut evenly."""
+    """Train. Raises ArbenchError if data, tokenizer or teacher are missing, or if the batch cannot be cut into equal
+    parts for all processes."""
     if asked.threads:  # set here, since a job on a cluster starts with this function
         torch.set_num_threads(asked.threads)
     recipe = _recipe(asked)

@@ -1,18 +1,18 @@
-"""How the sparse versions of VAR are distilled from the dense one, in three stages (ActVAR, arXiv 2511.12893, has two).
+"""How the sparse versions of VAR are distilled from dense VAR, in three stages (ActVAR, arXiv 2511.12893, has two).
 
-The sparse versions are ActVAR and its controls. At the last scales, here called the sparse scales, they compute only
-selected FFN units and selected tokens. ActVAR learns the selection. Its controls select at random, or always select the
-same units and tokens.
+The sparse versions are ActVAR and its controls. In distillation, a sparse version is the student, and the dense network
+is the teacher. At the last scales, here called the sparse scales, the student computes only selected FFN units and
+selected tokens. ActVAR learns the selection. Its controls select at random, or always select the same units and tokens.
 
 A block adds an update to each token. For a token that is not selected, a light path replaces attention and FFN. The
 light path is a map of low rank, trained to give the update that the whole block would give.
 
-ActVAR's abstract says only "two-stage distillation, routing and gating supervised". The stages are ours:
+ActVAR's abstract says only "two-stage distillation, routing and gating supervised". We chose these three stages:
  1. Routing. FFN sparsity is drawn in [0.2, 0.8], token sparsity is zero. ActVAR's controls learn no routing, so they
     start with stage 2.
  2. Gating and reconstruction. Token sparsity is drawn in [0.2, 0.8], the FFN is dense.
- 3. Joint polish. FFN sparsity, token sparsity or both are drawn. Some students compute the sparse scales with copies of
-    the dense network's blocks. These copies are trained as well.
+ 3. Joint polish. FFN sparsity, token sparsity or both are drawn. Some students have blocks of their own for the sparse
+    scales: copies of the dense network's blocks. In this stage, these copies are trained as well.
 
 The loss has three parts:
  - The KL divergence between the *guided* distributions of student and teacher, at every token of the sparse scales. The

@@ -1,4 +1,5 @@
-"""GELU by its tanh approximation, as VAR's FFNs use it, and a function that computes an FFN some rows at a time."""
+"""GELU by its tanh approximation, as VAR's FFNs use it. Also a function that applies an FFN to one group of rows after
+another."""
 
 from collections.abc import Callable
 from math import log, pi

@@ -3,9 +3,10 @@
 Our networks keep the published names where they can. A ``Layout`` describes the differences:
 
 - Our attention has one weight for queries, keys and values; some files have three.
-- Our networks number levels in the order in which the levels run; the decoder in VAR's file has the opposite order.
+- A tokenizer's encoder and decoder have levels: groups of layers at one resolution. Our networks number the levels in
+  the order of computation. VAR's file numbers the levels of the decoder in the opposite order.
 - In our tokenizers, the convolution ``quant_conv`` is a part of the encoder, and the convolution ``post_quant_conv`` is
-  a part of the decoder. In the files, these two convolutions stand beside encoder and decoder.
+  a part of the decoder. In the files, these two convolutions belong neither to the encoder nor to the decoder.
 
 Names and shapes were read from the files; facts/METHODS.md lists the repositories.
 """

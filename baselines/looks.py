@@ -1,11 +1,12 @@
-"""How the baselines are shown on pages. Each baseline has a ``Look`` (harness/plugins/looks.py).
+"""How the pages of a report show the baselines. For each baseline, a ``Look`` gives the colour, the plot marker and
+more (harness/plugins/looks.py).
 
 The colours here and in methods/looks.py are the palette of Okabe and Ito, and one more colour: "wine" from Tol's
-palette. The yellow of Okabe and Ito is left out, because it is too pale on white. Methods also have different marks, so
-that nothing depends on colour alone.
+palette. The yellow of Okabe and Ito is left out, because it is too pale on white. Methods also have different plot
+markers, so that nothing depends on colour alone.
 
-A ``Look`` begins with a number. Pages list methods in the order of these numbers: first raster, EAR and the controls of
-EAR, then VAR, ActVAR and the controls of ActVAR.
+The first argument of a ``Look`` is a number. Pages list methods in the order of these numbers: first raster, EAR and
+the controls of EAR, then VAR, ActVAR and the controls of ActVAR.
 """
 
 from harness.plugins.looks import Look

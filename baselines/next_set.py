@@ -1,7 +1,8 @@
-"""Next-set prediction with two streams (EAR, arXiv 2511.15499; facts/METHODS.md), over any order of a grid's places.
+"""Next-set prediction with two streams (EAR, arXiv 2511.15499; facts/METHODS.md), in any order of the places.
 
-A schedule cuts the order into parts. The training sequence is [class, real tokens in order, mask tokens in order]. A
-mask token predicts the token at its place. This is what tokens attend to:
+A place is a cell of the token grid. A schedule cuts the order into parts. The training sequence is
+[class, real tokens in order, mask tokens in order]. A mask token predicts the token at its place. This is what tokens
+attend to:
  - A real token of part i sees the class and the real tokens of parts <= i.
  - A mask token of part i sees the class, the real tokens of parts < i and the mask tokens of part i.
 
@@ -10,8 +11,8 @@ decoded. The key and value of a mask token lie in the cache slot of its place. T
 of the real token overwrite them.
 
 Our own choices:
- - In EAR's training sequence, the class token stands again before the mask tokens. Our sequence has the class token
-   only once, because nothing would read the other one.
+ - EAR's training sequence has the class token twice: at the start, and before the mask tokens. Our sequence has it only
+   at the start, because no token would attend to the second class token.
  - Every training step draws another schedule, so that one set of weights serves every number of steps.
  - A token gets the 2-D RoPE of its place, whatever the order.
 
@@ -76,7 +77,7 @@ class NextSetNetwork(Trunk):
         """Teacher-forced logits [B, T, V], in raster order.
 
         tokens: [B, T], in raster order; sizes: the number of places in each part.
-        labels: [B], a class from 0 to ``classes`` - 1, or the number ``classes`` itself, which stands for no class.
+        labels: [B], a class from 0 to ``classes`` - 1, or the number ``classes``, which means "no class".
         """
         total = tokens.shape[1]
         condition = self.cls_embedding(labels)
@@ -185,8 +186,8 @@ class NextSet(SingleScale):
     ) -> tuple[Tensor, Tensor]:
         """Evaluate the network once. Each row has mask tokens in the slots from ``rows.filled`` to ``ends`` - 1.
 
-        Returns the logits of the m mask tokens, [rows of all branches, m, V], and their slots, [A or 1, m]. A is the
-        number of rows in ``rows``.
+        Returns two tensors: the logits of the m mask tokens, [rows of all branches, m, V], and the slots of the mask
+        tokens. The slots are [A, m] for the A rows in ``rows``, or [1, m] if all rows are alike.
         """
         net, total = self.network, self.positions
         padding, branches = total + 1, len(condition) // len(rows.index)

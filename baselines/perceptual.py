@@ -5,7 +5,7 @@ Fashion-MNIST's training images to recognise the class of an image and the multi
 was turned. The quality metric uses another network, with another layout, task and weights.
 
 The loss is LPIPS-like (Zhang et al., arXiv 1801.03924) without learned weights: squared differences of
-channel-normalised features, averaged over places and summed over layers.
+channel-normalised features, averaged over spatial positions and summed over layers.
 """
 
 from collections.abc import Sequence

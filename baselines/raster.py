@@ -24,8 +24,10 @@ class RasterNetwork(Trunk):
         super().__init__(adaln=False, **config)
 
     def logits(self, tokens: Tensor, labels: Tensor) -> Tensor:
-        """Teacher-forced: tokens [B, T], labels [B] -> logits [B, T, V]. The label ``classes``, one above the last
-        class, stands for no class."""
+        """Teacher-forced: tokens [B, T], labels [B] -> logits [B, T, V].
+
+        A label is a class from 0 to ``classes`` - 1, or the number ``classes``, which means "no class".
+        """
         x = torch.cat([self.cls_embedding(labels)[:, None], self.tok_embeddings(tokens[:, :-1])], 1)
         length = x.shape[1]
         bias = torch.full((length, length), -torch.inf, device=x.device).triu(1)

@@ -1,7 +1,8 @@
-"""Orders over the places of a grid, and schedules that cut an order into parts. One step samples one part.
+"""Orders in which the places of a token grid are sampled, and schedules that cut an order into parts. A place is a cell
+of the grid. One step samples one part.
 
-The spiral and the schedules ``rings`` and ``half-rings`` are EAR's (facts/METHODS.md); ``growing``, ``equal`` and the
-other orders are ours.
+EAR defines the order ``spiral`` and the schedules ``rings`` and ``half-rings`` (facts/METHODS.md). The other orders and
+the schedules ``growing`` and ``equal`` are our own.
 """
 
 from itertools import accumulate

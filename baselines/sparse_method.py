@@ -86,7 +86,9 @@ class SparseVAR(NextScale):
     @classmethod
     @abstractmethod
     def order_units(cls, backbone: VARNetwork, preset: Preset, inputs: tuple[Tensor, Tensor]) -> Tensor:
-        """For each block, the order into which its hidden units are brought, [layers, hidden].
+        """For each block, a permutation of the hidden units of the block's FFN, [layers, hidden].
+
+        ``SparseVARNetwork.arrange`` puts the units in this order.
 
         inputs: (seen, labels) of training images. ``seen`` is VAR's input for these images, [B, positions - 1, C].
         ``MultiScaleQuantiser.inputs`` computes ``seen`` from the images' tokens.

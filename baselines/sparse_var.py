@@ -168,7 +168,8 @@ class SparseVARNetwork(nn.Module):
     def arrange(self) -> None:
         """Put the hidden units of the FFNs of ``blocks`` in the order ``unit_order``.
 
-        The units of an expert, or the units to keep, then lie side by side. The dense FFN computes the same as before.
+        ActVAR orders the units by expert, so that the units of an expert then lie side by side. The pruning control
+        orders the units by importance, so that the units to keep come first. The dense FFN computes the same as before.
         """
         for block, order in zip(self.blocks, self.unit_order, strict=True):
             block.ffn.fc1.weight.data = block.ffn.fc1.weight.data[order].contiguous()
@@ -229,7 +230,13 @@ class SparseVARNetwork(nn.Module):
         places: Tensor,
         sparsity: Sparsity,
     ) -> Tensor:
-        """The block's output for the selected tokens alone."""
+        """The output of one block for the selected tokens alone.
+
+        place: the index of the block.
+        x, h: the block's input and the modulated input of attention, for the selected tokens.
+        memory: the keys and values of all tokens of this scale and of the earlier scales.
+        places: the positions of the selected tokens in the sequence.
+        """
         block = self.blocks[place]
         gamma1, gamma2, _, scale2, _, shift2 = modulation
         x = torch.addcmul(x, gamma1, block.attn.read(block.attn.queries(h), *memory, None))

@@ -29,7 +29,7 @@ an image has 16 pixels for each token on the side of the grid."""
 def drop_class(labels: Tensor, classes: int, generator: torch.Generator) -> Tensor:
     """Replace a tenth of the labels by ``classes``, the label that means "no class".
 
-    Guidance uses this label, so it must be trained.
+    Guidance samples with this label, so the network must see the label in training.
     """
     dropped = row_uniforms(len(labels), generator) < CLASS_DROPOUT
     return labels.masked_fill(dropped.to(labels.device), classes)
@@ -69,7 +69,7 @@ class ScaleTrainee(Trainee):
 def training_tokens(tokenizer: str, context: Context) -> tuple[Tensor, Tensor]:
     """The training images as tokens [N, positions], and their labels.
 
-    The tokens are stored in the folder ``context.runs``. The name of their file has the hashes of the tokenizer's
+    The tokens are stored in a file in the folder ``context.runs``. The file name contains the hashes of the tokenizer's
     weights and of the images.
     """
     if isinstance(context, FolderContext):
@@ -91,8 +91,9 @@ def training_tokens(tokenizer: str, context: Context) -> tuple[Tensor, Tensor]:
 def folder_tokens(tokenizer: str, context: FolderContext) -> tuple[Tensor, Tensor]:
     """The images of a folder as tokens [N, positions], int16, and their labels.
 
-    Images are encoded chunk by chunk. Processes share the chunks. After a killed run, the next run encodes only the
-    chunks that are missing. Every image is cropped in the middle; none is mirrored.
+    Images are encoded chunk by chunk. If there are several processes, each process encodes only a part of the chunks.
+    After a killed run, the next run encodes only the chunks that are missing. Every image is cropped in the middle;
+    none is mirrored.
     """
     key = sha256(tokenizer_weights(tokenizer))[:12] + context.data_sha256[:12]
     folder = Path(context.runs) / f"tokens-{tokenizer}-{key}"

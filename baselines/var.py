@@ -146,8 +146,8 @@ class Block(nn.Module):
     def forward(
         self, x: Tensor, modulation: list[Tensor], bias: Tensor | None, past: Past | None, place: int
     ) -> Tensor:
-        """Run the block on x [B, n, dim]. With ``past``, x's keys and values are written to layer ``place`` of the
-        cache, and x attends to all keys and values there."""
+        """Run the block on x [B, n, dim]. If ``past`` (a KV cache) is given, x's keys and values are written to layer
+        ``place`` of the cache, and x attends to all keys and values in this layer."""
         gamma1, gamma2, scale1, scale2, shift1, shift2 = modulation
         q, k, v = self.attn.all_three(modulated(x, scale1, shift1))
         if past is not None:
@@ -315,7 +315,7 @@ class NextScale(Bundled):
         knobs: Mapping[str, KnobValue],
         branches: int,
     ) -> Tensor:
-        """Run the blocks at one scale of sampling; sparse versions do less here."""
+        """Run all blocks on one scale while sampling. Sparse versions run less. branches: 2 with guidance, else 1."""
         return self.network.run(x, modulations, past=past)
 
     @torch.inference_mode()

@@ -9,8 +9,8 @@ from harness.setup import Setup
 def imagenet_preset(depth: int) -> Preset:
     """The preset of the published VAR of this depth. Depth 36 makes images of 512x512, the others of 256x256.
 
-    The authors' "cfg 1.5" is 2.5 here. The authors sample 50 images a class. They turn a value x in [0, 1] into a byte
-    by truncating 255 x.
+    What the authors call "cfg 1.5" is ``cfg=2.5`` here (``harness.sampling``). As in the authors' code, a value x in
+    [0, 1] becomes a byte by truncating 255 x. The authors sample 50 images for each class.
     """
     pixels, tokenizer, scales = (
         (512, "vae_ch160v4096z32-512", VAR_SCALES_512) if depth == 36 else (256, "vae_ch160v4096z32", VAR_SCALES)

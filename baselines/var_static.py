@@ -1,13 +1,14 @@
-"""Static pruning of VAR: FFN units and tokens are removed for good, by importance.
+"""Static pruning of VAR: the least important FFN units and tokens are removed, the same ones for every image.
 
-ActVAR claims to beat static pruning. This control tests the claim; the design of the control is ours.
+The paper of ActVAR claims that ActVAR beats static pruning. The method in this module is a control that tests the
+claim. The design of the control is ours.
 
 The importance of a unit is the mean size of what the unit adds to the block's output, over training images. The
 importance of a token is the mean size of the update that the block makes to the token.
 
-For a removed token, a light path replaces the block. The light path is a cheap map, distilled as in ActVAR. It
-reconstructs the update that the block would have made to the token. Without a light path the whole update would be
-lost, and the control would be too easy to beat.
+For a removed token, a light path replaces the block. The light path is a cheap map, distilled as in ActVAR. The light
+path reconstructs the update that the block would have made to the token. Without a light path the whole update would
+be lost, and ActVAR would beat the control too easily.
 """
 
 from pathlib import Path
@@ -24,7 +25,10 @@ from harness.method import Preset
 
 
 class StaticSelection(Selection):
-    """Selects the most important units and places. Units are sorted by importance, so the first units are selected."""
+    """Selects the most important FFN units and token positions.
+
+    Units are sorted by importance, so the first units are selected.
+    """
 
     token_scores: Tensor
 
@@ -79,7 +83,7 @@ class VARStatic(SparseVAR):
 
 @torch.inference_mode()
 def importances(net: VARNetwork, inputs: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    """The importance of every hidden unit [layers, hidden] and of every place [layers, positions].
+    """The importance of every hidden unit [layers, hidden] and of every token position [layers, positions].
 
     inputs: (seen, labels) of training images. ``seen`` is VAR's input for these images, [B, positions - 1, C].
     ``MultiScaleQuantiser.inputs`` computes ``seen`` from the images' tokens.

@@ -10,8 +10,8 @@ harness builds:
     setup       the setup of a trial, such as precision and weights
     inputs      the label and the noise of each image
     traces      optional reports of a method on how it made its images
-    trial       one point to be measured
-    sweep       a file that lists many points
+    trial       one method with fixed settings, to be measured
+    sweep       a file that lists many trials
     errors, files, file_kinds, hashing, numbers, progress
 
 The packages follow. Each imports only from packages above it (tests/unit/test_architecture.py):

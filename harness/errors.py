@@ -9,7 +9,8 @@ LONGEST_SHOWN = 120
 
 
 class ArbenchError(Exception):
-    """An error that the user can put right. The command prints the error's one line and exits with code 2."""
+    """An error that the user can put right. The command ``arbench`` prints the error's message, which is one line, and
+    exits with code 2."""
 
 
 def unknown(kind: str, given: str, valid: Iterable[str]) -> ArbenchError:

@@ -78,7 +78,7 @@ def kind_of(head: bytes, size: int | None = None) -> str:
 
 
 def _zip(head: bytes) -> str:
-    """The kind of a zip file, by the name of its first member."""
+    """Says which kind of zip file a file is: .npz, saved by torch, or other. The name of the first member decides."""
     length = int.from_bytes(head[26:28], "little")
     name = head[30 : 30 + length]
     if name.endswith(b".npy"):

@@ -19,7 +19,8 @@ def inputs(method: Method, seed: int, indices: Sequence[int], policy: str = "bal
 
     Both are on the method's device. All stages of a trial call this function, so that all stages see the same images.
 
-    policy: a value of ``Setup.labels``.
+    policy: how labels are chosen, a value of ``Setup.labels``. With ``balanced``, image i has label i mod classes. With
+    ``random``, the label of each image is drawn from (seed, i).
     """
     parameter = next(method.parameters(), None)
     device = torch.device("cpu") if parameter is None else parameter.device
@@ -28,7 +29,10 @@ def inputs(method: Method, seed: int, indices: Sequence[int], policy: str = "bal
 
 
 def labels(policy: str, seed: int, indices: Sequence[int], classes: int) -> Tensor:
-    """The labels of the images with these indices, int64 [n]. policy: a value of ``Setup.labels``."""
+    """The labels of the images with these indices, int64 [n].
+
+    policy: how labels are chosen, as in ``inputs``.
+    """
     if policy == "balanced":
         return torch.tensor([index % classes for index in indices], dtype=torch.int64)
     counter = np.array([0, 0, 0, LABEL_STREAM], dtype=np.uint64)

@@ -145,8 +145,8 @@ class Method(nn.Module, ABC):
     def same_as(cls, knobs: Mapping[str, KnobValue], preset: str) -> "tuple[str, dict[str, KnobValue]] | None":
         """The name and the knobs of another method that gives the same tokens as this method, bit for bit.
 
-        None if there is no such method. Both methods need the same MACs. Preset, sampling and weights are the same for
-        both methods.
+        None if there is no such method. The other method must also need the same MACs as this method. The other method
+        is used with this method's preset, sampling and weights.
 
         If there is such a method, a trial of this method shares its images and scores with a trial of the other method.
         These images and scores are made once for the two trials. FLOPs and time are measured for each of the two.
@@ -164,9 +164,10 @@ class Method(nn.Module, ABC):
     def grids(self) -> tuple[int, ...]:
         """The sides of the method's square grids. The positions fill one grid after the other, each in raster order.
 
-        Empty if the positions do not lie on square grids, or if the method does not define ``grids``. If ``grids`` is
-        empty, no trace of the method's images is made. A trace says at which step each position was decided
-        (harness.traces). Pages need the grids to show a trace.
+        Empty if the positions do not lie on square grids, or if the method does not define ``grids``.
+
+        The grids are needed for traces. A trace says at which step each position of an image was decided
+        (harness.traces). The pages of a report show traces on the grids. If ``grids`` is empty, no trace is made.
         """
         return ()
 

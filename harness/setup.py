@@ -1,4 +1,5 @@
-"""The setup of a method, besides its knobs and sampling: precision, labels, uint8 rule, weights."""
+"""The setup under which a method makes images: the precision, how labels are chosen, how values become uint8, and which
+weights are used. The method's knobs and its sampling settings are not part of the setup."""
 
 import re
 from collections.abc import Mapping

@@ -1,4 +1,5 @@
-"""Sweep files: TOML files that say which trials answer a question. The trials have a stable order and no duplicates.
+"""Sweep files: TOML files that say which trials are to be run. A trial is one method with fixed settings. The trials of
+a sweep have a stable order and no duplicates.
 
 The example below is a sweep file. A block is a table with the name of a method, such as ``[method.var]``; it asks for
 trials of this method. The head is everything before the first block; it holds settings for all blocks. Some values are
@@ -112,7 +113,7 @@ def parse(
 ) -> Sweep:
     """The sweep that a file's content describes.
 
-    source: the file's name, used in error messages and, without folder and suffix, as the name of the sweep.
+    source: the file's path, for error messages. The file's name without its suffix becomes the sweep's name.
     """
     _check(content, HEAD, f"{source}: top level")
     content = {**content, **({} if images is None else {"images": images})}
@@ -188,7 +189,10 @@ def _crossed(axes: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _must_end(where: str, axes: Iterable[Any]) -> None:
-    """Raises ArbenchError if the axes together give more than MOST_TRIALS trials. Nobody can want so many."""
+    """Raises ArbenchError if a block asks for more than MOST_TRIALS trials: so many must be a mistake.
+
+    axes: the lists of values that are crossed. A value that is not a list counts as a list with one value.
+    """
     count = prod(len(axis) for axis in axes if isinstance(axis, list))
     if count > MOST_TRIALS:
         raise ArbenchError(f"{where}: {shown(count)} trials would come of it (valid: up to {MOST_TRIALS})")

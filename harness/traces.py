@@ -1,11 +1,12 @@
-"""Traces of how images came about, for pages that show them. A trace says at which step each position was decided, and
-what was computed for the position.
+"""Traces record how images are generated, and pages of a report show the traces. A trace says at which step each
+position of an image was decided, and what was computed for the position.
 
 Traces are optional. They change neither the images of a trial, nor its measured values, nor its key (the hash of its
 settings, weights and code). A trace is made if the method defines ``Method.grids``. The method's schedule gives the
 steps. While sampling, the method can report more with the functions ``tell_order``, ``tell_tokens`` and
-``tell_experts``. Reports are recorded only in a trial's first shard, for the first IMAGES images of that shard.
-Elsewhere these functions only read one variable, so that they cost almost nothing.
+``tell_experts``. Reports are recorded only for the first IMAGES images of a trial, while the trial's first shard is
+made. (A shard is a file for a range of the trial's images.) At any other time, these functions only read one variable
+and cost almost nothing.
 
 A trace of n images consists of these arrays, whose names all begin with TRACE:
     ``grids``    int16 [g]: sides of g square grids; positions fill one grid after another, each in raster order

@@ -1,4 +1,7 @@
-"""A trial: one method with fixed settings, to be measured. The trial has a canonical name and a key."""
+"""A trial: one method with fixed settings, to be measured.
+
+A trial has a canonical name (see ``Trial.name``). It also has a key: a hash of its settings, weights and code.
+"""
 
 import re
 from collections.abc import Mapping
@@ -142,8 +145,9 @@ class Trial:
 
 
 def resolve_sampling(default: Sampling, given: Mapping[str, Any]) -> Sampling:
-    """``default``, with the values in ``given`` put in place. Each value is converted to the type of its field. Raises
-    ArbenchError if a field is unknown, or if a value has another type or is out of range."""
+    """A copy of ``default`` in which the fields named in ``given`` have the values from ``given``. Each value is
+    converted to the type of its field. Raises ArbenchError if a field is unknown, or if a value has another type or is
+    out of range."""
     kinds = {field.name: field.type for field in fields(Sampling)}
     changed: dict[str, Any] = {}
     for name, value in given.items():
@@ -170,7 +174,8 @@ def checked_int(what: str, value: Any, low: int, high: int) -> int:
 
 
 def _text(value: KnobValue) -> str:
-    """A value as it stands in a name. Whole floats lose their .0. Characters with a meaning in names are quoted."""
+    """A knob's value as text, for a trial's name. Whole floats lose their .0. Characters other than ASCII letters,
+    digits and ``_.-~+`` are percent-encoded, as in URLs."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return quote(str(value), safe="+")

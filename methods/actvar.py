@@ -13,19 +13,21 @@ Every other choice is ours:
    computed, as many as the sparsity allows, so one token can get more experts than another; the outputs of chosen
    experts are not weighted;
  - gate (the token selector): a token's score is a linear map of the attention's modulated input, plus a learned score
-   of the token's place; the score of a place starts as the mean size of the dense update there, as in var-static; for
-   an unselected token, only keys and values are computed, not the rest of the block;
+   of the token's position in the sequence; the score of a position starts as the mean size of the update that the
+   dense block makes at this position, as in var-static; for an unselected token, only keys and values are computed, not
+   the rest of the block;
  - reconstruction: a low-rank light path (``baselines.sparse_var``), trained to give the update of the whole block;
- - which scales: the last ``sparse_scales``, in all layers; each has the same sparsity, unless ``ffn_tilt`` lets larger
-   scales keep more (distillation does not use ``ffn_tilt``);
+ - sparse scales: only the last scales are sparse, in all layers; the knob ``sparse_scales`` gives their number; all
+   have the same sparsity, unless the knob ``ffn_tilt`` lets larger scales keep more (distillation does not use
+   ``ffn_tilt``);
  - guidance: both branches of an image get the same tokens and experts, chosen by the mean of the branches' scores;
- - own blocks: on ``fmnist`` the sparse scales have blocks of their own (attention and FFN; adaLN stays var's); these
-   blocks start as copies of var's blocks and are trained in the last stage of distillation; the dense scales, and a
-   run at zero sparsity, are exactly var's;
+ - separate blocks: on ``fmnist`` the sparse scales do not use VAR's attention and FFN, but separate copies; the copies
+   are trained in the last stage of distillation; adaLN is VAR's at all scales; the dense scales use VAR's blocks, and
+   at zero sparsity all scales do;
  - losses, stages and schedule: see ``baselines.distillation``; router and gate learn from straight-through gradients of
-   the distillation loss; the router also learns to predict each expert's worth, which is the size of what the expert
-   adds to the block's output; the gate also learns to predict each token's gain, which is the distance between the
-   light path's update and the full update.
+   the distillation loss; the router also learns to predict the size of what each expert adds to the block's output (the
+   expert's worth); the gate also learns to predict the distance between the light path's update and the full update
+   of each token (the token's gain).
 """
 
 from pathlib import Path
@@ -45,8 +47,11 @@ from harness.method import Preset
 
 
 class LearnedSelection(Selection):
-    """A learned selection. A gate scores tokens: a linear map of the input plus a score of each place. A linear router
-    scores experts."""
+    """Selects tokens and experts by learned scores.
+
+    A gate scores each token: a linear map of the input, plus a learned score of the token's position in the sequence. A
+    linear router scores the experts for each token.
+    """
 
     def __init__(self, dim: int, experts: int, positions: int) -> None:
         super().__init__()
@@ -79,6 +84,7 @@ class LearnedSelection(Selection):
     def gate_loss(self, x: Tensor, places: Tensor, gain: Tensor) -> Tensor:
         """Mean squared error of the gate's scores against each token's gain.
 
+        places: the tokens' positions in the sequence, [n] or [B, n].
         gain: [B, n], the distance between the light path's update and the full update, scaled to 1 on average.
         """
         return F.mse_loss(self.tokens(x.detach(), places).float(), gain.float())
@@ -88,8 +94,8 @@ class LearnedSelection(Selection):
 
         worth: [B, n, hidden], the squared size of what each hidden unit adds to the block's output.
 
-        The size for an expert is computed from ``worth``. First ``worth`` is summed over the hidden units of the
-        expert. The size is the square root of this sum. The sizes are then scaled to 1 on average.
+        The size of what an expert adds is the square root of the sum of ``worth`` over the expert's hidden units. All
+        sizes are then scaled to 1 on average.
         """
         size = worth.unflatten(-1, (self.experts, -1)).float().sum(-1).sqrt()
         return F.mse_loss(self.router(x.detach()).float(), size / size.mean())
@@ -105,8 +111,9 @@ class LearnedSelection(Selection):
 def balanced_clusters(rows: np.ndarray, clusters: int, seed: int = 0, rounds: int = 20) -> list[int]:
     """An order of the rows in which clusters of equal size lie side by side.
 
-    The clusters come from k-means. Every cluster has exactly rows / clusters rows. In each round, rows are assigned to
-    clusters of this size so that the sum of squared distances to the centres is smallest (scipy's linear assignment).
+    The clusters come from k-means. Every cluster has exactly ``len(rows) / clusters`` rows. In each round, rows are
+    assigned to clusters of this size so that the sum of squared distances to the centres is smallest (scipy's linear
+    assignment).
     """
     from scipy.optimize import linear_sum_assignment
 

@@ -23,7 +23,7 @@ from methods.actvar import ActVAR
 
 
 class RandomSelection(Selection):
-    """A selection by random scores, which are drawn once and then stay the same."""
+    """Selects tokens and experts by random scores, which are drawn once and then stay the same."""
 
     token_scores: Tensor  # [positions]
     expert_scores: Tensor  # [positions, experts]
@@ -39,7 +39,10 @@ class RandomSelection(Selection):
         return self.token_scores[places].expand(len(x), -1)
 
     def chosen(self, x: Tensor, places: Tensor, selected: Tensor | None, sparsity: Sparsity) -> Tensor:
-        """Which (token, expert) pairs are computed, bool [B, n, experts]."""
+        """Which (token, expert) pairs are computed, bool [B, n, experts].
+
+        places: the tokens' positions in the sequence, [n] or [B, n].
+        """
         scores = self.expert_scores[places].expand(len(x), -1, -1)
         tokens = x.shape[1]
         if selected is not None:

@@ -1,14 +1,15 @@
 """EAR (arXiv 2511.15499): next-set prediction in a spiral from the centre outwards, with length-adaptive decoding.
 
-The network, its two streams and the sampling loop are in ``baselines.next_set``. The order controls use them, too. An
-order control is EAR with another order of the tokens (``baselines.orders``).
+The network, its two streams and the sampling loop are in ``baselines.next_set``. Some control methods share them: each
+of these controls is EAR with another order of the tokens (``baselines.orders``).
 
 The paper's "length-adaptive decoding" has no counterpart in the released code (facts/METHODS.md). The knob
 ``adaptive`` is therefore our own design.
 
-With ``adaptive``, every step predicts the rest of the ring that the spiral is in. The step accepts the longest prefix
-whose predicted entropy is at most a threshold, but at least one token. The entropy of a prefix is the sum of its
-tokens' entropies, computed from the logits after guidance.
+In spiral order, the tokens k^2 to (k + 1)^2 - 1 form ring k. With ``adaptive``, every step predicts the rest of the
+ring that contains the first undecoded token. The step accepts the longest prefix whose predicted entropy is at most a
+threshold, but at least one token. The entropy of a prefix is the sum of its tokens' entropies, computed from the logits
+after guidance.
 
 No step predicts tokens beyond the ring. The reason is that the network predicts a set of tokens worse if no published
 schedule has this set as one step. The tokens of such a set are predicted worse even if the step accepts only a few of
@@ -41,9 +42,9 @@ IMAGENET_KNOBS = (
 def imagenet_preset(size: str) -> Preset:
     """The preset of a published EAR-adaLN: 16x16 tokens, sampled in 31 steps.
 
-    ``schedule=rings, steps=16`` is the paper's variant with 16 steps, on the same weights. RoPE goes by a token's
-    index in the spiral, not by its place in the grid (see ``baselines.next_set``). Labels are drawn at random, and
-    images are rounded to bytes, as in LlamaGen's presets.
+    ``schedule=rings, steps=16`` is the paper's variant with 16 steps, on the same weights. RoPE depends on a
+    token's index in the spiral, not on the token's position in the grid (see ``baselines.next_set``). Labels are drawn
+    at random, and images are rounded to bytes, as in LlamaGen's presets.
     """
     dim, layers, heads, cfg = SIZES[size]
     return Preset(

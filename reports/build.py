@@ -35,11 +35,11 @@ def build(store: Path, out: Path, note: str = "") -> Path:
     """Write the report of a store into folder ``out``; returns the path of index.html.
 
     Files of an earlier report are replaced, other files are left alone. New files are first made in a separate
-    folder and then moved to their places, so that a killed process leaves no half page. The same store gives the same
-    files.
+    folder and then moved into ``out``, so that a killed process leaves no half-written page. The same store gives the
+    same files.
 
     note: text that says what is still to be done, for a report that will soon be replaced. If there is a note, it
-    stands at the top of every page, and the pages of ``COSTLY`` are left out.
+    stands at the top of every page, and the slowest pages (``COSTLY``) are left out.
 
     Raises ArbenchError if the store has no records that can be read, or if ``out`` cannot be written.
     """
@@ -70,7 +70,7 @@ def _written(site: Site, out: Path, pages: Sequence[Page]) -> None:
 
 
 def _moved(draft: Path, out: Path) -> None:
-    """Move the files of a report from ``draft``, the folder in which it was made, to their places in ``out``.
+    """Move the files of a report from ``draft``, the folder in which they were made, to the same paths in ``out``.
 
     Pages come last, after the files that they need.
     """

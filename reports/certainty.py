@@ -1,7 +1,8 @@
-"""How certain it is that a setting is on the frontier.
+"""How certain it is that a setting is on the frontier (reports.frontier), by the bootstrap.
 
-Images or timed samples are drawn again at random, many times. After each draw, the figures (measured numbers) are
-computed again; the result is called a replicate. The frontier is computed anew for every replicate.
+The images of a trial, or its timed samples, are drawn with replacement, many times. From each draw the figures
+(numbers such as FID or latency) are computed again. The result of one draw is called a replicate. The frontier is
+computed anew for every replicate.
 """
 
 from collections.abc import Mapping
@@ -29,9 +30,12 @@ _COUNT = 1000  # number of replicates; the scores have as many
 
 
 def standings(x: Matrix, y: Matrix, better: tuple[Better, Better] = ("low", "low")) -> list[str]:
-    """Say for each of n points whether it is ``on`` or ``off`` the frontier at 95 %, or whether this is ``undecided``.
+    """Say in one word for each of n points whether the point is on the frontier.
 
-    The word is empty for a point with a coordinate that is not finite.
+    ``on``: the point is on the frontier in at least 95 % of the replicates
+    ``off``: in at most 5 %
+    ``undecided``: in between
+    "": a coordinate of the point is not finite
 
     x, y: the points' coordinates in R replicates, [n, R]. In each replicate, the same draw is used for all points.
     Random variation that the points share therefore moves all points together.
@@ -49,9 +53,9 @@ def standings(x: Matrix, y: Matrix, better: tuple[Better, Better] = ("low", "low
 def _contenders(x: Matrix, y: Matrix, better: tuple[Better, Better]) -> NDArray[np.bool_]:
     """Which of n points can be on the frontier in some replicate: bool [n].
 
-    A point is left out if even its best values are behind the worst values of another point. Such a point is on the
-    frontier in no replicate, and without it the frontier of the other points is the same. Of thousands of points, only
-    a few are kept.
+    A point P is left out if the worst x of another point is at least as good as the best x of P, and the worst y of the
+    other point is better than the best y of P. P is then on the frontier in no replicate. Without P, the frontier of
+    the other points is the same. Of thousands of points, only a few are kept.
     """
     if not len(x):
         return np.zeros(0, bool)
@@ -85,7 +89,7 @@ class Certainty:
     def standing(self, rows: pd.DataFrame, cost: Figure, score: Figure) -> list[str]:
         """Say where each row stands on the frontier of ``score`` against ``cost``, in the words of ``standings``.
 
-        rows: one setting a row, as ``reports.table.over_seeds`` gives them.
+        rows: one row for each setting, as ``reports.table.over_seeds`` gives them.
         """
         if rows.empty:
             return []
@@ -130,13 +134,13 @@ class Certainty:
 
 
 def _medians(samples: Matrix) -> Matrix | None:
-    """Draw timed samples again, and return the median in each replicate, [R]; None for fewer than two samples.
+    """The median of timed samples in each replicate, [R]; None for fewer than two samples.
 
-    In each replicate, trials that were timed in one session should get the same rounds. A session times its trials in
-    rounds, and sample i of each trial is from round i. Trials therefore get the same rounds if they get the same draw.
-    The draw depends only on the number of samples. Most trials of a session have equally many samples, and so get the
-    same draw.
+    In each replicate, samples are drawn with replacement. The draw depends only on the number of samples. Trials with
+    equally many samples, as most trials of a session have, therefore get the same draw.
     """
+    # A session times its trials in rounds, and sample i of each trial is from round i. With the same draw, trials of a
+    # session are compared over the same rounds.
     if len(samples) < 2:
         return None
     order = samples.argsort()

@@ -2,10 +2,10 @@
 
 Differences between trials are computed in advance, by harness.records.comparison, and not in the browser. There are two
 reasons. First, a browser that computes paired intervals would have to load the trials' replicates (reports.certainty).
-The replicates of one trial take 50 KB, too much for a page. Second, a part of the statistics would be in the browser's
-scripts, and all of it should be in one place.
+The replicates of one trial take 50 KB, too much for a page. Second, all statistics should be in the Python code, and no
+part of them in the browser's scripts.
 
-As differences are computed in advance, the number of pairs must be limited. Up to MOST trials are chosen, and
+As differences are computed in advance, the number of pairs must be limited. At most ``MOST`` trials are chosen, and
 differences are computed for all pairs of chosen trials. The best trial of each method and trials near a frontier are
 chosen first. The page shows other trials side by side without differences; `arbench compare` gives their differences.
 """
@@ -56,7 +56,8 @@ def chosen(site: Site) -> list[str]:
 
     The list begins with a trial of the best setting of each method. Then come trials of the settings on or near a
     frontier. Last come all other trials. For their order, the trials of each method are ranked by FID. The second-best
-    trials of all methods come before the third-best trials of all methods, and so on. The list ends at MOST keys.
+    trials of all methods come before the third-best trials of all methods, and so on. The list has at most
+    ``MOST`` keys.
     """
     best = list(site.board["key"])
     reached = [

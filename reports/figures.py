@@ -1,4 +1,4 @@
-"""Static plots of trade-offs by matplotlib, as SVG, PNG and PDF. A method has the same colour and mark everywhere."""
+"""Static plots of trade-offs by matplotlib, as SVG, PNG and PDF. A method has the same colour and marker everywhere."""
 
 import itertools
 from collections.abc import Iterable, Mapping
@@ -24,7 +24,7 @@ from reports.table import HIGH, LOW, SPARSITY, figure, rank
 
 INK, PALE, GRID, FLOOR = "#1b1f24", "#8b949e", "#e6e8eb", "#6e7781"
 WIDTH, HEIGHT = 5.4, 4.3  # inches: text stays readable if a phone shrinks the figure to 370 pixels
-# If a method has more marks than this, a figure for print holds them as pixels: thousands of shapes are megabytes.
+# If a method has more markers than this, a plot for print holds them as pixels: thousands of shapes are megabytes.
 MANY = 300
 DPI = 150
 NARROW = 3.0  # an axis that spans less than this factor is linear
@@ -56,7 +56,7 @@ class Style:
     """How a method is drawn in all plots."""
 
     colour: str  # hex
-    mark: str  # matplotlib's name of the mark
+    mark: str  # matplotlib's name of the marker
     label: str  # the method's name, cut to 24 characters
 
 
@@ -79,7 +79,7 @@ class Drawn:
 def styles(methods: Iterable[str]) -> dict[str, Style]:
     """A style for every method name.
 
-    A package may declare the colour and mark of its method (harness.plugins.looks); these are kept. Other methods get
+    If a package declares the colour and marker of its method (harness.plugins.looks), they are used. Other methods get
     the 25 spare styles, in the order of the methods' names. After the 25th method the spare styles start over.
     """
     names, known = set(methods), declared.looks()
@@ -99,9 +99,9 @@ def tradeoff(
 
     Returns None if no row has both x and y.
 
-    A method's curve goes through the method's best setting at each fixed number of steps. If the method has no knob for
-    steps, the curve is the method's frontier. Settings off the curve are small marks. A mark is hollow if the number of
-    steps differs from image to image.
+    For each value of the knob ``steps``, a method's curve goes through the method's best setting with this value. If
+    fewer than two values were measured, the curve is the method's frontier. Settings off the curve have small markers.
+    A marker is hollow if the number of steps differs from image to image.
 
     settings: column ``standing`` says whether a row is on the frontier (reports.certainty).
     looks: how each method is drawn.
@@ -140,7 +140,7 @@ def sparsity(
     """Draw y against ``knob``, one of the two sparsity knobs. Returns None if no setting has the knob.
 
     A method's curve joins settings at which the other sparsity knob is zero. At each value of ``knob``, the curve
-    goes through the best of these settings. All other settings are small marks.
+    goes through the best of these settings. All other settings have small markers.
     """
     column, other = f"knob:{knob}", f"knob:{SPARSITY[1 - SPARSITY.index(knob)]}"
     if column not in settings:
@@ -255,12 +255,12 @@ def _stated_saving(ax: Axes, name: str, dense: pd.DataFrame, x: Figure, y: Figur
 
 
 def key_file(name: str) -> str:
-    """The name of the file with a method's mark. The name is safe as a file name, whatever the method is called."""
+    """The name of the image file with a method's marker, safe as a file name whatever the method is called."""
     return f"mark-{safe(name)}.svg"
 
 
 def key(look: Style, folder: Path, name: str) -> str:
-    """Write a method's mark as a small SVG for tables; returns its file name."""
+    """Write a method's marker as a small SVG file for tables; returns the name of the file."""
     with mpl.rc_context(RC):
         fig = Drawing(figsize=(0.25, 0.25))
         ax = fig.add_axes((0, 0, 1, 1))
@@ -278,7 +278,7 @@ def _counted(rows: pd.DataFrame, standing: str, looks: Mapping[str, Style]) -> s
 
 
 def _bars(ax: Axes, rows: pd.DataFrame, x: str, y: str, looks: Mapping[str, Style]) -> None:
-    """Draw the 95 % interval of y as a thin line at each point. Methods with more than MANY points get no lines."""
+    """Draw the 95 % interval of y as a thin line at each point. Methods with more than ``MANY`` points get none."""
     for name, own in rows.groupby("method"):
         if len(own) <= MANY:
             ax.vlines(own[x], own[y + LOW], own[y + HIGH], color=looks[str(name)].colour, lw=0.8, alpha=0.6, zorder=3)
@@ -303,7 +303,7 @@ def _fixed(rows: pd.DataFrame) -> "pd.Series[bool]":
 
 
 def _curve(own: pd.DataFrame, x: str, y: str, ends: tuple[Any, Any]) -> pd.Index:
-    """The rows on a method's curve, as a pandas index, in the order of the curve."""
+    """The rows on a method's curve, in the order of the curve. ends: whether low or high x and y are good."""
     fixed = own[_fixed(own)]
     if "knob:steps" in own and fixed["knob:steps"].nunique() > 1:
         best = fixed.groupby("knob:steps")[y]

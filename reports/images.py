@@ -1,8 +1,8 @@
 """Strips of images, made from the thumbnails of the store. A strip joins several images of a trial into one picture.
 
-There is one strip a trial, and all strips have the same labels and the same noise. If there are few trials, strips keep
-every pixel. If there are thousands, strips hold fewer images and are compressed until all strips fit into BUDGET, so
-that the site stays small enough to copy and to serve.
+There is one strip per trial. The images in all strips have the same labels and were sampled from the same noise. If
+there are few trials, strips keep every pixel. If there are thousands, strips hold fewer images and are compressed
+until all strips fit into BUDGET, so that the site stays small enough to copy and to serve.
 """
 
 import io
@@ -26,7 +26,7 @@ BUDGET = 4_000_000
 MOST = 150_000
 """The greatest number of bytes of one strip."""
 SIDE = 128
-"""The greatest number of pixels a side; larger images are shrunk to this size."""
+"""The greatest number of pixels per side; larger images are shrunk to this size."""
 RUNGS: tuple[tuple[int, Mapping[str, Any]], ...] = (
     (20, {"lossless": True, "method": 2}),
     (20, {"quality": 85, "method": 0}),
@@ -91,7 +91,7 @@ def real(data: str) -> Thumbnails | None:
 def strip(thumbnails: Thumbnails) -> Thumbnails:
     """Join thumbnails, uint8 [n, C, H, W], C = 1 or 3, into one RGB image, uint8 [height, width, 3].
 
-    There are COLUMNS images a row, without gaps. The last row is filled up with grey.
+    Each row has ``COLUMNS`` images, without gaps. The last row is filled up with grey.
     """
     count, channels, height, width = thumbnails.shape
     columns = min(count, COLUMNS)

@@ -18,13 +18,13 @@ from reports.table import HIGH, LOW
 DEFAULT = ("steps", "params", "fid", "is", "gflops", "latency", "throughput")
 """The columns that are shown and loaded at first. Other columns are loaded when a reader asks for them."""
 PUBLISHED_SIZE = 256
-"""Published rows are listed if their images have this size, in pixels a side."""
+"""Published rows are listed if their images have this size, in pixels per side."""
 MEASURED, SUBMITTED, VERIFIED, PUBLISHED = "measured", "submitted", "submitted, verified", "published"
 FOREIGN = "foreign samples"
 
 
 def sheets(site: Site, out: Path) -> Iterator[Sheet]:
-    """The page index.html. Also writes leaderboard.csv and trials.csv, and the marks of all methods to figures/."""
+    """The page index.html. Also writes leaderboard.csv and trials.csv, and the markers of all methods to figures/."""
     for name, look in site.looks.items():
         figures.key(look, out / "figures", name)
     rows = [*_settings(site), *_apart(site), *map(_published, listed())]
@@ -153,7 +153,7 @@ def _note(row: Mapping[str, Any]) -> str:
 def _published(row: PublishedRow) -> dict[str, Any]:
     """A published row as a row of the leaderboard. Published rows make up the last set of rows.
 
-    Of the published figures, only those that mean the same in all sources are shown.
+    A published figure is shown only if all sources mean the same by it.
     """
     apart = [one for one in disagreements(published()) if row in one.rows]
     others = [f"; this checkpoint is published at FID {one.low:g} to {one.high:g}" for one in apart]

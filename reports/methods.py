@@ -105,8 +105,8 @@ def _listed(values: set[Any]) -> str:
 def _costs(site: Site, name: str) -> dict[str, Any]:
     """The multiply-accumulate operations (MACs) in each part of a method, in millions.
 
-    They are given for at most COSTS_SHOWN settings of the method. These are picked evenly from the method's settings at
-    their best guidance (``site.tuned``).
+    The MACs are given for at most ``COSTS_SHOWN`` settings. The settings are spread evenly over the rows of the method
+    in ``site.tuned``, which has each setting at its best guidance.
     """
     own = site.tuned[site.tuned["method"] == name]
     found = []
@@ -126,7 +126,10 @@ def _spread(rows: pd.DataFrame, most: int) -> pd.DataFrame:
 
 
 def _traced(site: Site, name: str, out: Path) -> dict[str, Any]:
-    """Write traces of a method's settings to data/trace-KEY.js; returns the settings that have a trace."""
+    """Write traces of a method's settings to data/trace-KEY.js; returns the settings that have a trace.
+
+    A trace says at which step each position was decided (harness.traces).
+    """
     own = site.tuned[site.tuned["method"] == name]
     best = own[own["key"].isin(site.board["key"])]
     found = []
@@ -142,7 +145,7 @@ def _traced(site: Site, name: str, out: Path) -> dict[str, Any]:
 def _trace(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
     """The arrays of a trace (harness.traces), turned into lists for the page's script.
 
-    Returns {} if the arrays are not a trace, or if they do not fit together.
+    Returns {} if the arrays are not a trace, or if their numbers of positions do not agree.
     """
     named = {name.removeprefix(TRACE): values for name, values in arrays.items()}
     grids, order = named.get("grids"), named.get("order")

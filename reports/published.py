@@ -1,8 +1,8 @@
 """Figures (numbers, such as FID) that papers, READMEs and users have published.
 
-Published figures come from other protocols and devices, and often FID was computed in another way, too. They are
-therefore never mixed with figures that were measured here: published rows have a type of their own, and pages draw them
-as hollow marks. Each published row names its source.
+Published figures come from other protocols and devices, and often FID was computed differently, too. Published figures
+are therefore never mixed with figures that were measured here. Published rows have a separate type, and pages draw them
+with hollow markers. Each published row names its source.
 
 ``disagreements`` finds checkpoints for which different FIDs were published, although sampling was alike.
 """
@@ -26,7 +26,7 @@ PROVENANCES = {
 
 @dataclass(frozen=True)
 class PublishedRow:
-    """A row as somebody published it; None stands for what the source does not say."""
+    """One row of figures, as a source published it. A figure is None if the source does not give it."""
 
     method: str  # as the source names it
     model: str  # as the source names it
@@ -42,12 +42,12 @@ class PublishedRow:
     time: float | None
     time_note: str  # what ``time`` means
     sampling: str  # in the source's words
-    image_size: int  # pixels a side
+    image_size: int  # pixels per side
     provenance: str  # one of PROVENANCES
     source: str  # where the row was published
 
     def figure(self, name: str) -> float | None:
-        """The figure that has this name in claims and pages; None if the source does not say it.
+        """The figure that has this name in claims and pages; None if the source does not give it.
 
         The name of the Inception Score is ``is``, but its field is ``is_``, as Python reserves the word ``is``. The
         number of steps, ``steps``, is a figure only if the source gives a single number.

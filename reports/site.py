@@ -34,9 +34,9 @@ class Site:
     records: Mapping[str, Record]  # key -> record; sorted by the records' names
     facts: Mapping[str, Any]  # about the reference (``reference.json``)
     fid: str  # the extractor of the FID by which the report ranks
-    rows: pd.DataFrame  # one row a trial
+    rows: pd.DataFrame  # one row per trial
     main: pd.DataFrame  # the rows that can be compared with each other
-    settings: pd.DataFrame  # one row a setting of ``main``, with means over seeds
+    settings: pd.DataFrame  # one row per setting of ``main``, with means over seeds
     tuned: pd.DataFrame  # settings at their best guidance
     looks: Mapping[str, Style]  # how each method is drawn
     notes: list[str] = field(default_factory=list)  # what the reader must be told first
@@ -45,7 +45,7 @@ class Site:
 
     @cached_property
     def certainty(self) -> Certainty:
-        """The replicates of the figures, which tell how certain a place on the frontier is (reports.certainty)."""
+        """The replicates of the figures. They show how certain it is that a setting is on the frontier."""
         return Certainty(self.store, self.records, self.fid)
 
     @property
@@ -57,8 +57,8 @@ class Site:
     def shown(self) -> pd.DataFrame:
         """The settings that are drawn in curves and frontiers.
 
-        These are the rows of ``tuned``, which has the settings at their best guidance. A sparse method's rows at zero
-        sparsity are left out if its dense method was measured, too.
+        They are the rows of ``tuned``: the settings at their best guidance. One part of ``tuned`` is left out: the rows
+        of a sparse method at zero sparsity, if the method's dense method was measured, too.
         """
         pairs = zip(self.tuned["method"], self.tuned["family"], strict=True)
         there = set(self.tuned["method"])
@@ -146,8 +146,10 @@ def head(site: Site) -> dict[str, Any]:
 
 
 def short(key: str) -> str:
-    """A short form of a key, for the site's file names and addresses. The short form is safe in a path, whatever
-    characters the key holds. `arbench compare` accepts the short form."""
+    """A short form of a trial's key, for the site's file names and addresses.
+
+    The short form is safe in a path, whatever characters the key holds. `arbench compare` accepts the short form.
+    """
     return safe(key[:KEY_SHOWN])
 
 

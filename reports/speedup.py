@@ -13,13 +13,17 @@ KINDS = {"saved_b1": "latency", "saved_b64": "throughput"}
 
 
 def added(rows: pd.DataFrame, records: Iterable[Record]) -> pd.DataFrame:
-    """Return ``rows`` (of ``tidy``) with savings in per cent: columns ``flops_saved``, ``saved_b1`` and ``saved_b64``.
+    """Return a table of ``reports.table.tidy`` with savings in per cent added.
 
-    Every method has a base method, with which its cost is compared (harness.plugins.looks.base_of). For a sparse
-    method, this is its dense method. A row is compared with one row of the base method, the row of lowest FID. That row
-    is called the base. A saving is negative if the row costs more than the base. Times are compared between the same
-    rounds of one timing session. Therefore time savings exist only if row and base were timed in the same session. A
-    method that is its own base method has no savings.
+    The new columns are ``flops_saved``, ``saved_b1`` and ``saved_b64`` (time saved at batch sizes 1 and 64).
+
+    Every method has a base method, with which its cost is compared (harness.plugins.looks.base_of). The base method of
+    a sparse method is its dense method. A row is compared with one row of the base method, the row of lowest FID. That
+    row is called the base. A saving is negative if the row costs more than the base. A method that is its own base
+    method has no savings.
+
+    Time savings exist only if the row and the base were timed in the same timing session. The two are then compared
+    round by round.
     """
     by_key = {str(record["key"]): record for record in records}
     bases: dict[tuple[str, ...], Mapping[str, object] | None] = {}

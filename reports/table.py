@@ -1,4 +1,4 @@
-"""Turns records into tidy pandas rows: one row a trial, with settings in words and figures in the report's units."""
+"""Turns records into tidy pandas rows: one row per trial, with settings in words and figures in the report's units."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -64,7 +64,7 @@ def extractor(records: Iterable[Record]) -> str:
 
 
 def tidy(records: Iterable[Record], fid: str) -> pd.DataFrame:
-    """One row a record, finished or failed, in the order of method and knobs.
+    """One row per record, finished or failed, in the order of method and knobs.
 
     A value that a record lacks is NaN.
 
@@ -86,8 +86,8 @@ def tidy(records: Iterable[Record], fid: str) -> pd.DataFrame:
 def rank(method: str) -> tuple[float, str]:
     """The key by which methods are sorted.
 
-    First come methods that declare a look (harness.plugins.looks), in the order of ``Look.place``. Then come all other
-    methods, by name.
+    A package can declare how reports show its method, in a ``Look`` (harness.plugins.looks). Methods with a ``Look``
+    come first, in the order of ``Look.place``. Then come all other methods, by name.
     """
     look = looks().get(method)
     return (inf if look is None else look.place, method)
@@ -175,11 +175,10 @@ def _row(record: Record, fid: str) -> dict[str, Any]:
 
 
 def by_own_extractor(row: Mapping[str, Any], record: Record, fid: str) -> Mapping[str, Any]:
-    """A row of ``tidy``, with FID and all other distances by the extractor that scored the record.
+    """A row of ``tidy`` in which FID and all other distances are those of the extractor that scored the record.
 
-    ``tidy`` gives distances by the report's extractor ``fid``. Use this function where the report shows a row without
-    comparing the row with ranked rows. The page of one trial is an example. There the report names the row's own
-    extractor.
+    In ``tidy``, distances are those of the report's extractor ``fid``. Use this function only where the report does not
+    compare the row with ranked rows, such as on the page of one trial. That page names the record's extractor.
     """
     quality = record.get("quality") or {}
     own = quality.get("extractor", fid)
@@ -237,7 +236,7 @@ def dicts(rows: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row a setting, with means over its seeds.
+    """One row per setting, with means over its seeds.
 
     Column ``seeds`` has the number of seeds. Column ``keys`` has the keys of the setting's records, one for each seed.
     Columns without a mean are copied from the row of the lowest seed.

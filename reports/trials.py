@@ -1,4 +1,4 @@
-"""The page of a trial: one HTML file for all trials, and one data file a trial, loaded when the trial is opened.
+"""The page of a trial: one HTML file for all trials, and one data file per trial, loaded when the trial is opened.
 
 So 5,000 trials cost 5,000 small data files, not 5,000 pages. Some values are the same in many records: machine,
 versions, conventions. Such a value is stored once, in data/shared.js. The data of a trial have ``{"shared": n}`` in
@@ -48,7 +48,7 @@ def sheets(site: Site, out: Path) -> Iterator[Sheet]:
 
 
 def _names(site: Site) -> list[tuple[str, str]]:
-    """(key, name) of each method's best trial. The page lists these trials if it is opened without a trial."""
+    """(key, name) of each method's best trial. The page lists these trials if its address names no trial."""
     return [(short(row["key"]), f"{row['method']}, {row['settings']}") for row in table.dicts(site.board)]
 
 
@@ -81,10 +81,10 @@ def _trial(site: Site, row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _timing(record: Mapping[str, Any]) -> Any:
-    """The timing of a record as the page draws it.
+    """The timing of a record, in the form that the page of the trial draws.
 
-    The time of the decoder in each round (``decoder_samples``) is left out. The page's data say which timed samples
-    were disturbed, but not by what.
+    Two parts of the record are left out: the time of the decoder in each round (``decoder_samples``), and the causes of
+    disturbances (``disturbances``). Instead of the causes, the result says which timed samples were disturbed.
     """
     found = record.get("timing")
     if not found:
@@ -145,7 +145,7 @@ def _short_numbers(value: Any) -> Any:
 
 
 def _sharing(found: list[dict[str, Any]]) -> tuple[Callable[[Any], Any], list[Any]]:
-    """Find the values that occur more than once in the data of all trials; these values are shared.
+    """Find the values that occur at least twice, counted over the data of all trials together: the shared values.
 
     Returns a function and a list. The list has the shared values. The function takes the data of a trial, and puts a
     reference ``{"shared": index in the list}`` in place of each shared value.

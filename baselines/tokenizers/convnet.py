@@ -43,7 +43,7 @@ class Encoder(nn.Sequential):
 
 
 class Decoder(nn.Sequential):
-    """vectors [B, channels, 7, 7] -> images [B, 1, 28, 28], about [-1, 1]."""
+    """vectors [B, channels, 7, 7] -> images [B, 1, 28, 28], roughly in [-1, 1]."""
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__(

@@ -18,7 +18,7 @@ XQGAN = vit.ViTConfig(grid=16, patch=16, codes=32)
 def vq16(grid: int, size: int = 0, vocabulary: int = 16384, config: vqgan.VQGANConfig = VQ16) -> Tokenizer:
     """LlamaGen's VQ-16: codes have length 1 and are chosen by angle.
 
-    Decoded images have 16 x ``grid`` pixels a side and are then resized to ``size``, unless ``size`` is 0.
+    Decoded images have 16 x ``grid`` pixels per side and are then resized to ``size``, unless ``size`` is 0.
     """
     quantiser = Quantiser(FixedCodes(vocabulary, config.codes, cosine=True, unit=True), (grid,))
     return Tokenizer(quantiser, vqgan.Encoder(config), vqgan.Decoder(config, grid), size)
@@ -27,7 +27,10 @@ def vq16(grid: int, size: int = 0, vocabulary: int = 16384, config: vqgan.VQGANC
 def var_vae(
     scales: Sequence[int], vocabulary: int = 4096, config: vqgan.VQGANConfig = VAR_VAE, phis: int = 4
 ) -> Tokenizer:
-    """VAR's multi-scale VQ-VAE: codes are chosen by distance, and the scales share ``phis`` convolutions."""
+    """VAR's multi-scale VQ-VAE: codes are chosen by distance.
+
+    The scales share ``phis`` smoothing convolutions (see ``MultiScaleQuantiser``).
+    """
     quantiser = MultiScaleQuantiser(FixedCodes(vocabulary, config.codes), scales, phis)
     return Tokenizer(quantiser, vqgan.Encoder(config), vqgan.Decoder(config, scales[-1]))
 

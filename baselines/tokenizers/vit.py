@@ -52,7 +52,7 @@ class MLP(nn.Module):
 
 
 class Scale(nn.Module):
-    """x * gamma."""
+    """x * gamma, with a learned gamma for each channel (LayerScale)."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class Scale(nn.Module):
 
 
 class Block(nn.Module):
-    """Pre-norm attention and MLP, each scaled before it is added."""
+    """Pre-norm attention and MLP. The output of each is scaled (``Scale``) and then added to the residual stream."""
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
@@ -77,7 +77,7 @@ class Block(nn.Module):
 
 
 class ViT(nn.Module):
-    """Blocks and a final norm. The class token and each of the grid^2 tokens have a learned position embedding."""
+    """Transformer blocks and a final norm. A class token and grid^2 other tokens have learned position embeddings."""
 
     def __init__(self, config: ViTConfig) -> None:
         super().__init__()
@@ -100,8 +100,8 @@ class ViT(nn.Module):
 class Encoder(nn.Module):
     """images [B, 3, H, W] in [-1, 1] -> vectors [B, C, grid, grid], with C = ``ViTConfig.codes`` channels.
 
-    In the sequence, latent tokens follow the patches. They get the same position embeddings as the patches. The outputs
-    of the latent tokens become the vectors.
+    In the sequence, learned latent tokens follow the patches. The latent tokens get the same position embeddings as the
+    patches. The outputs of the latent tokens become the vectors.
     """
 
     def __init__(self, config: ViTConfig) -> None:
@@ -122,7 +122,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """vectors [B, C, grid, grid], with C = ``ViTConfig.codes`` channels -> images [B, 3, H, W], about [-1, 1].
+    """vectors [B, C, grid, grid], with C = ``ViTConfig.codes`` channels -> images [B, 3, H, W], roughly in [-1, 1].
 
     In the sequence, mask tokens come before the vectors. The outputs of the mask tokens become the image patches. The
     class token stands in front of the mask tokens and again in front of the vectors. Mask tokens and vectors get the

@@ -1,11 +1,11 @@
 """Single-scale and multi-scale vector quantisation.
 
-Single-scale: VQ-VAE (van den Oord et al., arXiv 1711.00937) with moving-average codes (appendix A.1 there).
+Single-scale: VQ-VAE (van den Oord et al., arXiv 1711.00937) with moving-average codes (appendix A.1 of that paper).
 Multi-scale: VAR's residual quantiser (arXiv 2404.02905, algorithms 1 and 2).
 
 Our own choices:
  - The multi-scale codes are moving averages as well. In these averages, a token of a coarse scale weighs as much as
-   all the grid places that it covers.
+   all positions of the finest grid that it covers.
  - Codes that fall out of use restart at a vector of the batch.
 """
 
@@ -88,7 +88,7 @@ class Quantised:
     """The result of quantising while training.
 
     vectors: [B, C, grid, grid], for the decoder
-    loss: commitment loss; for several scales also the error of the reconstructed vectors
+    loss: commitment loss; with several scales, the squared error of the reconstructed vectors is added
     tokens: [B, positions]
     seen: three tensors for ``Codebook.learn``, described below
 
@@ -152,7 +152,8 @@ class MultiScaleQuantiser(Quantiser):
     def phi(self, scale: int) -> nn.Module:
         """The convolution that a scale uses; scale: the index of the scale.
 
-        The convolutions are spread evenly over the scales. A scale uses the nearest convolution.
+        Each scale and each convolution has a coordinate. The scales lie evenly spaced from 0 to 1, and the convolutions
+        lie evenly spaced inside this interval. A scale uses the convolution of the nearest coordinate.
         """
         # In float64 by numpy, as when VAR was trained: rounding decides between two equally near convolutions.
         count = len(self.phis)
@@ -193,7 +194,7 @@ class MultiScaleQuantiser(Quantiser):
         return Quantised(z + (canvas - z).detach(), 4 * loss / len(self.scales), tokens, (flat, index, weights))
 
     def blank(self, count: int) -> Tensor:
-        """An empty canvas for each of ``count`` images."""
+        """Canvases of zeros for ``count`` images, [count, C, grid, grid]."""
         return self.codebook.codes.new_zeros(count, self.codebook.codes.shape[1], self.grid, self.grid)
 
     def split(self, tokens: Tensor) -> list[Tensor]:
@@ -222,8 +223,8 @@ class MultiScaleQuantiser(Quantiser):
 class Tokenizer(nn.Module):
     """Encoder, quantiser and decoder. Tokens lie in [0, vocabulary); images are float in [0, 1].
 
-    encoder: images [B, channels, H, W] in about [-1, 1] -> vectors [B, C, grid, grid]
-    decoder: vectors -> images; ``decoder.macs()`` gives the MACs in closed form
+    encoder: images [B, channels, H, W] in [-1, 1] -> vectors [B, C, grid, grid]
+    decoder: vectors -> images, roughly in [-1, 1]; ``decoder.macs()`` gives the MACs in closed form
     size: decoded images are resized to size x size pixels; 0 leaves them as they are
     """
 

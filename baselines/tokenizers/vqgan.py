@@ -4,8 +4,8 @@ Both consist of residual blocks, with self-attention at the lowest resolution. T
 convolutions with stride 2. The decoder doubles the resolution by nearest neighbour upsampling.
 
 Two tokenizers use this encoder and decoder: LlamaGen's VQ-16 (arXiv 2406.06525) and VAR's multi-scale VQ-VAE (arXiv
-2404.02905). From one tokenizer to the other, only two things change in encoder and decoder: the sizes (``VQGANConfig``)
-and the names of the tensors in the weight files (``baselines.layouts``).
+2404.02905). Their encoders and decoders differ in only two things: the sizes (``VQGANConfig``) and the names of the
+tensors in the weight files (``baselines.layouts``).
 """
 
 from collections.abc import Sequence
@@ -63,13 +63,13 @@ class Residual(nn.Module):
         return y + (x if self.nin_shortcut is None else self.nin_shortcut(x))
 
     def macs(self, side: int) -> int:
-        """MACs for a grid of side x side places."""
+        """MACs for a grid of side x side positions."""
         skip = [] if self.nin_shortcut is None else [self.nin_shortcut]
         return conv_macs(self.conv1, self.conv2, *skip, side=side)
 
 
 class Attention(nn.Module):
-    """One head of self-attention over all places, with a skip around it."""
+    """One head of self-attention over all positions of the grid, with a skip around it."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -82,7 +82,7 @@ class Attention(nn.Module):
         return x + self.proj_out(out.transpose(1, 2).unflatten(2, x.shape[2:]))
 
     def macs(self, side: int) -> int:
-        """MACs for a grid of side x side places."""
+        """MACs for a grid of side x side positions."""
         return conv_macs(self.qkv, self.proj_out, side=side) + 2 * self.proj_out.in_channels * side**4
 
 
@@ -111,7 +111,11 @@ class Up(nn.Module):
 
 
 class Level(nn.Module):
-    """Residual blocks at one resolution, then ``resample``, if any. If ``attention``, attention follows each block."""
+    """Residual blocks at one resolution.
+
+    attention: if True, an attention layer follows each block.
+    resample: a layer that comes last and halves or doubles the resolution; None for no such layer.
+    """
 
     def __init__(self, width: int, out: int, blocks: int, attention: bool, resample: Down | Up | None) -> None:
         super().__init__()
@@ -127,7 +131,7 @@ class Level(nn.Module):
         return x if self.resample is None else self.resample(x)
 
     def macs(self, side: int) -> int:
-        """MACs of the blocks on a grid of side x side, and of the upsampling to 2 side x 2 side, if there is any."""
+        """MACs of the blocks on a grid of side x side. An upsampling to 2 side x 2 side is included."""
         own: int = sum(part.macs(side) for part in (*self.block, *self.attn))
         return own + (conv_macs(self.resample.conv, side=2 * side) if self.resample else 0)
 
@@ -139,12 +143,12 @@ class Middle(nn.Sequential):
         super().__init__(Residual(width, width), Attention(width), Residual(width, width))
 
     def macs(self, side: int) -> int:
-        """MACs for a grid of side x side places."""
+        """MACs for a grid of side x side positions."""
         return sum(part.macs(side) for part in self)  # type: ignore[operator]
 
 
 class Encoder(nn.Module):
-    """images [B, 3, H, W] in [-1, 1] -> vectors [B, C, H / 2^(levels - 1), ...].
+    """images [B, 3, H, W] in [-1, 1] -> vectors [B, C, H / s, W / s], with s = 2^(levels - 1).
 
     The vectors have C = ``VQGANConfig.codes`` channels. Each level has two residual blocks.
     """
@@ -167,7 +171,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """vectors [B, C, grid, grid] -> images [B, 3, H, W], about [-1, 1].
+    """vectors [B, C, grid, grid] -> images [B, 3, H, W], roughly in [-1, 1].
 
     The vectors have C = ``VQGANConfig.codes`` channels. Each level has three residual blocks. The first level has the
     lowest resolution.

@@ -64,7 +64,11 @@ def fetch(source: Source, path: Path) -> None:
 
 
 def _download(url: str, partial: Path, name: str) -> "HfFileMetadata":
-    """Append the missing bytes to ``partial``. Returns what the server announces about the whole file."""
+    """Append to the file ``partial`` the bytes that it still lacks. Returns the metadata that the server announces for
+    the whole file: its size, its hash and its commit.
+
+    name: the name of the file in the progress bar
+    """
     from huggingface_hub import get_hf_file_metadata
     from huggingface_hub.file_download import http_get
     from huggingface_hub.utils._headers import build_hf_headers

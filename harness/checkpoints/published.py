@@ -39,14 +39,18 @@ def folders() -> tuple[Path, ...]:
 
 
 def place(file: str) -> Path:
-    """The path of a weight file, in the first folder that has the file. If no folder has it: its path in the very first
-    folder."""
+    """The path of a weight file. ``folders`` are searched in order, and the first folder that has the file is taken. If
+    no folder has the file, the path leads to where the file would be in the first folder."""
     return next((folder / file for folder in folders() if (folder / file).is_file()), folders()[0] / file)
 
 
 def must_be_there(paths: Iterable[Path], preset: str, sources: Mapping[str, Source]) -> None:
-    """Raise ArbenchError if files are missing. If any missing files are published, the error names those files and says
-    how to get them. Otherwise the error names the first missing file."""
+    """Raise ArbenchError if any of these files is missing. The error names those missing files that are published, and
+    says how to get them. If none of the missing files is published, the error names the first missing file.
+
+    preset: the preset of the files, as ``arbench weights fetch`` takes it
+    sources: where the published files come from, by file name
+    """
     missing = [path for path in paths if not path.is_file()]
     fetchable = [path for path in missing if path.name in sources]
     if fetchable:

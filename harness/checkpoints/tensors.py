@@ -68,8 +68,8 @@ def read_weights(path: Path, module: nn.Module) -> nn.Module:
 def read_tensors(path: Path, inside: Sequence[tuple[str, ...]] = ()) -> dict[str, Tensor]:
     """The tensors, by name, of a safetensors file or of a file written by torch.save.
 
-    inside: where to look for the dictionary of tensors, in a file that nests this dictionary in others. Each entry is
-        one place to look: the keys that lead there, outermost first. The entries are tried in order. If the file is
+    inside: for a file that stores the dictionary of tensors inside other dictionaries. Each entry gives the keys that
+        may lead to the dictionary of tensors, outermost key first. The entries are tried in order. If the file is
         itself a dictionary of tensors, no entry is needed.
 
     Raises ArbenchError if the file is missing or truncated, holds no such dictionary, or holds objects other than plain
@@ -93,8 +93,9 @@ def read_tensors(path: Path, inside: Sequence[tuple[str, ...]] = ()) -> dict[str
 
 
 def _kind(path: Path, *valid: str) -> str:
-    """The kind of a file. Raises ArbenchError if the kind is known and is not one of ``valid``. A file of an unknown
-    kind raises no error here: perhaps it is of a valid kind, but damaged."""
+    """What a file is, in the words of ``harness.file_kinds``: for example an HDF5 file, a folder, or unknown. Raises
+    ArbenchError if the file is known to be none of ``valid``, or cannot be opened. A file that is unknown raises no
+    error here: perhaps it is one of ``valid``, but damaged."""
     try:
         if path.exists() and not path.is_file() and not path.is_dir():
             raise ArbenchError(f"cannot read weights {path}: it is no regular file")
@@ -118,8 +119,8 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
     """A context in which the caller reads the safetensors file ``path``. If the caller's code raises an error, the
-    error becomes an ArbenchError. The ArbenchError says what is wrong with the file. If the file cannot be opened or is
-    of another kind, ArbenchError is raised before the caller's code runs."""
+    error becomes an ArbenchError. The ArbenchError says what is wrong with the file. If the file cannot be opened, or
+    is known not to be a safetensors file, ArbenchError is raised before the caller's code runs."""
     _kind(path, file_kinds.SAFETENSORS)
     try:
         yield
@@ -205,7 +206,7 @@ def fit_state(module: nn.Module, state: Mapping[str, Tensor], source: Path) -> N
 
 
 def _odd(given: Tensor, wanted: Tensor) -> str:
-    """Why ``given`` cannot be copied into ``wanted`` value by value, in words. Empty if copying is possible."""
+    """What is wrong with ``given``, if its values cannot be copied into ``wanted``. If they can, an empty text."""
     if given.layout is not torch.strided or given.is_quantized or given.device.type != "cpu":
         return "sparse, quantized, or without values"
     return "" if given.is_complex() == wanted.is_complex() else f"{given.dtype}, not {wanted.dtype}"

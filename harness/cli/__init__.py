@@ -6,7 +6,7 @@ weights      weights, weights fetch
 run          run: measure the trials of a sweep
 cluster      status, cancel, and the options that run and train share on a cluster
 score        score, reference build: score images that another program made, and make references for scoring
-records      export, compare, diff, verify: existing records
+records      export, compare, diff, verify: make a table of records, compare records, measure records again
 exchange     submit, import: pack records for other people, and add records that other people sent
 environment  env: machine, versions and methods, for a bug report
 options      options and types of arguments that several commands use

@@ -18,7 +18,7 @@ class Lenient:
         self.fault: OSError | None = None
 
     def write(self, text: str) -> int:
-        """Write a text, or drop it."""
+        """Write a text to the stream. If the stream fails, or has failed before, the text is dropped."""
         try:
             return self._stream.write(text)
         except OSError as error:
@@ -33,7 +33,7 @@ class Lenient:
         return self.fault is None
 
     def flush(self) -> None:
-        """Flush the stream, or drop what it holds."""
+        """Flush the stream. If the stream fails, the text that it still holds is dropped."""
         try:
             self._stream.flush()
         except OSError as error:
@@ -60,8 +60,8 @@ def drop(stream: TextIO) -> None:
 
 @contextlib.contextmanager
 def lenient() -> Iterator[Lenient]:
-    """Make standard output and error lenient inside the ``with``; yields standard output. One fault is still raised:
-    BrokenPipeError, if the reader of standard output has gone (``| head``)."""
+    """Inside the ``with``, standard output and standard error are ``Lenient`` streams. Yields standard output. One
+    error of standard output is still raised: BrokenPipeError, if the program that reads it has ended (``| head``)."""
     _fill_gaps()
     before = sys.stdout, sys.stderr
     with contextlib.ExitStack() as stack:

@@ -12,11 +12,11 @@ local       this machine, through submitit
 bundles     which jobs make up one task, by measured rates
 submitted   the submissions: each is a folder under STORE/cluster
 task        what a task does after the scheduler has started it
-leases      which task is doing which job: files in each trial's work folder
-faults      what went wrong at a job: files beside the leases
+leases      files in each trial's work folder that say which task is doing which job
+faults      files beside the leases that say what went wrong at a job
 watch       which tasks are active and which have ended, by the schedulers' answers
 outlook     what a dry run prints
-site        the site file: what the scheduler is given
+site        reads the site file: the options for a scheduler, such as Slurm's partition and time limit
 status      ``arbench status`` and ``arbench cancel``
 training    ``arbench train --cluster slurm``: one training in several processes
 """

@@ -53,7 +53,7 @@ class Rates:
         self._by_stage: dict[str, float] = {}
 
     def look(self, plans: Iterable[TrialPlan]) -> None:
-        """Read how long the finished jobs of all tasks took, as far as the tasks have reported this.
+        """Read the events that all tasks have reported. They say how long each finished job took.
 
         plans: the plans of the trials to which these jobs may belong. Plans from earlier calls are remembered, and need
             not be given again.
@@ -105,7 +105,7 @@ def bundles(
     """Group jobs, in order, into tasks.
 
     seconds: how long a job takes; None if this is not known
-    minutes: roughly how many minutes of work a task gets. It gets less if there would otherwise be fewer than
+    minutes: roughly how many minutes of work a task gets. Tasks get less work if there would otherwise be fewer than
         ``parallel`` tasks.
     parallel: the largest number of tasks that run at once; None for no bound
     alone: whether a job gets a task for itself

@@ -1,7 +1,7 @@
 """The executor that hands jobs to a scheduler, as tasks of several jobs each.
 
-The executor submits the open jobs that no task has yet, and sees in the store which jobs are done. The executor's state
-is in the store's files: an executor that is started again goes on from there.
+The executor submits the jobs that are still to be done and do not belong to a task yet. It sees in the store which
+jobs are done. The executor's state is in the store's files: an executor that is started again goes on from there.
 """
 
 import time
@@ -64,7 +64,7 @@ class Settings:
     ) -> "Cluster":
         """Make the executor.
 
-        tables: a dict from plan key to the tables that override the site for that plan
+        tables: a dict from the key of a trial's plan to the tables that override the site for this trial
         """
         sites = {key: self._over(given) for key, given in tables.items()}
         return Cluster(bench, store, replace(self, sites=sites), tell)
@@ -101,8 +101,9 @@ class Cluster:
         self._refused = 0
 
     def run(self, queue: Queue) -> Iterator[Outcome]:
-        """Do jobs until the queue is empty. A job stays in the queue until it is done or given up. Raises ArbenchError
-        if `arbench cancel` ends what was submitted, or if the scheduler accepts no more submissions."""
+        """Do jobs until the queue is empty. A job stays in the queue until it is done or given up. A job is given
+        up if it has more than ``Settings.retries`` faults. Raises ArbenchError if `arbench cancel` ends what was
+        submitted, or if the scheduler accepts no more submissions."""
         while queue:
             self._must_not_be_cancelled()
             yield from self._settled(queue)
@@ -118,16 +119,16 @@ class Cluster:
                 time.sleep(FILES_S)
 
     def given_up(self, jobs: Sequence[Job]) -> list[Outcome]:
-        """The jobs that are given up, each with its failure. Waits first until it is known which earlier tasks are
-        still alive. Raises ArbenchError if the scheduler does not answer."""
+        """The jobs that are given up because they have too many faults, each with its failure. First waits until it is
+        known which earlier tasks are still alive. Raises ArbenchError if the scheduler does not answer."""
         self._watch.settle({job.id: job for job in jobs})
         return [(job, failure) for job, failure in self._settled(deque(jobs)) if failure is not None]
 
     def leave(self, waves: Sequence[Sequence[Job]], about: Mapping[str, Any]) -> int:
         """Submit all jobs at once, without waiting for them. Returns how many tasks were submitted.
 
-        waves: the jobs. The tasks of a wave start when the tasks of the wave before have ended. The tasks of the last
-            wave write the records.
+        waves: the jobs. The tasks of a wave start when the tasks of the previous wave have ended. The tasks of the
+            final wave write the records.
         about: the provenance for the records
 
         Call ``given_up`` first.
@@ -201,9 +202,9 @@ class Cluster:
         yield from found
 
     def _todo(self, queue: Sequence[Job] | Queue, flying: Collection[str], cautious: bool = True) -> list[Job]:
-        """The open jobs that no task has yet.
+        """The jobs of the queue that no living task has leased and that are not in ``flying``.
 
-        flying: ids of the jobs that tasks already have
+        flying: ids of the jobs that already belong to a task
         cautious: return only one generate job of a trial if some generate job of the trial has a fault and no image is
             done yet. The trial's other generate jobs would most likely fail, too.
         """
@@ -226,8 +227,8 @@ class Cluster:
         return self._watch.lives(holder) if self._watch.knows(holder) else lease.fresh()
 
     def _must_not_be_cancelled(self) -> None:
-        """Raise ArbenchError if `arbench cancel` was called. At that moment, this process may have been submitting
-        tasks. `arbench cancel` may have missed such a submission. The submission is therefore cancelled here."""
+        """Raise ArbenchError if `arbench cancel` was called. This process may have been submitting tasks at the moment
+        of the call. `arbench cancel` may have missed these tasks. The missed tasks are therefore cancelled here."""
         if self._submissions.cancels() != self._cancels:
             missed = {one.number: one for one in self._mine if not one.cancelled and one.number is not None}
             self._schedulers.cancel(missed)
@@ -308,11 +309,12 @@ class Cluster:
         return made
 
     def _refuse(self, made: Submission, refusal: RefusedError) -> None:
-        """Handle an attempt to submit that has failed. The next attempt comes only after another look at the queue.
+        """Handle an attempt to submit that has failed. Before the next attempt, ``run`` asks the scheduler which tasks
+        are in its queue. An attempt can fail for these reasons:
 
-        The scheduler may be restarting. Or the submission may be above a limit of the scheduler, and a smaller
-        submission would be accepted. Or the scheduler has accepted the submission, and only the scheduler's answer was
-        cut off. In this last case, the queue will show the tasks.
+        - The scheduler is restarting.
+        - The submission is above a limit of the scheduler. A smaller submission would be accepted.
+        - The scheduler has accepted the submission, and only its answer was cut off. The tasks are then in its queue.
         """
         self._refused += 1
         self._waiting = True

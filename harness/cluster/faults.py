@@ -21,7 +21,8 @@ def blame(job: Job, failure: Failure, once: str) -> None:
 
 
 def faults(folder: Path) -> dict[str, list[Failure]]:
-    """The faults in a trial's work folder: a dict from ``Job.part`` to the list of the job's faults, oldest first."""
+    """The faults in a trial's work folder, as a dict. A job's key is its ``Job.part``: the name of the stage, with the
+    range of images if the job has one. The value is the list of the job's faults, oldest first."""
     found: dict[str, list[tuple[float, Failure]]] = defaultdict(list)
     for path in (folder / "faults").glob("[!.]*.json"):
         content: dict[str, Any] | None = files.read_json(path)

@@ -1,5 +1,6 @@
-"""``--cluster local``: this machine, through submitit's local executor. The process that has submitted tasks starts
-them. If that process is killed, the running tasks go on, and the next process with ``--cluster local`` finds them."""
+"""``--cluster local``: this machine, through submitit's local executor. Tasks are started by the process that has
+submitted them. If this process is killed, the running tasks go on. The next process with ``--cluster local`` finds the
+running tasks."""
 
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -50,13 +51,13 @@ class Local:
         return 100_000
 
     def submit(self, made: Submission, how: Resources, code: Path, work: Sequence[Work], after: Sequence[str]) -> str:
-        """Put the tasks in line. ``queue`` starts each task when it is its turn."""
+        """Add the tasks to the list of waiting tasks. The method ``queue`` starts them later."""
         self._waiting += [(made, index, how, code, one) for index, one in enumerate(work)]
         return made.id
 
     def queue(self, submissions: Sequence[Submission]) -> dict[TaskId, Queued]:
-        """Start the tasks whose turn has come. Returns the tasks that run, and the tasks that wait to be started by a
-        process of this machine."""
+        """Start the waiting tasks for which cores and GPUs are free. Returns the tasks that run, and the tasks that
+        wait to be started by a process of this machine."""
         self._start()
         waiting = [*(one[:2] for one in self._waiting), *((one, index) for one in submissions for index in one.held())]
         states = dict.fromkeys(_running(), "RUNNING") | {(one.id, index): "PENDING" for one, index in waiting}
@@ -85,8 +86,8 @@ class Local:
         return Inside(torch.get_num_threads())
 
     def _start(self) -> None:
-        """Start tasks, in order, while cores and GPUs are free. Earlier tasks are first asked whether they have ended,
-        so that their processes do not stay as zombies."""
+        """Start the waiting tasks, in order, while cores and GPUs are free."""
+        # ``done`` also collects the process of a task that has ended. The process would otherwise stay as a zombie.
         self._started = [job for job in self._started if not job.done()]
         running = _running()
         for waiting in list(self._waiting):

@@ -11,10 +11,10 @@ Tasks = Sequence[Sequence[Job]]
 def outlook(
     waves: Sequence[Sequence[tuple[Resources, Tasks]]], seconds: Callable[[Job], float | None], trials: int
 ) -> str:
-    """A text about the open jobs of a sweep. For each kind of task, one line gives the number of tasks, how many jobs
-    they do, and how many hours these jobs take.
+    """A text about the open jobs of a sweep. It has one line for each group of tasks in ``waves``. The line gives the
+    number of tasks, how many jobs of each stage they do, and how many hours these jobs take.
 
-    waves: for each wave, the tasks, grouped by their resources
+    waves: for each wave, its groups of tasks. A group is a pair: resources, and the tasks that get these resources.
     seconds: how long a job takes; None if this is not known
     trials: the number of trials of the sweep, including trials that are already recorded
     """

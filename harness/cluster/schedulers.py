@@ -4,8 +4,9 @@ entry-point group ``arbench.executors``, so that any package can add a scheduler
     [project.entry-points."arbench.executors"]
     pbs = "my_package.pbs:PBS"
 
-A scheduler only starts tasks, and says which tasks still wait or run, and how the others have ended. Everything else is
-kept in the store's files, whatever the scheduler: which jobs make up a task, which are done, which are tried again.
+A scheduler only starts tasks, and says which tasks still wait or run, and how the others have ended. All other facts
+are kept in the store's files, for every scheduler: which jobs make up a task, which jobs are done, and which jobs are
+tried again.
 """
 
 from collections import defaultdict
@@ -122,7 +123,7 @@ def named(name: str) -> Scheduler:
 
 class Schedulers:
     """All schedulers to which submissions of a store were given. A question about a submission goes to the scheduler
-    that has the submission."""
+    to which the submission was given."""
 
     def __init__(self, *own: Scheduler) -> None:
         self._known = {one.name: one for one in own}
@@ -154,7 +155,10 @@ class Schedulers:
             scheduler.cancel(numbers)
 
     def _grouped(self, things: Iterable[tuple[Submission, Thing]]) -> list[tuple[Scheduler, list[Thing]]]:
-        """Things that belong to submissions, grouped by the scheduler that has the submission."""
+        """Group values by scheduler. Returns pairs: a scheduler, and the values in its group.
+
+        things: pairs of a submission and a value. The value goes to the scheduler to which the submission was given.
+        """
         found: dict[str, list[Thing]] = defaultdict(list)
         schedulers = {}
         for submission, thing in things:

@@ -29,8 +29,8 @@ gpus-per-node = 8
 
 ``container`` is arbench's own key; sbatch's option of that name, for OCI bundles, cannot be given.
 
-A sweep file's table [cluster] overrides the site file in the same way, and so does ``cluster = {...}`` in a block of
-the sweep file.
+A sweep file can have a table [cluster] with keys of a site file. The values in this table replace the values of the
+site file under the same keys. A block of the sweep file can have such a table, too: ``cluster = {...}``.
 """
 
 import re
@@ -59,7 +59,7 @@ LONGEST_TIME = 20
 
 @dataclass(frozen=True)
 class Resources:
-    """The resources of one kind of job."""
+    """The resources that each job of a stage gets, or each job of ``arbench train``."""
 
     options: Mapping[str, Any]  # options of sbatch, by their long names; True for an option without a value
     setup: tuple[str, ...]  # lines of shell that run first
@@ -95,7 +95,7 @@ class Site:
     defaults: Mapping[str, Any] = field(default_factory=dict)  # options of the scheduler; ``common`` overrides them
 
     def names(self) -> set[str]:
-        """All keys that the file has, in whatever table."""
+        """All keys in the file: those at the top level, and those in the tables of single stages."""
         return {name for table in (self.common, *self.stages.values()) for name in table}
 
     def has_only(self, valid: Collection[str]) -> None:
@@ -105,10 +105,12 @@ class Site:
             raise ArbenchError(f"{self.source}: {unknown('option', name, others.union(valid))}")
 
     def seconds(self, name: str) -> float:
-        """The value of the key ``name``, in seconds. The key must be one of those in SECONDS.
+        """The value of the key ``name``, in seconds.
 
-        The value comes from the first of these sources that has the key: the site file, the scheduler's defaults,
-        SECONDS.
+        name: a key of the dict SECONDS, such as ``poll-seconds``
+
+        If the site file lacks the key, the value is the scheduler's default. If the scheduler has no default for the
+        key, the value is that in SECONDS.
         """
         return float(self.common.get(name, self.defaults.get(name, SECONDS[name])))
 

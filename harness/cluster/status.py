@@ -26,7 +26,7 @@ LOG_SHOWN = 5
 
 @dataclass(frozen=True)
 class Standing:
-    """How far a trial is."""
+    """The progress of a trial: which parts of its work are done, and what went wrong at the others."""
 
     name: str
     images: int
@@ -45,8 +45,8 @@ class Standing:
 
 
 def standings(store: Store) -> Iterator[Standing]:
-    """How far each trial is, for all sweeps that were run on a store. A trial that belongs to several sweeps is yielded
-    only once."""
+    """The progress of each trial, for all sweeps that were run with a store. A trial that belongs to several sweeps is
+    yielded only once."""
     seen = set()
     for path in sorted((store.folder / "sweeps").glob("[!.]*.json")):
         content = _announced(path)
@@ -67,7 +67,8 @@ def _announced(path: Path) -> dict[str, Any]:
 
 
 def _trials(found: Any) -> bool:
-    """Whether a value that was read from a file is a list of trials, in the form of ``harness.jobs.plan.listed``."""
+    """Whether a value that was read from a file is a list of dicts like those that the function
+    ``harness.jobs.plan.listed`` returns."""
     return isinstance(found, list) and all(
         isinstance(one, dict)
         and all(isinstance(one.get(name), str) and "\0" not in one[name] for name in ("name", "key", "folder"))
@@ -106,7 +107,7 @@ def _meets(part: str, gaps: list[range]) -> bool:
     A job of the stage generate makes the images of one shard, which is a range of image indices. Such a job has work to
     do if at least one image of its shard is missing. For a job of another stage, the answer is always True.
 
-    part: the job's ``Job.part``
+    part: the job's ``Job.part``: the name of its stage, with its range of images if it has one
     gaps: the ranges of image indices whose images are missing
     """
     stage, _, indices = part.partition("-")
@@ -117,7 +118,7 @@ def _meets(part: str, gaps: list[range]) -> bool:
 
 
 def status(store: Store) -> str:
-    """How far a store's sweeps are, in lines of text. Raises ArbenchError if nothing was ever run on the store."""
+    """The progress of a store's sweeps, as lines of text. Raises ArbenchError if no sweep was run with the store."""
     trials = list(standings(store))
     if not trials:
         raise ArbenchError(f"{store.folder}: no sweep was run here (arbench run SWEEP --store {store.folder})")

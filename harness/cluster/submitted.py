@@ -76,11 +76,11 @@ class Submission:
         return (self.folder / str(index)).exists()
 
     def held(self) -> list[int]:
-        """Indices of the tasks that have not begun, if another process on this machine made the submission and still
-        runs; else an empty list.
+        """Indices of the tasks that wait to be started by another process on this machine.
 
         Some schedulers start tasks from the process that made the submission. With such a scheduler, the tasks that
-        have not begun wait in that process.
+        have not begun wait in that process. The list is empty if that process does not run any more, is on another
+        machine, or is this process.
         """
         host, _, process = self.driver.rpartition(":")
         there = host == platform.node() and int(process) != os.getpid() and lives(int(process), self.submitted)
@@ -185,7 +185,8 @@ class Submissions:
         files.write_json(self.folder / "cancelled.json", {"at": time.time(), "call": secrets.token_hex(8)})
 
     def cancels(self) -> str:
-        """A text that changes with each call of ``cancel``."""
+        """A text that each call of ``cancel`` replaces by a new text; empty before the first call. The new text tells a
+        driver that ``cancel`` was called."""
         found = files.read_json(self.folder / "cancelled.json")
         return "" if found is None else str(found["call"])
 
@@ -204,6 +205,6 @@ def driver() -> str:
 
 
 def since_start(events: Sequence[Mapping[str, Any]]) -> list[Event] | None:
-    """The events of a task after its last start; None if the task has never begun."""
+    """The events of a task since the task was most recently started; None if the task has never been started."""
     starts = [place for place, event in enumerate(events) if event["event"] == "start"]
     return [dict(event) for event in events[starts[-1] + 1 :]] if starts else None

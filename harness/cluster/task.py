@@ -1,5 +1,5 @@
-"""What runs inside one job of the scheduler: a task. A task does several jobs of arbench, one after another. It holds a
-lease on the job that it is doing.
+"""A task: a program that the scheduler starts. It does jobs of arbench, one after another. A job of arbench is a piece
+of a trial's work. A task holds a lease on the job that it is doing.
 
 The results of a task are in the store. A task can be killed at any moment. The scheduler may then begin the task again,
 under the same name: this is called a new life of the task. Or the task's jobs may be given to another task. Finished
@@ -30,7 +30,7 @@ from harness.records.store import Store, timed
 
 FRUITLESS = 3
 """A task has a new life whenever the scheduler begins the task again. If so many lives in a row were interrupted before
-they had finished a job, the job at which the last of these lives was working is to blame."""
+they had finished a job, the job at which the most recent of these lives was working is to blame."""
 
 
 @dataclass
@@ -89,8 +89,8 @@ class Task:
         life has finished no job, the job that is being done is to blame in two cases:
 
         - The interrupted life has used up its time.
-        - Too many lives in a row were interrupted before they had finished a job. The interrupted life is the last of
-          them. The constant FRUITLESS is the number of lives that is too many.
+        - At least FRUITLESS lives in a row were interrupted before they had finished a job. The interrupted life
+          counts as one of these lives.
 
         If the job is not to blame, its lease is released.
         """
@@ -142,7 +142,11 @@ class Task:
 
     def _account_for(self, before: list[dict[str, Any]], life: int) -> None:
         """If this task was killed during a job and then begun again by the scheduler, release the job's lease. If the
-        task had finished no job between its previous start and the kill, also blame the job."""
+        killed life of the task had finished no job, also blame the job.
+
+        before: the events of all earlier lives
+        life: the number of the present life; the first life has number 0
+        """
         earlier = since_start(before)
         for job in self.jobs if earlier is not None else ():
             lease = Lease(job)

@@ -1,7 +1,7 @@
-"""Finds out the state of the submitted tasks. One question asks the scheduler which tasks are still in its queue. A
-second question asks how the tasks that are gone have ended.
+"""Finds out the state of the submitted tasks. The scheduler is first asked which tasks still wait or run. It is then
+asked how the other tasks have ended.
 
-The scheduler only says whether a task may still do something. What a task has done is seen in the store.
+The scheduler only says whether a task may still do something. The store shows what a task has done.
 """
 
 import contextlib
@@ -32,8 +32,9 @@ class Watch:
         self._ended: set[TaskId] = set()
 
     def look(self, open_jobs: Mapping[str, Job]) -> bool:
-        """Ask the scheduler which tasks still exist, and handle the tasks that have ended. Nothing is asked if the last
-        question was asked less than ``every_s`` seconds ago. Returns whether the question was asked and answered.
+        """Ask the scheduler which tasks still exist, and handle the tasks that have ended. If the scheduler was
+        already asked less than ``every_s`` seconds ago, it is not asked. Returns True if the scheduler was asked now,
+        and has answered.
 
         open_jobs: the jobs that are still to be done, by id
         """

@@ -1,4 +1,5 @@
-"""The conformance suite: tests that every method passes. ``arbench check PACKAGE`` runs it on a package's methods.
+"""The conformance suite: tests that every method passes. ``arbench check PACKAGE`` runs it on a package's methods. A
+knob is a setting that a method declares, with its valid values.
 
     subjects      the methods under test, and their images
     test_methods  shapes, ranges, the same image at any batch size, costs

@@ -27,7 +27,7 @@ def methods_of(package: str) -> list[str]:
 
 
 def check(package: str, options: Sequence[str] = ()) -> int:
-    """Run the suite on a package's methods; pytest prints one line per fault. Returns 0 if all tests pass.
+    """Run the suite on a package's methods; pytest prints one line per failed test. Returns 0 if all tests pass.
 
     options: more options for pytest.
     """

@@ -59,11 +59,12 @@ def with_knobs(*knobs: str) -> list[str]:
 
 
 def cases(wanted: Callable[[Knobs], bool] = lambda given: True) -> list[Any]:
-    """Pytest parameters (name of a method, knobs given): one case for each setting that ``moved`` lists for a method.
+    """Parameters for a pytest test: pairs of a method's name and a dict of knobs. Each method under test gets one pair
+    for each dict that the function ``moved`` returns for the method.
 
-    wanted: takes the knobs of a case, and says whether the case is kept
+    wanted: takes a dict of knobs, and says whether its pair is kept
 
-    A method that cannot be imported has one case, without knobs. The test of this case fails.
+    A method that cannot be imported gets one pair, with an empty dict. The test with this pair fails.
     """
     found = []
     for name in names():
@@ -119,8 +120,8 @@ def dense(knobs: Mapping[str, KnobValue]) -> Knobs:
 def subject(name: str) -> Method:
     """The method, with random weights that let every input influence the output.
 
-    The initial weights of a training are not suitable, because they almost close the residual branches. Wrong content
-    of a cache would then go unnoticed.
+    The initial weights of a training are not suitable. With them, the residual branches add almost nothing. A wrong
+    value in a cache of the network would then hardly change the output, and the tests would not notice it.
     """
     owner = registry.get(name)
     with torch.random.fork_rng(devices=[]):
@@ -156,11 +157,11 @@ def liven(network: nn.Module) -> None:
 
 
 def in_shard(method: Method, indices: list[int], knobs: Mapping[str, KnobValue]) -> Generated:
-    """Like ``images_of``, but a batch of few images is padded: its last image is repeated. The result does not contain
-    the padding.
+    """Sample the images with these indices, with seed 3, in a batch like those of the stage generate. The stage puts
+    the images of one shard into one batch. A shard is a range of image indices.
 
-    The stage generate pads its batches in the same way, with ``harness.stages.generate.stage.padded``. Each batch of
-    the stage holds the images of one shard, which is a range of image indices.
+    If the batch has few images, it is padded by ``harness.stages.generate.stage.padded``: the final image of the batch
+    is repeated. The result does not contain the padding.
     """
     made = images_of(method, [indices[row] for row in padded(len(indices))], knobs)
     return Generated(made.tokens[: len(indices)], made.steps[: len(indices)])
@@ -216,11 +217,11 @@ def recorded(method: Method) -> Iterator[list[Tensor]]:
 
 @torch.no_grad()
 def teacher_forced(method: Method, tokens: Tensor, labels: Tensor, knobs: Knobs) -> Tensor:
-    """Logits [B, positions, V] of all tokens, computed in one pass by the function ``logits`` of the method's network.
+    """Logits [B, positions, V] of all tokens, computed in one pass by the network's method ``logits``.
 
-    If ``logits`` has a parameter ``seen``, the tokenizer first turns the tokens into the network's inputs. If
-    ``logits`` has a parameter ``sizes``, a list is passed for it. For each step of sampling, the list holds the number
-    of tokens that are decided at this step. Skips the test if the network has no ``logits``.
+    If the method ``logits`` has a parameter ``seen``, the tokenizer first turns the tokens into the network's inputs.
+    If it has a parameter ``sizes``, this parameter gets a list: the number of tokens that are decided at each step of
+    sampling. If the network has no method ``logits``, the test is skipped.
     """
     network: Any = method.network
     if not hasattr(network, "logits"):

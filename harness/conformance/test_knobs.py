@@ -2,7 +2,7 @@
 
 - Every knob has an effect.
 - Sampling takes as many steps as the knob ``steps`` says.
-- A knob for sparsity says which share of the work does not run.
+- The value of a knob for sparsity is the share of the work that is skipped.
 - Wrong values are refused.
 """
 
@@ -75,7 +75,10 @@ def executed(method: Method, **given: Any) -> dict[str, int]:
 
 
 def share_in_sparse_scales(method: Method, scales: int) -> float:
-    """The share of all tokens that belong to the last ``scales`` scales."""
+    """The share of all tokens that belong to the final scales.
+
+    scales: how many scales count as final
+    """
     sizes = [len(part) for part in method.schedule(method.resolve({}))]
     return sum(sizes[len(sizes) - scales :]) / sum(sizes)
 

@@ -3,6 +3,6 @@
 base                what an extractor is
 fmnist_cnn          ``fmnist-cnn``: a small classifier, bundled (weights/)
 inception           ``inception``: the network that FID is named after, with weights given by path
-by_name             finds an extractor by name, and the usual extractor of a data set
+by_name             finds an extractor by name, and the extractor that a data set has by default
 for_torch_fidelity  registers ``fmnist-cnn`` with torch-fidelity
 """

@@ -24,7 +24,13 @@ class Extractor:
 
     @torch.inference_mode()
     def features(self, images: Tensor) -> dict[str, Tensor]:
-        """Features of images, on the CPU: ``features`` float32 [B, D], ``logits`` float32 [B, classes] and ``spatial``
-        float32 [B, S]. images: uint8 [B, C, H, W], on any device."""
+        """Features of images. Returns a dict of float32 tensors on the CPU:
+
+        - ``features`` [B, D]
+        - ``logits`` [B, classes]
+        - ``spatial`` [B, S]: flattened features that keep their spatial positions
+
+        images: uint8 [B, C, H, W], on any device
+        """
         device = next(self.network.parameters()).device
         return {name: value.float().cpu() for name, value in self.network(images.to(device)).items()}

@@ -1,11 +1,11 @@
 """The extractors, by name. They are found through the entry-point group ``arbench.extractors``, so that any package can
-add an extractor, in the same way in which it can add a method:
+add an extractor:
 
     [project.entry-points."arbench.extractors"]
     stripes-mean = "my_package.looks:load"
 
-The entry names a function that returns an ``Extractor``. The function takes one argument: the path of the extractor's
-weights, or None for the default weights.
+Such an entry names a function that returns an ``Extractor``. The function takes one argument: the path of the
+extractor's weights, or None for the default weights.
 """
 
 from pathlib import Path
@@ -29,7 +29,7 @@ def known(name: str, source: str) -> str:
     """Checks that there is an extractor of this name, and returns the name. If there is none, raises ArbenchError
     listing the valid names.
 
-    source: the name of the sweep file that names the extractor. The error begins with this name.
+    source: the sweep file in which the extractor is named. The error begins with the name of the sweep file.
     """
     if name not in points.installed(GROUP):
         raise ArbenchError(f"{source}: {unknown('extractor', name, points.installed(GROUP))}")

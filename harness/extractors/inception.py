@@ -32,8 +32,8 @@ class Inception(nn.Module):
     inception score) and spatial features [B, 2023].
 
     The spatial features are the first 7 channels of the 1x1 branch in the block that TensorFlow calls mixed_6. Their
-    order is (row, column, channel), as in stored statistics (``mu_s``). guided-diffusion's evaluator computes sFID on
-    these features (Nash et al., 2103.03841).
+    order is (row, column, channel), as in the statistics that guided-diffusion's reference files hold (``mu_s``).
+    guided-diffusion's evaluator computes sFID on these features (Nash et al., 2103.03841).
     """
 
     def __init__(self, state: Mapping[str, Tensor]) -> None:

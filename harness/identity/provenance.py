@@ -42,7 +42,7 @@ def gather() -> dict[str, Any]:
     - ``commit``: as ``source_commit`` gives it, without ``+dirty``
     - ``dirty``: whether the tree differs from the commit
     - ``code``: sha256 of the Python files
-    - ``lock``: sha256 of the lock file, or None
+    - ``lock``: sha256 of ``requirements.lock`` (the versions of the dependencies); None if there is no such file
     - ``machine``, ``versions``, ``command``
     """
     from harness.identity.source import code_sha256  # late: it imports torch with the methods; --help needs none

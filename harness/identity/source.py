@@ -1,7 +1,9 @@
-"""Hashes the code that runs, and copies it.
+"""Hashes the code that runs, and copies the code.
 
-Records carry the hash of all the code. The key of a trial depends on another hash, which covers only the code on which
-the images of the trial's method depend. Jobs that start later and elsewhere run the copy.
+There are two hashes. ``code_sha256`` covers all the code. This hash is stored in every record. ``source_sha256`` covers
+only the code on which the images of a method depend. This hash is part of the key of a trial.
+
+``keep`` copies the code. A job that starts later, on another machine, runs this copy.
 """
 
 import ast
@@ -91,7 +93,7 @@ DRAWING = ("harness.sampling", "harness.noise")
 
 @cache
 def source_sha256(owner: type) -> str:
-    """The sha256 of the code that a method's images depend on.
+    """The sha256 of the code on which the images of a method depend. owner: the class of the method.
 
     The hash covers these modules:
 

@@ -96,8 +96,8 @@ class ArrayFile:
                     yield member, self._header(member, name, info.file_size, info.compress_size)
 
     def read(self, wanted: Iterable[str]) -> dict[str, NDArray[Any]]:
-        """Read the wanted arrays whole. Returns a dict from name to array, without the names that the file does not
-        hold."""
+        """Read the wanted arrays whole. Returns a dict from name to array. A wanted array that the file does not hold
+        is left out of the dict."""
         found = {}
         for name in wanted:
             if name in self.names:

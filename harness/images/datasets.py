@@ -1,5 +1,4 @@
-"""The data sets, by name. They are found through the entry-point group ``arbench.datasets``, so that any package can
-add a data set, in the same way in which it can add a method:
+"""The data sets, by name. Any package can add a data set by an entry point in the group ``arbench.datasets``:
 
     [project.entry-points."arbench.datasets"]
     stripes = "my_package.data:STRIPES"

@@ -1,4 +1,8 @@
-"""The data sets ``imagenet256`` and ``imagenet512``, whose images do not ship: users give the path of a reference."""
+"""The data sets ``imagenet256`` and ``imagenet512``. Their images do not ship with arbench.
+
+Scores compare the images of a method with reference images. For these data sets, users give the path of the reference
+images, or of their statistics, with the option ``--reference``.
+"""
 
 from harness.images.datasets import DataSet
 

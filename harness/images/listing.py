@@ -1,7 +1,8 @@
 """Lists the image files under a folder.
 
-Scoring and training read the files that are listed. The hash of a reference is computed from these files, too. Links
-are followed. A folder that cannot be read is not skipped: it is an error. A link that leads nowhere is an error, too.
+Scoring and training read the files that are listed. ``folder_sha256`` computes the hash of a folder from the listed
+files. Links are followed. A folder that cannot be read is not skipped: it is an error. A link that leads nowhere is an
+error, too.
 ``Listing.notes`` says what is left out (hidden files, files that are no images).
 """
 
@@ -22,8 +23,8 @@ Names that begin with a dot (.ipynb_checkpoints, .DS_Store, ._x.png) are hidden 
 SHARDS = frozenset((".tar", ".npz", ".npy"))
 """Endings of files that hold many images each."""
 READING = 2
-"""A version number in the hash of a folder. It is raised when a change of arbench makes it read other pixels from the
-same file."""
+"""A version number in the hash of a folder. The number is raised when a change of arbench changes the pixel values that
+arbench reads from a file."""
 NAMED = 3
 """Maximum number of names in a note."""
 
@@ -83,7 +84,8 @@ def class_folders(folder: Path) -> tuple[list[Path], list[str]]:
 
 def folder_sha256(folder: Path) -> str:
     """A hash of all images under a folder. It covers the relative path and the bytes of each image. It also covers the
-    version number READING. READING is raised when arbench begins to read other pixels from the same file."""
+    version number READING. READING is raised when a change of arbench changes the pixel values that arbench reads from
+    a file."""
     files = pictures_under(folder).files
     return digest([READING, [[str(file.relative_to(folder)), file_sha256(file)] for file in files]])
 

@@ -2,8 +2,10 @@
 
 Images are converted by Pillow's ``convert("RGB")``, as in guided-diffusion's evaluator, torch-fidelity and clean-fid.
 Colour profiles are ignored, and so is the rotation that EXIF asks for. An alpha channel is dropped. CMYK becomes RGB by
-the plain formula. If a channel has 16 bits, the upper 8 are taken; for colour images, Pillow itself does this. An image
-is refused if its mode (Pillow's name for the pixel format) cannot be read in this way. The error names the mode.
+the plain formula. If a channel has 16 bits, the upper 8 are taken; for colour images, Pillow itself does this.
+
+Pillow's name for the pixel format of an image is the image's mode. An image is refused if these rules do not cover the
+image's mode. The error names the mode.
 """
 
 import io
@@ -170,9 +172,9 @@ def eight_bits(image: Image.Image, mode: str = "RGB") -> Image.Image:
 
 
 def _must_be_16_bits(image: Image.Image) -> None:
-    """Raises ArbenchError for a TIFF in which the value of white is not 65535.
+    """Raises ArbenchError for a TIFF whose grey values do not run from 0 (black) to 65535 (white).
 
-    Such a TIFF does not have 16 bits per pixel, or the value 0 means white in it.
+    In such a TIFF, a pixel does not have 16 bits, or the value 0 means white.
     """
     tags = getattr(image, "tag_v2", {})
     if tags and (tuple(tags.get(258, (16,))) != (16,) or tags.get(262) == 0):

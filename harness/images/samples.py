@@ -92,7 +92,7 @@ class FolderSamples(PictureSamples):
 
 
 class SeveralSamples(Samples):
-    """Several sets of images, read one after another and counted together."""
+    """Several sets of images that are read one after another, as if they were one set."""
 
     def __init__(self, parts: Sequence[Samples]) -> None:
         super().__init__(parts[0].path, parts[0].reading)

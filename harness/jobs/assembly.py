@@ -1,4 +1,4 @@
-"""The record of a trial, put together from what its stages have left."""
+"""Puts the record of a trial together from the files that the trial's stages have written."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,9 +12,9 @@ from harness.stages.generate.shards import UNKNOWN_CODE
 def assemble(
     planned: TrialPlan, instrument: Instrument, about: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The record of a trial and the record's arrays, put together from the files that the trial's stages have left.
+    """The record of a trial and the record's arrays, put together from the files that the trial's stages have written.
 
-    Each stage leaves a file. While the file of the stage ``timing`` is missing, the record has None for ``timing``. A
+    Each stage writes a file. While the file of the stage ``timing`` is missing, the record has None for ``timing``. A
     trial on random weights has no arrays, and its record has None for ``generate`` and ``quality``.
 
     about: the part of the provenance that all records of a run share.

@@ -124,8 +124,12 @@ class Bench:
         files.write_json(path, made)
 
     def generated(self, plan: TrialPlan) -> shards.Arrays:
-        """The merged shards of a trial. Merging replaces the shards by one file. Raises ArbenchError if shards are
-        missing."""
+        """The arrays that the stage ``generate`` of a trial has made.
+
+        Each job of this stage writes a shard, a file with the arrays of some of the images. If the shards are not
+        merged yet, they are merged into one file. Then the shards are removed. Raises ArbenchError if shards are
+        missing.
+        """
         path = plan.stages["generate"]
         if not path.exists():
             with _unless_done(plan):
@@ -158,8 +162,12 @@ class Bench:
         return self._loaded.extractors
 
     def references(self, data: str) -> list[Reference]:
-        """The references of a data set, one for each extractor. They are computed once per store. Raises ArbenchError
-        if the data do not ship with arbench and no reference was given."""
+        """The references of a data set, one for each extractor.
+
+        A reference holds the statistics of reference images, with which scores compare the images of a method. The
+        references are computed once per store. Raises ArbenchError if the images of the data set do not ship with
+        arbench, and the bench was made without a path of reference images or statistics.
+        """
         if data not in self._loaded.references:
             path, folder = self._reference, self._folder
             if path is not None:
@@ -171,7 +179,8 @@ class Bench:
         return self._loaded.references[data]
 
     def instrument(self, plan: TrialPlan) -> Instrument:
-        """The measuring setup of a trial. A trial on random weights has no reference."""
+        """The measuring setup of a trial: extractors, references and timing protocol. There are no references if the
+        trial is on random weights, because its images are not scored."""
         references = {plan.data: self.references(plan.data)} if "quality" in plan.stages else {}
         return Instrument(self._named, references, self._timing)
 
@@ -201,5 +210,5 @@ def _unless_done(plan: TrialPlan) -> Iterator[None]:
 
 
 def last_lines(text: str) -> str:
-    """The end of a log, as a failed record keeps it."""
+    """The last LOG_LINES lines of a log, for the record of a failed trial."""
     return "\n".join(text.rstrip().splitlines()[-LOG_LINES:])

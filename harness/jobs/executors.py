@@ -75,8 +75,8 @@ class Elsewhere(Protocol):
     def check(self, tables: Collection[Tables], wait: bool) -> None:
         """Check everything that can be checked before anything is computed. Raises ArbenchError.
 
-        tables: for each trial of the sweep, the TOML tables in which the sweep file gives the trial's options for a
-        cluster. These tables override the site file. The site file is a TOML file with the options for all trials
+        tables: for each trial of the sweep, the TOML tables with the trial's options for a cluster. The tables come
+        from the sweep file. These tables override the site file, a TOML file with the options for all trials
         (harness/cluster/site.py).
 
         wait: whether the driver will wait for the submitted tasks.

@@ -1,4 +1,7 @@
-"""Loads the method of a planned trial, with the very weights that were hashed for the trial's key."""
+"""Loads the method of a planned trial.
+
+The key of the trial depends on the hashes of the weights. Loading checks that the weights still have these hashes.
+"""
 
 from pathlib import Path
 
@@ -13,8 +16,8 @@ from harness.setup import in_precision
 def load(plan: TrialPlan, device: str = "cpu") -> Method:
     """The method of a trial, on a device, in the trial's precision, in evaluation mode.
 
-    Raises ArbenchError if weights cannot be read, are not named by ``weight_files``, or have changed since the plan was
-    made.
+    Raises ArbenchError in three cases: a file of weights cannot be read; the method loads a file that the method's
+    ``weight_files`` does not list; or a file of weights has changed since the plan was made.
     """
     method = _random(plan) if plan.trial.setup.weights == "random" else _trained(plan)
     in_precision(method, plan.trial.setup.precision)

@@ -1,4 +1,4 @@
-"""The plan of a trial: its key, the files that its stages leave, and the jobs that are still open."""
+"""The plan of a trial: its key, the files that its stages write, and the jobs that are not done yet."""
 
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -52,8 +52,8 @@ class TrialPlan:
     def maker(self) -> "TrialPlan":
         """The plan whose jobs make this trial's images and measure their quality.
 
-        This is the plan of the twin if the trial has a twin, else this plan. A twin is a trial of another method that
-        gives the same images.
+        A twin is a trial of another method that gives the same images. If the trial has a twin, ``maker`` is the plan
+        of the twin. Otherwise ``maker`` is the trial's own plan.
         """
         return self.twin or self
 
@@ -199,7 +199,7 @@ def listed(planned: TrialPlan) -> dict[str, Any]:
 
     - ``name``, ``key``, ``images``: the trial's name, key and number of images
     - ``folder``: the work folder that has the trial's shards, as a path relative to the store's folder
-    - ``stages``: a dict from stage to the file that the stage leaves, as a path relative to ``folder``
+    - ``stages``: a dict from stage to the file that the stage writes, as a path relative to ``folder``
     """
     home = planned.maker.folder
     stages = {
@@ -212,8 +212,14 @@ def listed(planned: TrialPlan) -> dict[str, Any]:
 
 
 def jobs(planned: TrialPlan, batch: int) -> Iterator[Job]:
-    """The open jobs that can start now. The job of stage ``quality`` is not among them, because stage ``quality`` needs
-    all shards. Trials that share images also share the jobs that make the images."""
+    """The jobs of a trial that are not done yet and can start now. Trials that share images also share the jobs that
+    make the images.
+
+    The job of stage ``quality`` is not among the jobs, because stage ``quality`` needs all shards. A shard is a file
+    with some of the trial's images. Each job of stage ``generate`` makes one shard.
+
+    batch: the largest number of images in a new shard.
+    """
     if not planned.done("generate"):
         yield from (Job(planned.maker, "generate", indices) for indices in planned.maker.shards.missing(batch))
     if not planned.done("flops"):

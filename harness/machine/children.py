@@ -47,8 +47,8 @@ def programs(module: str) -> dict[Path, psutil.Process]:
 def lives(process: int, since: float) -> bool:
     """Whether the process with this process id still runs.
 
-    A process that began after ``since`` (seconds since 1970) does not count: the system has given the id once more, to
-    a later process.
+    since: a time in seconds since 1970. If the process began after this time, the answer is False: the earlier process
+    has ended, and the system has given its id to a new process.
     """
     try:
         found = psutil.Process(process)

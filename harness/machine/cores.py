@@ -77,7 +77,8 @@ def _below(path: str, top: str) -> PurePosixPath:
 
 
 def _mounts(root: Path) -> Iterator[tuple[str, str, str, str]]:
-    """The mounted trees of control groups: (kind, options, the tree's topmost group, the folder of this group)."""
+    """The mounted trees of control groups. For each tree: the type of the file system (as in ``cgroup2``), the options,
+    the path of the topmost group in the tree, and the folder of this group."""
     for line in _lines(root / "proc/self/mountinfo"):
         left, _, right = line.partition(" - ")
         about, kinds = left.split(), right.split()

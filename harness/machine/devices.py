@@ -42,8 +42,8 @@ def workers(name: str) -> int:
 
 
 def spread(name: str, taken: Sequence[str]) -> str:
-    """The device for the next process. If ``name`` stands for several GPUs, the GPU that occurs least often in
-    ``taken`` is chosen.
+    """The device for the next process. If ``name`` has no index, as in ``cuda``, this is the GPU that occurs least
+    often in ``taken``. If ``name`` has an index or is ``cpu``, the device is ``name`` itself.
 
     taken: the devices of the processes that already run.
     """

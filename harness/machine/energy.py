@@ -23,8 +23,11 @@ def joules(device: torch.device, powercap: Path = POWERCAP) -> float | None:
 
 @cache
 def packages(powercap: Path = POWERCAP) -> tuple[Path, ...]:
-    """RAPL's zones that stand for whole processors, such as intel-rapl:0. The energy of such a zone includes the energy
-    of its parts, such as intel-rapl:0:1."""
+    """The zones of RAPL that measure whole processors, such as intel-rapl:0. A zone is a folder with an energy counter.
+
+    The zones of parts of a processor, such as intel-rapl:0:1, are left out. The energy of the whole processor includes
+    the energy of the parts.
+    """
     return tuple(sorted(zone for zone in powercap.glob("*-rapl:*") if zone.name.count(":") == 1))
 
 

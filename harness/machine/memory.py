@@ -13,15 +13,17 @@ MEGABYTE = 1e6
 
 @contextmanager
 def peak_memory(device: torch.device) -> Iterator[dict[str, Any]]:
-    """Yields a dictionary that is filled on leaving. An MB is 10^6 bytes.
+    """Measures the peak memory of the code inside the ``with``. Yields a dictionary that is filled on leaving.
+
+    An MB is 10^6 bytes. The keys of the dictionary are:
 
     - ``peak_memory_mb``: the process's largest resident size, including interpreter, libraries and all loaded weights;
       None if the system does not report it
-    - ``peak_memory_rise_mb``: the memory that this run added, which is ``peak_memory_mb`` minus the resident size on
-      entering. Before that size is read, the allocator returns free memory of an earlier run to the system, if the
-      C library can do that
-    - ``peak_memory_scope``: ``run`` if the peak is that of this run. ``process`` if the system's high-water mark could
-      not be reset: the peak is then that of the whole process since its start
+    - ``peak_memory_rise_mb``: the memory that the code inside the ``with`` added. This is ``peak_memory_mb`` minus the
+      resident size on entering. Before the resident size is read, the allocator returns memory that earlier code has
+      freed to the system, if the C library can do so
+    - ``peak_memory_scope``: ``run`` if the peak is that of the code inside the ``with``. ``process`` if the system's
+      high-water mark could not be reset: the peak is then that of the whole process since its start
     - ``gpu_peak_memory_mb``: the largest allocation on the GPU; only on CUDA
     """
     found: dict[str, Any] = {}
@@ -54,7 +56,8 @@ def _status(name: str) -> float | None:
 
 
 def _give_back() -> None:
-    """Makes glibc return freed memory to the system. If it stayed, it would hide the rise of the next run."""
+    """Makes glibc return freed memory to the system. If freed memory still counted in the resident size on entering
+    ``peak_memory``, the measured rise would be too small."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)

@@ -1,5 +1,5 @@
 """What other packages add: methods, data sets, extractors and schedulers, each found through an entry-point group.
 
 points  the entry points of a group, and how one of them is loaded
-looks   how a report's pages show a method: its colour, its mark, its place in lists
+looks   how the pages of a report show a method: with which colour, with which marker, and where in lists of methods
 """

@@ -1,7 +1,8 @@
-"""Looks. A look says how the pages of a report show a method, and with which other method they compare it.
+"""The appearance of methods in a report. A look is an object that says how the pages of a report show a method: its
+colour, its marker in plots, its position in lists, and the other method with which it is compared.
 
-A package that adds methods can also add their looks, through the entry-point group ``arbench.looks``. A method without
-a look gets a spare colour and a spare mark.
+A package that adds methods can also add their looks, through the entry-point group ``arbench.looks``. If a method has
+no look, the report chooses a colour and a marker for the method.
 
     [project.entry-points."arbench.looks"]
     mine = "my_package.looks:LOOKS"
@@ -40,10 +41,12 @@ def looks() -> Mapping[str, Look]:
 
 
 def base_of(method: str, family: str) -> str:
-    """The base of a method: the method's savings are stated as a share of the base's cost.
+    """The name of the base of a method. The savings of the method are stated as a share of the base's cost.
 
-    The look of the method names the base. If the method has no look, a look of its family names the base. If there is
-    no such look either, the base is the first method that has a look.
+    The look of the method names the base. If the method has no look, the base is named by the first look of another
+    method of the same family. If there is no such look either, the base is the first method that has a look.
+
+    family: the family of ``method``, as in ``Method.family``.
     """
     known = looks()
     if method in known:

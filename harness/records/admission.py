@@ -6,7 +6,8 @@ Some values of a record follow from other values of the same record. These value
   depends.
 - The multiply-adds must be the sum over their parts, and the FLOPs twice the multiply-adds.
 - A median time must be the median of the record's samples.
-- An interval must follow from its replicates, the values of the bootstrap.
+- The interval of a score must be the one that the score's replicates give. A replicate is the value of the score in one
+  draw of the bootstrap.
 
 Whether a record is true is not decided here. ``arbench verify`` finds this out by running the trial again.
 """

@@ -1,12 +1,13 @@
-"""Compares two records: which figures (scores and costs) differ by more than chance.
+"""Compares two records: which scores and costs differ by more than chance.
 
 Scores are compared by their replicates. A replicate is the value of a score in one draw of the bootstrap, which draws
 images with replacement. If two trials have the same labels, the draws are the same too: image i of one trial is drawn
 as often as image i of the other trial. If the two seeds are also the same, the images of both trials were made from the
 same noise. The variation that both trials share then cancels, and the comparison is paired.
 
-Times are compared round by round if they were taken in one session. Times from two sessions can differ for no reason.
-The constant SESSIONS says by how much, as a share of the time. Only a difference larger than this share counts.
+A timing session measures several trials in turns, round by round. Two times from the same session are compared round
+by round. Two times from different sessions can differ even if nothing has changed. The constant SESSIONS says by how
+much, as a share of the time. Only a difference larger than this share counts.
 """
 
 from collections.abc import Iterator, Mapping
@@ -24,7 +25,7 @@ from harness.stages.figures import flat, scores
 from harness.stages.timing.summary import ratio
 
 SESSIONS = 0.10
-"""Two sessions on one machine may differ in their times by this share for no reason."""
+"""Times from two sessions on one machine may differ by this share even if nothing has changed."""
 EXACT = 1e-3
 """Multiply-adds and steps that differ by no more than this share count as equal: they are counted on few images, and on
 another machine a token in a thousand may differ."""
@@ -33,7 +34,7 @@ Arrays = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class Difference:
-    """The difference of one figure between two records."""
+    """The difference of one score or cost between two records."""
 
     figure: str
     one: float
@@ -45,12 +46,12 @@ class Difference:
 
     @property
     def moved(self) -> bool:
-        """Whether the difference is more than chance."""
+        """Whether the score or cost differs by more than chance, that is, whether the interval excludes 0."""
         return not self.low <= 0 <= self.high
 
     @property
     def better(self) -> Literal["one", "other", ""]:
-        """Which record is better; empty if that is undecided."""
+        """The record with the better value: ``one`` or ``other``. Empty if the difference may be due to chance."""
         if not self.moved:
             return ""
         return "other" if (self.high < 0) == (self.figure.partition(".")[0] not in _high()) else "one"
@@ -59,8 +60,12 @@ class Difference:
 def differences(
     one: tuple[Record, Arrays], other: tuple[Record, Arrays], confidence: float = CONFIDENCE
 ) -> list[Difference]:
-    """The difference of each figure that both records have, with its interval at the level ``confidence``. Both records
-    must be finished; each comes with its arrays."""
+    """The difference of each score and each cost that both records have.
+
+    Each difference has an interval at the level ``confidence``. Both trials must have finished.
+
+    one, other: a record and its arrays.
+    """
     return [*_scores(one, other, confidence), *_costs(one[0], other[0], confidence)]
 
 
@@ -83,8 +88,8 @@ def _scores(one: tuple[Record, Arrays], other: tuple[Record, Arrays], confidence
 
 
 def _high() -> set[str]:
-    """Names of the figures for which a higher value is better. Costs are not among these figures: costs are compared in
-    seconds and multiply-adds, and a lower cost is better."""
+    """Names of the scores for which a higher value is better. Costs are not among them: costs are compared in seconds
+    and multiply-adds, and a lower cost is better."""
     return {figure.name for figure in scores() if figure.better == "high"}
 
 
@@ -114,7 +119,10 @@ def _costs(record: Record, other: Record, confidence: float) -> Iterator[Differe
 
 
 def _spread(timed: Mapping[str, Any]) -> float:
-    """The standard error of log(median). It is computed from the median's interval."""
+    """The standard error of the logarithm of a median time, computed from the interval of the median.
+
+    timed: the part ``latency`` or ``throughput`` of a record's timing.
+    """
     low, high = timed["interval"]
     return log(high / low) / (2 * NormalDist().inv_cdf((1 + CONFIDENCE) / 2))
 
@@ -129,10 +137,10 @@ class Moved:
 
 
 def moved(one: Store, other: Store) -> Moved:
-    """Compares the trials that two stores share, and finds the figures that moved.
+    """Compares the trials that both stores have finished. Finds the scores and costs that differ by more than chance.
 
-    The more figures are compared, the wider each interval is made (Bonferroni). Even if nothing has changed, one in
-    twenty such comparisons of two stores names a figure.
+    The more values are compared, the wider each interval is made (Bonferroni). The confidence of all intervals together
+    is 95 %: even if nothing has changed, one comparison of two stores in twenty finds a difference by chance.
     """
     mine, theirs = _finished(one), _finished(other)
     pairs = [
@@ -157,7 +165,8 @@ def _finished(store: Store) -> dict[tuple[str, int], Record]:
 
 
 def in_words(difference: Difference, one: str, other: str) -> str:
-    """A line for a terminal: figure, both values, interval of the difference, and the better record if there is one."""
+    """A line for a terminal: the name of the score or cost, both values, the interval of the difference, and the better
+    record if there is one."""
     verdict = {"one": f"{one} is better", "other": f"{other} is better", "": "undecided"}[difference.better]
     relative = difference.figure in ("latency", "throughput")
     low, high = (

@@ -1,8 +1,9 @@
-"""Rows on a store's leaderboard for samples that another program made: scores without a trial, marked as such.
+"""Adds rows to a store's leaderboard for samples that another program made (foreign samples).
 
-The record of such a row has the part ``foreign``, which says what was scored. It lacks ``generate``, ``flops``,
-``timing`` and ``parameters``. Since these samples have no known cost, the row is on no frontier. Nor can the samples be
-made again by arbench, so ``arbench submit`` leaves the record out.
+Such a row has scores, but there is no trial behind the scores. The record of the row has the part ``foreign``, which
+says what was scored. The parts ``generate``, ``flops``, ``timing`` and ``parameters`` of this record are null. The
+cost of foreign samples is not known, so the row is not on the Pareto frontier of FID and cost. arbench cannot make the
+samples again, so ``arbench submit`` leaves the record out.
 """
 
 import re

@@ -1,4 +1,5 @@
-"""Checks whether a record, whoever wrote it, has the shape on which pages and tables rely."""
+"""Checks whether a record has the shape that harness/records/shape.py declares. The pages of reports, and the tables of
+records, rely on this shape. Records that other people wrote are checked as well."""
 
 import re
 from collections.abc import Mapping
@@ -63,8 +64,8 @@ def check_finished(record: Any) -> None:
 
 
 def check_facts(found: Any) -> None:
-    """Raises ArbenchError if ``found`` does not have the form of a store's facts, which harness/run/limits.py
-    describes."""
+    """Raises ArbenchError if ``found`` does not have the right form for the facts of a store. These facts are scores of
+    the reference images, and values that were measured for the tokenizers (harness/run/limits.py)."""
     _fits(found, shape.Facts, "the facts")
     if any(isinstance(one.get("rfid"), str) for one in (found.get("tokenizers") or {}).values()):
         raise ArbenchError("tokenizers: rfid is not number")

@@ -1,4 +1,4 @@
-"""The shape of a record: each part of a record is declared once, with its meaning and the kind of its value.
+"""The shape of a record: each part of a record is declared once, with its meaning and its type.
 
 Every record that is read, from a store or from elsewhere, is checked against this shape (harness/records/schema.py).
 The page docs/reference/record.rst is made from the shape and from a record that was really measured. A part that has a
@@ -69,7 +69,7 @@ class Asked(Struct):
 
 
 class About(Struct):
-    """What people want to know of the method."""
+    """What a record says of the method: title, family, paper, and differences from the paper."""
 
     title: str | None = None  # its name on pages
     family: str | None = None  # methods of one family are compared with the dense method of the family
@@ -122,7 +122,7 @@ class Flops(Struct):
 
 
 class Timed(Struct):
-    """One of the two speed measurements of the stage timing: latency or throughput."""
+    """The measured speed of a method: latency, or (in the subclass ``Throughput``) throughput."""
 
     total_s: float | None = None  # seconds of one batch: median over rounds
     tokens_s: float | None = None  # the part of total_s that making tokens takes
@@ -141,7 +141,7 @@ class Timed(Struct):
 
 
 class Throughput(Timed):
-    """The speed measurement throughput: the time of a large batch."""
+    """The measured speed on a large batch (throughput)."""
 
     images_per_s: float | None = None  # images a second
     images_per_s_interval: list[float] | None = None  # 95 % interval of images_per_s
@@ -174,7 +174,7 @@ class Sizes(Struct):
 
 
 class Machine(Struct):
-    """Where the record was written."""
+    """The machine on which the record was written."""
 
     host: str | None = None
     processor: str | None = None
@@ -185,7 +185,7 @@ class Machine(Struct):
 
 
 class Provenance(Struct):
-    """Where the record comes from."""
+    """The origin of the results in a record: code, machine, command, weights and reference."""
 
     commit: str | None = None  # of the repository
     dirty: bool | None = None  # whether files differed from the commit
@@ -207,7 +207,7 @@ class Provenance(Struct):
 
 
 class Submission(Struct):
-    """The mark of a record that came from somebody else."""
+    """Who sent a record that came from somebody else, and when the record was imported and verified."""
 
     by: str | None = None  # who sent it
     made: str | None = None  # when the record was packed

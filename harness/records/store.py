@@ -2,10 +2,10 @@
 server, no locks.
 
     records/NAME-KEY.json, .npz     finished and failed trials
-    work/KEY/                       what the stages of a trial leave for each other
+    work/KEY/                       files that the stages of a trial write
     sweeps/NAME.json                the trials of the sweeps that were run, for `arbench status`
     cluster/                        what was submitted to a cluster (harness/cluster/submitted.py)
-    reference.json                  facts about the reference and the tokenizers
+    reference.json                  scores of the reference images, and measured values of the tokenizers
 
 Every file is written under a temporary name and then renamed. So no half-written file is left, even if two runners
 write at once or a runner is killed. If two runners finish the same trial, both write a record to the same file. The
@@ -34,13 +34,13 @@ if TYPE_CHECKING:
 
 Record = dict[str, Any]
 REPLICATES = "replicates "
-"""Prefix of the names of replicates among a record's arrays. The figure's dotted name follows (``fid.fmnist-cnn``)."""
+"""Prefix of the names of replicates among a record's arrays. The score's dotted name follows (``fid.fmnist-cnn``)."""
 KEY_SHOWN = 12
 """How many hex digits of a key stand in file names."""
 
 
 class Store:
-    """A folder of records. Opening it writes nothing; reading an absent folder finds nothing."""
+    """A folder of records. Opening a store writes nothing. If the folder does not exist, the store has no records."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -62,8 +62,11 @@ class Store:
             raise ArbenchError(f"store {self.folder} cannot be written: {reason}") from error
 
     def withdraw(self) -> None:
-        """Remove the folder again if no trial was begun, that is, if the folder holds nothing but references and the
-        things that ``prepare`` makes."""
+        """Remove the store's folder again if no trial was begun.
+
+        No trial was begun if the folder holds nothing but an empty folder ``records`` and the folder ``references``.
+        The folder ``references`` holds the computed statistics of reference images.
+        """
         with contextlib.suppress(OSError):
             names = {path.name for path in self.folder.iterdir()}
             if names <= {"records", "references"} and not any(self.records_folder.iterdir()):
@@ -93,8 +96,11 @@ class Store:
         return self.records_folder / f"{_for_file(name)}-{key[:KEY_SHOWN]}.json"
 
     def read(self, name: str, key: str) -> Record | None:
-        """The record of a trial; None if there is none. A submitted record that is not verified is not returned
-        either: its trial has yet to be measured here, and the new record will replace the submitted one."""
+        """The record of a trial; None if there is no record.
+
+        Also None if the record was submitted by somebody else and has not been verified. The trial of such a record is
+        still to be measured here. The new record will then replace the submitted record.
+        """
         found = self._record(self.path(name, key))
         return found if found is not None and found["key"] == key and trusted(found) else None
 
@@ -113,7 +119,7 @@ class Store:
         thumbnails: uint8 [n, C, H, W] of images 0 to n-1
         steps, labels: int64 [N] of all images
         fingerprints: uint64 [N] of all images, hashes of the images' tokens
-        replicates NAME: float32, replicates of a figure
+        replicates NAME: float32, the value of the score NAME in each draw of the bootstrap
         trace NAME: an array that shows how the first images were made, step by step (harness.traces)
         """
         path = self._arrays_path(record)
@@ -149,8 +155,8 @@ class Store:
             print(f"arbench: left out: {one_line(named)}", file=sys.stderr)
 
     def facts(self) -> dict[str, Any]:
-        """Facts about the reference and the tokenizers (harness/run/limits.py); empty if the file is missing or
-        damaged."""
+        """The facts of the store: scores of the reference images, and measured values of the tokenizers
+        (harness/run/limits.py). Empty if the file reference.json is missing or damaged."""
         path = self.folder / "reference.json"
         try:
             found: dict[str, Any] = files.read_json(path) or {}
@@ -197,7 +203,11 @@ class _Columns:
         self._inner: defaultdict[str, _Columns] = defaultdict(lambda: _Columns(rows))
 
     def fill(self, record: Mapping[str, Any], place: int) -> None:
-        """Put a dict into a row. The row stays None in every column for which the dict has no value."""
+        """Write the values of a nested dict into one row. A column for which the dict has no value keeps None in this
+        row.
+
+        place: the index of the row.
+        """
         inner, values = self._inner, self._values
         for name, value in record.items():
             if type(value) is dict:  # JSON gives plain dicts; isinstance takes longer

@@ -1,10 +1,11 @@
 """Exchanges records with others: packs records of a store into one file, and imports such a file into a store.
 
-An imported record has a mark: its ``submission`` says who submitted the record, when, and in which file. ``verify``
-runs the trial of an imported record again. If the figures are reproduced, ``verify`` notes this in the mark.
+An imported record has the part ``submission``. It says who submitted the record, when, and in which file. The command
+``verify`` runs the trial of an imported record again. If the results are reproduced, ``verify`` notes this in
+``submission``, and the record counts as verified.
 
-The same trial can also be measured here. The record of this measurement then takes the place of an imported record that
-is not verified.
+The trial of an imported record can also be measured here. The record of this measurement then replaces the imported
+record, unless the imported record is verified.
 """
 
 from collections.abc import Sequence
@@ -17,9 +18,9 @@ from harness.records.store import REPLICATES, Record, Store, read_record
 
 
 def submit(store: Store, out: Path, by: str, names: Sequence[str] = ()) -> int:
-    """Pack finished records of a store; returns the number of packed records. Imported records and records of foreign
-    samples are not packed. If ``names`` are given, only the records of these names are packed. The machine's name and
-    the folders in the command line are left out.
+    """Pack finished records of a store; returns the number of packed records. Two sorts of records are not packed:
+    imported records, and records of images that another program made. If ``names`` are given, only the records of these
+    names are packed. The machine's name and the folders in the command line are left out.
 
     Raises ArbenchError in these cases:
 
@@ -91,8 +92,8 @@ def admit(path: Path, store: Store) -> tuple[int, int]:
 
 
 def _known(store: Store, record: Record) -> bool:
-    """Whether the store has this record already. Raises ArbenchError if the record's place in the store is taken by a
-    record with other content."""
+    """Whether the store has this record already. The record's name and key determine its file in the store. Raises
+    ArbenchError if this file holds a record with other content."""
     there = read_record(store.path(record["name"], record["key"]))
     if there is None:
         return False

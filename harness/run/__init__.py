@@ -3,6 +3,6 @@
 driver        takes the trials of a sweep through their stages and writes their records
 selection     which trials are run, and with which weights
 live          the report that is written while a run goes on
-limits        scores of the reference images and rFID of the tokenizers, as limits for the scores of methods
+limits        what a method can reach at best: the scores of the reference images, and the rFID of the tokenizers
 verification  ``arbench verify``: runs the trials of records again
 """

@@ -1,8 +1,10 @@
 """The driver: takes the trials of a sweep through their stages and writes their records.
 
-The stages that do not need a quiet machine (generate, quality, flops) run first, in worker processes. Timing runs last,
-in this process, and nothing else of the run goes on meanwhile. Every stage leaves a file in the store. So if a run was
-killed, the next run goes on where it stopped.
+The stages generate, quality and flops run first, in worker processes. Timing runs last, in this process. The run does
+nothing else during timing, because other work on the machine would disturb the times.
+
+Every stage writes its results to a file in the store. If a run is killed, the next run uses these files and does only
+the rest.
 """
 
 import sys
@@ -108,8 +110,9 @@ def prepared(sweep: Sweep, store: Store, options: Options, stream: TextIO | None
 
 
 def _extractors(sweep: Sweep, data: Sequence[str], inception: Path | None) -> tuple[tuple[str, Path | None], ...]:
-    """The extractors, as (name, weights). The first is the sweep's extractor or, if the sweep names none, the usual
-    extractor of the data. Inception is the second if Inception weights are given."""
+    """The extractors of a sweep, as pairs (name, weights). The first is the extractor that the sweep names. If the
+    sweep names none, the first is the default extractor of the data set (``by_name.usual``). If Inception weights are
+    given and Inception is not the first extractor, Inception is the second."""
     if not data:
         return ()
     if len(data) > 1:
@@ -121,7 +124,7 @@ def _extractors(sweep: Sweep, data: Sequence[str], inception: Path | None) -> tu
 
 
 class Run:
-    """One run of a driver over planned trials."""
+    """One run of a sweep: holds the plans of the sweep's trials, and carries them out."""
 
     def __init__(
         self,
@@ -153,7 +156,11 @@ class Run:
         self._live = None if options.report is None else LiveReport(store.folder, options.report)
 
     def all(self) -> Tally:
-        """Measure all open trials and write their records. With ``--no-wait``, leave the open trials to the cluster."""
+        """Measure all open trials and write their records. A trial is open if this run still has to measure it.
+
+        With ``--no-wait``, the jobs of the open trials are submitted to a cluster instead, and this function does not
+        wait for them.
+        """
         left = 0
         if self._open:
             self._about = {**provenance.gather(), "device": self._options.device, "started": provenance.now()}
@@ -181,7 +188,7 @@ class Run:
         return Tally(len(self._open) - failed - left, self._skipped, failed + self._known_failures, left)
 
     def outlook(self) -> str:
-        """What a cluster would be given to do, in lines of text. Nothing is submitted."""
+        """A text of several lines: which jobs this run would submit to a cluster. Nothing is submitted."""
         return self._elsewhere(lambda line: None).outlook(self._waves(), len(self._plans))
 
     def _complete(self, record: Record | None) -> bool:
@@ -198,8 +205,10 @@ class Run:
                 self._store.write(record, arrays)
 
     def _standing(self, then: str) -> str:
-        """A sentence that says how much of the run is done, for the top of a report that will be written again.
-        ``then``: the last words of the sentence."""
+        """A sentence that says how much of the run is done. It is for the top of a report that is not the final one.
+
+        then: the end of the sentence, such as "this page is written anew as trials finish."
+        """
         records = [self._store.read(planned.name, planned.key) for planned in self._plans]
         done = sum(_status(record) == "done" for record in records)
         text = f"As of {time.strftime('%H:%M')}: {done} of {counted(len(records), 'trial')} measured"
@@ -207,7 +216,7 @@ class Run:
         return f"{text}{'; timing is still to come' if untimed else ''}; {then}"
 
     def _leave(self) -> int:
-        """Submit all open jobs; returns how many trials are now left to the cluster."""
+        """Submit the jobs of all open trials to the cluster; returns how many trials the cluster has to finish."""
         measured = [planned for planned in self._open if planned.measured and planned.done("timing")]
         self._record(measured)  # their stages are done, but no driver has written their records
         progress = Progress(0, "trials", self._stream)
@@ -219,8 +228,8 @@ class Run:
         return len(self._alive()) - len(measured)
 
     def _waves(self) -> list[list[Job]]:
-        """All open jobs, in three waves: jobs that can begin at once, then jobs that need the results of the first
-        wave, then timing."""
+        """All jobs that the open trials still need, in three waves: jobs that can begin at once, then jobs that need
+        the results of the first wave, then timing."""
         alive = self._alive()
         first = _distinct(job for planned in alive for job in jobs(planned, self._options.batch))
         unmerged = [planned for planned in alive if not (planned.done("generate") and planned.done("quality"))]
@@ -304,7 +313,8 @@ class Run:
         return self._options.cluster.executor(bench, self._store, self._tables, tell)
 
     def _users(self, job: Job) -> list[TrialPlan]:
-        """The trials that need a job, without failed trials. Trials that share images need the same job."""
+        """The trials that need the results of a job. There can be several, because trials with the same images share
+        jobs. Trials that have failed are left out."""
         return [planned for planned in self._by_key[job.plan.key] if planned.key not in self._failed]
 
     def _fail_all(self, job: Job, failure: Failure, progress: Progress) -> None:
@@ -326,12 +336,13 @@ def _status(record: Record | None) -> str | None:
 
 
 def _one_each(plans: Sequence[TrialPlan]) -> list[TrialPlan]:
-    """The first plan of each kind. Plans with the same method, preset and setup are of one kind."""
+    """For each combination of method, preset and setup: the first plan that has this combination."""
     return list({planned.kind: planned for planned in reversed(plans)}.values())[::-1]
 
 
 def _one_of_each_first(plans: Sequence[TrialPlan]) -> list[TrialPlan]:
-    """All plans, the first of each kind before the others. So a report that is made early already shows all methods."""
+    """All plans, in another order: first the plans that ``_one_each`` chooses, then the others. So a report that is
+    made early already shows all methods."""
     first = _one_each(plans)
     keys = {planned.key for planned in first}
     return [*first, *(planned for planned in plans if planned.key not in keys)]

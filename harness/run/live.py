@@ -32,7 +32,7 @@ class LiveReport:
         self._shown: set[str] = set()
 
     def due(self) -> bool:
-        """Whether there are new records to show and the last report is old enough."""
+        """Whether a new report is due: there are new records to show, and the previous report is old enough."""
         if self._process is not None and self._process.poll() is not None:
             self._done()
         if self._process is not None or time.monotonic() < self._next:
@@ -59,8 +59,13 @@ class LiveReport:
             os.setpriority(os.PRIO_PROCESS, self._process.pid, NICE)
 
     def write(self, note: str) -> None:
-        """Write the report and wait until it is written. If ``note`` is empty, this is the final report. Raises
-        ArbenchError if the final report cannot be written; the failure of an earlier report is ignored."""
+        """Write the report and wait until it is written.
+
+        note: a text for the top of the pages. It is empty for the final report, after the run.
+
+        Raises ArbenchError if the final report cannot be written. If an earlier report cannot be written, no error is
+        raised.
+        """
         if self._process is not None:
             self._process.wait()
         self.start(note)

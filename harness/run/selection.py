@@ -17,16 +17,17 @@ from harness.trial import Trial
 SHOWN = 40
 """An error lists at most so many names of trials."""
 Checkpoints = Mapping[tuple[str, str], Path]
-"""(method, preset) -> the file that replaces the preset's weights; preset "" stands for all presets of the method."""
+"""(method, preset) -> the file that replaces the preset's weights; preset "" means all presets of the method."""
 Named = TypeVar("Named")
 
 
 def only(patterns: Sequence[str], among: Sequence[Named], name: Callable[[Named], str]) -> list[Named]:
-    """The items of ``among`` that at least one pattern selects; all items if there are no patterns. Each item stands
-    for a trial, and ``name`` gives the canonical name of an item's trial. A pattern is compared with this name and with
-    the name of the trial's method. It selects the item if one of the two fits.
+    """The items of ``among`` that at least one pattern selects; all items if there are no patterns.
 
-    ``*`` and ``?`` have the same meaning as in a shell. Brackets stand for themselves, since names contain brackets.
+    Each item belongs to one trial. ``name`` is called with an item and returns the canonical name of the item's trial.
+    A pattern selects an item if the pattern fits this canonical name or the name of the trial's method.
+
+    ``*`` and ``?`` have the same meaning as in a shell. A bracket has no special meaning, since names contain brackets.
     Raises ArbenchError for a pattern that selects no item; the error lists methods and trials.
     """
     if not patterns:
@@ -88,9 +89,9 @@ def checkpoint_of(trial: Trial, checkpoints: Checkpoints) -> Path | None:
 
 
 def on_own_weights(trials: Sequence[Trial], checkpoints: Checkpoints) -> tuple[Trial, ...]:
-    """The trials, with checkpoints applied. If a checkpoint replaces a trial's weights, the beginning of the file's
-    sha256 stands in the trial's setup, and so in its name and key. Raises ArbenchError for a checkpoint that replaces
-    the weights of no trial."""
+    """The trials, with checkpoints applied. If a checkpoint replaces a trial's weights, the setup of the trial contains
+    the beginning of the checkpoint file's sha256. The trial's name and key depend on the setup, so they depend on
+    the file, too. Raises ArbenchError for a checkpoint that replaces the weights of no trial."""
     unused = dict(checkpoints)
     changed = []
     for trial in trials:

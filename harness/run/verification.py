@@ -1,4 +1,4 @@
-"""``arbench verify``: runs a record's trial again and says whether its figures are reproduced."""
+"""``arbench verify``: runs a record's trial again and says whether the results in the record are reproduced."""
 
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -37,9 +37,12 @@ def read(path: Path) -> Record:
 
 
 def made_elsewhere(record: Record, device: str) -> str:
-    """A note that a record was made on one kind of device and is verified on another; empty if the kinds are the
-    same. On another kind of device, a few tokens can be drawn differently. This is why figures need not be equal:
-    scores must lie in their intervals, and FLOPs and steps must agree to a thousandth."""
+    """A note that a record was made on another type of device, for example on a GPU, but is verified on ``device``, for
+    example a CPU. The note is empty if both devices are of the same type.
+
+    Another type of device can draw a few tokens differently. So ``verify`` does not demand that new results equal the
+    record's: the new scores must lie in the record's intervals, and FLOPs and steps must agree to a thousandth.
+    """
     timing = record.get("timing") or {}
     made = str(record["provenance"].get("device") or timing.get("device") or "cpu").partition(":")[0]
     here = device.partition(":")[0]
@@ -48,7 +51,7 @@ def made_elsewhere(record: Record, device: str) -> str:
 
 def again(records: list[Record], options: Options, stream: TextIO | None = None) -> list[list[str]]:
     """Run the trials of records again, in a temporary folder. Returns one list for each record. The list says in words
-    what was not reproduced; it is empty if everything was."""
+    what was not reproduced; it is empty if everything was reproduced."""
     asked = [
         Trial.of(**{name: record["trial"][name] for name in ASKED if name in record["trial"]}) for record in records
     ]
@@ -70,8 +73,8 @@ def again(records: list[Record], options: Options, stream: TextIO | None = None)
 
 
 def _whole(record: Record, path: Path) -> Record:
-    """The record itself, after a check that a comparison with it is possible. Raises ArbenchError if a part that will
-    be compared is missing, or if the record's name is not the name of its trial."""
+    """Check that a record can be compared with a new run of its trial; returns the record. Raises ArbenchError if a
+    part that will be compared is missing, or if the record's name is not the name of its trial."""
     try:
         schema.check_finished(record)
         name = Trial.of(**{name: record["trial"][name] for name in ASKED if name in record["trial"]}).name
@@ -119,9 +122,12 @@ def _exact(before: Record, after: Record) -> list[str]:
 def verify(
     store: Store, options: Options, patterns: Sequence[str] = (), stream: TextIO | None = None
 ) -> list[tuple[Record, list[str]]]:
-    """Run the trials of submitted records again, one after another, and mark the records whose figures are reproduced.
-    Returns each record with a list of everything that was not reproduced. Times are not verified: they belong to the
-    submitter's machine."""
+    """Run the trials of submitted records again, one after another. Records that are verified already are left out.
+
+    If all results of a record are reproduced, ``verify`` adds the time, the commit and the machine of this verification
+    to the part ``submission`` of the record in the store. Returns each record with a list of everything that was not
+    reproduced. Times are not verified: they belong to the submitter's machine.
+    """
     found = []
     waiting = [one for one in store.all_records() if one.get("submission") and not one["submission"]["verified"]]
     for record in only(patterns, waiting, lambda one: str(one["name"])):

@@ -5,7 +5,8 @@ quality   measures how close the images are to the reference
 flops     counts the multiply-adds of an image
 timing    measures latency, throughput and memory
 
-figures   the table of all figures: names, units, whether a high or a low value is better, places in a record
+figures   describes each number that is measured for a trial (a figure): its name, its unit, whether a high or a low
+          value is better, and its path in a record
 """
 
 from collections.abc import Mapping

@@ -1,6 +1,6 @@
 """The table of figures. A figure is a number that is measured for a trial; each figure is declared here, and only here.
 
-All code that reads figures uses this table: the check of records from elsewhere, `compare`, `diff`, `score`, the pages,
+All code that reads figures uses this table: the check of imported records, `compare`, `diff`, `score`, the pages,
 claims and exports. A new figure needs a line in FIGURES and the code that computes it.
 """
 
@@ -53,7 +53,7 @@ class Figure:
 
 
 def _score(name: str, title: str, about: str, better: Literal["low", "high"], **more: Any) -> Figure:
-    """A figure of the stage quality."""
+    """Describe a figure of the stage quality. Its paths in a record follow from its name."""
     return Figure(name, title, about, better, path=f"quality.{name}", interval=f"quality.intervals.{name}", **more)
 
 

@@ -48,7 +48,7 @@ class FolderContext(Context):
 
     @cached_property
     def listings(self) -> list[Listing]:
-        """The listing of each class folder."""
+        """For each class folder, its images and the files that were left out."""
         return [pictures_under(folder) for folder in self.classes]
 
     @cached_property
@@ -63,7 +63,8 @@ class FolderContext(Context):
     def must_have(self, classes: int, preset: str) -> None:
         """Raises ArbenchError if the number of class folders is not the preset's number of classes.
 
-        With more or fewer folders, labels would stand for other classes than in the preset.
+        A label is the index of a class folder. With more or fewer folders, a label would mean another class than in the
+        preset.
         """
         assert self.data is not None
         if len(self.classes) != classes:

@@ -1,9 +1,9 @@
 """One training loop for everything that is trained. It uses bf16, AdamW and averaged weights. The learning rate warms
 up and then falls along a cosine.
 
-A killed run can be resumed. It then gives the same weights as an uninterrupted run. For this, batches and random
-numbers depend on (seed, step) only. The state of the run is saved every minute. It includes the state of torch's global
-generator, for dropout. The file is written under a temporary name, then renamed.
+A killed run can be resumed. The resumed run gives the same weights as an uninterrupted run, because batches and random
+numbers depend on (seed, step) only. The state of the run is saved to a file, by default every minute. The state
+includes torch's global generator, for dropout. The file is written under a temporary name, then renamed.
 
 A ``Crew`` computes the gradients of a step. The crew is either this process alone (``Alone``), or several processes
 (``harness.training.processes``).

@@ -1,8 +1,8 @@
 """Training in several processes, on CPUs or GPUs, with Hugging Face accelerate. The loop is ``harness.training.loop``.
 
 ``accelerate launch --num_processes 8 -m arbench train ...`` starts the processes. They divide each step's batch among
-themselves. If a process's share of the batch does not fit into memory, the user can have it cut into parts. The process
-then computes one part after another. Gradients are averaged once a step.
+themselves. A process's share of the batch may be too large for the memory. The option ``--accumulate`` then cuts each
+share into parts, and the process computes one part after another. Gradients are averaged once a step.
 
 Neither the number of processes nor the number of parts changes the training, except by rounding. The reason is that
 each row of the batch has its own random numbers (``harness.training.loop.row_uniforms``).

@@ -1,9 +1,9 @@
 """Recipes: how each set of bundled weights is made. ``arbench train NAME`` runs one recipe; ``nox -s retrain`` runs all
 recipes.
 
-A package offers its recipes under the entry-point group ``arbench.recipes``. The file of weights also holds metadata:
-the plan (with its seed), the data's hash, the code's commit, the values reached on the held-out images, and the last
-line of the training log.
+A package offers its recipes under the entry-point group ``arbench.recipes``. A recipe writes one file of weights. The
+file also holds metadata: the plan (with its seed), the data's hash, the code's commit, results on the held-out images
+(such as the loss), and the last line of the training log.
 """
 
 import time
@@ -71,7 +71,7 @@ class Recipe:
     # Gives the module to be trained, and the tensors of training data, such as images and labels.
     prepare: Callable[[Context], tuple[Trainee, Sequence[Tensor]]]
     export: Callable[[Trainee], nn.Module]  # gives the module whose state is saved
-    figures: Callable[[Trainee, Context], Mapping[str, float]]  # the values reached on the held-out images
+    figures: Callable[[Trainee, Context], Mapping[str, float]]  # results on the held-out images
     needs: tuple[str, ...] = ()  # names of the recipes that must be run before this one
     data: str = "fmnist"  # name of the data set
 

@@ -1,1 +1,1 @@
-"""Claims of papers, checked by a program against a store, against architectures, and against each other."""
+"""Checks claims of papers against the trials of a store, the costs of architectures, and published figures."""

@@ -1,7 +1,7 @@
 """Claims as data.
 
-A claim has a statement of a paper, the statement's place in the paper, and an expression over measured figures. The
-expression is true if the statement is true.
+A claim has a statement of a paper, a note where in the paper the statement is, and an expression over figures (numbers
+such as FID). The expression is true if the statement is true.
 """
 
 import re
@@ -38,7 +38,7 @@ SELECTS = {
 
 @dataclass(frozen=True)
 class Operand:
-    """What a name in an expression stands for."""
+    """One of the things that a claim compares: measured trials, an architecture or a published row."""
 
     kind: str  # one of OPERANDS
     select: Mapping[str, Any]  # key of SELECTS -> value that the trial, model or published row must have
@@ -52,7 +52,7 @@ class Claim:
     paper: str
     link: str
     statement: str
-    source: str  # place of the statement in the paper
+    source: str  # where in the paper the statement is
     scale: str  # one of SCALES
     checks: str  # what exactly is checked here, if it is not the statement itself
     expression: Expression
@@ -63,7 +63,10 @@ class Claim:
 
     @property
     def scored(self) -> bool:
-        """Whether the claim is about scores. Trials on random weights have no scores."""
+        """Whether the expression contains a score, such as FID.
+
+        Trials on random weights have no scores, so such a claim cannot use them.
+        """
         return any(figure in {score.name for score in scores()} for _, figure in self.expression.names)
 
 

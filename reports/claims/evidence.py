@@ -1,8 +1,9 @@
 """Finds the figures (numbers such as FID or latency) on which a claim is judged.
 
-Figures come from measured trials, from architectures and from published rows. A figure is an array of replicates, or
-one number if the figure does not depend on chance. Each replicate is drawn in the same way for all figures of a store.
-If a figure is not available, ArbenchError says what is missing.
+Figures come from measured trials, from the costs of architectures, and from figures that other sources published
+(reports.published). A figure is an array of replicates, or one number if the figure does not depend on chance. Each
+replicate is drawn in the same way for all figures of a store. If a figure is not available, ArbenchError says what is
+missing.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -58,7 +59,7 @@ class Evidence:
 
     @cached_property
     def _by_kind(self) -> Mapping[tuple[str, str], list[Record]]:
-        """The records that count (finished and trusted), by method and preset."""
+        """All finished and trusted records, by method and preset. Other records are not used."""
         records = self.records if self.records is not None else self.store.records() if self.store else []
         found: dict[tuple[str, str], list[Record]] = {}
         for one in records:
@@ -125,7 +126,7 @@ def _settings(records: Sequence[Record], fid: str, scored: bool) -> list[Row]:
 
 
 def _chosen(settings: Sequence[Row], records: Mapping[str, Record], operand: Operand, claim: Claim) -> Row:
-    """The row of an operand. If several rows fit, because they differ in sampling, the row of lowest FID is taken."""
+    """The row of an operand. Several rows can match if they differ in sampling: then the row of lowest FID is taken."""
     fitting = [row for row in settings if row["key"] in records]
     if not fitting:
         raise ArbenchError(f"a record of {_words(operand)} that can be compared with the others")
@@ -145,10 +146,10 @@ def _one_machine(records: Iterable[Record]) -> None:
 
 
 def _between_sessions(record: Record) -> Values:
-    """Random factors [R] by which times of this record's session are multiplied, one factor for each replicate.
+    """Random factors [R], one for each replicate, by which all times of the record's session are multiplied.
 
-    By chance, all times of one session can be longer or shorter than the times of another session. The factors stand
-    for this random difference between sessions.
+    By chance, all times of one session can be longer or shorter than the times of another session. The factors
+    simulate this random difference between sessions.
     """
     seed = [*str(record["timing"]["session"]).encode()]
     drawn = np.random.default_rng(seed).standard_normal(1000)
@@ -165,7 +166,7 @@ def _of_model(operand: Operand) -> Found:
 def _model(
     method: str, preset: str, knobs: tuple[tuple[str, Any], ...], sampling: tuple[tuple[str, Any], ...]
 ) -> Mapping[str, Values]:
-    """The costs of an architecture, for which no weights are needed: name of a cost -> value in the report's units."""
+    """The costs of an architecture: name of a cost -> value in the report's units. No weights are needed."""
     try:
         owner = registry.get(method)
         settings = resolve_sampling(owner.preset_named(preset).sampling, dict(sampling))

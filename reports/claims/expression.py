@@ -85,7 +85,8 @@ def _check(node: ast.expr, truth: bool, names: set[Name], depth: int) -> None:
 
     truth: True if the node must be a truth value, False if the node must be a number.
 
-    Raises ArbenchError for a node that is not in the language, or not of the kind that ``truth`` asks for.
+    Raises ArbenchError for a node that is not in the language, for a number where a truth value is needed, and for a
+    truth value where a number is needed.
     """
     if depth > DEEPEST:
         raise ArbenchError(f"expression is nested more than {DEEPEST} deep")

@@ -49,10 +49,11 @@ def call(*command: str, harmless: tuple[str, ...] = ()) -> str:
 
 @contextmanager
 def outside(given: Collection[str] = ()) -> Iterator[None]:
-    """Inside the ``with``, the environment is that of a process outside any job of Slurm.
+    """A context without the environment variables that Slurm sets for a job. They are restored afterwards.
 
-    sbatch hands the environment on to the job that it submits. If this process runs in a job, the new job would mistake
-    this job's SLURM_ARRAY_TASK_ID or SLURM_CPUS_PER_TASK for its own.
+    sbatch hands the environment on to the job that it submits. This process may itself run in a job of Slurm. The new
+    job would then inherit variables of the old job, such as SLURM_ARRAY_TASK_ID or SLURM_CPUS_PER_TASK, and would take
+    these variables for its own.
 
     given: names of options that are given to sbatch. Users can set the same options by variables such as
         SBATCH_ACCOUNT, and sbatch would prefer the variables. The variables for these options are therefore left out.

@@ -61,10 +61,10 @@ def _try(site: Site, stage: str, resources: Resources) -> None:
 
 
 def _test(flags: Sequence[str]) -> None:
-    """Have sbatch check options. If the error has the word "invalid", it is raised at once.
+    """Have sbatch check options. Raises UnreachableError if sbatch reports an error.
 
-    Any other error might be temporary: a slurmctld that has just started might not know its nodes yet. The check is
-    therefore repeated, at most twice.
+    If the text of the error has the word "invalid", the error is raised at once. Any other error might be temporary: a
+    slurmctld that has just started might not know its nodes yet. The check is then repeated, at most twice.
     """
     for pause in (5, 10):
         try:

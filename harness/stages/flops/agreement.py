@@ -1,4 +1,5 @@
-"""``arbench counters``: counts the MACs of every method, dense and sparse, with every counter."""
+"""``arbench counters``: counts the MACs of every method with every counter, and compares the counts. A method that has
+sparsity knobs is counted a second time, with sparsity."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -74,11 +75,11 @@ def _is_sparse(name: str, value: KnobValue) -> bool:
 
 
 def agreement(method: Method, knobs: Mapping[str, KnobValue], sampling: Sampling, seed: int = 0) -> dict[str, float]:
-    """MACs of image 0, sampled and decoded, by each counter.
+    """MACs of sampling and decoding image 0: for the name of each counter, its total.
 
-    The counters are ``executed``, ``fvcore``, ``torch`` (FlopCounterMode, given the rules that torch lacks) and
-    ``closed form``. The closed form computes the MACs from the architecture alone. It is left out if the MACs differ
-    from image to image.
+    The counters are ``executed``, ``fvcore``, ``torch`` and ``closed form``. ``torch`` is FlopCounterMode, to which we
+    add rules for operators that torch counts as 0. The closed form computes the MACs from the architecture alone. It is
+    left out if the MACs differ from image to image.
     """
     from harness.stages.flops.by_trace import (
         traced_macs,  # fvcore takes a second to import, and only this comparison needs it

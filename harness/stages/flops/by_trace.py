@@ -28,8 +28,8 @@ def _of(macs: Callable[..., int], first: int, count: int) -> Handle:
 
 
 def _einsum(inputs: list[Any], outputs: list[Any]) -> int:
-    """MACs of an einsum of two operands: one MAC for each combination of values of the indices. It replaces fvcore's
-    own rule, which rounds to four digits."""
+    """MACs of an einsum of two operands: one MAC for each combination of values of the indices. This function is
+    used because fvcore's own rule rounds to four digits."""
     equation = inputs[0].toIValue().replace(" ", "")
     terms = equation.split("->")[0].split(",")
     shapes = [get_shape(value) for value in inputs[1].node().inputs()]
@@ -95,8 +95,11 @@ def count_trace(module: nn.Module, inputs: tuple[Tensor, ...]) -> int:
 
 
 def _light(kind: str) -> bool:
-    """Whether an operator of a trace is light. kind: the operator's name, such as ``aten::add_``. An operator outside
-    aten is not light."""
+    """Whether an operator of a trace is light, that is, so cheap that its work is not counted. An operator outside aten
+    is not light.
+
+    kind: the operator's full name, such as ``aten::add_``.
+    """
     namespace, _, name = kind.partition("::")
     if namespace != "aten":
         return False

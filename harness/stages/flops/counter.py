@@ -142,12 +142,13 @@ class ExecutedCounter(TorchDispatchMode):
 
 @cache  # asking torch costs more than a small operator
 def _classified(func: Any) -> tuple[str, str, Any]:
-    """The kind of an operator, its name, and its counting rule if it has one. There are four kinds:
+    """How the counter treats an operator, in one word; the operator's name; and its counting rule if it has one. The
+    word is one of four:
 
     - ``counted``: the operator has a rule.
     - ``light``: the operator has no rule, and it is known to be cheap. It adds no MACs.
-    - ``composite``: the operator is neither of these, but consists of simpler operators. In inference mode, torch does
-      not split such an operator. The counter then splits it and counts the simpler operators.
+    - ``composite``: the operator is neither counted nor light, but consists of simpler operators. Torch leaves such an
+      operator whole in inference mode. So the counter splits it and counts the simpler operators.
     - ``heavy``: any other operator. The counter raises ArbenchError for it.
     """
     packet = getattr(func, "_overloadpacket", None)

@@ -1,8 +1,8 @@
-"""Two lists of operators. The operators of one list cost multiply-adds. Each of them has a rule for counting these.
-The operators of the other list are light and are not counted.
+"""Says which operators are counted, and how. An operator in ``RULES`` costs multiply-adds, and its rule counts them. A
+light operator (see ``is_light``) is cheap and is not counted.
 
-If a counter meets an operator that is in neither list, it raises ArbenchError. So a count cannot be too small because
-an operator was overlooked.
+The modules ``counter`` and ``by_trace`` raise ArbenchError for any other operator, unless they can split the operator
+into such operators. So a count cannot be too small because an operator was overlooked.
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -25,15 +25,15 @@ def count(
     policy: str = "balanced",
     images: int = IMAGES,
 ) -> dict[str, Any]:
-    """The ``flops`` part of a record. Every image is sampled alone, so that its cost includes no steps of other
-    images.
+    """The ``flops`` part of a record, from the first images of the trial. Every image is sampled in a batch of its own.
+    In a larger batch, the cost of an image could include steps that only other images take.
 
-    The images that are counted are the first images of the trial.
+    If the method has a closed form and the first two images cost the same, all images cost the same. In this case, only
+    the first two images are counted.
 
     knobs: a value for every knob.
     policy: the trial's ``Setup.labels``.
-    images: number of images that are counted if the MACs differ from image to image. If the method has a closed form
-    and the first two images cost the same, all images cost the same. Then only these two images are counted.
+    images: number of images that are counted in all other cases.
 
     Keys, all per image:
 

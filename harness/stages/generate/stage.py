@@ -89,7 +89,8 @@ def seen_by(arrays: Arrays, extractor: str = "") -> Arrays:
 
 
 def summary(arrays: Arrays) -> dict[str, Any]:
-    """The ``generate`` part of a record: images, mean and spread of the steps really taken, seconds and ``code``."""
+    """The ``generate`` part of a record: the number of images, the mean and standard deviation of the steps that images
+    really took, the seconds of sampling and decoding, and the hash of the code that made the images (``code``)."""
     steps = arrays["steps"].astype(np.float64)
     return {
         "images": len(steps),

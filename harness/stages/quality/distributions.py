@@ -114,7 +114,8 @@ def too_small(one: Gaussian) -> str | None:
 
 
 def fid(sample: Gaussian, reference: Gaussian) -> float:
-    """``frechet``, but it raises an ArbenchError where either side has too few images for its dimension."""
+    """The result of ``frechet``. Raises ArbenchError if the sample or the reference has too few images for the number
+    of dimensions of the features (see ``too_small``)."""
     for side, gaussian in (("samples", sample), ("reference", reference)):
         if fault := too_small(gaussian):
             raise ArbenchError(f"FID: {side}: {fault}")

@@ -21,7 +21,8 @@ _BLOCK = 2048  # rows taken at a time
 
 
 def silent(share: float) -> None:
-    """Does nothing. A caller passes this function as ``tell`` if no progress is to be reported."""
+    """Does nothing. Long computations have an argument ``tell``, a function to which they report their progress. By
+    default, ``tell`` is this function."""
 
 
 def checked(features: object, what: str = "features") -> Floats:

@@ -144,10 +144,11 @@ class _Rows:
     """Features prepared for ``_tiles``. They are centred, so that distances lose few digits by cancellation.
 
     squares [N]: the squared lengths of the centred rows.
-    kernel_part [N]: part(x) = (|x - c|^2 / 2 + (x - c) . c) / D for each row. Here x is the row before centring, c is
-        the centre, and the dot is the inner product. KID's kernel of two rows x and y is computed from x . y / D. The
-        kernel parts of the two rows and their distance give this number:
-        x . y / D = part(x) + part(y) + |c|^2 / D - |x - y|^2 / (2 D).
+    kernel_part [N]: one number part(x) for each row x, from which KID's kernel is computed. The kernel of two rows x
+        and y needs x . y / D, where the dot is the inner product. We compute x . y / D from the distance of the rows:
+        x . y / D = part(x) + part(y) + |c|^2 / D - |x - y|^2 / (2 D),
+        with part(x) = (|x - c|^2 / 2 + (x - c) . c) / D. Here x and y are the rows before centring, and c is the
+        centre.
     """
 
     def __init__(self, features: Floats, centre: Array) -> None:

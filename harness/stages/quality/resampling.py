@@ -64,16 +64,17 @@ class Resampling:
         return self.weights @ self.sums(values) / len(self.group)
 
     def shares(self, alone: NDArray[np.integer[Any]], value: float, count: int) -> Array:
-        """Replicates of ``value``, a share of the references: recall or coverage. A reference counts if at least one
+        """Replicates of recall or coverage. Both are shares of the references: a reference counts if at least one
         sample holds it (see ``pairs._Holders``).
 
+        value: the recall or coverage of all samples.
         alone: [G], for each group, the number of references that only samples of this group hold. Without the group,
             these references would not count.
         count: number of all references.
 
-        The share is not computed anew for each bootstrap draw. A draw leaves some groups out entirely. Computed from a
-        draw, the share would therefore be lower than for a new set of samples. Instead, the replicates come from a
-        jackknife: they are computed from what the share loses without each group.
+        The share is not computed anew for each bootstrap draw. A draw leaves some groups out entirely. So the share of
+        a draw would be lower than the share of a new set of samples. Instead, we use a jackknife. It leaves out one
+        group at a time and determines by how much the share falls. The replicates are computed from these differences.
         """
         return value + (self.weights - 1) @ alone / count
 

@@ -1,4 +1,5 @@
-"""Stage 2: how close a trial's images are to the reference. The stage needs only features, no image and no device."""
+"""The stage quality: how close a trial's images are to the reference. The stage needs only what extractors have
+computed from the images. It needs neither the images themselves nor a GPU."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -37,11 +38,11 @@ def measure(
     """The figures of a trial, as plain values, and their replicates.
 
     labels: integers [N], the classes asked for.
-    others: the arrays of other extractors for the same images, each with the reference of that extractor. They give
-        further values of FID, FID-infinity and sFID.
+    others: for each other extractor, a pair: what the extractor has computed from the same images, and the reference
+        for this extractor. Each pair gives one more value of FID, FID-infinity and sFID.
     drawn: whether the class of each image was drawn at random (``random`` labels). If so, the number of images of a
-        class varies between replicates, so that the intervals cover this variation, too. If not, every replicate has
-        the classes as they were given.
+        class varies between replicates, and the intervals cover this variation, too. If not, every
+        replicate has the classes in the proportions of ``labels``.
 
     Some keys of the figures need explanation:
 

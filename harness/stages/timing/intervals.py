@@ -12,10 +12,9 @@ from harness.errors import ArbenchError
 from harness.stages import CONFIDENCE
 
 SPENT = 0.02
-"""While samples are being taken, we check from time to time whether the interval is narrow enough to stop. Such a check
-is called a look. The risk that the interval of at least one look misses the median is limited to 5 %. SPENT divides
-this risk among the looks. The risk of the first k looks together is limited to ``5 % - SPENT / k^2``, which is 3 % for
-the first look."""
+"""While samples are being taken, we check from time to time whether the interval is narrow enough to stop. The risk
+that the interval of at least one check misses the median is limited to 5 %. SPENT divides this risk among the checks.
+The risk of the first k checks together is limited to ``5 % - SPENT / k^2``, which is 3 % for the first check."""
 
 
 def median_interval(samples: Sequence[float], confidence: float = CONFIDENCE) -> tuple[float, float, float]:
@@ -41,14 +40,14 @@ def median_interval(samples: Sequence[float], confidence: float = CONFIDENCE) ->
 
 def sequential_interval(samples: Sequence[float], every: int) -> tuple[float, float, float]:
     """An interval of the median for samples that are taken until the interval is narrow enough: (low, high, coverage).
-    After every ``every`` samples we look at the interval, and decide whether to take more samples.
+    After every ``every`` samples, we check the interval and decide whether to take more samples.
 
     The interval of ``median_interval`` would miss the median too often here, because sampling would stop when chance
-    makes the interval narrow. This function shares the risk of 5 % among the looks. With a probability of at least
-    95 %, the intervals of all looks hold the median. This is true whatever is decided at each look. It is also true for
-    every distribution of the samples, as long as the samples are exchangeable.
+    makes the interval narrow. In this function, each check may use only a part of the risk of 5 %. With a
+    probability of at least 95 %, the intervals of all checks hold the median. This is true whatever is decided at each
+    check. It is also true for every distribution of the samples, as long as the samples are exchangeable.
 
-    An example with a look after every 13 samples: the interval leaves out 2 samples on each side at 13 samples, 7 at
+    An example with a check after every 13 samples: the interval leaves out 2 samples on each side at 13 samples, 7 at
     26 samples, and 11 at 39 samples. With too few samples the interval is the whole range. Raises ArbenchError without
     samples.
     """
@@ -62,11 +61,12 @@ def sequential_interval(samples: Sequence[float], every: int) -> tuple[float, fl
 @cache
 def _dropped(size: int, every: int) -> tuple[int, float]:
     """Two values for the interval of ``size`` samples: how many samples the interval leaves out on each side, and the
-    risk that this interval, or the interval of an earlier look, misses the median.
+    risk. The interval is checked after every ``every`` samples, and at the end. The risk is the probability that the
+    interval misses the median in at least one of these checks.
 
-    There is a look after every ``every`` samples, and one at the end. The number of samples that lie below the
-    median is a random walk, however the samples are distributed. The interval misses the median if this number is too
-    low or too high. At each look, the probability that this happens for the first time is added to the risk.
+    The number of samples that lie below the median is a random walk, however the samples are distributed. The interval
+    misses the median if this number is too low or too high. At each check, the probability that this happens for the
+    first time is added to the risk.
     """
     walk, drop, risk, last = np.ones(1), 0, 0.0, 0
     for look, count in enumerate([*range(every, size, every), size], 1):

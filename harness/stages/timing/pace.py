@@ -1,15 +1,17 @@
-"""Estimates the pace of the machine at a given moment. The pace is a factor: the time that a case takes at this moment,
-divided by its usual time. A pace above 1 means that the machine is slower than usual.
+"""Estimates the pace of the machine at a given moment.
 
-A sample is the time of one run of a case. The pace at a sample is estimated from the samples of other cases right
-before and after it.
+A case is a method with its settings. A session times all cases in turn. A sample is the time of one run of a case.
 
-A virtual core shares a physical core with other machines. Its speed changes by half within a second, and no counter of
-the system shows it. No counter shows the clock of the processor either, or what heat costs. But whatever slows a sample
-also slows its two neighbours: the samples of other cases that were taken right before and after it. So each sample is
-divided by a factor: how much longer than usual its neighbours took. Field trials correct for the fertility of the soil
-in this way (Papadakis 1937; Bartlett 1978, doi:10.1111/j.2517-6161.1978.tb01657.x). The correction removes what all
-cases share and leaves what differs.
+The pace is a factor: the time that a case takes at a given moment, divided by the usual time of this case. A pace above
+1 means that the machine is slower than usual. The pace at the moment of a sample is estimated from the two neighbours
+of the sample. The neighbours are the samples of other cases that were taken right before and after it.
+
+The pace has to be estimated, because no counter shows it. A virtual core shares a physical core with other virtual
+machines. The speed of the virtual core changes by half within a second, and no counter of the system shows this change.
+No counter shows the clock of the processor either, or what heat costs. But whatever slows a sample also slows its
+neighbours. So each sample is divided by a factor: how much longer than usual the neighbours took. Field trials correct
+for the fertility of the soil in this way (Papadakis 1937; Bartlett 1978,
+doi:10.1111/j.2517-6161.1978.tb01657.x). The correction removes what all cases share and leaves what differs.
 """
 
 from collections.abc import Sequence
@@ -28,13 +30,14 @@ Floats = NDArray[np.float64]
 
 
 def factors(cases: Sequence[int], seconds: Sequence[float]) -> list[float]:
-    """For each sample, the machine's pace at that moment, as a factor. A sample divided by its factor is the time that
-    the case would have taken at the session's usual pace, which is the median of all paces.
+    """For each sample, the machine's pace at that moment, as a factor. The factor is 1.2 where the machine took a fifth
+    longer than usual.
 
-    The factor is 1.2 where the machine took a fifth longer than usual. All factors are 1 if there are fewer than
-    FEWEST cases. All factors are also 1 if division does not help. Each sample has a distance from the usual time of
-    its case. Division helps if it makes the median of these distances smaller. This median is over the samples of all
-    cases.
+    A sample divided by its factor is the time that the case would have taken at the session's usual pace. The usual
+    pace is the median of all paces of the session.
+
+    The division should bring the samples nearer to the usual times of their cases. If the median distance over all
+    samples does not become smaller, all factors are 1. All factors are also 1 if there are fewer than FEWEST cases.
 
     cases: for each sample, the index of its case. Samples are in the order in which they were timed.
     seconds: for each sample, its time.

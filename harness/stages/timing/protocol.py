@@ -1,4 +1,4 @@
-"""How time is measured, and the ``[timing]`` table of a sweep that sets it."""
+"""The settings by which time is measured. A sweep file gives these settings in its ``[timing]`` table."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -37,7 +37,9 @@ def protocol(timing: Mapping[str, Any], source: str) -> "Protocol":
 
 @dataclass(frozen=True)
 class Protocol:
-    """How time is measured. Every record states the protocol.
+    """The settings by which time is measured. Every record states them.
+
+    A case is a method with its settings. A session times all cases in turn, round by round.
 
     Latency is the time of one batch of ``latency_batch`` images. Throughput comes from batches of ``throughput_batch``.
     Each case first runs ``warmup`` times unmeasured, and then once in each of ``min_rounds`` rounds. What comes next
@@ -46,8 +48,9 @@ class Protocol:
     - With more than ``stage.FEW`` cases, only the noisy cases go on, in further rounds. All time that is left goes to
       them. A case is noisy if the 95 % interval of its median time is too wide (see ``summary.NOISY``), or if the case
       has too few samples for such an interval. This is tested again every ``summary.LOOK`` rounds. Each sample is
-      corrected to the session's usual pace. The pace at a sample is estimated from the samples of other cases right
-      before and after it (harness.stages.timing.pace).
+      divided by the machine's pace at that moment. The pace is a factor: 1.2 where the machine took a fifth longer than
+      usual in this session. The pace is estimated from the samples of other cases that were taken right before and
+      after the sample (harness.stages.timing.pace).
     - With at most ``stage.FEW`` cases, all cases go on until all are settled. For each case, the time relative to the
       other cases in the same round is computed. A case is settled if the 95 % interval of this relative time is no
       wider than ``settled``. This is also tested every ``summary.LOOK`` rounds.

@@ -1,8 +1,8 @@
-"""The stage timing: latency, throughput and memory by one stated protocol, methods interleaved round by round.
+"""Measures latency, throughput and memory of all cases by one stated protocol. A case is a method with its settings.
 
-Every case runs once a round, in an order shuffled anew each round. Whatever drifts (clock, heat, other load) therefore
-affects all cases alike, and two cases can be compared round by round. The module ``summary`` computes the figures from
-the samples.
+Each case of a round runs once, in an order shuffled anew each round. Whatever drifts (clock, heat, other load)
+therefore affects all cases alike, and two cases can be compared round by round. The module ``summary`` computes medians
+and intervals from the samples.
 """
 
 import gc
@@ -84,7 +84,7 @@ class _Run:
 
     @property
     def total(self) -> list[float]:
-        """Seconds of sampling and decoding, one a round, as the clock gave them."""
+        """For each round, the seconds of sampling and decoding together, not divided by the pace."""
         return [one + other for one, other in zip(self.tokens, self.decoder, strict=True)]
 
 
@@ -105,7 +105,8 @@ def interleaved(
         - ``coverage``: the confidence of ``interval``, from 0 to 1 (with six rounds or more, at least 0.95)
         - ``noisy``: whether the times are noisy
         - ``why``: what disturbed the times, in words; None if the times are not noisy
-        - ``batch``; ``samples`` and ``decoder_samples``: seconds, one a round
+        - ``batch``: how many images the batch has
+        - ``samples``: for each round, the seconds of sampling and decoding; ``decoder_samples``: of decoding alone
         - ``ended``: why the case's rounds ended
             - ``settled``: the interval of the case's times was narrow enough (see ``Protocol``)
             - ``budget``: the time budget was spent
@@ -125,7 +126,7 @@ def interleaved(
       harness.machine.memory)
     - ``noisy``, ``threads``, ``device``, ``protocol``
     - ``wait_policy``: how threads wait for each other, if the environment sets it (OMP_WAIT_POLICY)
-    - ``conditions``: before and after (see harness.machine.conditions)
+    - ``conditions``: the state of the machine before and after the session (see harness.machine.conditions)
     - ``session``: the name of the session, the same for all cases that were timed together
     """
     protocol = protocol or Protocol()
@@ -190,8 +191,8 @@ def _load(cases: Sequence[Case]) -> list[_Run]:
 def _phase(
     runs: Sequence[_Run], protocol: Protocol, batch: int, budget: float, tell: Callable[[str], None]
 ) -> list[dict[str, Any]]:
-    """Times every case at one batch size, in ``budget`` seconds. Returns the figures of each case; {} for a case that
-    was given up."""
+    """Times every case at one batch size, in ``budget`` seconds. Returns the timing results of each case; {} for a
+    case that was given up."""
     for run in runs:
         _compile(run, protocol, batch)
     began = time.perf_counter()
@@ -224,7 +225,7 @@ def _phase(
 
 
 def _at_pace(runs: Sequence[_Run]) -> list[list[float]]:
-    """The pace at each sample of each case, relative to the session's usual pace. Samples are divided by the pace.
+    """For each case, the pace at each sample; 1 is the session's usual pace. Callers divide by the pace.
 
     With at most ``FEW`` cases, every pace is 1. In such a session, all cases take part in every round, and ``settled``
     compares the cases round by round. This comparison already cancels the pace.
@@ -243,10 +244,10 @@ def _at_pace(runs: Sequence[_Run]) -> list[list[float]]:
 
 
 def _going_on(going: Sequence[_Run], runs: Sequence[_Run], protocol: Protocol, done: int) -> list[_Run]:
-    """The cases of ``going`` that take part in the next round. ``going`` holds the cases that were not ended so far.
+    """The cases of ``going`` that take part in the next round. ``going``: the cases whose rounds have not ended yet.
 
-    A case that needs no more samples is ended, unless it is needed as company for other cases (see ``COMPANY``). The
-    time budget and ``max_rounds`` are not considered here.
+    The rounds of a case end here when it needs no more samples. But as long as other cases need samples, enough cases
+    go on to show the pace (see ``COMPANY``). The time budget and ``max_rounds`` are not considered here.
     """
     alive = [run for run in going if not run.failure]
     if not done or done < protocol.min_rounds or done % LOOK:

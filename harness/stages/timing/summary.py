@@ -39,8 +39,8 @@ def interval(samples: Sequence[float]) -> tuple[float, float, float]:
 
 
 def noisy(samples: Sequence[float], rounds: int) -> bool:
-    """Whether times are marked noisy. They are if there are fewer than ``rounds`` samples, or too few samples for a
-    95 % interval, or if the interval is too wide (see NOISY)."""
+    """Whether the times of a case are noisy. The times are noisy if there are fewer than ``rounds`` samples, or too few
+    samples for a 95 % interval, or if the interval is too wide (see NOISY)."""
     low, high, coverage = interval(samples)
     return len(samples) < rounds or coverage < CONFIDENCE or high - low > NOISY * median(samples)
 
@@ -49,7 +49,7 @@ def summary(tokens: Sequence[float], decoder: Sequence[float], batch: int, round
     """The timing results of one case at one batch size.
 
     tokens, decoder: the seconds that the tokens and the decoder took, one value for each round.
-    rounds: the smallest number of rounds there should be.
+    rounds: with fewer rounds than this number, the times count as noisy.
     """
     total = [one + other for one, other in zip(tokens, decoder, strict=True)]
     low, high, coverage = interval(total)
