@@ -50,7 +50,10 @@ AUXILIARY_WEIGHT = 0.1
 
 
 class DistillationTrainee(Trainee):
-    """A sparse student and its dense teacher. The teacher is the backbone of the student."""
+    """A sparse student that is trained to imitate a dense teacher.
+
+    The student holds the dense network as its frozen backbone. The same module, run without sparsity, is the teacher.
+    """
 
     done: Tensor
 

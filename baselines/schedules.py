@@ -53,7 +53,7 @@ def rings(places: int) -> list[int]:
 def half_rings(places: int) -> list[int]:
     """Part sizes 1, 1, 2, 2, 3, 3, ..., whose running totals are k^2 and k (k + 1) in turn.
 
-    Each part is one straight arm of the spiral.
+    If the order of the places is ``spiral``, the places of each part lie on one straight line of the grid.
     """
     side = _side(places)
     return [1] + [size for k in range(1, side) for size in (k, k + 1)]

@@ -24,7 +24,7 @@ LOAD_S = 30.0
 MERGE_S = 120.0
 """Assumed: merging a trial's 50,000 feature rows, and its metrics, on CPUs beside the GPUs."""
 POLL_S = 32.0
-"""The driver's two looks (files, squeue) between a trial's last shard and the submission of its merge."""
+"""The driver's two checks (files, squeue) between a trial's last shard and the submission of its merge."""
 TIMING_S = 20.0
 """Assumed: timing of one trial, in the one session on the exclusive node."""
 FILE_OPS = 12

@@ -100,7 +100,10 @@ def valid_text(text: str) -> str:
 
 
 def valid(value: Any) -> Any:
-    """Plain values, with ``valid_text`` applied to each text."""
+    """A copy of plain values (texts, numbers, lists and dicts), in which UTF-8 can encode every text.
+
+    ``valid_text`` is applied to each text, and also to the keys of dicts.
+    """
     if isinstance(value, str):
         return valid_text(value)
     if isinstance(value, Mapping):

@@ -61,7 +61,7 @@ class Setup:
 
 
 def own_weights(sha256: str) -> str:
-    """``Setup.weights`` for a user's checkpoint with this sha256."""
+    """The value of ``Setup.weights`` for a user's own checkpoint. sha256: the hash of the file, in hex digits."""
     return f"own-{sha256[:8]}"
 
 

@@ -142,8 +142,8 @@ def parse(
 
 
 def _block(method: str, head: Mapping[str, Any], block: Mapping[str, Any], where: str) -> Iterator[Trial]:
-    """The trials of one block. The seed varies slowest. Then come setup, sampling, the list of knob sets and the grid.
-    The grid varies fastest."""
+    """The trials of one block, in the order of nested loops. From the outermost loop to the innermost, the loops go
+    over the seeds, the setups, the sampling settings, the list of knob sets, and the points of the knob grid."""
     preset = block.get("preset", head.get("preset"))
     if preset is None:
         raise ArbenchError(f"{where}: key 'preset' is missing (here or at the top level)")
@@ -181,8 +181,8 @@ def _block(method: str, head: Mapping[str, Any], block: Mapping[str, Any], where
 
 
 def _crossed(axes: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Every combination of the axes' values; the last axis varies fastest. A value that is not a list counts as a list
-    with one value."""
+    """Every combination of the axes' values, in the order of nested loops: the innermost loop goes over the last axis.
+    A value that is not a list counts as a list with one value."""
     lists = [value if isinstance(value, list) else [value] for value in axes.values()]
     for values in itertools.product(*lists):
         yield dict(zip(axes, values, strict=True))

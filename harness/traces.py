@@ -119,8 +119,9 @@ def tell_tokens(layer: object, places: Tensor, computed: Tensor) -> None:
 
     layer: any object that stands for this layer alone.
     places: [n] or [B, n], positions in the sequence.
-    computed: bool [B, n]. With guidance, the rows of the unconditional branch follow after these B rows. The rows of
-        the unconditional branch are not recorded.
+    computed: bool [B, n], one row for each image of the batch. With guidance, a method can pass 2 B rows: first the
+        B rows of the conditional branch, then the B rows of the unconditional branch. Only rows of the conditional
+        branch are recorded.
     """
     trace = _heard.get()
     if trace is not None:
@@ -129,7 +130,7 @@ def tell_tokens(layer: object, places: Tensor, computed: Tensor) -> None:
 
 def tell_experts(layer: object, places: Tensor, computed: Tensor) -> None:
     """Report which experts a layer computed for each token. The arguments are those of ``tell_tokens``, except that
-    ``computed`` is bool [B, n, experts]."""
+    ``computed`` has one more dimension: bool [B, n, experts]."""
     trace = _heard.get()
     if trace is not None:
         trace.experts.setdefault(id(layer), []).append(_first(trace.images, places, computed))

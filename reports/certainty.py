@@ -1,8 +1,8 @@
 """How certain it is that a setting is on the frontier (reports.frontier), by the bootstrap.
 
-The images of a trial, or its timed samples, are drawn with replacement, many times. From each draw the figures
-(numbers such as FID or latency) are computed again. The result of one draw is called a replicate. The frontier is
-computed anew for every replicate.
+The images of a trial, or its timed samples, are drawn with replacement, many times. From each draw, FID, latency and
+the other metrics are computed again. The result of one draw is called a replicate. The frontier is computed anew for
+every replicate.
 """
 
 from collections.abc import Mapping
@@ -32,12 +32,12 @@ _COUNT = 1000  # number of replicates; the scores have as many
 def standings(x: Matrix, y: Matrix, better: tuple[Better, Better] = ("low", "low")) -> list[str]:
     """Say in one word for each of n points whether the point is on the frontier.
 
-    ``on``: the point is on the frontier in at least 95 % of the replicates
+    ``on``: the point is on the frontier in at least 95 % of the bootstrap's draws
     ``off``: in at most 5 %
     ``undecided``: in between
     "": a coordinate of the point is not finite
 
-    x, y: the points' coordinates in R replicates, [n, R]. In each replicate, the same draw is used for all points.
+    x, y: the points' coordinates in R draws of the bootstrap, [n, R]. In each column, all points have the same draw.
     Random variation that the points share therefore moves all points together.
     """
     known = np.isfinite(x).all(axis=1) & np.isfinite(y).all(axis=1)
@@ -51,10 +51,10 @@ def standings(x: Matrix, y: Matrix, better: tuple[Better, Better] = ("low", "low
 
 
 def _contenders(x: Matrix, y: Matrix, better: tuple[Better, Better]) -> NDArray[np.bool_]:
-    """Which of n points can be on the frontier in some replicate: bool [n].
+    """Which of n points can be on the frontier in some draw of the bootstrap: bool [n].
 
     A point P is left out if the worst x of another point is at least as good as the best x of P, and the worst y of the
-    other point is better than the best y of P. P is then on the frontier in no replicate. Without P, the frontier of
+    other point is better than the best y of P. P is then on the frontier in no draw. Without P, the frontier of
     the other points is the same. Of thousands of points, only a few are kept.
     """
     if not len(x):
@@ -69,7 +69,7 @@ def _contenders(x: Matrix, y: Matrix, better: tuple[Better, Better]) -> NDArray[
 
 @dataclass
 class Certainty:
-    """The replicates of a store's figures, read once."""
+    """The values of a store's metrics in each draw of the bootstrap (the replicates), read once."""
 
     store: Store
     records: Mapping[str, Record]  # by key
@@ -97,7 +97,7 @@ class Certainty:
         return standings(x, y, (cost.better or "low", score.better or "low"))
 
     def _matrix(self, rows: pd.DataFrame, measure: str) -> Matrix:
-        """R replicates of a measure in each of n rows, [n, R].
+        """The values of a measure in R draws of the bootstrap (the replicates), for each of n rows: [n, R].
 
         The replicates are kept for later calls, because every frontier has an axis in common with another frontier.
         """
@@ -107,9 +107,11 @@ class Certainty:
         return self._matrices[place]
 
     def of(self, row: Mapping[str, Any], measure: str) -> Matrix:
-        """R replicates of a measure for one setting, [R]. row: a row of ``over_seeds``.
+        """The values of a measure in R draws of the bootstrap (the replicates), for one setting: [R].
 
         If the measure has no replicates, its value is repeated R times.
+
+        row: a row of ``over_seeds``.
         """
         value = float(row[measure])
         found = [self._seed(key, measure) for key in row["keys"]]
@@ -134,9 +136,9 @@ class Certainty:
 
 
 def _medians(samples: Matrix) -> Matrix | None:
-    """The median of timed samples in each replicate, [R]; None for fewer than two samples.
+    """The median of timed samples in each of R bootstrap draws, [R]; None for fewer than two samples.
 
-    In each replicate, samples are drawn with replacement. The draw depends only on the number of samples. Trials with
+    In each draw, samples are drawn with replacement. The draw depends only on the number of samples. Trials with
     equally many samples, as most trials of a session have, therefore get the same draw.
     """
     # A session times its trials in rounds, and sample i of each trial is from round i. With the same draw, trials of a
@@ -152,6 +154,6 @@ def _medians(samples: Matrix) -> Matrix | None:
 
 @cache
 def _drawn(samples: int) -> NDArray[np.int16]:
-    """How often each sample is drawn in each replicate, [samples, R]."""
+    """How often each sample is drawn in each of R bootstrap draws, [samples, R]."""
     rounds = np.random.default_rng(0).integers(0, samples, (_COUNT, samples))
     return np.stack([np.bincount(one, minlength=samples) for one in rounds], axis=1).astype(np.int16)

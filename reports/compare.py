@@ -1,9 +1,9 @@
 """The page that sets two to four trials side by side.
 
 Differences between trials are computed in advance, by harness.records.comparison, and not in the browser. There are two
-reasons. First, a browser that computes paired intervals would have to load the trials' replicates (reports.certainty).
-The replicates of one trial take 50 KB, too much for a page. Second, all statistics should be in the Python code, and no
-part of them in the browser's scripts.
+reasons. First, a browser that computes paired intervals would have to load the values of all scores in each draw of the
+bootstrap (the replicates). The replicates of one trial take 50 KB, too much for a page. Second, all statistics should
+be in the Python code, and no part of them in the browser's scripts.
 
 As differences are computed in advance, the number of pairs must be limited. At most ``MOST`` trials are chosen, and
 differences are computed for all pairs of chosen trials. The best trial of each method and trials near a frontier are

@@ -23,7 +23,7 @@ from reports.names import safe
 from reports.table import HIGH, LOW, SPARSITY, figure, rank
 
 INK, PALE, GRID, FLOOR = "#1b1f24", "#8b949e", "#e6e8eb", "#6e7781"
-WIDTH, HEIGHT = 5.4, 4.3  # inches: text stays readable if a phone shrinks the figure to 370 pixels
+WIDTH, HEIGHT = 5.4, 4.3  # inches: text stays readable if a phone shrinks the plot to 370 pixels
 # If a method has more markers than this, a plot for print holds them as pixels: thousands of shapes are megabytes.
 MANY = 300
 DPI = 150

@@ -1,7 +1,10 @@
 """Strips of images, made from the thumbnails of the store. A strip joins several images of a trial into one picture.
 
-There is one strip per trial. The images in all strips have the same labels and were sampled from the same noise. If
-there are few trials, strips keep every pixel. If there are thousands, strips hold fewer images and are compressed
+There is one strip per trial. Strips can be compared image by image: the first image of each strip has the same label
+and was sampled from the same noise, and so on for the second image and all others. This requires that the trials have
+the same data set, the same seed and the same rule for labels.
+
+If there are few trials, strips keep every pixel. If there are thousands, strips hold fewer images and are compressed
 until all strips fit into BUDGET, so that the site stays small enough to copy and to serve.
 """
 
@@ -78,7 +81,7 @@ class Strips:
 
 
 def real(data: str) -> Thumbnails | None:
-    """Real images [20, C, H, W] with the same labels as every strip; None if the data are not bundled."""
+    """Real images [20, C, H, W] with the same labels as a strip; None if the data are not bundled."""
     declared = known(data)
     if declared is None or declared.reference is None or not labels(data):
         return None

@@ -139,7 +139,7 @@ def _note(row: Mapping[str, Any]) -> str:
 
     For a failed trial, the note names the stage that failed. For a finished trial, the note lists what applies:
     - that the trial was not timed
-    - which figures are flagged on the trial's page
+    - which numbers are flagged on the trial's page
     - what disturbed the times, if the times are noisy
     """
     if row["status"] != "done":
@@ -153,7 +153,7 @@ def _note(row: Mapping[str, Any]) -> str:
 def _published(row: PublishedRow) -> dict[str, Any]:
     """A published row as a row of the leaderboard. Published rows make up the last set of rows.
 
-    A published figure is shown only if all sources mean the same by it.
+    A published number is shown only if all sources mean the same by it.
     """
     apart = [one for one in disagreements(published()) if row in one.rows]
     others = [f"; this checkpoint is published at FID {one.low:g} to {one.high:g}" for one in apart]
@@ -201,9 +201,10 @@ def _sets(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
 
 
 def _limits(site: Site) -> Iterator[dict[str, Any]]:
-    """Rows with the limits of scores.
+    """Rows of the leaderboard that show limits for the scores of methods.
 
-    The FID of a tokenizer's reconstructions is a floor. The scores of the test images are the ceiling.
+    One row for each tokenizer gives the floor of FID: the FID of the test images after this tokenizer has encoded and
+    decoded them. One more row gives the ceiling of IS and label accuracy: the scores of the test images as they are.
     """
     for name, of in (site.facts.get("tokenizers") or {}).items():
         words = "test images, encoded and decoded (rFID)"

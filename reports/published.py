@@ -26,7 +26,7 @@ PROVENANCES = {
 
 @dataclass(frozen=True)
 class PublishedRow:
-    """One row of figures, as a source published it. A figure is None if the source does not give it."""
+    """One row of numbers, as a source published it. A number is None if the source does not give it."""
 
     method: str  # as the source names it
     model: str  # as the source names it
@@ -47,10 +47,10 @@ class PublishedRow:
     source: str  # where the row was published
 
     def figure(self, name: str) -> float | None:
-        """The figure that has this name in claims and pages; None if the source does not give it.
+        """The number that has this name in claims and pages; None if the source does not give it.
 
         The name of the Inception Score is ``is``, but its field is ``is_``, as Python reserves the word ``is``. The
-        number of steps, ``steps``, is a figure only if the source gives a single number.
+        number of steps, ``steps``, is returned only if the source gives a single number.
         """
         if name == "steps":
             return float(self.steps) if self.steps.isdecimal() else None

@@ -45,7 +45,7 @@ class Site:
 
     @cached_property
     def certainty(self) -> Certainty:
-        """The replicates of the figures. They show how certain it is that a setting is on the frontier."""
+        """Says how certain it is that a setting is on the frontier, from the bootstrap replicates of metrics."""
         return Certainty(self.store, self.records, self.fid)
 
     @property

@@ -1,4 +1,4 @@
-"""Turns records into tidy pandas rows: one row per trial, with settings in words and figures in the report's units."""
+"""Turns records into tidy pandas rows: one row per trial, with settings in words and metrics in the report's units."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -33,11 +33,12 @@ fp32, balanced labels, rounding, trained weights and timing without a compiler a
 
 
 LOW, HIGH = ":low", ":high"
-"""Endings of a figure's name. They name the columns that hold the lower and upper end of the figure's 95 % interval."""
+"""Endings of column names. A metric's name plus LOW names the column that holds the lower end of the metric's 95 %
+interval. The name plus HIGH names the column that holds the upper end."""
 
 
 def named(extractor: str) -> tuple[Figure, ...]:
-    """All figures of the report. The title of FID includes the name of the extractor."""
+    """The descriptions of all metrics of the report. The title of FID includes the name of the extractor."""
     return tuple(replace(one, title=f"FID ({extractor})") if one.name == "fid" else one for one in FIGURES)
 
 
@@ -192,14 +193,14 @@ def by_own_extractor(row: Mapping[str, Any], record: Record, fid: str) -> Mappin
 
 
 def flags(record: Record) -> list[str]:
-    """Reasons to trust a record's figures less, in words."""
+    """Reasons to trust the numbers of a record less, in words."""
     alike = ((record.get("timing") or {}).get("compiled") or {}).get("alike", 1.0)
     other = [f"timing: compiled, {alike:.1%} of a batch's images are those without a compiler"] if alike < 1 else []
     return [*((record.get("quality") or {}).get("flags") or ()), *other]
 
 
 def _put(row: dict[str, Any], one: Figure, record: Record, extractor: str) -> None:
-    """Add a figure of a record to a row, and the ends of its interval if it has one."""
+    """Add the value of a metric from a record to a row, and the ends of the metric's interval if it has one."""
     row[one.name] = one.value(record, extractor)
     if ends := one.ends(record, extractor):
         row[one.name + LOW], row[one.name + HIGH] = ends

@@ -104,9 +104,9 @@ def _lost(timed: Mapping[str, Any]) -> dict[str, list[int]]:
 
 
 def _figure(row: Mapping[str, Any], name: str) -> list[float] | None:
-    """[value, lower end, upper end] of a figure and its interval, in the report's units.
+    """[value, lower end, upper end] of a metric and its interval, in the report's units.
 
-    [value] if the figure has no interval; None if the row has no such figure.
+    [value] if the metric has no interval; None if the row has no such metric.
     """
     found = [leaderboard.rounded(row.get(name + end)) for end in ("", LOW, HIGH)]
     known = [value for value in found if value is not None]

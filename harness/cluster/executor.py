@@ -29,7 +29,7 @@ from harness.records.store import Store
 from harness.stages import STAGES
 
 FILES_S = 2.0
-"""Seconds between two looks at the store's files."""
+"""Seconds between two checks of the store's files."""
 REFUSALS = 10
 """The run ends when the scheduler has refused so many submissions in a row and no task of ours waits or runs."""
 
@@ -250,7 +250,7 @@ class Cluster:
         for resources, tasks in arrays:
             free = self._free() if about is None else self._settings.max_parallel
             if free == 0:
-                break  # the next look may find room
+                break  # the next check may find room
             # Without a driver, nobody moves the bound from one array on to the next: the arrays wait for each other.
             before = [str(made[-1].number)] if made and free and about is not None else []
             one = self._together(resources, tasks, free or 0, [*after, *before], about)
@@ -356,7 +356,7 @@ class Cluster:
                 try:
                     self._schedulers.of(submission).throttle(submission, running + more)
                 except UnreachableError:
-                    return  # the next look tries again
+                    return  # the next check tries again
                 submission.allow(running + more)
                 free -= more
 

@@ -64,8 +64,8 @@ class Local:
         return {task: Queued(f"{task[0]}_{task[1]}", state) for task, state in states.items()}
 
     def ends(self, tasks: Iterable[tuple[Submission, int]]) -> dict[TaskId, End]:
-        """How tasks have ended. The caller must know already that all these tasks have ended. The answer is one of
-        two: the task was never started, or the task was started and its process is gone."""
+        """How each of these tasks has ended: the task was never started, or its process is gone. This function does not
+        check whether a task has ended. The caller must pass only tasks that have ended."""
         # ``begun`` looks for the task's folder, which is made when the task is started.
         never = End("never started", outside=True)
         return {(one.id, index): End("its process is gone") if one.begun(index) else never for one, index in tasks}

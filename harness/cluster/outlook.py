@@ -11,8 +11,9 @@ Tasks = Sequence[Sequence[Job]]
 def outlook(
     waves: Sequence[Sequence[tuple[Resources, Tasks]]], seconds: Callable[[Job], float | None], trials: int
 ) -> str:
-    """A text about the open jobs of a sweep. It has one line for each group of tasks in ``waves``. The line gives the
-    number of tasks, how many jobs of each stage they do, and how many hours these jobs take.
+    """A text about the jobs of a sweep that are not done yet. A task does one or more jobs. Tasks that get the same
+    resources form a group. The text has one line for each group. The line gives the number of tasks in the group, the
+    number of jobs of each stage, and how many hours the jobs take together, as far as this is known.
 
     waves: for each wave, its groups of tasks. A group is a pair: resources, and the tasks that get these resources.
     seconds: how long a job takes; None if this is not known

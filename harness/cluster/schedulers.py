@@ -122,14 +122,14 @@ def named(name: str) -> Scheduler:
 
 
 class Schedulers:
-    """All schedulers to which submissions of a store were given. A question about a submission goes to the scheduler
-    to which the submission was given."""
+    """The schedulers that the submissions of one store use, together. Submissions of one store can use different
+    schedulers. Each question about a submission is passed on to the scheduler that the submission uses."""
 
     def __init__(self, *own: Scheduler) -> None:
         self._known = {one.name: one for one in own}
 
     def of(self, submission: Submission) -> Scheduler:
-        """The scheduler to which a submission was given. Raises ArbenchError if this scheduler is not installed."""
+        """The scheduler that a submission uses. Raises ArbenchError if this scheduler is not installed."""
         name = submission.scheduler
         if name not in self._known:
             self._known[name] = named(name)
@@ -157,7 +157,7 @@ class Schedulers:
     def _grouped(self, things: Iterable[tuple[Submission, Thing]]) -> list[tuple[Scheduler, list[Thing]]]:
         """Group values by scheduler. Returns pairs: a scheduler, and the values in its group.
 
-        things: pairs of a submission and a value. The value goes to the scheduler to which the submission was given.
+        things: pairs of a submission and a value. The value goes into the group of the submission's scheduler.
         """
         found: dict[str, list[Thing]] = defaultdict(list)
         schedulers = {}

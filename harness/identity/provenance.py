@@ -16,7 +16,7 @@ from harness.machine.hardware import machine
 ROOT = Path(__file__).parents[2]
 LOCK = ROOT / "requirements.lock"
 PACKAGES = ("arbench", "torch", "torchvision", "numpy", "torch-fidelity", "fvcore", "pandas", "safetensors")
-"""The packages that can change a figure."""
+"""The packages that can change a measured number."""
 
 
 def source_commit() -> str:

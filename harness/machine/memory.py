@@ -20,8 +20,8 @@ def peak_memory(device: torch.device) -> Iterator[dict[str, Any]]:
     - ``peak_memory_mb``: the process's largest resident size, including interpreter, libraries and all loaded weights;
       None if the system does not report it
     - ``peak_memory_rise_mb``: the memory that the code inside the ``with`` added. This is ``peak_memory_mb`` minus the
-      resident size on entering. Before the resident size is read, the allocator returns memory that earlier code has
-      freed to the system, if the C library can do so
+      resident size on entering. The allocator may still hold memory that earlier code has freed. If the C library
+      can do so, this memory is returned to the system before the resident size is read
     - ``peak_memory_scope``: ``run`` if the peak is that of the code inside the ``with``. ``process`` if the system's
       high-water mark could not be reset: the peak is then that of the whole process since its start
     - ``gpu_peak_memory_mb``: the largest allocation on the GPU; only on CUDA

@@ -21,18 +21,21 @@ GROUP = "arbench.looks"
 class Look:
     """What the pages of a report need to know of a method, apart from the method's records."""
 
-    place: int  # methods are listed in this order; methods without a look come last, by name
+    place: int  # pages list methods in the order of this number; methods without a ``Look`` come last, by name
     colour: str  # hex
-    mark: str  # matplotlib's name of the mark
-    family: str  # the method's family; a method without a look takes the base of its family
-    base: str  # a method; savings are a share of that method's cost. The look's own method if it saves nothing
+    mark: str  # matplotlib's name of the marker that shows the method in plots
+    family: str  # the method's family; a method without a ``Look`` takes the base of its family
+    base: str  # the method with whose cost this method's cost is compared; this method itself if it saves nothing
     published: str = ""  # the method's name in the tables of papers (shared facts: reports/published.csv)
     saving: float = 0.0  # share of the base's FLOPs that the method saves according to its paper; 0: not stated
 
 
 @cache
 def looks() -> Mapping[str, Look]:
-    """The installed looks: a dict from method to look, in the order in which methods are listed."""
+    """A dict from the name of a method to its ``Look``, in the order in which pages list the methods.
+
+    The dict holds the methods for which an installed package declares a ``Look``.
+    """
     known = installed(GROUP)
     found: dict[str, Look] = {}
     for name in sorted(known):
@@ -43,8 +46,9 @@ def looks() -> Mapping[str, Look]:
 def base_of(method: str, family: str) -> str:
     """The name of the base of a method. The savings of the method are stated as a share of the base's cost.
 
-    The look of the method names the base. If the method has no look, the base is named by the first look of another
-    method of the same family. If there is no such look either, the base is the first method that has a look.
+    If a package declares a ``Look`` for the method, the ``Look`` names the base. A method without a ``Look`` has the
+    same base as the first method of its family that has a ``Look``. If the family has no such method, the base is the
+    first of all methods that have a ``Look``.
 
     family: the family of ``method``, as in ``Method.family``.
     """

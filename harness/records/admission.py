@@ -37,7 +37,8 @@ from harness.trial import ASKED, Trial
 PARTS_OF_A_RECORD = frozenset(shape.Record.__struct_fields__) - {"submission", "foreign"}
 ABOUT = shape.About.__struct_fields__
 ARRAYS = ("labels", "steps", "thumbnails")
-"""The arrays that travel with a record, beside its replicates. Others (traces) do not travel."""
+"""The arrays that travel with a record, beside the bootstrap replicates of its scores. Others (traces) do not
+travel."""
 MOST_IMAGES, MOST_THUMBNAILS, LARGEST_SIDE, LONGEST_WHY = 10**7, 64, 512, 500
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}", re.ASCII)
 KNOB = re.compile(r"[a-z][a-z0-9_]{0,39}", re.ASCII)

@@ -82,7 +82,7 @@ def _scores(one: tuple[Record, Arrays], other: tuple[Record, Arrays], confidence
         ours, theirs = (found[key].astype(np.float64) for found in (arrays, arrays_2))
         spread = float((theirs - ours).std() if paired else np.hypot(ours.std(), theirs.std()))
         apart = values_2[name] - values[name]
-        # Replicates are float32: those of equal figures agree, but those of nearly equal figures differ by rounding.
+        # Replicates are float32: those of equal scores agree, but those of nearly equal scores differ by rounding.
         spread += 1e-7 * abs(values[name]) if apart else 0.0
         yield Difference(name, values[name], values_2[name], apart - wide * spread, apart + wide * spread, paired)
 

@@ -19,8 +19,8 @@ from harness.sweep import Sweep
 from harness.trial import ASKED, Trial
 
 ROUNDING = 1e-9
-"""Tolerance at the ends of an interval, for rounding. An interval may have no width, for example if all
-replicates have the same recall."""
+"""Tolerance at the ends of an interval, for rounding. An interval can have no width, for example if
+the recall is the same in all draws of the bootstrap."""
 BUNDLED = Path(__file__).parents[1] / "records" / "bundled"
 
 

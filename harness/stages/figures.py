@@ -1,4 +1,5 @@
-"""The table of figures. A figure is a number that is measured for a trial; each figure is declared here, and only here.
+"""The table of figures. A figure is a number that is measured for a trial, such as FID or latency. Each figure is
+declared here, and only here.
 
 All code that reads figures uses this table: the check of imported records, `compare`, `diff`, `score`, the pages,
 claims and exports. A new figure needs a line in FIGURES and the code that computes it.
@@ -12,7 +13,7 @@ from typing import Any, Literal
 
 @dataclass(frozen=True)
 class Figure:
-    """The description of a figure: everything about the figure except its values."""
+    """The description of a figure (a number such as FID or latency): everything about the figure except its values."""
 
     name: str  # used in claims, in columns and in scripts
     title: str  # the name in words, for people
@@ -53,7 +54,7 @@ class Figure:
 
 
 def _score(name: str, title: str, about: str, better: Literal["low", "high"], **more: Any) -> Figure:
-    """Describe a figure of the stage quality. Its paths in a record follow from its name."""
+    """Describe a metric of the stage quality. Its paths in a record follow from its name."""
     return Figure(name, title, about, better, path=f"quality.{name}", interval=f"quality.intervals.{name}", **more)
 
 
@@ -98,7 +99,7 @@ FIGURES = (
 
 
 def scores() -> tuple[Figure, ...]:
-    """The figures that are scores, that is, the figures of stage quality."""
+    """The scores: the figures (numbers such as FID) that the stage quality measures."""
     return tuple(figure for figure in FIGURES if figure.of_quality)
 
 

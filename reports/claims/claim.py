@@ -23,9 +23,9 @@ OPERANDS = {
     "models": ("params", "gmacs", "gmacs_tokens", "steps"),
     "published": ("params", "steps", "gflops", "fid", "is", "precision", "recall", "time"),
 }
-"""The kinds of things that a claim compares, and the figures of each kind.
+"""The kinds of things that a claim compares, and the numbers (such as FID) that each kind has.
 
-trials: measured trials (their figures are the columns of trials.csv)
+trials: measured trials (their numbers are the columns of trials.csv)
 models: what an architecture costs; no weights are needed
 published: a row of reports/published.csv
 """

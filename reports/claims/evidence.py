@@ -1,9 +1,12 @@
 """Finds the figures (numbers such as FID or latency) on which a claim is judged.
 
-Figures come from measured trials, from the costs of architectures, and from figures that other sources published
-(reports.published). A figure is an array of replicates, or one number if the figure does not depend on chance. Each
-replicate is drawn in the same way for all figures of a store. If a figure is not available, ArbenchError says what is
-missing.
+Figures come from measured trials, from the costs of architectures, and from numbers that other sources published
+(reports.published). If a figure is not available, ArbenchError says what is missing.
+
+A figure that does not depend on chance is one number. Any other figure is an array of replicates. A replicate is the
+value of the figure in one draw of the bootstrap. Draws are shared between trials: replicate k of a score uses the same
+draw of images in all trials with the same labels, and replicate k of a time uses the same draw of timed samples in all
+trials with equally many samples.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -32,7 +35,7 @@ NORMAL_95 = 1.96
 
 @dataclass(frozen=True)
 class Found:
-    """The figures that were found for an operand of a claim."""
+    """The figures (numbers such as FID or latency) that were found for an operand of a claim."""
 
     where: str  # where the operand's figures come from, in words
     keys: tuple[str, ...]  # keys of the records in which the operand was measured
@@ -41,14 +44,17 @@ class Found:
 
 @dataclass
 class Evidence:
-    """Finds the figures for claims: figures measured in one store, and figures that need no measurement."""
+    """Finds figures (numbers such as FID) for claims. Some were measured in one store, others need no measurement."""
 
     store: Store | None  # None: only figures that need no measurement are found
     records: Iterable[Record] | None = None  # the store's records, if they have been read already
     _certainties: dict[str, Certainty] = field(default_factory=dict)
 
     def of(self, claim: Claim) -> dict[str, Found]:
-        """Name of an operand of the claim -> the operand's figures. Raises ArbenchError that says what is missing."""
+        """Name of an operand of the claim -> the operand's figures (numbers such as FID or latency).
+
+        Raises ArbenchError that says what is missing.
+        """
         trials = {name: operand for name, operand in claim.operands.items() if operand.kind == "trials"}
         found = {
             name: _of_model(operand) if operand.kind == "models" else _of_published(operand, _figures(claim, name))
@@ -146,7 +152,7 @@ def _one_machine(records: Iterable[Record]) -> None:
 
 
 def _between_sessions(record: Record) -> Values:
-    """Random factors [R], one for each replicate, by which all times of the record's session are multiplied.
+    """Random factors [R], one for each draw of the bootstrap. All times of the record's session are multiplied by them.
 
     By chance, all times of one session can be longer or shorter than the times of another session. The factors
     simulate this random difference between sessions.

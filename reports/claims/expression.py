@@ -1,4 +1,4 @@
-"""The language in which claims are written: arithmetic, comparisons, ``and``, ``or``, ``not`` over figures.
+"""The language in which claims are written: arithmetic, comparisons, ``and``, ``or``, ``not`` over numbers.
 
     ear.fid < raster.fid and ear.steps <= raster.steps / 3
 
@@ -26,7 +26,7 @@ from harness.errors import ArbenchError
 Values = NDArray[np.float64]
 Truths = NDArray[np.bool_]
 Name = tuple[str, str]
-"""A figure in an expression: the operand's name in the claim, and the figure's name."""
+"""A number in an expression, such as ``ear.fid``: the operand's name in the claim, and the figure's name."""
 
 LONGEST = 600
 """The greatest number of characters of an expression; a claim that needs more is several claims."""
@@ -54,12 +54,12 @@ class Expression:
 
     text: str
     tree: ast.expr
-    names: frozenset[Name]  # the figures that occur in the expression
+    names: frozenset[Name]  # the figures (``ear.fid``) that occur in the expression
 
     def holds(self, values: Mapping[Name, Values], tolerance: float) -> Truths:
-        """Whether the expression holds in each replicate.
+        """Whether the expression holds, in each draw of the bootstrap.
 
-        values: name of a figure -> its R replicates, [R], or a single number.
+        values: name of a figure -> its values in R draws (replicates), [R], or a single number.
 
         Raises ArbenchError if a side of a comparison is not finite, as after a division by zero.
         """
@@ -81,7 +81,7 @@ def parse(text: str) -> Expression:
 
 
 def _check(node: ast.expr, truth: bool, names: set[Name], depth: int) -> None:
-    """Check that a node and all nodes below it belong to the language; add the figures found there to ``names``.
+    """Check that a node and all nodes below it belong to the language; add the names of figures to ``names``.
 
     truth: True if the node must be a truth value, False if the node must be a number.
 

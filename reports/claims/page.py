@@ -1,4 +1,4 @@
-"""The page of claims: what papers state, the verdicts of this store, and where published figures disagree."""
+"""The page of claims: what papers state, the verdicts of this store, and where published numbers disagree."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -49,6 +49,6 @@ def _row(site: Site, verdict: Verdict) -> dict[str, Any]:
 
 
 def _figure(site: Site, figure: Figure) -> dict[str, str]:
-    """A figure in words, and a link to the trial that measured the figure. Without such a trial, the link is ""."""
+    """A measured number in words, and a link to the trial that measured it. Without such a trial, the link is ""."""
     known = [key for key in figure.keys if key in site.records]
     return {"words": str(figure), "where": figure.where, "href": f"trial.html#{short(known[0])}" if known else ""}

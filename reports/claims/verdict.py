@@ -1,4 +1,8 @@
-"""Verdicts on claims. To judge a claim, its expression is evaluated in every replicate of the figures."""
+"""Verdicts on claims.
+
+To judge a claim, its expression is evaluated many times: once in every draw of the bootstrap, with the values that FID
+and the other numbers have in this draw (the replicates).
+"""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -19,15 +23,15 @@ WORDS = (REPRODUCED, CONTRADICTED, UNDECIDED, NOT_MEASURED)
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure on which a verdict rests."""
+    """A number, such as a FID, on which a verdict rests."""
 
     name: str  # as in the expression
     value: float
-    # low, high: the 95 % interval; both are the value itself if the figure does not depend on chance
+    # low, high: the 95 % interval; both are the value itself if the number does not depend on chance
     low: float
     high: float
-    where: str  # what the figure belongs to, in words
-    keys: tuple[str, ...]  # keys of the records in which the figure was measured
+    where: str  # what the number belongs to, in words
+    keys: tuple[str, ...]  # keys of the records in which the number was measured
 
     def __str__(self) -> str:
         spread = f" ({figure(self.low)} to {figure(self.high)})" if self.low < self.high else ""
@@ -41,12 +45,12 @@ class Verdict:
     claim: Claim
     word: str  # one of WORDS
     figures: tuple[Figure, ...] = ()
-    share: float | None = None  # share of the replicates in which the claim holds
+    share: float | None = None  # share of the bootstrap's draws in which the claim holds
     missing: str = ""  # what would have to be measured
 
     @property
     def reason(self) -> str:
-        """The figures on which the verdict rests, or what is missing, in one line."""
+        """The numbers on which the verdict rests, or what is missing, in one line."""
         if self.missing:
             return f"missing: {self.missing}"
         return "; ".join(map(str, self.figures)) + (f"; holds in {self.share:.1%}" if self.word == UNDECIDED else "")
@@ -72,7 +76,8 @@ class Verdict:
 def judge(claim: Claim, evidence: Evidence) -> Verdict:
     """Judge a claim.
 
-    The claim is reproduced if it holds in at least 95 % of the replicates, and contradicted if it holds in at most 5 %.
+    The claim is reproduced if it holds in at least 95 % of the bootstrap's draws, and contradicted if it holds in at
+    most 5 % of them.
     """
     try:
         found = evidence.of(claim)

@@ -1,6 +1,6 @@
 """The stage flops: the multiply-adds of an image, counted from the operators that really ran.
 
-stage      the figures of a trial
+stage      the multiply-adds and FLOPs of a trial's images
 counter    counts the operators that run, by part of the network
 operators  the cost rule of each operator, and which operators are light
 by_trace   a second, independent count: fvcore on a trace

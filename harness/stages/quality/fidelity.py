@@ -1,4 +1,4 @@
-"""The figures of a set of images (FID and other metrics), with intervals and replicates.
+"""The metrics of a set of images (FID and others), with intervals and bootstrap replicates.
 
 The quality stage and ``arbench score`` both use this module.
 """
@@ -26,9 +26,9 @@ STATISTICS_ALONE = "the reference holds statistics alone: no KID, precision, rec
 
 
 class Fidelity:
-    """The figures of a set of images, collected by name.
+    """The metrics of a set of images, collected by name.
 
-    Some figures are computed once for each extractor. The name of such a figure ends with a dot and the name of the
+    Some metrics are computed once for each extractor. The name of such a metric ends with a dot and the name of the
     extractor: FID has the name ``fid.inception``. All other names are single words: the inception score has the name
     ``is``, and KID the name ``kid``.
     """
@@ -38,15 +38,15 @@ class Fidelity:
         self.values: dict[str, float | None] = {}
         self.intervals: dict[str, list[float]] = {}  # [low, high], 95 %
         self.replicates: dict[str, Array] = {}  # float64 [REPLICATES]
-        self.flags: list[str] = []  # in words, what weakens a figure
+        self.flags: list[str] = []  # in words, what makes a metric less reliable
 
     def add(self, name: str, value: float, replicates: Array) -> None:
-        """Adds a figure and its replicates. The figure's interval is computed from the replicates."""
+        """Adds a metric and its bootstrap replicates. The metric's interval is computed from the replicates."""
         self.values[name], self.replicates[name] = value, replicates
         self.intervals[name] = interval(value, replicates)
 
     def frechet(self, extractor: str, features: Features, against: Gaussian) -> None:
-        """Adds FID and FID-infinity of features [N, D]; ``extractor`` is part of the figures' names."""
+        """Adds FID and FID-infinity of features [N, D]; ``extractor`` is part of the names of both."""
         infinite, plain = f"fid_infinity.{extractor}", f"fid.{extractor}"
         self.values[infinite] = found = self._frechet(plain, f"FID ({extractor})", features, against)
         if found is not None:
@@ -87,10 +87,10 @@ class Fidelity:
     def figures(self) -> dict[str, Any]:
         """The results as plain values, in a dict with these keys:
 
-        - the name of each figure: its value, or a dict from the name of each extractor to the value
-        - ``intervals``: the interval of each figure, in a dict with the same names
+        - the name of each metric: its value, or a dict from the name of each extractor to the value
+        - ``intervals``: the interval of each metric, in a dict with the same names
         - ``resampling``: the settings of the resampling
-        - ``flags``: texts that say what weakens a figure
+        - ``flags``: texts that say what makes a metric less reliable
         """
         how = {"replicates": REPLICATES, "groups": self.draws.groups, "seed": SEED, "confidence": CONFIDENCE}
         return {

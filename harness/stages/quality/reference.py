@@ -40,7 +40,7 @@ from harness.stages.quality.distributions import Gaussian
 from harness.stages.quality.pairs import Within
 
 VERSION = 2
-"""Raised when a reference's figures change for the same images and extractor."""
+"""Version of references. It is counted up when arbench computes other numbers from the same images and extractor."""
 STATISTICS = ("mu", "sigma", "mu_s", "sigma_s")
 EARLIER = {"mu": "mean", "sigma": "covariance", "mu_s": "spatial mean", "sigma_s": "spatial covariance"}
 """Names of the statistics in caches of earlier versions."""

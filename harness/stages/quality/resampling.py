@@ -1,4 +1,4 @@
-"""Replicates of a figure: values that the figure might have had with other images. They come from a bootstrap over
+"""Replicates of a metric: values that the metric might have had with other images. They come from a bootstrap over
 groups of images.
 
 Images are dealt into groups. If the number of images of each class was fixed beforehand, each class is spread evenly
@@ -60,12 +60,12 @@ class Resampling:
         return np.asarray(np.bincount(self.group, values.astype(np.float64), self.groups), np.float64)
 
     def means(self, values: NDArray[Any]) -> Array:
-        """Replicates [REPLICATES] of the mean of values [N]."""
+        """Bootstrap replicates [REPLICATES] of the mean of values [N]."""
         return self.weights @ self.sums(values) / len(self.group)
 
     def shares(self, alone: NDArray[np.integer[Any]], value: float, count: int) -> Array:
-        """Replicates of recall or coverage. Both are shares of the references: a reference counts if at least one
-        sample holds it (see ``pairs._Holders``).
+        """Bootstrap replicates of recall or coverage. Both are shares of the references: a reference counts if at least
+        one sample holds it (see ``pairs._Holders``).
 
         value: the recall or coverage of all samples.
         alone: [G], for each group, the number of references that only samples of this group hold. Without the group,
@@ -79,7 +79,7 @@ class Resampling:
         return value + (self.weights - 1) @ alone / count
 
     def inception_score(self, logits: object) -> Array:
-        """Replicates of the inception score of logits [N, C]."""
+        """Bootstrap replicates of the inception score of logits [N, C]."""
         array = checked(logits, "logits")
         parts = [Posteriors.of(array[self.group == group]) for group in range(self.groups)]
         totals = self.weights @ np.stack([part.total for part in parts])
@@ -169,10 +169,10 @@ def _bias(grouped: NDArray[np.float32], s: Array, draws: Resampling, tell: Tell)
 
 
 def interval(value: float, replicates: Array, confidence: float = CONFIDENCE) -> list[float]:
-    """The interval [low, high] of a figure.
+    """The interval [low, high] of a metric, from its bootstrap replicates.
 
-    A deviation is a replicate minus the mean of all replicates. ``low`` is the figure minus the upper quantile of the
-    deviations. ``high`` is the figure minus the lower quantile of the deviations.
+    A deviation is a replicate minus the mean of all replicates. ``low`` is ``value`` minus the upper quantile of the
+    deviations. ``high`` is ``value`` minus the lower quantile of the deviations.
     """
     tails = np.quantile(replicates - replicates.mean(), [(1 - confidence) / 2, (1 + confidence) / 2])
     return [float(value - tails[1]), float(value - tails[0])]

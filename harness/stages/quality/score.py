@@ -1,7 +1,7 @@
-"""``arbench score``: compares images with a reference and gives the figures (FID and other metrics).
+"""``arbench score``: compares images with a reference and gives FID and other metrics.
 
-The images were made by a method that is not in arbench's registry. All features are Inception's. Figures and intervals
-are computed as in the stage quality. No figure depends on the order of the images.
+The images were made by a method that is not in arbench's registry. All features are Inception's. Metrics and
+intervals are computed as in the stage quality. No metric depends on the order of the images.
 """
 
 from collections.abc import Mapping
@@ -24,12 +24,12 @@ from harness.stages.quality.seen import Seen
 class Scored:
     """The score of a set of images."""
 
-    figures: dict[str, Any]  # plain values with their intervals; "flags" says in words what weakens a figure
-    replicates: Mapping[str, NDArray[np.float64]]  # of the figures that have replicates, by dotted name
+    figures: dict[str, Any]  # plain values with their intervals; "flags": what makes a metric less reliable
+    replicates: Mapping[str, NDArray[np.float64]]  # bootstrap replicates, by a metric's dotted name
 
 
 def scored(samples: Seen, against: Reference, narrate: Narrate = lambda what: silent) -> Scored:
-    """Computes all figures of ``samples``. If the reference has statistics but no images, KID, precision, recall,
+    """Computes all metrics of ``samples``. If the reference has statistics but no images, KID, precision, recall,
     density and coverage are left out. Resampling ignores classes, because the classes of the samples are not known."""
     found = Fidelity(Resampling(np.zeros(samples.about["images"], np.int64)), narrate)
     found.frechet(INCEPTION, samples.arrays["features"], against.gaussian)
@@ -47,7 +47,7 @@ def scored(samples: Seen, against: Reference, narrate: Narrate = lambda what: si
 
 
 def score(samples: Seen, against: Reference, narrate: Narrate = lambda what: silent) -> dict[str, Any]:
-    """The figures of ``scored``, without the replicates."""
+    """The metrics that ``scored`` computes, without the bootstrap replicates."""
     return scored(samples, against, narrate).figures
 
 

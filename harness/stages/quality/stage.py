@@ -22,10 +22,10 @@ Seen = Mapping[str, NDArray[np.floating[Any]]]
 
 @dataclass(frozen=True)
 class Measured:
-    """The figures of a trial's quality, and their replicates."""
+    """The metrics of a trial's images (FID and others), and the bootstrap replicates of these metrics."""
 
     figures: dict[str, Any]  # the ``quality`` part of a record
-    replicates: dict[str, NDArray[np.float32]]  # [REPLICATES] each, by the figure's dotted name
+    replicates: dict[str, NDArray[np.float32]]  # [REPLICATES] each, by the metric's dotted name
 
 
 def measure(
@@ -35,21 +35,21 @@ def measure(
     others: Sequence[tuple[Seen, Reference]] = (),
     drawn: bool = False,
 ) -> Measured:
-    """The figures of a trial, as plain values, and their replicates.
+    """The metrics of a trial's images (FID and others), as plain values, and the bootstrap replicates of these metrics.
 
     labels: integers [N], the classes asked for.
     others: for each other extractor, a pair: what the extractor has computed from the same images, and the reference
         for this extractor. Each pair gives one more value of FID, FID-infinity and sFID.
     drawn: whether the class of each image was drawn at random (``random`` labels). If so, the number of images of a
-        class varies between replicates, and the intervals cover this variation, too. If not, every
-        replicate has the classes in the proportions of ``labels``.
+        class varies between the draws of the bootstrap, and the intervals cover this variation, too. If not, every
+        draw has the classes in the proportions of ``labels``.
 
-    Some keys of the figures need explanation:
+    Some keys of ``figures`` need explanation:
 
     - ``fid``, ``fid_infinity``, ``sfid``: one value for each extractor
-    - ``intervals``: a dict from the name of a figure to its 95 % interval. The interval covers the values that other
+    - ``intervals``: a dict from the name of a metric to its 95 % interval. The interval covers the values that other
       images of this method would have given; the reference images are taken as fixed
-    - ``flags``: texts that say what weakens a figure, such as too few images
+    - ``flags``: texts that say what makes a metric less reliable, such as too few images
     - ``label_accuracy``: None where the extractor has other classes than the labels
 
     Raises ArbenchError for fewer than 6 images, and for features that are not finite or that do not have the dimensions

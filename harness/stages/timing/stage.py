@@ -180,7 +180,7 @@ def _load(cases: Sequence[Case]) -> list[_Run]:
         elif id(source) not in loaded:
             try:
                 loaded[id(source)] = source()
-            except Exception as error:  # one case's fault must not cost the others their figures
+            except Exception as error:  # one case's fault must not cost the others their results
                 loaded[id(source)] = _said(error)
         found = loaded[id(source)]
         method, failure = (None, found) if isinstance(found, dict) else (found, None)
@@ -287,7 +287,7 @@ def _compile(run: _Run, protocol: Protocol, batch: int) -> None:
             run.decode(tokens)
         _synchronise(labels.device)
         seconds, alike = time.perf_counter() - began, (tokens == usual).all(dim=1).double().mean().item()
-    except Exception as error:  # one case's fault must not cost the others their figures
+    except Exception as error:  # one case's fault must not cost the others their results
         run.failure = _said(error)
         return
     before = run.compiled or {"seconds": 0.0, "alike": 1.0}
@@ -324,7 +324,7 @@ def _attempt(run: _Run, protocol: Protocol, batch: int, done: int, turn: int | N
         before, counted = joules(labels.device), counters()
         tokens, decoder = _time(run, labels, noise)
         disturbance, spent = between(counted, counters()), used(before, joules(labels.device))
-    except Exception as error:  # one case's fault must not cost the others their figures
+    except Exception as error:  # one case's fault must not cost the others their results
         run.failure = _said(error)
         return
     if turn is not None:
