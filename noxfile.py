@@ -5,7 +5,6 @@ All sessions but ``pythons``, ``lowest`` and ``lock`` share one environment, .no
 """
 
 import argparse
-import itertools
 import json
 import re
 import shutil
@@ -35,9 +34,9 @@ SEVERAL = ("-n", "auto", "--maxprocesses", "4", "--dist", "worksteal")
 """pytest's options for several processes at a time."""
 ALONE = ("alone",)
 """Tests that measure seconds. They run while no other tests use the machine."""
-APART = (("docs",), ("slurm", "local"))
-"""Test folders that take minutes; slurm also needs root. `nox -s long` runs them, those of a group together, so that
-`nox -s tests` stays within a quarter of an hour."""
+APART = ("docs", "slurm", "local")
+"""Test folders that take minutes; slurm also needs root. `nox -s long` runs them, so that `nox -s tests` stays within a
+quarter of an hour."""
 ELSEWHERE = ("tests/unit", "tests/conformance")
 """Test folders that run on each further Python."""
 TEST_TOOLS = ("hypothesis", "nox", "packaging", "pytest-xdist", "setuptools>=77")
@@ -80,7 +79,7 @@ def tests(session: nox.Session) -> None:
     """pytest, a process a core, then what measures seconds; or what is named: `nox -s tests -- tests/unit -x`."""
     install(session)
     folders = sorted(path.name for path in (ROOT / "tests").iterdir() if any(path.glob("test_*.py")))
-    between = [name for name in folders if name not in (*IN_ORDER, *BROWSER_LAST, *ALONE, *itertools.chain(*APART))]
+    between = [name for name in folders if name not in (*IN_ORDER, *BROWSER_LAST, *ALONE, *APART)]
     ordered = [f"tests/{name}" for name in (*IN_ORDER, *between, *BROWSER_LAST) if name in folders]
     if given(session):
         run(session, "pytest", *given(session))
@@ -132,13 +131,12 @@ def lowest(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def long(session: nox.Session) -> None:
-    """pytest: pages of docs/ followed as they stand, then sweeps on this machine and on Slurms that the tests start, as
+    """pytest: pages of docs/ followed as they stand, sweeps on this machine and on Slurms that the tests start, as
     root."""
     install(session)
-    for named in [given(session)] if given(session) else [[f"tests/{name}" for name in group] for group in APART]:
-        # Jobs on Slurm mostly wait, so two test files run at a time, each with its own Slurm.
-        apart = ["-n", "2", "--dist", "loadfile"] if "tests/slurm" in named else []
-        run(session, "pytest", *apart, *named)
+    # Jobs on Slurm mostly wait, so three test files run at a time; those of slurm have a Slurm each.
+    several = ["-n", "3", "--dist", "loadfile"]
+    run(session, "pytest", *(given(session) or [*several, *(f"tests/{name}" for name in APART)]))
 
 
 @nox.session(venv_backend="none")

@@ -1,7 +1,7 @@
 """The data sets, by name. Any package can add a data set by an entry point in the group ``arbench.datasets``:
 
-    [project.entry-points."arbench.datasets"]
-    stripes = "my_package.data:STRIPES"
+[project.entry-points."arbench.datasets"]
+stripes = "my_package.data:STRIPES"
 """
 
 from collections.abc import Callable
