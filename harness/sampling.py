@@ -3,6 +3,7 @@
 from dataclasses import dataclass, fields
 from math import cos, pi
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -99,16 +100,56 @@ def draw(logits: Tensor, uniform: Tensor, sampling: Sampling) -> Tensor:
     logits = logits.float()
     if sampling.temperature != 1:
         logits = logits / sampling.temperature
-    size = logits.shape[-1]
-    if 0 < sampling.top_k < size:
-        kth = logits.topk(sampling.top_k, dim=-1).values[..., -1:]
-        logits = logits.masked_fill(logits < kth, -torch.inf)
+    weights = (logits - logits.amax(-1, keepdim=True)).exp_()
+    few = min(sampling.top_k or logits.shape[-1], logits.shape[-1])
     if sampling.top_p < 1:
-        ordered, index = logits.sort(dim=-1, descending=True)
-        mass = ordered.double().softmax(-1)
-        drop = mass.cumsum(-1) - mass >= sampling.top_p
-        logits = logits.masked_fill(drop.scatter(-1, index, drop), -torch.inf)
-    return _locate((logits - logits.amax(-1, keepdim=True)).exp_(), uniform)
+        weights = weights.masked_fill_(~_nucleus(logits, few, sampling.top_p), 0.0)
+    elif few < logits.shape[-1]:
+        weights = weights.masked_fill_(logits < _largest(logits, few)[..., :1], 0.0)
+    return _locate(weights, uniform)
+
+
+def _nucleus(logits: Tensor, few: int, top_p: float) -> Tensor:
+    """Which tokens top-k and then top-p keep: bool [..., V].
+
+    logits: float32 [..., V]; few: the k of top-k, at most V. Logits that equal the k-th largest are all kept by top-k.
+    Top-p keeps the tokens before which the mass of the larger logits is below ``top_p``. Of equal logits, those that
+    come first are kept.
+
+    Only the k largest values are sorted, without their places: the smallest logit that is kept is a bound, and logits
+    that equal the bound are counted. The host waits for no value.
+    """
+    ordered = _largest(logits, few).flip(-1).double()
+    kth = ordered[..., -1:].float()
+    weights = (ordered - ordered[..., :1]).exp_()
+    # Logits that equal the k-th largest, but are not among the k, stand behind it in the order.
+    equal = _running(logits == kth)[..., -1:] - (ordered == kth).sum(-1, keepdim=True)
+    mass = weights / (weights.sum(-1, keepdim=True) + equal * weights[..., -1:])
+    ends = mass.cumsum(-1)
+    kept = (ends - mass < top_p).sum(-1, keepdim=True)
+    room = ((top_p - ends[..., -1:]) / mass[..., -1:].clamp(min=torch.finfo(torch.float64).tiny)).ceil()
+    kept = kept + torch.where(kept == few, room.clamp(min=0).minimum(equal).long(), 0)
+    bound = ordered.gather(-1, kept.clamp(max=few) - 1)
+    above = (ordered > bound).sum(-1, keepdim=True)
+    bound = bound.float()
+    at_bound = logits == bound
+    return (logits > bound) | (at_bound & (_running(at_bound) <= kept - above))
+
+
+def _largest(logits: Tensor, few: int) -> Tensor:
+    """The largest values of each row [..., few], in ascending order."""
+    if logits.device.type == "cpu" and not torch.compiler.is_compiling():
+        values = logits.detach().numpy()  # NumPy sorts 20 times as fast as torch on a CPU, since it sorts values alone
+        size = values.shape[-1]
+        if few < size:
+            values = np.partition(values, size - few, axis=-1)[..., size - few :]
+        return torch.from_numpy(np.sort(values, axis=-1))
+    return logits.topk(few, dim=-1).values.flip(-1)
+
+
+def _running(flags: Tensor) -> Tensor:
+    """The running count of true values, along the last dimension."""
+    return flags.cumsum(-1, dtype=torch.int16 if flags.shape[-1] < 2**15 else torch.int32)
 
 
 BLOCK = 16

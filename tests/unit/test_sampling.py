@@ -1,5 +1,6 @@
 """Guidance and drawing: the formulas, their ends, and that draws follow the distribution."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from harness.errors import ArbenchError
 from harness.sampling import Sampling, draw, guide
@@ -84,6 +86,63 @@ def test_truncation_never_leaves_nothing_nor_takes_the_best(
     if top_k:
         kth = tensor.sort(dim=1, descending=True).values[:, min(top_k, logits.shape[1]) - 1]
         assert (tensor.gather(1, drawn[:, None])[:, 0] >= kth).all()
+
+
+def written_out(logits: torch.Tensor, uniform: torch.Tensor, sampling: Sampling) -> torch.Tensor:
+    """The draw by the definition: sort everything, equal logits by place, drop, send back."""
+    size = logits.shape[-1]
+    if 0 < sampling.top_k < size:
+        kth = logits.topk(sampling.top_k, dim=-1).values[..., -1:]
+        logits = logits.masked_fill(logits < kth, -torch.inf)
+    ordered, index = logits.sort(dim=-1, descending=True, stable=True)
+    mass = ordered.double().softmax(-1)
+    drop = mass.cumsum(-1) - mass >= sampling.top_p
+    kept = logits.masked_fill(drop.scatter(-1, index, drop), -torch.inf)
+    return draw(kept, uniform, Sampling())
+
+
+def few_values(logits: torch.Tensor) -> torch.Tensor:
+    """Whole numbers, so that most logits of a row are equal to others."""
+    return logits.mul(1.5).round()
+
+
+def repeated(logits: torch.Tensor) -> torch.Tensor:
+    """A third of a row is one and the same logit."""
+    logits = logits.clone()
+    logits[:, ::3] = logits[:, :1]
+    return logits
+
+
+def in_bf16(logits: torch.Tensor) -> torch.Tensor:
+    return logits.bfloat16().float()
+
+
+def half_impossible(logits: torch.Tensor) -> torch.Tensor:
+    return torch.where(logits < 0, -torch.inf, logits).index_fill(-1, torch.tensor([0]), 0.0)
+
+
+@pytest.mark.parametrize("kind", [torch.clone, few_values, repeated, in_bf16, half_impossible, torch.zeros_like])
+@pytest.mark.parametrize("size", [7, 512, 4096])
+def test_forty_thousand_rows_are_drawn_as_the_definition_says(kind: Callable[..., torch.Tensor], size: int) -> None:
+    generator = torch.Generator().manual_seed(size)
+    rows = 60 if size == 4096 else 250
+    differing = 0
+    for top_k in (0, 1, size // 4, 900):
+        for top_p in (0.96, 0.9999, 0.61):
+            logits = kind(3 * torch.randn(rows, size, generator=generator))
+            uniform = torch.rand(rows, generator=generator, dtype=torch.float64)
+            asked = Sampling(top_k=top_k, top_p=top_p)
+            differing += int((draw(logits, uniform, asked) != written_out(logits, uniform, asked)).sum())
+    assert differing == 0
+
+
+@pytest.mark.parametrize("asked", [{}, {"top_k": 900}, {"top_p": 0.9}, {"top_k": 900, "top_p": 0.96}], ids=str)
+def test_on_a_gpu_the_host_waits_for_no_value_of_a_draw(asked: dict[str, Any]) -> None:
+    with FakeTensorMode():  # a value that the host asks for is an error
+        logits = torch.empty(64, 256, 4096, device="cuda")
+        drawn = draw(logits, torch.empty(64, 256, dtype=torch.float64, device="cuda"), Sampling(**asked))
+    assert drawn.shape == (64, 256)
+    assert drawn.device.type == "cuda"
 
 
 def test_a_uniform_next_to_one_still_gives_a_token() -> None:
