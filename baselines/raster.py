@@ -12,8 +12,8 @@ from baselines.layouts import FILES, LLAMAGEN, Layout
 from baselines.llama import Slots, Trunk
 from baselines.single_scale import SingleScale
 from baselines.training import drop_class
-from harness.method import Generated, KnobValue, Preset
-from harness.sampling import Sampling, draw, guide
+from harness.method import Generated, KnobValue, Loop, Preset
+from harness.sampling import Sampling, draw, guide, guide_by
 from harness.setup import Setup
 
 
@@ -120,6 +120,9 @@ class Raster(SingleScale):
 
     @torch.inference_mode()
     def sample(self, labels: Tensor, noise: Tensor, knobs: Mapping[str, KnobValue], sampling: Sampling) -> Generated:
+        if labels.device.type != "cpu":
+            return self.loop(labels, noise, knobs, sampling).run()
+        # On a CPU a step attends to no more slots than are filled. The loop attends to some that are not.
         net, total = self.network, self.positions
         condition = self.branches(labels, sampling)
         cache = net.new_cache(len(condition), total)
@@ -131,7 +134,60 @@ class Raster(SingleScale):
             logits = guide(net.output(out[:, 0]), sampling, place, total)
             tokens.append(draw(logits, noise[:, place], sampling))
             x = net.tok_embeddings(tokens[-1].repeat(len(condition) // len(labels)))[:, None]
-        return Generated(torch.stack(tokens, 1), torch.full((len(labels),), total))
+        return Generated(torch.stack(tokens, 1), torch.full_like(labels, total))
+
+    def loop(self, labels: Tensor, noise: Tensor, knobs: Mapping[str, KnobValue], sampling: Sampling) -> Loop:
+        return _Steps(self, labels, noise, sampling).loop()
 
     def steps(self, knobs: Mapping[str, KnobValue]) -> list[tuple[int, int, int]]:
         return [(1, place + 1, 1) for place in range(self.positions)]
+
+
+REACH = 32
+"""In a loop, the slots to which a step attends are rounded up to a multiple of this number. A loop of 256 steps then has
+8 kinds of steps, and a step reads 16 empty slots on average."""
+
+
+class _Steps:
+    """The state of a loop, on the device: everything that a step reads and writes."""
+
+    def __init__(self, method: Raster, labels: Tensor, noise: Tensor, sampling: Sampling) -> None:
+        net, self.total = method.network, method.positions
+        self.method, self.net, self.labels, self.noise, self.sampling = method, net, labels, noise, sampling
+        self.branches = 1 + sampling.guided
+        rows = len(labels) * self.branches
+        self.cache = net.new_cache(rows, self.total)
+        self.x = net.norm.weight.new_zeros(rows, 1, net.dim)  # the token that the next step feeds
+        self.place = labels.new_zeros(1)  # the place that the next step decodes
+        self.tokens = labels.new_zeros(len(labels), self.total)
+        scales = [sampling.scale(place, self.total) for place in range(self.total)]
+        self.scales = method.table(tuple(scales), lambda: torch.tensor(scales, device=labels.device))
+
+    def loop(self) -> Loop:
+        """The loop; the kind of a step is the number of slots to which it attends."""
+        kinds = [min(self.total, -(-(place + 1) // REACH) * REACH) for place in range(self.total)]
+        return Loop(kinds, self.begin, self.step, self.result)
+
+    @torch.inference_mode()
+    def begin(self) -> None:
+        condition = self.net.cls_embedding(self.method.branches(self.labels, self.sampling))
+        self.x.copy_(condition[:, None])
+        self.place.zero_()
+
+    @torch.inference_mode()
+    def step(self, reach: int) -> None:
+        net, place = self.net, self.place
+        empty = torch.arange(reach, device=place.device) > place
+        bias = torch.zeros(reach, device=place.device, dtype=self.x.dtype).masked_fill(empty, -torch.inf)
+        slots = Slots(reach, place.expand(len(self.x), 1), bias[None, None, None])
+        rope = net.rope.index_select(0, place)[None]
+        out = net.run(self.x, rope, [None] * len(net.layers), store=(self.cache, slots))
+        logits = net.output(out[:, 0])
+        guided = guide_by(logits, self.scales.index_select(0, place)) if self.sampling.guided else logits
+        drawn = draw(guided, self.noise.index_select(1, place)[:, 0], self.sampling)
+        self.tokens.index_copy_(1, place, drawn[:, None])
+        self.x.copy_(net.tok_embeddings(drawn.repeat(self.branches))[:, None])
+        place.add_(1)
+
+    def result(self) -> Generated:
+        return Generated(self.tokens.clone(), torch.full_like(self.labels, self.total))

@@ -6,9 +6,9 @@ that mean "no class". ``SingleScale`` is a subclass of ``Bundled``, for methods 
 """
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,8 @@ from harness.images.bundled import CLASSES
 from harness.method import KnobValue, Method, Preset, Provenance
 from harness.sampling import Sampling
 from harness.training.loop import Trainee
+
+T = TypeVar("T")
 
 
 class Bundled(Method):
@@ -73,6 +75,7 @@ class Bundled(Method):
         super().__init__()
         self.preset, self.tokenizer, self.network = preset, tokenizer, network
         self.provenance = Provenance(hashes)
+        self._tables: dict[tuple[Hashable, ...], Any] = {}
         self.eval()
 
     @classmethod
@@ -90,6 +93,19 @@ class Bundled(Method):
             network = cls.new_network(found)
         load_published(files[0], network, cls.layout)
         return cls(found, load_tokenizer(found.tokenizer), network, {file.name: sha256(file) for file in files})
+
+    def table(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What ``make`` returns: indices, masks and the like, which stay on the device from one batch to the next.
+
+        ``make`` is called once for each key, device and precision of the weights. The key must tell apart whatever else
+        the tables depend on. A batch then copies nothing from the host, as CUDA graphs need.
+        """
+        like = next(self.network.parameters())
+        whole = (key, like.device, like.dtype)
+        if whole not in self._tables:
+            self._tables[whole] = make()
+        made: T = self._tables[whole]
+        return made
 
     @property
     def positions(self) -> int:

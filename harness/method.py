@@ -2,7 +2,7 @@
 images."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -80,6 +80,28 @@ class Generated:
 
     tokens: Tensor  # int64 [B, positions], in the tokenizer's order (raster or scale)
     steps: Tensor  # int64 [B]: number of sequential network evaluations that each image really took
+
+
+@dataclass(frozen=True)
+class Loop:
+    """Sampling a batch as a loop of steps that do equal work, so that a device can capture one step and replay it.
+
+    A method with hundreds of steps offers a loop, because capturing every step would take long. All state is in tensors
+    that stay where they are: ``begin`` and ``step`` write into them. The tensors of labels and noise with which the
+    loop was made are read again by each ``begin``.
+    """
+
+    kinds: Sequence[int]  # the kind of each step, in order; steps of one kind do the same work on the same tensors
+    begin: Callable[[], None]  # brings the state to before the first step
+    step: Callable[[int], None]  # takes the next step, which is of the kind given
+    result: Callable[[], "Generated"]  # the batch, after the last step
+
+    def run(self) -> "Generated":
+        """Takes all steps, one after the other."""
+        self.begin()
+        for kind in self.kinds:
+            self.step(kind)
+        return self.result()
 
 
 @dataclass(frozen=True)
@@ -191,6 +213,22 @@ class Method(nn.Module, ABC):
         noise: float64 [B, positions], in [0, 1).
         knobs: complete, as ``resolve`` gives them.
         """
+
+    def captures(self, knobs: Mapping[str, KnobValue]) -> bool:
+        """Whether ``sample`` and ``decode`` do the same work whatever is generated, so that they can be captured once
+        and replayed (CUDA graphs).
+
+        Then, from the second batch of a size on, neither of them waits for a value from the device or copies from the
+        host. The conformance suite tests this. A method whose number of steps depends on content returns False.
+        """
+        return True
+
+    def loop(
+        self, labels: Tensor, noise: Tensor, knobs: Mapping[str, KnobValue], sampling: Sampling
+    ) -> Loop | None:
+        """The same as ``sample``, as a loop of equal steps; None if the method has no such loop. The arguments are those
+        of ``sample``."""
+        return None
 
     @abstractmethod
     def decode(self, tokens: Tensor) -> Tensor:

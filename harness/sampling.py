@@ -81,11 +81,16 @@ def guide(logits: Tensor, sampling: Sampling, step: int, steps: int) -> Tensor:
     logits: if ``sampling.guided``, the first half of the rows is the class branch, the second half the unconditional
     branch; otherwise all rows are the class branch.
     """
-    logits = logits.float()
-    if not sampling.guided:
-        return logits
-    cond, uncond = logits.chunk(2)
-    return torch.lerp(uncond, cond, sampling.scale(step, steps))
+    return guide_by(logits, sampling.scale(step, steps)) if sampling.guided else logits.float()
+
+
+def guide_by(logits: Tensor, scale: float | Tensor) -> Tensor:
+    """Guided logits, float32, for a given guidance scale. scale: a number, or a tensor of one value on the device.
+
+    logits: the first half of the rows is the class branch, the second half the unconditional branch.
+    """
+    cond, uncond = logits.float().chunk(2)
+    return torch.lerp(uncond, cond, scale)
 
 
 def draw(logits: Tensor, uniform: Tensor, sampling: Sampling) -> Tensor:

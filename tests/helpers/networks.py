@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from baselines.next_set import NextSetNetwork
+from baselines.next_set_network import NextSetNetwork
 from baselines.raster import RasterNetwork
 from baselines.tokenizers.vq import Codebook, MultiScaleQuantiser
 from baselines.var import VARNetwork

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from baselines import layouts
 from baselines.layouts import FILES, Layout, load_published
-from baselines.next_set import NextSetNetwork
+from baselines.next_set_network import NextSetNetwork
 from baselines.raster import Raster, RasterNetwork
 from baselines.tokenizers.published import PUBLISHED, var_vae, vq16, xqgan
 from baselines.tokenizers.vit import ViTConfig

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-import baselines.next_set
+import baselines.adaptive
 from baselines.schedules import ORDERS
 from harness.conformance.subjects import subject
 from harness.inputs import inputs
@@ -96,10 +96,10 @@ def adaptive(threshold: float, images: int, cfg: float) -> tuple[EAR, Tensor, Te
         accepted.append(prefix(found, limit))
         return accepted[-1]
 
-    prefix = baselines.next_set._prefix
+    prefix = baselines.adaptive._prefix
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(baselines.next_set, "guide", listening)
-        patch.setattr(baselines.next_set, "_prefix", counting)
+        patch.setattr(baselines.adaptive, "guide", listening)
+        patch.setattr(baselines.adaptive, "_prefix", counting)
         tokens = method.sample(labels, noise, method.resolve({"adaptive": threshold}), Sampling(cfg=cfg)).tokens
     return method, labels, tokens, logits, accepted
 
@@ -137,6 +137,6 @@ def test_the_prefix_ends_where_its_entropy_would_pass_the_threshold() -> None:
     sure, unsure = torch.tensor([9.0, 0, 0, 0]), torch.zeros(4)
     rows = [[sure, sure, unsure, sure], [unsure, sure, sure, sure], [sure, sure, sure, sure]]
     logits = torch.stack([torch.stack(row) for row in rows])
-    assert baselines.next_set._prefix(logits, 1.0).tolist() == [2, 1, 4]  # an unsure token has log 4 = 1.386 nats
-    assert baselines.next_set._prefix(logits, 1.4).tolist() == [4, 4, 4]
-    assert baselines.next_set._prefix(torch.zeros(1, 4, 4), 3.0).tolist() == [2]
+    assert baselines.adaptive._prefix(logits, 1.0).tolist() == [2, 1, 4]  # an unsure token has log 4 = 1.386 nats
+    assert baselines.adaptive._prefix(logits, 1.4).tolist() == [4, 4, 4]
+    assert baselines.adaptive._prefix(torch.zeros(1, 4, 4), 3.0).tolist() == [2]
