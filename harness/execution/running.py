@@ -1,0 +1,91 @@
+"""A method's ``sample`` and ``decode`` at fixed knobs and sampling, run in one of the modes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from harness.errors import ArbenchError
+from harness.execution.graphs import Captured, Recorder, cuda_graph
+from harness.execution.modes import COMPILE, GRAPH, OFF
+from harness.execution.work import Decode, Sample, Work, compiled_work, work_of
+from harness.method import KnobValue, Method
+from harness.sampling import Sampling
+
+CONTENT = "how much work there is depends on what is generated"
+
+
+@dataclass(frozen=True)
+class Running:
+    """``sample`` and ``decode`` for batches of one size, and the mode in which they run."""
+
+    sample: Sample  # labels [B] and noise [B, positions] -> tokens and steps
+    decode: Decode  # tokens [B, positions] -> images
+    capture: str  # off, graph or compile
+    why: str | None = None  # why they do not run in the mode that was asked for; None if they do
+
+
+def running(
+    method: Method,
+    knobs: Mapping[str, KnobValue],
+    sampling: Sampling,
+    batch: tuple[Tensor, Tensor],
+    capture: str,
+    record: Recorder = cuda_graph,
+) -> Running:
+    """The method's functions in the mode ``capture`` (off, graph or compile). Captures them, if the mode says so.
+
+    Work that depends on what is generated cannot be captured. It runs as it is, or compiled.
+
+    batch: labels and noise of any batch; the functions take batches of this size
+    record: how work is captured
+    """
+    work = work_of(method, knobs, sampling)
+    if capture == COMPILE:
+        work = compiled_work(work)
+    if not work.fixed:
+        return Running(work.sample, work.decode, COMPILE if capture == COMPILE else OFF, _why(capture))
+    if capture == GRAPH or (capture == COMPILE and batch[0].device.type == "cuda"):
+        made = Captured(work, *batch, record)
+        return Running(made.sample, made.decode, capture)
+    return Running(_looped(work, *batch) if capture == COMPILE else work.sample, work.decode, capture)
+
+
+def _why(capture: str) -> str | None:
+    return f"not captured: {CONTENT}" if capture == GRAPH else None
+
+
+def _looped(work: Work, labels: Tensor, noise: Tensor) -> Sample:
+    """``sample`` by the loop, if there is one: a few compilations then serve all steps."""
+    kept = labels.clone(), noise.clone()
+    loop = work.loop(*kept)
+    if loop is None:
+        return work.sample
+
+    def sample(labels: Tensor, noise: Tensor):  # type: ignore[no-untyped-def]
+        for own, given in zip(kept, (labels, noise), strict=True):
+            own.copy_(given)
+        return loop.run()
+
+    return sample
+
+
+def share_alike(one: Tensor, other: Tensor) -> float:
+    """The share of images whose tokens are all the same. one, other: tokens [B, positions]."""
+    return (one == other).all(dim=1).double().mean().item()
+
+
+@torch.inference_mode()
+def verified(made: Running, plain: Sample, labels: Tensor, noise: Tensor, name: str) -> Running:
+    """``made``, whose first batch is compared with that of ``plain``, token for token.
+
+    Raises ArbenchError naming the method (``name``) if a token differs.
+    """
+    alike = share_alike(made.sample(labels, noise).tokens, plain(labels, noise).tokens)
+    if alike < 1:
+        raise ArbenchError(
+            f"{name}: {1 - alike:.0%} of the images of a batch have other tokens when generation is captured (mode "
+            f"{made.capture!r}) than when it is not; `--capture off` generates without"
+        )
+    return made
