@@ -15,7 +15,7 @@ cfg = [1.5, 2.0]
 precision = "bf16"
 [timing]                     # the timing protocol (harness/stages/timing/stage.py)
 max_rounds = 100
-compile = "none"             # or "default", "reduce-overhead": torch.compile, the same for all (docs/measuring.md)
+capture = "auto"             # or "off", "graph", "compile": how methods run, the same for all (docs/measuring.md)
 [cluster]                    # overrides the site file (harness/cluster/site.py)
 time = "2:00:00"
 

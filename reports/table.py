@@ -23,12 +23,12 @@ UNUSUAL = {
     ("labels", "random"): "random labels",
     ("uint8", "truncate"): "truncated to uint8",
     ("weights", "random"): "random weights",
-    ("compile", "default"): "timed compiled",
-    ("compile", "reduce-overhead"): "timed compiled, CUDA graphs",
+    ("clock", "compile"): "timed compiled",
+    ("clock", "eager"): "timed eager",
 }
 """Words for what is unusual in a setup.
 
-fp32, balanced labels, rounding, trained weights and timing without a compiler are usual.
+fp32, balanced labels, rounding and trained weights are usual. So is timing as it is on a CPU, and captured on CUDA.
 """
 
 
@@ -130,6 +130,16 @@ def submission_words(record: Record) -> str:
     return f"submitted, {'verified' if submission['verified'] else 'not verified'}"
 
 
+def _clock(timing: Mapping[str, Any]) -> str:
+    """How a record was timed, where this is unusual: ``compile``; or ``eager``, on CUDA without capturing. Otherwise
+    empty."""
+    mode = (timing.get("capture") or {}).get("mode", "off")
+    compiled = (timing.get("protocol") or {}).get("compile", "none") != "none"  # in records of before
+    if compiled or mode == "compile":
+        return "compile"
+    return "eager" if mode == "off" and str(timing.get("device", "")).startswith("cuda") else ""
+
+
 def _row(record: Record, fid: str) -> dict[str, Any]:
     trial, method = record["trial"], record.get("method") or {}
     quality, flops = record.get("quality") or {}, record.get("flops") or {}
@@ -138,7 +148,7 @@ def _row(record: Record, fid: str) -> dict[str, Any]:
     scores = quality.get("fid") or {}
     knobs, sampling = knob_words(trial["knobs"]), sampling_words(trial["sampling"])
     setup, submitted = trial.get("setup") or {}, submission_words(record)
-    setup = {**setup, "compile": (timing.get("protocol") or {}).get("compile", "none")}
+    setup = {**setup, "clock": _clock(timing)}
     row = {
         "name": record["name"],
         "key": record["key"],

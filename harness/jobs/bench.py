@@ -12,6 +12,7 @@ import numpy as np
 
 from harness import files
 from harness.errors import ArbenchError
+from harness.execution.modes import COMPILE
 from harness.extractors import by_name
 from harness.extractors.base import Extractor
 from harness.identity.source import code_sha256
@@ -28,7 +29,6 @@ from harness.stages.quality import stage as quality
 from harness.stages.quality.reference import Reference
 from harness.stages.quality.reference_data import reference_for
 from harness.stages.quality.reference_files import reference_of
-from harness.stages.timing.compilation import NONE
 from harness.stages.timing.protocol import Protocol
 from harness.stages.timing.stage import interleaved
 
@@ -91,7 +91,7 @@ class Bench:
         """Do the timing jobs of several trials in one session, interleaved, and write their files. Nothing else should
         run on the machine. ``tell`` is called with lines of progress."""
         first = {job.plan.kind: job.plan for job in reversed(jobs)}
-        load = loading.packed if self._timing.compile == NONE else loading.load
+        load = loading.load if self._timing.capture == COMPILE else loading.packed
         loaders = {kind: partial(load, planned, self.device) for kind, planned in first.items()}
         cases = [
             (one.name, loaders[one.kind], one.trial.knobs, one.trial.sampling) for one in (job.plan for job in jobs)

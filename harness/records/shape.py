@@ -132,6 +132,7 @@ class Timed(Struct):
     noisy: bool | None = None  # whether the interval is wider than the protocol's bound
     batch: float | None = None  # images of a batch
     samples: list[float] | None = None  # for each round: seconds of one batch
+    percentiles: dict[str, float | None] | None = None  # p50, p90 and p99 of the seconds of one batch
     decoder_samples: list[float] | None = None  # for each round: seconds for turning tokens into images
     pace: list[float] | None = None  # for each round: 1 is usual; 2 if everything took twice as long
     joules_per_image: float | None = None  # energy, where the machine counts it
@@ -147,12 +148,21 @@ class Throughput(Timed):
     images_per_s_interval: list[float] | None = None  # 95 % interval of images_per_s
 
 
+class Clock(Struct):
+    """Both times of a method, run in another mode than the one that pages show."""
+
+    latency: Timed | None = None  # of one image at a time
+    throughput: Throughput | None = None  # of a large batch
+
+
 class Timing(Struct):
     """The results of the stage that measures speed and memory (timing)."""
 
     latency: Timed | None = None  # of one image at a time
     throughput: Throughput | None = None  # of a large batch
-    compiled: Table | None = None  # how much compilation changed the images, if the network was compiled
+    capture: Table | None = None  # the mode in which the method ran, if not as it is, and how many images it changed
+    eager: Clock | None = None  # the times of the same method when it is not captured (CUDA)
+    compiled: Table | None = None  # in old records: how much compilation changed the images
     peak_memory_mb: float | None = None  # of the process, or of the GPU
     peak_memory_rise_mb: float | None = None  # how much timing added to the peak
     peak_memory_scope: str | None = None  # since when the peak was taken

@@ -32,7 +32,6 @@ from harness.records.store import Record, Store, timed
 from harness.run.limits import reference_facts
 from harness.run.live import LiveReport
 from harness.run.selection import Checkpoints, checkpoint_of, on_own_weights
-from harness.stages.timing import compilation
 from harness.sweep import Sweep
 
 
@@ -92,10 +91,11 @@ def prepared(sweep: Sweep, store: Store, options: Options, stream: TextIO | None
             "--no-timing with --no-wait: jobs on the cluster write a record when they have timed its trial"
         )
     if options.cluster is None:
-        compilation.checked(sweep.timing.compile, devices.checked(options.device))
+        device = devices.checked(options.device)
     else:
-        devices.named(options.device)  # the jobs' machines have it; this machine need not
+        device = devices.named(options.device)  # the jobs' machines have it; this machine need not
         options.cluster.check(sweep.cluster, options.wait)
+    sweep = replace(sweep, timing=sweep.timing.on(device))
     store.prepare()
     trained = [trial for trial in sweep.trials if trial.setup.weights != "random"]
     data = list(dict.fromkeys(trial.owner.preset_named(trial.preset).data for trial in trained))

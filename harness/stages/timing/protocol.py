@@ -1,12 +1,14 @@
 """The settings by which time is measured. A sweep file gives these settings in its ``[timing]`` table."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import torch
+
 from harness.errors import ArbenchError, shown, unknown
+from harness.execution.modes import AUTO, CAPTURES, resolved
 from harness.numbers import as_number, is_number
-from harness.stages.timing.compilation import MODES, NONE
 
 LARGEST = 10**9
 """Largest value of a number in the timing protocol."""
@@ -17,6 +19,8 @@ def protocol(timing: Mapping[str, Any], source: str) -> "Protocol":
     that names the setting."""
     default = asdict(Protocol())
     given: dict[str, Any] = {}
+    if "compile" in timing:
+        raise ArbenchError(f"{source}: [timing]: key 'compile' is now 'capture' (valid: {', '.join(CAPTURES)})")
     for name, value in timing.items():
         if name not in default:
             raise ArbenchError(f"{source}: [timing]: {unknown('key', name, default)}")
@@ -77,13 +81,13 @@ class Protocol:
     least_seconds: float = 60.0  # least budget of all cases together, if they are few (throughput: twice that)
     settled: float = 0.03
     seed: int = 0
-    # A mode of harness.stages.timing.compilation, the same for all cases. Compiling is done before the clock and the
-    # budget start.
-    compile: str = NONE
+    # How methods run (harness.execution.modes), the same for all cases. Capturing and compiling are done before the
+    # clock and the budget start.
+    capture: str = AUTO
 
     def __post_init__(self) -> None:
-        if self.compile not in MODES:
-            raise unknown("value of compile", self.compile, MODES)
+        if self.capture not in CAPTURES:
+            raise unknown("value of capture", self.capture, CAPTURES)
         for name, low in (("latency_batch", 1), ("throughput_batch", 1), ("warmup", 1), ("min_rounds", 1)):
             if getattr(self, name) < low:
                 raise ArbenchError(
@@ -93,3 +97,8 @@ class Protocol:
             raise ArbenchError(
                 f"timing protocol: max_rounds = {self.max_rounds} is below min_rounds = {self.min_rounds}"
             )
+
+    def on(self, device: torch.device) -> "Protocol":
+        """The protocol on a device: ``capture`` is then the mode that is used there. ArbenchError if this machine cannot
+        run it."""
+        return replace(self, capture=resolved(self.capture, device))

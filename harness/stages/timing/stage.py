@@ -5,42 +5,30 @@ therefore affects all cases alike, and two cases can be compared round by round.
 and intervals from the samples.
 """
 
-import gc
 import os
 import random
 import time
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, replace
 from itertools import count
 from statistics import mean, median
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from harness.errors import ArbenchError
-from harness.inputs import inputs
+from harness.execution.modes import OFF, resolved
 from harness.machine.conditions import conditions
 from harness.machine.cores import cores
-from harness.machine.disturbances import between, by_kind, counters, in_words, quiet_cores
-from harness.machine.energy import joules, used
-from harness.machine.garbage import no_collection
+from harness.machine.disturbances import by_kind, in_words, quiet_cores
 from harness.machine.memory import peak_memory
-from harness.method import KnobValue, Method
-from harness.sampling import Sampling
 from harness.stages import CONFIDENCE
-from harness.stages.timing.compilation import NONE, Decode, Sample, checked, compiled
+from harness.stages.timing.cases import Case, TimedCase, attempt, loaded, prepare
 from harness.stages.timing.intervals import centre_interval
 from harness.stages.timing.pace import factors
 from harness.stages.timing.protocol import Protocol
 from harness.stages.timing.summary import LOOK, noisy, summary
-
-Case = tuple[str, Method | Callable[[], Method], Mapping[str, KnobValue], Sampling]
-"""Name; method, or a function that loads the method; complete knobs; sampling. A loader that several cases share is
-called once."""
 
 PACED = 1.05
 """The row of a noisy case also states the range of the machine's pace, if the highest pace is more than PACED times the
@@ -60,32 +48,6 @@ In a larger session, only the noisy cases take part in further rounds."""
 SETTLED, BUDGET, ROUNDS, OVERDRAWN = "settled", "budget", "max_rounds", "overdrawn"
 """Why a case's rounds ended: its interval was narrow enough; the budget was spent; max_rounds were done; or twice the
 budget was spent, but fewer than min_rounds rounds were done."""
-
-
-@dataclass
-class _Run:
-    """A case while it is being timed."""
-
-    name: str
-    method: Method | None
-    knobs: Mapping[str, KnobValue]
-    sampling: Sampling
-    tokens: list[float] = field(default_factory=list)  # seconds, one a round
-    decoder: list[float] = field(default_factory=list)  # seconds, one a round
-    turns: list[int] = field(default_factory=list)  # position of each sample among the samples of all cases, by time
-    joules: list[float | None] = field(default_factory=list)  # one a round; None where the machine does not count them
-    disturbances: list[dict[str, float | None]] = field(default_factory=list)  # one a round
-    ended: str = ""  # why its rounds ended
-    memory: dict[str, Any] = field(default_factory=dict)
-    sample: Sample | None = None  # the method's ``sample``, compiled if the protocol says so
-    decode: Decode | None = None  # the method's ``decode``, compiled if the protocol says so
-    compiled: dict[str, float] | None = None  # ``seconds`` that compiling took, and ``alike`` (see ``interleaved``)
-    failure: dict[str, str] | None = None  # why the case was given up
-
-    @property
-    def total(self) -> list[float]:
-        """For each round, the seconds of sampling and decoding together, not divided by the pace."""
-        return [one + other for one, other in zip(self.tokens, self.decoder, strict=True)]
 
 
 def interleaved(
@@ -118,10 +80,13 @@ def interleaved(
     - ``throughput``, of a batch of ``throughput_batch``: the same keys and three more:
         - ``images_per_s``, ``images_per_s_interval``
         - ``joules_per_image``: median (see harness.machine.energy); None where the machine does not count joules
-    - ``compiled``: None if nothing is compiled; otherwise
-        - ``seconds``: how long compiling took for both batch sizes, first runs included
-        - ``alike``: share of a batch's images whose tokens are the same with and without compiling. Of the shares for
+    - ``capture``: None if the methods run as they are; otherwise
+        - ``mode``: in which the case ran: graph, compile, or off
+        - ``why``: why the mode is not the protocol's; None if it is
+        - ``seconds``: how long capturing and compiling took for both batch sizes, first runs included
+        - ``alike``: share of a batch's images whose tokens are the same in this mode and in mode off. Of the shares for
           the two batch sizes, the lower one is given
+    - ``eager``: None, or on CUDA ``latency`` and ``throughput`` of a captured case in mode off, with the same keys
     - ``peak_memory_mb``, ``peak_memory_rise_mb``, ``peak_memory_scope``; on CUDA also ``gpu_peak_memory_mb`` (see
       harness.machine.memory)
     - ``noisy``, ``threads``, ``device``, ``protocol``
@@ -133,13 +98,14 @@ def interleaved(
     tell = tell or (lambda line: None)
     before = conditions()
     session = f"{time.time():.6f}-{os.getpid()}"
-    runs = _load(cases)
-    least = protocol.least_seconds if len(runs) <= FEW else 0.0
-    single = max(protocol.latency_seconds * len(runs), least)
-    batches = max(protocol.throughput_seconds * len(runs), 2 * least)
+    runs = loaded(cases)
+    mode = resolved(protocol.capture, runs[0].device if runs else torch.device("cpu"))
+    protocol = replace(protocol, capture=mode)
     with _on_quiet_cores(tell) as threads:
-        latency = _phase(runs, protocol, protocol.latency_batch, single, tell)
-        throughput = _phase(runs, protocol, protocol.throughput_batch, batches, tell)
+        times = _clock(runs, protocol, mode, tell)
+        memory = [run.memory for run in runs]
+        again = [run for run in runs if _has_two_clocks(run)]
+        eager = {id(run): found for run, found in zip(again, _clock(again, protocol, OFF, tell), strict=True)}
     about = {
         "threads": threads,
         "wait_policy": os.environ.get("OMP_WAIT_POLICY"),
@@ -148,9 +114,36 @@ def interleaved(
         "session": session,
     }
     return [
-        run.failure if run.failure else _record(run, one, many, about)
+        run.failure
+        or {**found, **kept, "capture": run.capture or None, "eager": eager.get(id(run)), "device": str(run.device)}
+        | {"noisy": any(found[kind]["noisy"] for kind in found)}
+        | about
+        for run, found, kept in zip(runs, times, memory, strict=True)
+    ]
+
+
+def _clock(
+    runs: Sequence[TimedCase], protocol: Protocol, mode: str, tell: Callable[[str], None]
+) -> list[dict[str, Any]]:
+    """Times every case at both batch sizes. Returns each case's ``latency`` and ``throughput``; {} for a case that was
+    given up.
+
+    mode: in which the methods run
+    """
+    least = protocol.least_seconds if len(runs) <= FEW else 0.0
+    single = max(protocol.latency_seconds * len(runs), least)
+    batches = max(protocol.throughput_seconds * len(runs), 2 * least)
+    latency = _phase(runs, protocol, (protocol.latency_batch, mode), single, tell)
+    throughput = _phase(runs, protocol, (protocol.throughput_batch, mode), batches, tell)
+    return [
+        {} if run.failure else {"latency": one, "throughput": _throughput(run, many)}
         for run, one, many in zip(runs, latency, throughput, strict=True)
     ]
+
+
+def _has_two_clocks(run: TimedCase) -> bool:
+    """Whether a case is timed in mode off as well: on CUDA, if it was captured."""
+    return not run.failure and run.device.type == "cuda" and run.capture.get("mode", OFF) != OFF
 
 
 @contextmanager
@@ -170,40 +163,28 @@ def _on_quiet_cores(tell: Callable[[str], None]) -> Iterator[int]:
         torch.set_num_threads(usual)
 
 
-def _load(cases: Sequence[Case]) -> list[_Run]:
-    """Makes a ``_Run`` for each case. A loader that several cases share is called once."""
-    loaded: dict[int, Method | dict[str, str]] = {}
-    runs = []
-    for name, source, knobs, sampling in cases:
-        if isinstance(source, Method):
-            loaded[id(source)] = source
-        elif id(source) not in loaded:
-            try:
-                loaded[id(source)] = source()
-            except Exception as error:  # one case's fault must not cost the others their results
-                loaded[id(source)] = _said(error)
-        found = loaded[id(source)]
-        method, failure = (None, found) if isinstance(found, dict) else (found, None)
-        runs.append(_Run(name, method, knobs, sampling, failure=failure))
-    return runs
-
-
 def _phase(
-    runs: Sequence[_Run], protocol: Protocol, batch: int, budget: float, tell: Callable[[str], None]
+    runs: Sequence[TimedCase], protocol: Protocol, how: tuple[int, str], budget: float, tell: Callable[[str], None]
 ) -> list[dict[str, Any]]:
     """Times every case at one batch size, in ``budget`` seconds. Returns the timing results of each case; {} for a
-    case that was given up."""
+    case that was given up.
+
+    how: the batch size, and the mode in which the methods run
+    """
+    if not runs:
+        return []
+    batch, mode = how
+    name = f"batch {batch}" if mode == protocol.capture else f"batch {batch}, not captured"
     for run in runs:
-        _compile(run, protocol, batch)
+        prepare(run, protocol, batch, mode)
     began = time.perf_counter()
     for run in runs:
-        run.tokens, run.decoder, run.turns, run.joules, run.disturbances, run.ended = [], [], [], [], [], ""
-        with peak_memory(_device(run)) as run.memory:
+        with peak_memory(run.device) as run.memory:
             for _ in range(protocol.warmup):
-                _attempt(run, protocol, batch, 0, None)
-    tell(f"timing batch {batch}: {len(runs)} cases warm after {time.perf_counter() - began:.0f} s")
+                attempt(run, protocol, batch, 0, None)
+    tell(f"timing {name}: {len(runs)} cases warm after {time.perf_counter() - began:.0f} s")
     turns = count()
-    going: Sequence[_Run] = runs
+    going: Sequence[TimedCase] = runs
     for done in range(protocol.max_rounds):
         going = _going_on(going, runs, protocol, done)
         spent = time.perf_counter() - began + sum(mean(run.total) for run in going if run.total)
@@ -216,15 +197,15 @@ def _phase(
             break
         # In a fixed order, a case would always run with the cache and the heat that the same other case left.
         for run in random.Random(done).sample(list(going), len(going)):
-            _attempt(run, protocol, batch, done, next(turns))
+            attempt(run, protocol, batch, done, next(turns))
         some = f" of {len(going)} unsettled cases" if len(going) < len(runs) else ""
-        tell(f"timing batch {batch}: round {done + 1}{some} done after {time.perf_counter() - began:.0f} s")
+        tell(f"timing {name}: round {done + 1}{some} done after {time.perf_counter() - began:.0f} s")
     _end(going, ROUNDS)
     at_pace = _at_pace(runs)
     return [{} if run.failure else _figures(run, at_pace[place], batch, protocol) for place, run in enumerate(runs)]
 
 
-def _at_pace(runs: Sequence[_Run]) -> list[list[float]]:
+def _at_pace(runs: Sequence[TimedCase]) -> list[list[float]]:
     """For each case, the pace at each sample; 1 is the session's usual pace. Callers divide by the pace.
 
     With at most ``FEW`` cases, every pace is 1. In such a session, all cases take part in every round, and ``settled``
@@ -243,7 +224,7 @@ def _at_pace(runs: Sequence[_Run]) -> list[list[float]]:
     return found
 
 
-def _going_on(going: Sequence[_Run], runs: Sequence[_Run], protocol: Protocol, done: int) -> list[_Run]:
+def _going_on(going: Sequence[TimedCase], runs: Sequence[TimedCase], protocol: Protocol, done: int) -> list[TimedCase]:
     """The cases of ``going`` that take part in the next round. ``going``: the cases whose rounds have not ended yet.
 
     The rounds of a case end here when it needs no more samples. But as long as other cases need samples, enough cases
@@ -262,36 +243,9 @@ def _going_on(going: Sequence[_Run], runs: Sequence[_Run], protocol: Protocol, d
     return [run for run in alive if not run.ended]
 
 
-def _end(runs: Sequence[_Run], reason: str) -> None:
+def _end(runs: Sequence[TimedCase], reason: str) -> None:
     for run in runs:
         run.ended = run.ended or reason
-
-
-def _compile(run: _Run, protocol: Protocol, batch: int) -> None:
-    """Sets ``sample`` and ``decode`` of a case for one batch size. If the protocol asks for compiling, both are
-    compiled, and the tokens with and without compiling are compared."""
-    if run.failure or run.method is None:
-        return
-    run.sample, run.decode = run.method.sample, run.method.decode
-    if protocol.compile == NONE:
-        return
-    try:
-        labels, noise = inputs(run.method, protocol.seed, range(batch))
-        checked(protocol.compile, labels.device)
-        with torch.inference_mode():
-            usual = run.method.sample(labels, noise, run.knobs, run.sampling).tokens
-        run.sample, run.decode = compiled(run.method, protocol.compile)
-        began = time.perf_counter()
-        with torch.inference_mode():
-            tokens = run.sample(labels, noise, run.knobs, run.sampling).tokens
-            run.decode(tokens)
-        _synchronise(labels.device)
-        seconds, alike = time.perf_counter() - began, (tokens == usual).all(dim=1).double().mean().item()
-    except Exception as error:  # one case's fault must not cost the others their results
-        run.failure = _said(error)
-        return
-    before = run.compiled or {"seconds": 0.0, "alike": 1.0}
-    run.compiled = {"seconds": before["seconds"] + seconds, "alike": min(before["alike"], alike)}
 
 
 def settled(times: Sequence[Sequence[float]], width: float) -> bool:
@@ -312,49 +266,11 @@ def settled(times: Sequence[Sequence[float]], width: float) -> bool:
     return True
 
 
-def _attempt(run: _Run, protocol: Protocol, batch: int, done: int, turn: int | None) -> None:
-    """Runs a case once, after ``done`` rounds, unless the case was given up.
-
-    turn: the position of the sample in the order of all samples; None for a warm-up, whose times are not kept.
-    """
-    if run.failure or run.method is None:
-        return
-    try:
-        labels, noise = inputs(run.method, protocol.seed, range(done * batch, (done + 1) * batch))
-        before, counted = joules(labels.device), counters()
-        tokens, decoder = _time(run, labels, noise)
-        disturbance, spent = between(counted, counters()), used(before, joules(labels.device))
-    except Exception as error:  # one case's fault must not cost the others their results
-        run.failure = _said(error)
-        return
-    if turn is not None:
-        run.tokens.append(round(tokens, 9))
-        run.decoder.append(round(decoder, 9))
-        run.turns.append(turn)
-        run.joules.append(spent)
-        run.disturbances.append(disturbance)
-
-
-def _time(run: _Run, labels: Tensor, noise: Tensor) -> tuple[float, float]:
-    """Seconds of sampling and of decoding one batch; the device is synchronised before and after each."""
-    assert run.sample is not None and run.decode is not None
-    gc.collect(0)  # so that no collection falls into the measured interval
-    with torch.inference_mode(), no_collection():
-        _synchronise(labels.device)
-        start = time.perf_counter()
-        generated = run.sample(labels, noise, run.knobs, run.sampling)
-        _synchronise(labels.device)
-        middle = time.perf_counter()
-        run.decode(generated.tokens)
-        _synchronise(labels.device)
-        return middle - start, time.perf_counter() - middle
-
-
 def _divided(samples: Sequence[float], pace: Sequence[float]) -> list[float]:
     return [round(one / other, 9) for one, other in zip(samples, pace, strict=True)]
 
 
-def _figures(run: _Run, pace: Sequence[float], batch: int, protocol: Protocol) -> dict[str, Any]:
+def _figures(run: TimedCase, pace: Sequence[float], batch: int, protocol: Protocol) -> dict[str, Any]:
     """The timing results of a case at one batch size, computed from samples that are divided by ``pace``. If the
     results are noisy, ``why`` gives the causes."""
     found = by_kind(run.disturbances)
@@ -370,30 +286,13 @@ def _figures(run: _Run, pace: Sequence[float], batch: int, protocol: Protocol) -
     return {**made, "ended": run.ended, "disturbances": found, "why": ", ".join(words) if made["noisy"] else None}
 
 
-def _record(run: _Run, one: Mapping[str, Any], many: Mapping[str, Any], about: Mapping[str, Any]) -> dict[str, Any]:
+def _throughput(run: TimedCase, many: Mapping[str, Any]) -> dict[str, Any]:
+    """The timing results of a large batch, with images a second and joules an image."""
     known = [value for value in run.joules if value is not None]
     batch = many["batch"]
-    throughput = {
+    return {
         **many,
         "joules_per_image": median(known) / batch if known else None,
         "images_per_s": batch / many["total_s"],
         "images_per_s_interval": [batch / seconds for seconds in reversed(many["interval"])],
     }
-    made = {"latency": one, "throughput": throughput, "compiled": run.compiled, **run.memory}
-    return {**made, "noisy": one["noisy"] or many["noisy"], "device": str(_device(run)), **about}
-
-
-def _said(error: Exception) -> dict[str, str]:
-    reason = str(error) if isinstance(error, ArbenchError) else f"{type(error).__name__}: {error}"
-    return {"failure": reason, "log": "".join(traceback.format_exception(error))}
-
-
-def _device(run: _Run) -> torch.device:
-    parameter = None if run.method is None else next(run.method.parameters(), None)
-    return torch.device("cpu") if parameter is None else parameter.device
-
-
-def _synchronise(device: torch.device) -> None:
-    """Waits until the device has finished its work. On a CPU there is nothing to wait for."""
-    if device.type != "cpu":
-        torch.accelerator.synchronize(device)

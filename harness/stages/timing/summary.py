@@ -2,7 +2,7 @@
 noisy and why. Code that only reads records can import this module alone, without torch."""
 
 from collections.abc import Mapping, Sequence
-from math import exp, log
+from math import ceil, exp, log
 from statistics import median
 from typing import Any
 
@@ -17,6 +17,8 @@ few samples for such an interval."""
 LOOK = 13
 """Every 13 rounds we test whether intervals are narrow enough to stop. Testing after each round would stop at a moment
 that is quiet by chance."""
+
+PERCENTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 
 RATIO = 0.995
 """Confidence of a ratio's interval. It is above 95 % for three reasons. The measured times decide when rounds end.
@@ -61,8 +63,19 @@ def summary(tokens: Sequence[float], decoder: Sequence[float], batch: int, round
         "coverage": coverage,
         "noisy": noisy(total, rounds),
         "batch": batch,
+        "percentiles": percentiles(total),
         "samples": total,
         "decoder_samples": list(decoder),
+    }
+
+
+def percentiles(samples: Sequence[float]) -> dict[str, float | None]:
+    """Percentiles of the samples: a dict with the keys of ``PERCENTILES``. None where there are too few samples for one
+    of them to lie beyond the percentile: p99 takes 100 samples, p90 takes 10."""
+    ordered = sorted(samples)
+    return {
+        name: ordered[ceil(share * len(ordered)) - 1] if len(ordered) >= round(1 / (1 - share)) else None
+        for name, share in PERCENTILES.items()
     }
 
 
