@@ -223,11 +223,11 @@ class Method(nn.Module, ABC):
         """
         return True
 
-    def loop(
-        self, labels: Tensor, noise: Tensor, knobs: Mapping[str, KnobValue], sampling: Sampling
-    ) -> Loop | None:
-        """The same as ``sample``, as a loop of equal steps; None if the method has no such loop. The arguments are those
-        of ``sample``."""
+    def loop(self, labels: Tensor, noise: Tensor, knobs: Mapping[str, KnobValue], sampling: Sampling) -> Loop | None:
+        """The same as ``sample``, as a loop of equal steps. None if the method has no such loop.
+
+        The arguments are those of ``sample``.
+        """
         return None
 
     @abstractmethod

@@ -22,7 +22,7 @@ class _Watch(TorchDispatchMode):
     """Notes every operation that computes on the host, or copies between the host and the device."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.noted: list[str] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -63,9 +63,7 @@ def asked_of_the_host(
         return watch.noted
 
 
-def _batch(
-    method: Method, labels: Tensor, noise: Tensor, knobs: Mapping[str, KnobValue], sampling: Sampling
-) -> None:
+def _batch(method: Method, labels: Tensor, noise: Tensor, knobs: Mapping[str, KnobValue], sampling: Sampling) -> None:
     loop = method.loop(labels, noise, knobs, sampling)
     if loop is None:
         tokens = method.sample(labels, noise, knobs, sampling).tokens

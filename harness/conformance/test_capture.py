@@ -1,4 +1,5 @@
-"""On a GPU a batch is captured once and replayed. Until a method says that it cannot be, it asks nothing of the host."""
+"""On a GPU a batch is captured once and replayed. A method that does not say that it cannot be captured must therefore
+ask nothing of the host."""
 
 from typing import Any
 

@@ -1,5 +1,5 @@
-"""torch.compile for a function of a method. Each case and each batch size compiles for itself, so that no case runs code
-that was compiled for another."""
+"""torch.compile for a function of a method. Each case compiles for itself, for each batch size, so that no case runs
+code that was compiled for another."""
 
 import inspect
 from collections.abc import Callable

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import cache, partial
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -40,11 +40,10 @@ def cuda_graph(function: Callable[[], T]) -> tuple[Callable[[], None], T]:
 
 
 @cache
-def _pool(device: int) -> tuple[int, int]:
-    """The memory that all graphs of a device share. No two graphs run at a time, and what a graph has returned is copied
-    before the next one runs. A sweep of many cases therefore needs the memory of its largest case only."""
-    pool: tuple[int, int] = torch.cuda.graph_pool_handle()
-    return pool
+def _pool(device: int) -> Any:
+    """The memory that all graphs of a device share. Only one graph runs at a time, and what it returns is copied before
+    the next one runs. A sweep of many cases therefore needs the memory of its largest case only."""
+    return torch.cuda.graph_pool_handle()
 
 
 class Captured:

@@ -1,10 +1,14 @@
 """What holds for our own methods beside the suite: they meet on equal terms, by the published schedules."""
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 import torch
 
 from harness import registry
 from harness.checkpoints.tensors import read_about
+from harness.conformance.fake_cuda import asked_of_the_host
 from harness.conformance.subjects import (
     CONTENT,
     SPARSITY,
@@ -18,6 +22,22 @@ from harness.conformance.subjects import (
 )
 from harness.errors import ArbenchError
 from harness.method import Method
+
+
+def all_presets() -> list[Any]:
+    return [
+        pytest.param(name, preset, id=f"{name}-{preset}") for name in names() for preset in registry.get(name).presets
+    ]
+
+
+@pytest.mark.parametrize(("name", "preset"), all_presets())
+def test_no_preset_asks_anything_of_the_host(name: str, preset: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With two layers in place of all: layers are alike, and the largest network would take a minute."""
+    owner = registry.get(name)
+    found = owner.preset_named(preset)
+    small = replace(found, network={**found.network, "layers": 2})
+    monkeypatch.setattr(owner, "presets", {**owner.presets, preset: small})
+    assert asked_of_the_host(owner, preset, {}, precision="bf16") == []
 
 
 @pytest.mark.parametrize("name", with_knobs("schedule", "steps"))

@@ -17,8 +17,9 @@ from torch import Tensor
 from harness import registry
 from harness.method import Generated, KnobValue, Method
 from harness.sampling import Sampling
+from harness.stages.timing.cases import Case
 from harness.stages.timing.protocol import Protocol
-from harness.stages.timing.stage import Case, interleaved
+from harness.stages.timing.stage import interleaved
 from harness.stages.timing.summary import ratio
 
 SLOWER = 0.05

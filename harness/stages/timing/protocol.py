@@ -99,6 +99,8 @@ class Protocol:
             )
 
     def on(self, device: torch.device) -> "Protocol":
-        """The protocol on a device: ``capture`` is then the mode that is used there. ArbenchError if this machine cannot
-        run it."""
+        """The protocol on a device: ``capture`` is then the mode that is used there.
+
+        Raises ArbenchError if this machine cannot run the mode.
+        """
         return replace(self, capture=resolved(self.capture, device))

@@ -143,7 +143,11 @@ def _clock(
 
 def _has_two_clocks(run: TimedCase) -> bool:
     """Whether a case is timed in mode off as well: on CUDA, if it was captured."""
-    return not run.failure and run.device.type == "cuda" and run.capture.get("mode", OFF) != OFF
+    return not run.failure and _on_cuda(run) and run.capture.get("mode", OFF) != OFF
+
+
+def _on_cuda(run: TimedCase) -> bool:
+    return run.device.type == "cuda"
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from baselines import layouts, next_set, raster, var
 from baselines.layouts import load_published
+from baselines.next_set_network import NextSetNetwork
 from baselines.raster import Raster, RasterNetwork
 from baselines.schedules import ORDERS, half_rings, rings
 from baselines.single_scale import Bundled
@@ -109,7 +110,7 @@ def test_raster_is_llamagen_to_the_number(name: str, tmp_path: Path, monkeypatch
 def test_ear_is_the_published_one_to_the_number(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found, about = fixture(name)
     config = about["config"]
-    network = next_set.NextSetNetwork(
+    network = NextSetNetwork(
         order="spiral",
         rope="index",
         adaln="adaln" in name,

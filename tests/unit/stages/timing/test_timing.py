@@ -16,9 +16,11 @@ from harness.errors import ArbenchError
 from harness.machine.disturbances import Counters
 from harness.method import Generated, KnobValue
 from harness.sampling import Sampling
+from harness.stages.timing import cases
 from harness.stages.timing import stage as timing
+from harness.stages.timing.cases import Case
 from harness.stages.timing.protocol import Protocol
-from harness.stages.timing.stage import Case, interleaved
+from harness.stages.timing.stage import interleaved
 from harness.stages.timing.summary import LOOK, ratio
 from tests.helpers.fakes import FakeMethod
 
@@ -61,8 +63,10 @@ class Clock:
         self.now += seconds / speed * self.random.lognormvariate(0, self.jitter)
 
     def install(self, patch: pytest.MonkeyPatch) -> None:
-        patch.setattr(timing, "time", SimpleNamespace(perf_counter=lambda: self.now, time=lambda: self.now))
-        patch.setattr(timing, "counters", lambda: QUIET)
+        clock = SimpleNamespace(perf_counter=lambda: self.now, time=lambda: self.now)
+        patch.setattr(timing, "time", clock)
+        patch.setattr(cases, "time", clock)
+        patch.setattr(cases, "counters", lambda: QUIET)
         patch.setattr(timing, "quiet_cores", lambda: 2)
 
 
@@ -207,7 +211,7 @@ def test_a_noisy_row_says_what_disturbed_it(monkeypatch: pytest.MonkeyPatch) -> 
     clock.install(monkeypatch)
     monkeypatch.setattr(timing, "cores", lambda: 2)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    monkeypatch.setattr(timing, "counters", lambda: of_a_busy_machine(clock.now))
+    monkeypatch.setattr(cases, "counters", lambda: of_a_busy_machine(clock.now))
     (found,) = interleaved([case(slow(clock.wait, 0.05))], QUICK)
     why = found["latency"]["why"]
     assert "4 % steal, other processes used 0.6 of 2 cores, threads waited for a core 25 % of the time" in why
@@ -298,7 +302,7 @@ def test_cases_are_interleaved_in_changing_order_on_the_same_images() -> None:
 
 def test_the_device_is_synchronised_on_both_sides_of_each_measured_part(monkeypatch: pytest.MonkeyPatch) -> None:
     events: list[str] = []
-    monkeypatch.setattr(timing, "_synchronise", lambda device: events.append("wait"))
+    monkeypatch.setattr(cases, "_synchronise", lambda device: events.append("wait"))
     method = slow(lambda seconds: events.append("work"), 1.0)
     interleaved([case(method)], QUICK)
     assert events == ["wait", "work", "wait", "work", "wait"] * 2 * (1 + 6)  # two batch sizes; warm-up and six rounds
@@ -345,7 +349,7 @@ def test_progress_is_told() -> None:
 
 def test_joules_are_told_by_image(monkeypatch: pytest.MonkeyPatch) -> None:
     readings = iter(range(0, 10_000, 8))
-    monkeypatch.setattr(timing, "joules", lambda device: float(next(readings)))
+    monkeypatch.setattr(cases, "joules", lambda device: float(next(readings)))
     (found,) = interleaved([case(FakeMethod.load("tiny"))], QUICK)
     assert found["throughput"]["joules_per_image"] == 8 / 2
 
@@ -362,7 +366,7 @@ def test_records_of_two_sessions_are_not_compared_round_by_round() -> None:
         ({"warmup": 0}, "warmup = 0 is too small .valid: 1 or more"),
         ({"throughput_batch": 0}, "throughput_batch = 0 is too small"),
         ({"min_rounds": 400}, "max_rounds = 300 is below min_rounds = 400"),
-        ({"compile": "fast"}, "unknown value of compile 'fast'"),
+        ({"capture": "fast"}, "unknown value of capture 'fast'"),
     ],
 )
 def test_a_wrong_setting_of_the_protocol_is_one_clear_line(settings: dict[str, Any], message: str) -> None:

@@ -1,0 +1,125 @@
+"""Captured work: what is replayed is what would have run, for every batch and not for the captured one alone."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from harness.conformance.subjects import Knobs, cases, subject
+from harness.errors import ArbenchError
+from harness.execution.graphs import Captured
+from harness.execution.modes import COMPILE, GRAPH, OFF
+from harness.execution.running import running, verified
+from harness.execution.work import work_of
+from harness.inputs import inputs
+from harness.method import Generated, Loop, Method
+from harness.sampling import Sampling
+from tests.helpers.fakes import FakeMethod
+from tests.helpers.recording import recording
+
+
+@pytest.fixture(autouse=True)
+def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draws and activations go the way that they go where torch's own functions are the fastest. On a CPU NumPy sorts
+    some values, which no recorder sees."""
+    monkeypatch.setattr("torch.compiler.is_compiling", lambda: True)
+
+
+def captures(name: str, given: Knobs) -> bool:
+    method = subject(name)
+    return method.captures(method.resolve(given))
+
+
+@pytest.mark.parametrize(("name", "given"), cases(lambda given: len(given) < 2))
+def test_what_is_replayed_is_what_would_have_run(name: str, given: Knobs) -> None:
+    method = subject(name)
+    knobs, sampling = method.resolve(given), method.preset.sampling
+    made = running(method, knobs, sampling, inputs(method, 5, range(4)), GRAPH, recording)
+    assert (made.capture, made.why is None) == ((GRAPH, True) if method.captures(knobs) else (OFF, False))
+    for first in (0, 4):
+        labels, noise = inputs(method, 3, range(first, first + 4))
+        usual = method.sample(labels, noise, knobs, sampling)
+        found = made.sample(labels, noise)
+        assert torch.equal(found.tokens, usual.tokens)
+        assert torch.equal(found.steps, usual.steps)
+        assert torch.equal(made.decode(found.tokens), method.decode(usual.tokens))
+
+
+def test_a_result_stays_when_the_next_batch_is_made() -> None:
+    method = FakeMethod.load("tiny")
+    made = running(method, FakeMethod.resolve({}), Sampling(), inputs(method, 5, range(4)), GRAPH, recording)
+    first = made.sample(*inputs(method, 3, range(4)))
+    kept, images = first.tokens.clone(), made.decode(first.tokens)
+    shown = images.clone()
+    second = made.sample(*inputs(method, 3, range(4, 8)))
+    made.decode(second.tokens)
+    assert not torch.equal(second.tokens, kept)
+    assert torch.equal(first.tokens, kept)
+    assert torch.equal(images, shown)
+
+
+def test_a_loop_is_captured_once_for_each_kind_of_step() -> None:
+    method = subject("raster")
+    labels, noise = inputs(method, 3, range(2))
+    loop = method.loop(labels, noise, {}, method.preset.sampling)
+    assert loop is not None
+    recorded = []
+
+    def counting(function: Any) -> Any:
+        recorded.append(function)
+        return recording(function)
+
+    Captured(work_of(method, {}, method.preset.sampling), labels, noise, counting)
+    assert len(loop.kinds) == method.positions
+    assert len(recorded) == len(set(loop.kinds)) + 3  # the steps, and before, after, and the decoder
+
+
+@pytest.mark.parametrize("sampling", [{}, {"cfg": 3.0, "cfg_schedule": "ramp"}, {"cfg": 1.0}], ids=str)
+def test_a_loop_gives_what_sampling_gives(sampling: dict[str, Any]) -> None:
+    method = subject("raster")
+    labels, noise = inputs(method, 3, range(16))
+    loop = method.loop(labels, noise, {}, Sampling(**sampling))
+    assert loop is not None
+    found, usual = loop.run(), method.sample(labels, noise, {}, Sampling(**sampling))
+    assert torch.equal(found.tokens, usual.tokens)
+    assert torch.equal(found.steps, usual.steps)
+
+
+class Forgetful(FakeMethod):
+    """A method that takes a value of the first batch for good, as no captured method may."""
+
+    def sample(self, labels: Tensor, noise: Tensor, knobs: Any, sampling: Sampling) -> Generated:
+        made = super().sample(labels, noise, knobs, sampling)
+        return Generated(made.tokens + int(labels.numpy()[0]) % 2, made.steps)
+
+
+def test_a_first_batch_that_differs_is_an_error_that_names_the_method_and_a_way_out() -> None:
+    method: Method = Forgetful.load("tiny")
+    knobs = FakeMethod.resolve({})
+    plain = running(method, knobs, Sampling(), inputs(method, 5, range(4)), OFF)
+    made = running(method, knobs, Sampling(), inputs(method, 5, range(4)), GRAPH, recording)
+    assert verified(made, plain.sample, *inputs(method, 5, range(4)), "forgetful") is made
+    with pytest.raises(ArbenchError, match="forgetful: 100% of the images .* `--capture off` generates without"):
+        verified(made, plain.sample, *inputs(method, 5, range(1, 5)), "forgetful")
+
+
+def test_compiling_a_loop_compiles_its_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[Any] = []
+
+    def noting(function: Any) -> Any:
+        compiled.append(function)
+        return function
+
+    monkeypatch.setattr("harness.execution.work.compiled", noting)
+    method = subject("raster")
+    batch = inputs(method, 3, range(3))
+    made = running(method, {}, method.preset.sampling, batch, COMPILE)
+    assert made.capture == COMPILE
+    loop = method.loop(*batch, {}, method.preset.sampling)
+    assert isinstance(loop, Loop)
+    assert len(compiled) == 2 + len(set(loop.kinds))  # of ``sample`` and ``decode`` the second is used
+    for seed in (3, 4):
+        labels, noise = inputs(method, seed, range(3))
+        usual = method.sample(labels, noise, {}, method.preset.sampling)
+        assert torch.equal(made.sample(labels, noise).tokens, usual.tokens)

@@ -1,0 +1,155 @@
+"""Capturing and compiling as an option of the protocol: the same for all, stated, held to the same images, and refused
+where it cannot be. What is captured on CUDA has a second clock."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torch._dynamo.utils import counters
+
+from harness import cli
+from harness.execution.modes import COMPILE, GRAPH, OFF
+from harness.execution.running import Running, running
+from harness.method import Generated, Method
+from harness.records.store import Store
+from harness.sampling import Sampling
+from harness.stages.timing import cases as timing
+from harness.stages.timing import stage
+from harness.stages.timing.cases import Case
+from harness.stages.timing.protocol import Protocol
+from harness.stages.timing.stage import interleaved
+from tests.helpers import sweeping
+from tests.helpers.fakes import FakeMethod
+
+QUICK = Protocol(throughput_batch=2, min_rounds=2, max_rounds=2, least_seconds=0, capture=COMPILE)
+
+
+def case(steps: int) -> Case:
+    return "fake", FakeMethod.load("tiny"), FakeMethod.resolve({"steps": steps}), Sampling()
+
+
+@pytest.mark.slow
+def test_what_is_compiled_draws_the_same_images_and_is_timed_apart_from_compiling() -> None:
+    before = counters["stats"]["unique_graphs"]
+    (found,) = interleaved([case(1)], QUICK)
+    assert "failure" not in found, found
+    assert counters["stats"]["unique_graphs"] > before
+    assert (found["capture"]["alike"], found["capture"]["mode"]) == (1, COMPILE)
+    assert found["capture"]["seconds"] > 10 * max(found["latency"]["samples"] + found["throughput"]["samples"])
+    assert found["protocol"]["capture"] == COMPILE
+
+
+def test_on_a_cpu_methods_run_as_they_are_unless_told_otherwise() -> None:
+    (found,) = interleaved([case(1)], Protocol(throughput_batch=2, min_rounds=1, max_rounds=1, least_seconds=0))
+    assert (found["capture"], found["eager"], found["protocol"]["capture"]) == (None, None, OFF)
+
+
+def test_other_images_than_without_a_compiler_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(method: Method, knobs: Any, sampling: Sampling, batch: Any, mode: str) -> Running:
+        plain = running(method, knobs, sampling, batch, OFF)
+
+        def sample(*given: Any) -> Generated:
+            made = plain.sample(*given)
+            if mode != OFF:
+                made.tokens[0] = (made.tokens[0] + 1) % method.vocabulary
+            return made
+
+        return Running(sample, method.decode, mode)
+
+    monkeypatch.setattr(timing, "running", wrong)
+    (found,) = interleaved([case(1)], QUICK)
+    assert found["capture"]["alike"] == 0  # the least of both batches: of one image none, of two images half
+
+
+def test_a_case_that_does_not_compile_is_given_up_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    cases = [case(1), case(2)]
+
+    def refuse(method: Method, knobs: Any, sampling: Sampling, batch: Any, mode: str) -> Running:
+        if method is cases[0][1] and mode != OFF:
+            raise RuntimeError("no graph\nof this")
+        return running(method, knobs, sampling, batch, OFF)
+
+    monkeypatch.setattr(timing, "running", refuse)
+    bad, good = interleaved(cases, QUICK)
+    assert bad["failure"].startswith("RuntimeError: no graph")
+    assert len(good["latency"]["samples"]) == len(good["throughput"]["samples"]) == 2
+
+
+def test_on_cuda_what_is_captured_is_timed_without_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The captured times are those of the row; the others stand beside them."""
+
+    def slower_eager(method: Method, knobs: Any, sampling: Sampling, batch: Any, mode: str) -> Running:
+        plain = running(method, knobs, sampling, batch, OFF)
+
+        def sample(*given: Any) -> Generated:
+            time.sleep(0.02 if mode == OFF else 0)
+            return plain.sample(*given)
+
+        content = knobs["steps"] == 2  # as if this case could not be captured
+        return Running(sample, method.decode, OFF if content else mode, "not captured: as said" if content else None)
+
+    monkeypatch.setattr(timing, "running", slower_eager)
+    monkeypatch.setattr(stage, "resolved", lambda capture, device: GRAPH)
+    monkeypatch.setattr(stage, "_on_cuda", lambda run: True)
+    lines: list[str] = []
+    one, other = interleaved([case(1), case(2)], replace(QUICK, capture=GRAPH), lines.append)
+    assert one["capture"] | {"seconds": 0} == {"mode": GRAPH, "why": None, "seconds": 0, "alike": 1.0}
+    for kind in ("latency", "throughput"):
+        assert one["eager"][kind]["total_s"] > one[kind]["total_s"] + 0.015
+    assert one["eager"]["throughput"]["images_per_s"] < one["throughput"]["images_per_s"]
+    assert (other["eager"], other["capture"]["why"]) == (None, "not captured: as said")
+    assert [line for line in lines if "not captured: 1 cases warm" in line]
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    """A folder with the small sweep in it, the fake method in the real ones' place."""
+    with sweeping.in_folder(tmp_path):
+        yield tmp_path
+
+
+def run(folder: Path, capture: str) -> int:
+    (folder / "small.toml").write_text(sweeping.SWEEP.replace("[timing]", f'[timing]\ncapture = "{capture}"'))
+    return cli.main(["run", str(folder / "small.toml"), "--store", str(folder / "store"), "--workers", "0"])
+
+
+@pytest.mark.parametrize(
+    ("mode", "said"),
+    [(GRAPH, "'cpu' has no CUDA graphs"), ("fast", "small.toml: [timing]: unknown value of capture 'fast'")],
+)
+def test_a_sweep_that_cannot_be_captured_ends_before_anything_runs(
+    small: Path, capsys: pytest.CaptureFixture[str], mode: str, said: str
+) -> None:
+    assert run(small, mode) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
+    assert not (small / "store" / "work").exists()
+
+
+def test_records_of_another_mode_have_another_key_and_the_same_scores(
+    small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def uncompiled(method: Method, knobs: Any, sampling: Sampling, batch: Any, mode: str) -> Running:
+        return running(method, knobs, sampling, batch, OFF)
+
+    monkeypatch.setattr(timing, "running", uncompiled)
+    monkeypatch.setenv(sweeping.LOG, str(small / "sampled.log"))
+    assert run(small, OFF) == 0
+    made = {path.name: path.stat().st_mtime_ns for path in (small / "store").glob("work/*/quality-*.json")}
+    assert run(small, COMPILE) == 0
+    assert {path.name: path.stat().st_mtime_ns for path in (small / "store").glob("work/*/quality-*.json")} == made
+    both = list(Store(small / "store").all_records())
+    assert len({record["key"] for record in both}) == 6
+    for steps in (1, 2, 4):
+        one, other = (record for record in both if record["trial"]["knobs"]["steps"] == steps)
+        assert one["flops"] == other["flops"] and one["quality"] == other["quality"]
+    assert {record["timing"]["protocol"]["capture"] for record in Store(small / "store").records()} == {COMPILE}
+
+
+def test_the_key_of_before_is_told_with_the_new_one(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (small / "small.toml").write_text(sweeping.SWEEP.replace("[timing]", '[timing]\ncompile = "default"'))
+    assert cli.main(["run", str(small / "small.toml"), "--store", str(small / "store")]) == 2
+    assert "key 'compile' is now 'capture' (valid: auto, off, graph, compile)" in capsys.readouterr().err
