@@ -144,7 +144,7 @@ class Raster(SingleScale):
 
 
 REACH = 32
-"""In a loop, the slots to which a step attends are rounded up to a multiple of this number. A loop of 256 steps then has
+"""The number of slots to which a step of a loop attends is rounded up to a multiple of this. A loop of 256 steps then has
 8 kinds of steps, and a step reads 16 empty slots on average."""
 
 
