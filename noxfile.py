@@ -40,12 +40,13 @@ quarter of an hour."""
 ELSEWHERE = ("tests/unit", "tests/conformance")
 """Test folders that run on each further Python."""
 TEST_TOOLS = ("hypothesis", "nox", "packaging", "pytest-xdist", "setuptools>=77")
-CUDA = re.compile(r"(nvidia|cuda)-|triton$")
+CUDA = re.compile(r"nvidia-(?!ml-py$)|cuda-|triton$")
 LOCK_HEADER = """\
 # Every package that nox installs, pinned. Made by `nox -s lock`: pip resolves `.[dev]` of pyproject.toml in an empty
 # environment, held to the pins of this file as it was. `nox -s lock -- --upgrade` lets go of them all, `nox -s lock --
 # --upgrade NAME...` of some. Left out: the CUDA packages (nvidia-*, cuda-*, triton), which the Linux build of torch on
-# PyPI pins itself and a CPU build does without. torch's pin takes both: 2.14.1 is satisfied by 2.14.1+cpu.
+# PyPI pins itself and a CPU build does without; nvidia-ml-py is none of them: it asks the driver, and needs no CUDA.
+# torch's pin takes both builds: 2.14.1 is satisfied by 2.14.1+cpu.
 """
 
 

@@ -1,17 +1,21 @@
-"""The state of a machine during timing: load, clock, frequency governor, temperature, GPU driver. A value is None if
-the machine does not report it."""
+"""The state of a machine during timing: load, clock, frequency governor, temperature, GPU driver, state of the GPU. A
+value is None if the machine does not report it."""
 
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from harness.machine.gpu import reading
+from harness.machine.system_files import text
+
 SYSTEM = Path("/")
 CPU = "sys/devices/system/cpu/cpu0/cpufreq"
 
 
-def conditions(system: Path = SYSTEM) -> dict[str, Any]:
+def conditions(system: Path = SYSTEM, device: torch.device | None = None) -> dict[str, Any]:
     """The state of the machine now.
 
     - ``load``: average over 1 minute
@@ -20,26 +24,29 @@ def conditions(system: Path = SYSTEM) -> dict[str, Any]:
     - ``governor``: name of the frequency governor
     - ``celsius``: temperature of the hottest sensor
     - ``gpu``, ``driver``: names of the GPU and of the GPU's driver
+    - ``gpu_state``: see ``gpu_state``
 
     system: the folder that holds /proc and /sys.
+    device: whose state ``gpu_state`` is; the GPU that torch uses if none is named, if None.
     """
     cuda = torch.cuda.is_available()
     return {
         "load": os.getloadavg()[0],
-        "others": _others(_text(system / "proc/loadavg")),
-        "clock_mhz": _clock(_text(system / "proc/cpuinfo")),
-        "governor": _text(system / CPU / "scaling_governor"),
+        "others": _others(text(system / "proc/loadavg")),
+        "clock_mhz": _clock(text(system / "proc/cpuinfo")),
+        "governor": text(system / CPU / "scaling_governor"),
         "celsius": _hottest(system / "sys/class/thermal"),
         "gpu": torch.cuda.get_device_name() if cuda else None,
-        "driver": (_text(system / "proc/driver/nvidia/version") or "").partition("\n")[0] or None if cuda else None,
+        "driver": (text(system / "proc/driver/nvidia/version") or "").partition("\n")[0] or None if cuda else None,
+        **gpu_state(device or torch.device("cuda")),
     }
 
 
-def _text(path: Path) -> str | None:
-    try:
-        return path.read_text(encoding="utf-8").strip()
-    except (OSError, ValueError):
-        return None
+def gpu_state(device: torch.device) -> dict[str, Any]:
+    """``gpu_state``: the state of a GPU now, in the fields of harness.machine.gpu.Reading. None if the device is no GPU, or
+    if its driver cannot be asked."""
+    found = reading(device)
+    return {"gpu_state": None if found is None else asdict(found)}
 
 
 def _others(loadavg: str | None) -> int | None:
@@ -54,6 +61,6 @@ def _clock(cpuinfo: str | None) -> list[float] | None:
 
 
 def _hottest(thermal: Path) -> float | None:
-    texts = (_text(zone / "temp") for zone in thermal.glob("thermal_zone*"))
-    found = [int(text) / 1000 for text in texts if text and text.lstrip("-").isdecimal()]
+    texts = (text(zone / "temp") for zone in thermal.glob("thermal_zone*"))
+    found = [int(one) / 1000 for one in texts if one and one.lstrip("-").isdecimal()]
     return max(found) if found else None

@@ -54,13 +54,19 @@ def spread(name: str, taken: Sequence[str]) -> str:
     return min(names, key=taken.count)
 
 
+def visible_names() -> list[str]:
+    """The names of the GPUs that this process may use, in torch's order: indices, or UUIDs with the prefix ``GPU-`` or
+    ``MIG-`` if CUDA_VISIBLE_DEVICES names GPUs by UUID. Such a UUID may be cut short."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return [str(index) for index in range(torch.accelerator.device_count())]
+    return [name.strip() for name in visible.split(",") if name.strip()]
+
+
 def visible_gpus() -> list[int]:
     """The indices of the GPUs that this process may use. Raises ArbenchError if CUDA_VISIBLE_DEVICES is no list of
     indices."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is None:
-        return list(range(torch.accelerator.device_count()))
-    names = [name.strip() for name in visible.split(",") if name.strip()]
+    names = visible_names()
     if not all(name.isdecimal() for name in names):
-        raise ArbenchError(f"CUDA_VISIBLE_DEVICES={visible}: expected numbers, as in 0,1")
+        raise ArbenchError(f"CUDA_VISIBLE_DEVICES={os.environ['CUDA_VISIBLE_DEVICES']}: expected numbers, as in 0,1")
     return [int(name) for name in names]

@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from harness.machine.cores import cores, groups
+from harness.machine.system_files import text
 
 SYSTEM = Path("/")
 LOOK_S = 0.5
@@ -33,7 +34,7 @@ class Counters:
 
 def counters(system: Path = SYSTEM) -> Counters:
     """The counters now."""
-    busy, steal = _cores(_text(system / "proc/stat"))
+    busy, steal = _cores(text(system / "proc/stat"))
     return Counters(
         time.process_time(), busy, steal, _waited(system / "proc/self/task"), _throttled(system), _switches()
     )
@@ -120,13 +121,6 @@ def in_words(samples: Sequence[float], found: Mapping[str, Sequence[float] | Non
     return ", ".join(filter(None, [*words, count])).replace("%", " %")
 
 
-def _text(path: Path) -> str | None:
-    try:
-        return path.read_text(encoding="utf-8").strip()
-    except (OSError, ValueError):
-        return None
-
-
 def _cores(stat: str | None) -> tuple[float | None, float | None]:
     """Busy seconds and stolen seconds of the cores that this process may use.
 
@@ -154,8 +148,8 @@ def _waited(tasks: Path) -> float | None:
     tasks: a folder that has one subfolder per thread. The second number in the subfolder's file
     ``schedstat`` is the thread's waiting time in nanoseconds.
     """
-    texts = (_text(task / "schedstat") for task in tasks.glob("*"))
-    found = [int(parts[1]) for text in texts if text and len(parts := text.split()) == 3 and parts[1].isdecimal()]
+    texts = (text(task / "schedstat") for task in tasks.glob("*"))
+    found = [int(parts[1]) for one in texts if one and len(parts := one.split()) == 3 and parts[1].isdecimal()]
     return sum(found) / 1e9 if found else None
 
 
@@ -163,7 +157,7 @@ def _throttled(system: Path) -> float | None:
     """Seconds for which CPU limits stopped the control groups of this process, summed over nested groups."""
     found = []
     for path in _limits(system):
-        counted = dict(line.split() for line in (_text(path) or "").splitlines() if len(line.split()) == 2)
+        counted = dict(line.split() for line in (text(path) or "").splitlines() if len(line.split()) == 2)
         for name, unit in (("throttled_usec", 1e6), ("throttled_time", 1e9)):  # versions 2 and 1
             if counted.get(name, "").isdecimal():
                 found.append(int(counted[name]) / unit)

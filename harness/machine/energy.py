@@ -1,62 +1,82 @@
-"""Energy from the machine's counters: RAPL for processors on Linux, the driver's NVML for a GPU."""
+"""Counters of energy: RAPL for processors on Linux, NVML for a GPU."""
 
-import ctypes
-from functools import cache
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 
+from harness.machine.gpu import GPU, gpu
+from harness.machine.system_files import text
+
 POWERCAP = Path("/sys/class/powercap")
+WHOLE = "psys"
+"""The name of a zone of RAPL that counts the whole machine, processors included."""
+
+Joules = list[float]
+"""A reading of a counter: for each of its parts, the joules that it has used since some fixed moment."""
 
 
-def joules(device: torch.device, powercap: Path = POWERCAP) -> float | None:
-    """Joules that the device has used since some fixed moment; only differences have a meaning.
+@dataclass(frozen=True)
+class Counter:
+    """A counter of the energy of a device. Its parts are processors, or it has one part, a GPU. The work of other
+    processes is included."""
 
-    On CUDA the energy is that of the GPU; otherwise it is that of all processors. The work of other processes is
-    included. None if there is no counter, or if a counter cannot be read.
-    """
+    read: Callable[[], Joules | None]  # the reading now; None if a part cannot be read
+    ranges: tuple[float | None, ...]  # joules at which each part starts over at 0; None if it does not start over
+
+
+def counter(device: torch.device, powercap: Path = POWERCAP) -> Counter | None:
+    """The counter of a device's energy. On CUDA it counts the GPU; otherwise it counts all processors. None if there is
+    no counter, or if it cannot be read."""
     if device.type == "cuda":
-        return _gpu(device)
-    found = [_number(zone / "energy_uj") for zone in packages(powercap)]
-    return None if not found or None in found else sum(value or 0 for value in found) / 1e6
+        found = gpu(device)
+        made = None if found is None else Counter(partial(_gpu, found), (None,))
+    else:
+        zones = _packages(powercap)
+        ranges = tuple(_joules(zone / "max_energy_range_uj") for zone in zones)
+        made = Counter(partial(_zones, zones), ranges) if zones else None
+    return None if made is None or made.read() is None else made
 
 
-@cache
-def packages(powercap: Path = POWERCAP) -> tuple[Path, ...]:
-    """The zones of RAPL that measure whole processors, such as intel-rapl:0. A zone is a folder with an energy counter.
+def used(before: Joules | None, after: Joules | None, ranges: Sequence[float | None]) -> float | None:
+    """Joules between two readings, all parts together; None if a reading is missing.
 
-    The zones of parts of a processor, such as intel-rapl:0:1, are left out. The energy of the whole processor includes
-    the energy of the parts.
+    A part whose count has fallen has started over at 0. This is taken into account once: a processor of 200 W takes
+    20 minutes to start over. None if the count of a part has fallen that does not start over.
+
+    ranges: as in Counter.
     """
-    return tuple(sorted(zone for zone in powercap.glob("*-rapl:*") if zone.name.count(":") == 1))
-
-
-def used(before: float | None, after: float | None) -> float | None:
-    """Joules between two readings; None if a reading is missing, or if the counter started over in between."""
-    return None if before is None or after is None or after < before else after - before
-
-
-def _number(path: Path) -> int | None:
-    try:
-        return int(path.read_text(encoding="ascii"))
-    except (OSError, ValueError):
+    if before is None or after is None:
         return None
+    total = 0.0
+    for first, last, most in zip(before, after, ranges, strict=True):
+        if last < first and most is None:
+            return None
+        total += last - first + (most if last < first and most is not None else 0.0)
+    return total
 
 
-def _gpu(device: torch.device) -> float | None:
-    try:
-        nvml, handle = _nvml(device.index or 0)
-    except (OSError, AttributeError):
-        return None
-    millijoules = ctypes.c_ulonglong()
-    code = nvml.nvmlDeviceGetTotalEnergyConsumption(handle, ctypes.byref(millijoules))
-    return None if code else millijoules.value / 1e3
+def _packages(powercap: Path) -> tuple[Path, ...]:
+    """RAPL's zones that stand for whole processors, such as intel-rapl:0. The energy of such a zone includes the energy
+    of its parts, such as intel-rapl:0:1."""
+    zones = sorted(zone for zone in powercap.glob("*-rapl:*") if zone.name.count(":") == 1)
+    return tuple(zone for zone in zones if text(zone / "name") != WHOLE)
 
 
-@cache
-def _nvml(index: int) -> tuple[ctypes.CDLL, ctypes.c_void_p]:
-    """NVML (a library of the GPU's driver) and NVML's handle of the GPU. Raises OSError if either is missing."""
-    nvml, handle = ctypes.CDLL("libnvidia-ml.so.1"), ctypes.c_void_p()
-    if nvml.nvmlInit_v2() or nvml.nvmlDeviceGetHandleByIndex_v2(index, ctypes.byref(handle)):
-        raise OSError("NVML gives no handle of the GPU")
-    return nvml, handle
+def _zones(zones: Sequence[Path]) -> Joules | None:
+    found = [_joules(zone / "energy_uj") for zone in zones]
+    known = [value for value in found if value is not None]
+    return known if len(known) == len(found) else None
+
+
+def _gpu(one: GPU) -> Joules | None:
+    found = one.joules()
+    return None if found is None else [found]
+
+
+def _joules(path: Path) -> float | None:
+    """A number of microjoules in a file, in joules; None if it cannot be read."""
+    found = text(path)
+    return int(found) / 1e6 if found is not None and found.isdecimal() else None

@@ -14,8 +14,8 @@ from harness.errors import ArbenchError
 from harness.execution.modes import OFF
 from harness.execution.running import Running, running, share_alike
 from harness.inputs import inputs
+from harness.machine import gpu
 from harness.machine.disturbances import between, counters
-from harness.machine.energy import joules, used
 from harness.machine.garbage import no_collection
 from harness.method import KnobValue, Method
 from harness.sampling import Sampling
@@ -37,7 +37,7 @@ class TimedCase:
     tokens: list[float] = field(default_factory=list)  # seconds, one a round
     decoder: list[float] = field(default_factory=list)  # seconds, one a round
     turns: list[int] = field(default_factory=list)  # position of each sample among the samples of all cases, by time
-    joules: list[float | None] = field(default_factory=list)  # one a round; None where the machine does not count them
+    states: list[gpu.Reading | None] = field(default_factory=list)  # of the GPU, one a round; None without a GPU
     disturbances: list[dict[str, float | None]] = field(default_factory=list)  # one a round
     ended: str = ""  # why its rounds ended
     memory: dict[str, Any] = field(default_factory=dict)
@@ -81,7 +81,7 @@ def prepare(case: TimedCase, protocol: Protocol, batch: int, mode: str) -> None:
 
     mode: off, graph or compile. In the last two, the tokens of a batch are compared with those of mode ``off``.
     """
-    case.tokens, case.decoder, case.turns, case.joules, case.disturbances, case.ended = [], [], [], [], [], ""
+    case.tokens, case.decoder, case.turns, case.states, case.disturbances, case.ended = [], [], [], [], [], ""
     case.running = None  # what the phase before captured is freed first
     if case.failure or case.method is None:
         return
@@ -122,9 +122,9 @@ def attempt(case: TimedCase, protocol: Protocol, batch: int, done: int, turn: in
         return
     try:
         labels, noise = inputs(case.method, protocol.seed, range(done * batch, (done + 1) * batch))
-        before, counted = joules(labels.device), counters()
-        tokens, decoder = _time(case, labels, noise)
-        disturbance, spent = between(counted, counters()), used(before, joules(labels.device))
+        counted = counters()
+        tokens, decoder = taken(case, labels, noise)
+        disturbance, state = between(counted, counters()), gpu.reading(labels.device)
     except Exception as error:  # one case's fault must not cost the others their results
         case.failure = _said(error)
         return
@@ -132,11 +132,11 @@ def attempt(case: TimedCase, protocol: Protocol, batch: int, done: int, turn: in
         case.tokens.append(round(tokens, 9))
         case.decoder.append(round(decoder, 9))
         case.turns.append(turn)
-        case.joules.append(spent)
+        case.states.append(state)
         case.disturbances.append(disturbance)
 
 
-def _time(case: TimedCase, labels: Tensor, noise: Tensor) -> tuple[float, float]:
+def taken(case: TimedCase, labels: Tensor, noise: Tensor) -> tuple[float, float]:
     """Seconds of sampling and of decoding one batch; the device is synchronised before and after each."""
     assert case.running is not None
     gc.collect(0)  # so that no collection falls into the measured interval

@@ -1,5 +1,5 @@
 """Intervals for few samples with outliers. They come from order statistics, so that little is assumed about the
-distribution of the samples."""
+distribution of the samples. One interval, ``mean_interval``, is for samples that are sums over many events."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -99,6 +99,24 @@ def centre_interval(samples: Sequence[float], confidence: float = CONFIDENCE) ->
     drop = int(np.searchsorted(_signed_ranks(len(values)), (1 - confidence) / 2, side="right")) - 1
     drop = max(drop, 0)
     return float(np.median(averages)), float(averages[drop]), float(averages[len(averages) - 1 - drop])
+
+
+def mean_interval(samples: Sequence[float], confidence: float = CONFIDENCE) -> tuple[float, float, float]:
+    """The mean, and an interval that holds the true mean with ``confidence``: (mean, low, high). It is Student's
+    interval, which assumes that the samples are normally distributed.
+
+    The function is meant for two to five samples that are each a sum over many events, such as the energy of a run of
+    seconds. With so few samples, order statistics give no interval of 95 %. Raises ArbenchError with fewer than two
+    samples.
+    """
+    if len(samples) < 2:
+        raise ArbenchError(f"{len(samples)} samples are too few for an interval of the mean (valid: 2 or more)")
+    from scipy.special import stdtrit  # late: pages that only read records need none of scipy
+
+    values = np.asarray(samples, np.float64)
+    half = float(stdtrit(len(values) - 1, (1 + confidence) / 2) * values.std(ddof=1) / len(values) ** 0.5)
+    mean = float(values.mean())
+    return mean, mean - half, mean + half
 
 
 @cache

@@ -11,20 +11,23 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from functools import partial
 from itertools import count
-from statistics import mean, median
+from statistics import mean
 from typing import Any
 
 import numpy as np
 import torch
 
 from harness.execution.modes import OFF, resolved
-from harness.machine.conditions import conditions
+from harness.machine import gpu
+from harness.machine.conditions import conditions, gpu_state
 from harness.machine.cores import cores
 from harness.machine.disturbances import by_kind, in_words, quiet_cores
 from harness.machine.memory import peak_memory
 from harness.stages import CONFIDENCE
-from harness.stages.timing.cases import Case, TimedCase, attempt, loaded, prepare
+from harness.stages.timing.cases import Case, TimedCase, attempt, loaded, prepare, taken
+from harness.stages.timing.energy import per_image
 from harness.stages.timing.intervals import centre_interval
 from harness.stages.timing.pace import factors
 from harness.stages.timing.protocol import Protocol
@@ -66,7 +69,8 @@ def interleaved(
         - ``interval``: the interval of ``total_s``
         - ``coverage``: the confidence of ``interval``, from 0 to 1 (with six rounds or more, at least 0.95)
         - ``noisy``: whether the times are noisy
-        - ``why``: what disturbed the times, in words; None if the times are not noisy
+        - ``why``: what disturbed the times, in words; None if they are not noisy and the GPU was not disturbed
+        - ``gpu``: the state of the GPU during the rounds (see harness.machine.gpu.during); None without a GPU
         - ``batch``: how many images the batch has
         - ``samples``: for each round, the seconds of sampling and decoding; ``decoder_samples``: of decoding alone
         - ``ended``: why the case's rounds ended
@@ -77,9 +81,9 @@ def interleaved(
         - ``pace``: the machine's pace at each sample; 1 is the session's usual pace. The time that the clock gave is
           the sample multiplied by its pace. With at most ``FEW`` cases, every pace is 1
         - ``disturbances`` of each sample (see harness.machine.disturbances)
-    - ``throughput``, of a batch of ``throughput_batch``: the same keys and three more:
+    - ``throughput``, of a batch of ``throughput_batch``: the same keys, and in addition
         - ``images_per_s``, ``images_per_s_interval``
-        - ``joules_per_image``: median (see harness.machine.energy); None where the machine does not count joules
+        - ``joules_per_image`` and more (see harness.stages.timing.energy); None where the machine counts no energy
     - ``capture``: None if the methods run as they are; otherwise
         - ``mode``: in which the case ran: graph, compile, or off
         - ``why``: why the mode is not the protocol's; None if it is
@@ -99,17 +103,22 @@ def interleaved(
     before = conditions()
     session = f"{time.time():.6f}-{os.getpid()}"
     runs = loaded(cases)
-    mode = resolved(protocol.capture, runs[0].device if runs else torch.device("cpu"))
+    device = next((run.device for run in runs if run.method), torch.device("cpu"))
+    before |= gpu_state(device)  # now that this process uses the GPU, other processes can be told from it
+    mode = resolved(protocol.capture, device)
     protocol = replace(protocol, capture=mode)
     with _on_quiet_cores(tell) as threads:
         times = _clock(runs, protocol, mode, tell)
+        for run, found in zip(runs, times, strict=True):
+            if found:
+                found["throughput"] |= per_image(run.method, run.device, partial(taken, run), protocol, tell)
         memory = [run.memory for run in runs]
         again = [run for run in runs if _has_two_clocks(run)]
         eager = {id(run): found for run, found in zip(again, _clock(again, protocol, OFF, tell), strict=True)}
     about = {
         "threads": threads,
         "wait_policy": os.environ.get("OMP_WAIT_POLICY"),
-        "conditions": [before, conditions()],
+        "conditions": [before, conditions(device=device)],
         "protocol": asdict(protocol),
         "session": session,
     }
@@ -136,7 +145,7 @@ def _clock(
     latency = _phase(runs, protocol, (protocol.latency_batch, mode), single, tell)
     throughput = _phase(runs, protocol, (protocol.throughput_batch, mode), batches, tell)
     return [
-        {} if run.failure else {"latency": one, "throughput": _throughput(run, many)}
+        {} if run.failure else {"latency": one, "throughput": _throughput(many)}
         for run, one, many in zip(runs, latency, throughput, strict=True)
     ]
 
@@ -276,7 +285,7 @@ def _divided(samples: Sequence[float], pace: Sequence[float]) -> list[float]:
 
 def _figures(run: TimedCase, pace: Sequence[float], batch: int, protocol: Protocol) -> dict[str, Any]:
     """The timing results of a case at one batch size, computed from samples that are divided by ``pace``. If the
-    results are noisy, ``why`` gives the causes."""
+    results are noisy, or if the GPU was throttled or shared, ``why`` says what disturbed the samples."""
     found = by_kind(run.disturbances)
     made = summary(_divided(run.tokens, pace), _divided(run.decoder, pace), batch, protocol.min_rounds)
     made["pace"] = [round(one, 4) for one in pace]
@@ -287,16 +296,16 @@ def _figures(run: TimedCase, pace: Sequence[float], batch: int, protocol: Protoc
         words.insert(0, f"{len(run.total)} rounds of {protocol.min_rounds}, as twice the time budget was spent")
     elif made["coverage"] < CONFIDENCE:
         words.insert(0, f"{len(run.total)} rounds are too few for an interval")
-    return {**made, "ended": run.ended, "disturbances": found, "why": ", ".join(words) if made["noisy"] else None}
+    state = gpu.during(run.states)
+    why = ", ".join(filter(None, [*(words if made["noisy"] else []), gpu.in_words(state)]))
+    return {**made, "ended": run.ended, "disturbances": found, "gpu": state, "why": why or None}
 
 
-def _throughput(run: TimedCase, many: Mapping[str, Any]) -> dict[str, Any]:
-    """The timing results of a large batch, with images a second and joules an image."""
-    known = [value for value in run.joules if value is not None]
+def _throughput(many: Mapping[str, Any]) -> dict[str, Any]:
+    """The timing results of a large batch, with images a second."""
     batch = many["batch"]
     return {
         **many,
-        "joules_per_image": median(known) / batch if known else None,
         "images_per_s": batch / many["total_s"],
         "images_per_s_interval": [batch / seconds for seconds in reversed(many["interval"])],
     }
