@@ -5,15 +5,17 @@ the other metrics are computed again. The result of one draw is called a replica
 every replicate.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from harness.records.comparison import RELATIVE
 from harness.records.store import REPLICATES, Record, Store
 from harness.stages import CONFIDENCE
 from harness.stages.figures import Figure
@@ -119,7 +121,7 @@ class Certainty:
         if not known or len(known) < len(found):
             return np.full(_COUNT, value)
         mean = np.mean(known, axis=0)
-        return value * mean / mean.mean() if measure in TIMES else value + mean - mean.mean()
+        return value * mean / mean.mean() if measure in RELATIVE else value + mean - mean.mean()
 
     def _seed(self, key: str, measure: str) -> Matrix | None:
         record = self.records[key]
@@ -127,12 +129,24 @@ class Certainty:
             timed = (record.get("timing") or {}).get(TIMES[measure]) or {}
             medians = _medians(np.asarray(timed.get("samples") or [], np.float64))
             return 1 / medians if measure == "throughput" and medians is not None else medians
+        if measure == "joules":
+            return _around(((record.get("timing") or {}).get("throughput") or {}).get("joules_per_image_interval"), key)
         if measure not in SCORES:
             return None
         if key not in self._arrays:
             self.keep(key, self.store.arrays(dict(record), self.wanted.__contains__))
         found = self._arrays[key].get(REPLICATES + SCORES[measure].format(self.fid))
         return None if found is None else found.astype(np.float64)
+
+
+def _around(ends: Sequence[float] | None, key: str) -> Matrix | None:
+    """Replicates of a value above 0, drawn from its 95 % interval, [R]; None without an interval. The draws of two keys
+    are independent."""
+    if not ends:
+        return None
+    low, high = np.log(ends)
+    drawn = np.random.default_rng([*key.encode()]).standard_normal(_COUNT)
+    return np.exp((low + high) / 2 + drawn * (high - low) / 2 / NormalDist().inv_cdf((1 + CONFIDENCE) / 2))
 
 
 def _medians(samples: Matrix) -> Matrix | None:

@@ -16,7 +16,7 @@ from math import log
 from pathlib import Path
 from typing import Any
 
-from harness.records.comparison import Difference, differences
+from harness.records.comparison import RELATIVE, Difference, differences
 from harness.records.store import REPLICATES
 from reports import table
 from reports.certainty import ON, UNDECIDED
@@ -72,11 +72,11 @@ def chosen(site: Site) -> list[str]:
 
 
 def _apart(difference: Difference) -> float:
-    """The difference ``other`` - ``one``; for latency and throughput, log(other / one) instead.
+    """The difference ``other`` - ``one``; for times and energy, log(other / one) instead.
 
-    For latency and throughput, the interval's ends ``low`` and ``high`` are also logarithms of ratios.
+    For times and energy, the interval's ends ``low`` and ``high`` are also logarithms of ratios.
     """
-    if difference.figure in ("latency", "throughput"):
+    if difference.figure in RELATIVE:
         return log(difference.other / difference.one)
     return difference.other - difference.one
 

@@ -88,7 +88,7 @@ def listed() -> list[PublishedRow]:
 _COST_WORDS = {"steps": "steps", "gflops": "FLOPs", "latency": "latency", "throughput": "throughput"}
 _WORDS = (
     "method", "title", "family", "settings", "set", "source", "device", "status", "note", "key", "seed", "seeds",
-    "images", "best", "noisy", "random", "steps_std", "ffn_sparsity", "token_sparsity", "tuned",
+    "images", "best", "noisy", "gpu_disturbed", "random", "steps_std", "ffn_sparsity", "token_sparsity", "tuned",
 )  # fmt: skip
 
 
@@ -141,13 +141,16 @@ def _note(row: Mapping[str, Any]) -> str:
     - that the trial was not timed
     - which numbers are flagged on the trial's page
     - what disturbed the times, if the times are noisy
+    - how the GPU was throttled or shared while times were taken
     """
     if row["status"] != "done":
         return f"failed in {row['stage'] or 'an unknown stage'}"
     flagged = dict.fromkeys(flag.partition(":")[0] for flag in row["flags"])
     flags = f"flagged: {', '.join(flagged)}" if flagged else ""
     untimed = "" if row["latency"] == row["latency"] else "not timed"  # NaN
-    return "; ".join(filter(None, [untimed, flags, row["why_noisy"] and f"noisy: {row['why_noisy']}"]))
+    noisy = row["why_noisy"] and f"noisy: {row['why_noisy']}"
+    disturbed = row["why_disturbed"] and f"GPU disturbed: {row['why_disturbed']}"
+    return "; ".join(filter(None, [untimed, flags, noisy, disturbed]))
 
 
 def _published(row: PublishedRow) -> dict[str, Any]:

@@ -123,6 +123,11 @@ def _notes(site: Site) -> Iterator[str]:
             f"Trials timed on a noisy machine (interval over 10 % of the median): {noisy}, marked ≈. Their rows say"
             " what disturbed them."
         )
+    if disturbed := int(site.main["gpu_disturbed"].sum()):
+        yield (
+            f"Trials timed on a GPU that was throttled, or that other processes used: {disturbed}, marked †. Their rows"
+            " say how."
+        )
     for what, values in (("commits", commits(records)), ("machines", machines(records))):
         if len(values) > 1:
             yield f"Records come from {len(values)} {what}: {'; '.join(values)}. Times across them do not compare."

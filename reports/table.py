@@ -10,7 +10,7 @@ import pandas as pd
 
 from harness.plugins.looks import looks
 from harness.stages.figures import FIGURES, Figure
-from harness.stages.timing.summary import why_noisy
+from harness.stages.timing.summary import why_disturbed, why_noisy
 
 Record = Mapping[str, Any]
 """A record as harness.records.store reads it. No function of this module changes a record."""
@@ -174,6 +174,10 @@ def _row(record: Record, fid: str) -> dict[str, Any]:
         "gmacs_tokens": flops["tokens_macs"] * 1e-9 if "tokens_macs" in flops else None,
         "noisy": bool(timing.get("noisy")),
         "why_noisy": "; ".join(why_noisy(timing)),
+        "gpu_disturbed": any(
+            ((timing.get(one) or {}).get("gpu") or {}).get("disturbed") for one in ("latency", "throughput")
+        ),
+        "why_disturbed": "; ".join(why_disturbed(timing)),
         "flags": tuple(flags(record)),
         "stage": failure.get("stage", ""),
         "reason": failure.get("reason", ""),

@@ -76,7 +76,7 @@ def _export(asked: argparse.Namespace) -> None:
 
 def _compare(asked: argparse.Namespace) -> None:
     from harness.records.comparison import differences, in_words
-    from harness.stages.timing.summary import why_noisy
+    from harness.stages.timing.summary import why_disturbed, why_noisy
 
     store = Store(asked.store).must_exist()
     one, other = _named(store, asked.one), _named(store, asked.other)
@@ -86,6 +86,8 @@ def _compare(asked: argparse.Namespace) -> None:
     for letter, record in (("A", one), ("B", other)):
         for line in why_noisy(record.get("timing") or {}):
             print(f"{letter} was timed on a noisy machine, {line}")
+        for line in why_disturbed(record.get("timing") or {}):
+            print(f"{letter} was timed on a disturbed GPU, {line}")
 
 
 def _named(store: Store, text: str) -> Record:

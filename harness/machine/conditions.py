@@ -43,8 +43,8 @@ def conditions(system: Path = SYSTEM, device: torch.device | None = None) -> dic
 
 
 def gpu_state(device: torch.device) -> dict[str, Any]:
-    """``gpu_state``: the state of a GPU now, in the fields of harness.machine.gpu.Reading. None if the device is no GPU, or
-    if its driver cannot be asked."""
+    """``gpu_state``: the state of a GPU now, in the fields of harness.machine.gpu.Reading. None if the device is no
+    GPU, or if its driver cannot be asked."""
     found = reading(device)
     return {"gpu_state": None if found is None else asdict(found)}
 

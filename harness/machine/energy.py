@@ -14,6 +14,10 @@ POWERCAP = Path("/sys/class/powercap")
 WHOLE = "psys"
 """The name of a zone of RAPL that counts the whole machine, processors included."""
 
+RAPL_STEP, NVML_STEP = 0.002, 0.1
+"""``Counter.step`` of the two kinds of counters. RAPL's moves every millisecond. NVML's moves every 20 to 100 ms,
+depending on the GPU."""
+
 Joules = list[float]
 """A reading of a counter: for each of its parts, the joules that it has used since some fixed moment."""
 
@@ -25,6 +29,7 @@ class Counter:
 
     read: Callable[[], Joules | None]  # the reading now; None if a part cannot be read
     ranges: tuple[float | None, ...]  # joules at which each part starts over at 0; None if it does not start over
+    step: float  # the counter moves at least once in so many seconds
 
 
 def counter(device: torch.device, powercap: Path = POWERCAP) -> Counter | None:
@@ -32,11 +37,11 @@ def counter(device: torch.device, powercap: Path = POWERCAP) -> Counter | None:
     no counter, or if it cannot be read."""
     if device.type == "cuda":
         found = gpu(device)
-        made = None if found is None else Counter(partial(_gpu, found), (None,))
+        made = None if found is None else Counter(partial(_gpu, found), (None,), NVML_STEP)
     else:
         zones = _packages(powercap)
         ranges = tuple(_joules(zone / "max_energy_range_uj") for zone in zones)
-        made = Counter(partial(_zones, zones), ranges) if zones else None
+        made = Counter(partial(_zones, zones), ranges, RAPL_STEP) if zones else None
     return None if made is None or made.read() is None else made
 
 

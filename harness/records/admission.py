@@ -30,7 +30,7 @@ from harness.records.packs import Arrays
 from harness.records.store import REPLICATES, Record
 from harness.sampling import SAMPLING_FIELDS
 from harness.setup import SETUP_FIELDS
-from harness.stages.figures import flat, scores
+from harness.stages.figures import FIGURES, flat, scores
 from harness.stages.quality.resampling import interval
 from harness.trial import ASKED, Trial
 
@@ -212,6 +212,18 @@ def _timing(timing: Mapping[str, Any]) -> None:
     batch = timing["throughput"]["batch"]
     if not _near(timing["throughput"]["images_per_s"] * timing["throughput"]["total_s"], batch, 1e-6):
         _refuse("timing: images a second are not those of the batch's seconds")
+    _joules(timing["throughput"])
+
+
+def _joules(throughput: Mapping[str, Any]) -> None:
+    joules, ends = throughput.get("joules_per_image"), throughput.get("joules_per_image_interval")
+    low, high = next(figure.valid for figure in FIGURES if figure.name == "joules" and figure.valid)
+    if ends is not None and not (len(ends) == 2 and all(_number(end, low, high) for end in ends)):
+        _refuse("timing: the interval of joules an image is none")
+    if joules is not None and joules != 0.0 and not _number(joules, low, high):  # 0.0: older records knew none
+        _refuse(f"timing: {str(joules)[:40]} joules an image (possible: {low:g} to {high:g})")
+    if ends is not None and (joules is None or not ends[0] <= joules <= ends[1]):
+        _refuse("timing: joules an image lie outside their interval")
 
 
 def _images(record: Record, arrays: Arrays) -> None:

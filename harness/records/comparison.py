@@ -10,7 +10,7 @@ by round. Two times from different sessions can differ even if nothing has chang
 much, as a share of the time. Only a difference larger than this share counts.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import expm1, hypot, log
 from statistics import NormalDist
@@ -21,11 +21,13 @@ from numpy.typing import NDArray
 
 from harness.records.store import REPLICATES, Record, Store
 from harness.stages import CONFIDENCE
-from harness.stages.figures import flat, scores
+from harness.stages.figures import FIGURES, flat, scores
 from harness.stages.timing.summary import ratio
 
 SESSIONS = 0.10
 """Times from two sessions on one machine may differ by this share even if nothing has changed."""
+RELATIVE = ("latency", "throughput", "joules")
+"""What is compared by logarithm: times in seconds, and energy in joules."""
 EXACT = 1e-3
 """Multiply-adds and steps that differ by no more than this share count as equal: they are counted on few images, and on
 another machine a token in a thousand may differ."""
@@ -39,7 +41,8 @@ class Difference:
     figure: str
     one: float
     other: float
-    # ``other - one`` lies between low and high. Times are compared by logarithm, so their low and high are relative.
+    # ``other - one`` lies between low and high. The figures in RELATIVE are compared by logarithm, so their low and
+    # high are relative.
     low: float
     high: float
     paired: bool  # whether the variation that both records share was taken out
@@ -109,22 +112,31 @@ def _costs(record: Record, other: Record, confidence: float) -> Iterator[Differe
             continue
         times = [timing[kind] for timing in timings]
         paired = timings[0]["session"] == timings[1]["session"]
+        values = times[0]["total_s"], times[1]["total_s"]
         if paired:
             _, low, high = (log(end) for end in ratio(timings[1], timings[0], kind))
         else:
-            apart = log(times[1]["total_s"] / times[0]["total_s"])
-            margin = SESSIONS + NormalDist().inv_cdf((1 + confidence) / 2) * hypot(_spread(times[0]), _spread(times[1]))
-            low, high = apart - margin, apart + margin
-        yield Difference(kind, times[0]["total_s"], times[1]["total_s"], low, high, paired)
+            low, high = _apart(values, [timed["interval"] for timed in times], SESSIONS, confidence)
+        yield Difference(kind, *values, low, high, paired)
+    joules = next(figure for figure in FIGURES if figure.name == "joules")
+    (one, ends), (two, ends_2) = ((joules.value(found, ""), joules.ends(found, "")) for found in (record, other))
+    if one is not None and two is not None and ends and ends_2:  # older records have no interval
+        sessions = 0.0 if timings[0].get("session") == timings[1].get("session") else SESSIONS
+        yield Difference("joules", one, two, *_apart((one, two), [ends, ends_2], sessions, confidence), False)
 
 
-def _spread(timed: Mapping[str, Any]) -> float:
-    """The standard error of the logarithm of a median time, computed from the interval of the median.
+def _apart(
+    values: tuple[float, float], ends: Sequence[Sequence[float]], slack: float, confidence: float
+) -> tuple[float, float]:
+    """An interval of log(second / first) of two values that were measured apart.
 
-    timed: the part ``latency`` or ``throughput`` of a record's timing.
+    ends: the 95 % interval of each value; slack: by how much the logarithm may be off for no reason.
     """
-    low, high = timed["interval"]
-    return log(high / low) / (2 * NormalDist().inv_cdf((1 + CONFIDENCE) / 2))
+    wide = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+    spread = hypot(*(log(high / low) / (2 * wide) for low, high in ends))  # the standard error
+    margin = slack + NormalDist().inv_cdf((1 + confidence) / 2) * spread
+    apart = log(values[1] / values[0])
+    return apart - margin, apart + margin
 
 
 @dataclass(frozen=True)
@@ -168,10 +180,11 @@ def in_words(difference: Difference, one: str, other: str) -> str:
     """A line for a terminal: the name of the score or cost, both values, the interval of the difference, and the better
     record if there is one."""
     verdict = {"one": f"{one} is better", "other": f"{other} is better", "": "undecided"}[difference.better]
-    relative = difference.figure in ("latency", "throughput")
+    relative = difference.figure in RELATIVE
     low, high = (
         f"{100 * expm1(end):+.2g} %" if relative else f"{end:+.4g}" for end in (difference.low, difference.high)
     )
     how = "paired" if difference.paired else "not paired"
-    name = f"{difference.figure} (s)" if relative else difference.figure
+    unit = {"latency": " (s)", "throughput": " (s)", "joules": " (J)"}.get(difference.figure, "")
+    name = f"{difference.figure}{unit}"
     return f"{name:<22}{difference.one:>12.5g}{difference.other:>12.5g}   {low} to {high} ({how}): {verdict}"

@@ -135,10 +135,10 @@ class Timed(Struct):
     percentiles: dict[str, float | None] | None = None  # p50, p90 and p99 of the seconds of one batch
     decoder_samples: list[float] | None = None  # for each round: seconds for turning tokens into images
     pace: list[float] | None = None  # for each round: 1 is usual; 2 if everything took twice as long
-    joules_per_image: float | None = None  # energy, where the machine counts it
     ended: str | None = None  # why no more rounds were taken
     disturbances: Columns | None = None  # for each round: the time lost to other work
-    why: str | None = None  # what the noise comes from
+    gpu: Table | None = None  # state of the GPU during the rounds: ranges, throttling, other processes
+    why: str | None = None  # what the noise comes from, and whether the GPU was throttled or shared
 
 
 class Throughput(Timed):
@@ -146,6 +146,9 @@ class Throughput(Timed):
 
     images_per_s: float | None = None  # images a second
     images_per_s_interval: list[float] | None = None  # 95 % interval of images_per_s
+    joules_per_image: float | None = None  # energy of an image, where the machine counts it
+    joules_per_image_interval: list[float] | None = None  # 95 % interval of joules_per_image; null in older records
+    joules_per_image_runs: list[float] | None = None  # for each run of seconds: energy of an image
 
 
 class Clock(Struct):
@@ -170,7 +173,7 @@ class Timing(Struct):
     device: str | None = None  # torch's name of the device
     threads: float | None = None  # threads of torch
     wait_policy: str | None = None  # what OpenMP's threads do while they wait
-    conditions: list[Table] | None = None  # load, clock and temperature, before and after
+    conditions: list[Table] | None = None  # load, clock, temperature and state of the GPU, before and after
     protocol: Table | None = None  # the settings of the timing protocol, all of them
     session: str | None = None  # trials with the same session were timed in turns
     machine: Table | None = None  # where it was timed

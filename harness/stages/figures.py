@@ -27,6 +27,7 @@ class Figure:
     digits: int = 3  # significant digits printed
     places: int | None = None  # decimals printed, if given, in place of significant digits
     valid: tuple[float, float] | None = None  # lowest and highest possible value, in the record's unit
+    unknown: float | None = None  # a value by which old records say that they have none
 
     @property
     def heading(self) -> str:
@@ -44,7 +45,7 @@ class Figure:
         extractor: name of the extractor. It matters only for figures that have one value for each extractor.
         """
         found = _at(record, self.path, extractor)
-        return self.scale * found if isinstance(found, int | float) else None
+        return self.scale * found if isinstance(found, int | float) and found != self.unknown else None
 
     def ends(self, record: Mapping[str, Any], extractor: str) -> tuple[float, float] | None:
         """The ends of the figure's interval in a record, converted to the unit used in reports. None if the record has
@@ -90,6 +91,10 @@ FIGURES = (
            "timing.latency.decoder_s", scale=1e3),
     Figure("throughput", "Images / s b64", "images a second at batch 64: tokens and decoder", "high", "",
            "timing.throughput.images_per_s", "timing.throughput.images_per_s_interval"),
+    # Older records have the median of single generations, shorter than the counter's steps: 0.0 for a small model.
+    Figure("joules", "Energy / image b64", "joules an image at batch 64, from runs of 2 s or more", "low", "(J)",
+           "timing.throughput.joules_per_image", "timing.throughput.joules_per_image_interval", valid=(1e-9, 1e9),
+           unknown=0.0),
     Figure("flops_saved", "FLOPs saved", "of the family's dense method at its best setting", "high", "(%)", places=0),
     Figure("saved_b1", "Time saved b1", "what that became in time, at batch 1, round by round", "high", "(%)",
            places=0),

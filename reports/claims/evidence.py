@@ -19,12 +19,12 @@ import pandas as pd
 
 from harness import registry
 from harness.errors import ArbenchError
-from harness.records.comparison import SESSIONS
+from harness.records.comparison import RELATIVE, SESSIONS
 from harness.records.store import Record, Store, trusted
 from harness.stages.flops.costs import costs
 from harness.trial import resolve_sampling
 from reports import table
-from reports.certainty import TIMES, Certainty
+from reports.certainty import Certainty
 from reports.claims.claim import Claim, Operand
 from reports.claims.expression import Values
 from reports.published import PublishedRow, published
@@ -83,7 +83,7 @@ class Evidence:
         settings = _settings(list(by_key.values()), fid, claim.scored)
         rows = {name: _chosen(settings, records, trials[name], claim) for name, records in asked.items()}
         used = {key: by_key[key] for row in rows.values() for key in row["keys"]}
-        if any(figure in TIMES for name in trials for figure in _figures(claim, name)):
+        if any(figure in RELATIVE for name in trials for figure in _figures(claim, name)):
             _one_machine(used.values())
         return {name: self._found(row, _figures(claim, name), fid, used) for name, row in rows.items()}
 
@@ -116,7 +116,7 @@ class Evidence:
             if pd.isna(row.get(figure)):
                 raise ArbenchError(f"{figure} of {row['name']}")
             found[figure] = certainty.of(row, figure)
-            if figure in TIMES and len(sessions) > 1:
+            if figure in RELATIVE and len(sessions) > 1:
                 found[figure] = found[figure] * _between_sessions(used[row["keys"][0]])
         return Found(row["name"], tuple(row["keys"]), found)
 
@@ -152,7 +152,8 @@ def _one_machine(records: Iterable[Record]) -> None:
 
 
 def _between_sessions(record: Record) -> Values:
-    """Random factors [R], one for each draw of the bootstrap. All times of the record's session are multiplied by them.
+    """Random factors [R], one for each draw of the bootstrap. All times and energies of the record's session are
+    multiplied by them.
 
     By chance, all times of one session can be longer or shorter than the times of another session. The factors
     simulate this random difference between sessions.

@@ -27,9 +27,9 @@ document.addEventListener("DOMContentLoaded", () => {
   };
   const percent = (log) => `${log >= 0 ? "+" : "−"}${figure(Math.abs(100 * Math.expm1(log)), 3)} %`;
   const signed = (number) => `${number >= 0 ? "+" : "−"}${figure(Math.abs(number), 3)}`;
-  const TIMES = { latency: "latency (time, relative)", throughput: "batch of 64 (time, relative)", macs: "MACs" };
+  const TIMES = { latency: "latency (time, relative)", throughput: "batch of 64 (time, relative)", joules: "energy of an image (relative)", macs: "MACs" };
   const line = (found, letters) => {
-    const times = found.name === "latency" || found.name === "throughput", write = times ? percent : signed;
+    const times = ["latency", "throughput", "joules"].includes(found.name), write = times ? percent : signed;
     const verdict = found.better ? `${letters[found.better === "one" ? 0 : 1]} is better` : "undecided";
     return [TIMES[found.name] ?? found.name, write(found.apart), `${write(found.low)} to ${write(found.high)}`, found.both ? "paired" : found.name === "macs" ? "counted" : "not paired", el("span", { class: found.better ? "badge on" : "badge un" }, verdict)];
   };

@@ -72,11 +72,12 @@ document.addEventListener("DOMContentLoaded", () => {
     }
     const number = value(name, row), [, low, high] = figures(name);
     if (number === null) return el("td", { class: "n" }, "–");
-    const noisy = of.noisy[row] && (name === "latency" || name === "throughput");
+    const timed = ["latency", "throughput", "joules"].includes(name);
+    const noisy = of.noisy[row] && timed && name !== "joules", disturbed = of.gpu_disturbed?.[row] && timed;
     const spread = name === "steps" && of.steps_std[row] > 0 ? ` ± ${figure(of.steps_std[row], 2)}` : "";
     const ends = low[row] === null || low[row] === undefined ? null : el("span", { class: "small" }, `${print(name, low[row])} – ${print(name, high[row])}`);
     const macs = name === "gflops" ? el("span", { class: "small" }, `${figure(number / 2)} GMACs`) : null;
-    return el("td", { class: number === best.get(name) ? "n best" : "n" }, noisy ? el("abbr", { title: "noisy: interval over 10 % of the median; the row says what disturbed it" }, "≈") : null, print(name, number) + spread, ends, macs);
+    return el("td", { class: number === best.get(name) ? "n best" : "n" }, noisy ? el("abbr", { title: "noisy: interval over 10 % of the median; the row says what disturbed it" }, "≈") : null, disturbed ? el("abbr", { title: "the GPU was throttled, or other processes used it; the row says how" }, "†") : null, print(name, number) + spread, ends, macs);
   };
   const bestOf = (rows) => new Map([...measures.values()].filter((measure) => measure.better).map((measure) => {
     const known = rows.map((row) => value(measure.name, row)).filter((number) => number !== null);

@@ -67,6 +67,12 @@ document.addEventListener("DOMContentLoaded", () => {
       steps.length ? [el("h3", {}, "By step"), columns(steps, `Million MACs of each of ${steps.length} steps`), el("p", { class: "soft" }, `${steps.length} steps, from ${figure(Math.min(...steps))} to ${figure(Math.max(...steps))} million MACs; the decoder comes after them.`),
         el("details", {}, el("summary", {}, "As a table"), table("MACs by step", ["Step", "M MACs"], steps.map((macs, step) => [String(step + 1), figure(macs)])))] : null);
   };
+  const state = (gpu) => {
+    if (!gpu) return "";
+    const range = (name, words, unit) => (gpu[name] ? `${words} ${figure(gpu[name][0])} to ${figure(gpu[name][2])} ${unit}` : null);
+    const parts = [range("sm_mhz", "clock", "MHz"), range("memory_mhz", "memory", "MHz"), range("celsius", "temperature", "°C"), range("watts", "power", "W"), gpu.watts_limit ? `limit ${figure(gpu.watts_limit[1])} W` : null].filter(Boolean);
+    return parts.length ? ` The GPU meanwhile: ${parts.join(", ")}.` : "";
+  };
   const timing = (found, device) => {
     if (!found) return null;
     const kind = (name, words) => {
@@ -74,7 +80,7 @@ document.addEventListener("DOMContentLoaded", () => {
       if (!one) return null;
       const ms = one.samples.map((seconds) => 1000 * seconds), lost = one.disturbed ?? [];
       return [el("h3", {}, words), dots(ms, `${ms.length} samples in the order of the rounds, from ${figure(Math.min(...ms))} to ${figure(Math.max(...ms))} ms${lost.length ? `; disturbed: ${lost.length}` : ""}`, lost),
-        el("p", { class: "soft" }, `${ms.length} rounds, ${figure(Math.min(...ms))} to ${figure(Math.max(...ms))} ms; median ${figure(1000 * one.total_s)} ms, of it decoder ${figure(1000 * one.decoder_s)} ms.${lost.length ? ` Hollow dots: ${lost.length} rounds in which steal, waiting for a core or a CPU limit took over 2 % of the time; they count like the others.` : ""}${one.noisy ? ` Noisy: the interval is over 10 % of the median, or there are too few rounds (${one.why ?? "the cause was not recorded"}).` : ""}`)];
+        el("p", { class: "soft" }, `${ms.length} rounds, ${figure(Math.min(...ms))} to ${figure(Math.max(...ms))} ms; median ${figure(1000 * one.total_s)} ms, of it decoder ${figure(1000 * one.decoder_s)} ms.${lost.length ? ` Hollow dots: ${lost.length} rounds in which steal, waiting for a core or a CPU limit took over 2 % of the time; they count like the others.` : ""}${one.noisy ? ` Noisy: the interval is over 10 % of the median, or there are too few rounds (${one.why ?? "the cause was not recorded"}).` : one.gpu?.disturbed ? ` Disturbed: ${one.why}.` : ""}${state(one.gpu)}`)];
     };
     return section("Timing samples", kind("latency", "One image (batch 1)"), kind("throughput", `A batch of ${found.throughput?.batch}`), pairs([["timed on", device], ["threads", found.threads], ["threads wait", found.wait_policy ?? undefined], ["protocol", found.protocol], ["session", found.session]]));
   };

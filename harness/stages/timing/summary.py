@@ -102,12 +102,26 @@ def ratio(one: Mapping[str, Any], other: Mapping[str, Any], kind: str = "latency
     return exp(middle), exp(low), exp(high)
 
 
+def why_disturbed(timing: Mapping[str, Any]) -> list[str]:
+    """How the GPU was throttled or shared while a record's times were taken. Each batch size whose times are not noisy
+    has one line; for noisy times, ``why_noisy`` says it as well."""
+    return [
+        f"batch {one.get('batch')}: {one.get('why') or 'the cause was not recorded'}"
+        for one in _parts(timing)
+        if (one.get("gpu") or {}).get("disturbed") and not one.get("noisy")
+    ]
+
+
 def why_noisy(timing: Mapping[str, Any]) -> list[str]:
     """Why a record's times are noisy. Each batch size with noisy times has one line, such as ``batch 64: 4 % steal``.
     Older records do not hold the cause. Their lines say that the cause was not recorded."""
-    parts = [timing[kind] for kind in ("latency", "throughput") if isinstance(timing.get(kind), Mapping)]
     return [
         f"batch {one.get('batch')}: {one.get('why') or 'the cause was not recorded'}"
-        for one in parts
+        for one in _parts(timing)
         if one.get("noisy")
     ]
+
+
+def _parts(timing: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The two times of a record: latency and throughput, so far as it has them."""
+    return [timing[kind] for kind in ("latency", "throughput") if isinstance(timing.get(kind), Mapping)]

@@ -1,4 +1,4 @@
-"""What a machine is like while time is taken: its state, what disturbs a sample, energy, memory."""
+"""What a machine is like while time is taken: its state, what disturbs a sample, memory."""
 
 import ctypes
 import multiprocessing
@@ -11,7 +11,6 @@ import torch
 
 from harness.machine.conditions import conditions
 from harness.machine.disturbances import between, by_kind, counters, disturbed, in_words, quiet_cores
-from harness.machine.energy import joules, used
 from harness.machine.memory import peak_memory
 
 
@@ -107,19 +106,6 @@ def test_the_machines_state_is_read_and_what_it_does_not_say_is_none(tmp_path: P
     told = conditions(tmp_path)
     assert (told["others"], told["clock_mhz"], told["governor"]) == (2, [3000.0, 2100.5], "powersave")
     assert told["celsius"] == 56.5
-
-
-def test_energy_is_the_processors_own_count_and_none_where_there_is_none(tmp_path: Path) -> None:
-    cpu = torch.device("cpu")
-    assert joules(cpu, tmp_path / "nothing") is None
-    for name, count in (("intel-rapl:0", 5_000_000), ("intel-rapl:1", 2_500_000), ("intel-rapl:0:0", 900_000)):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "energy_uj").write_text(f"{count}\n")
-    assert joules(cpu, tmp_path) == 7.5
-    (tmp_path / "intel-rapl:1" / "energy_uj").write_text("no number")
-    assert joules(cpu, tmp_path) is None
-    assert joules(torch.device("cuda")) is None or torch.cuda.is_available()
-    assert (used(7.5, 9.0), used(9.0, 7.5), used(None, 9.0)) == (1.5, None, None)
 
 
 def test_an_earlier_run_does_not_hide_the_memory_of_a_later_one() -> None:

@@ -347,13 +347,6 @@ def test_progress_is_told() -> None:
     assert sum("round" in line for line in lines) == 12
 
 
-def test_joules_are_told_by_image(monkeypatch: pytest.MonkeyPatch) -> None:
-    readings = iter(range(0, 10_000, 8))
-    monkeypatch.setattr(cases, "joules", lambda device: float(next(readings)))
-    (found,) = interleaved([case(FakeMethod.load("tiny"))], QUICK)
-    assert found["throughput"]["joules_per_image"] == 8 / 2
-
-
 def test_records_of_two_sessions_are_not_compared_round_by_round() -> None:
     one, other = (interleaved([case(FakeMethod.load("tiny"))], QUICK)[0] for _ in range(2))
     with pytest.raises(ArbenchError, match="one session"):
