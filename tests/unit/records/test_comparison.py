@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from harness import cli
-from harness.records.comparison import differences, moved
+from harness.records.comparison import differences, in_words, moved
 from harness.records.store import REPLICATES, Store
 from tests.helpers import fakes_store
 
@@ -66,6 +66,33 @@ def test_times_of_one_session_are_compared_round_by_round_and_of_two_with_cautio
     assert of(differences(one, other), "latency").better == "one"
 
 
+def energetic(joules: float, ends: list[float] | None, session: str = "today") -> tuple[Any, Any]:
+    found = trial(10.0, 0.1)
+    found[0]["timing"]["session"] = session
+    found[0]["timing"]["throughput"] |= {"joules_per_image": joules, "joules_per_image_interval": ends}
+    return found
+
+
+def test_energy_is_compared_by_its_intervals() -> None:
+    one, other = energetic(2.0, [1.98, 2.02]), energetic(2.2, [2.15, 2.25])
+    found = of(differences(one, other), "joules")
+    assert (found.one, found.other, found.paired, found.better) == (2.0, 2.2, False, "one")
+    assert found.low == pytest.approx(np.log(1.1) - 0.025, abs=0.002)
+    assert of(differences(one, energetic(2.01, [1.98, 2.04])), "joules").better == ""
+    # Two sessions may differ by 10 % for no reason.
+    assert of(differences(one, energetic(2.2, [2.15, 2.25], "yesterday")), "joules").better == ""
+    assert "joules (J)" in in_words(found, "A", "B")
+    assert "%" in in_words(found, "A", "B")
+
+
+@pytest.mark.parametrize(("joules", "ends"), [(0.0, None), (2.0, None), (None, None)])
+def test_energy_of_an_older_record_is_not_compared(joules: float, ends: Any) -> None:
+    """Older records have the median of generations that were too short for the counter, and no interval."""
+    found = differences(energetic(2.0, [1.98, 2.02]), energetic(joules, ends))
+    assert [one.figure for one in found if one.figure == "joules"] == []
+    assert of(found, "latency").better == ""
+
+
 def written(folder: Path, records: list[Any]) -> Store:
     return Store(fakes_store.write(folder, records))
 
@@ -98,11 +125,13 @@ def test_the_command_says_what_disturbed_noisy_times(tmp_path: Path, capsys: pyt
     records = fakes_store.records()[:2]
     records[0]["timing"]["throughput"] |= {"noisy": True, "why": "4 % steal, 5 of 12 samples disturbed"}
     records[1]["timing"]["latency"]["noisy"] = True  # a record from before this was counted
+    records[1]["timing"]["throughput"] |= {"gpu": {"disturbed": True}, "why": "2 other processes used the GPU"}
     written(tmp_path, records)
     assert cli.main(["compare", records[0]["name"], records[1]["name"], "--store", str(tmp_path)]) == 0
     said = capsys.readouterr().out
     assert "A was timed on a noisy machine, batch 64: 4 % steal, 5 of 12 samples disturbed\n" in said
     assert "B was timed on a noisy machine, batch 1: the cause was not recorded\n" in said
+    assert "B was timed on a disturbed GPU, batch 64: 2 other processes used the GPU\n" in said
 
 
 def test_the_command_compares_trials_by_name_or_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

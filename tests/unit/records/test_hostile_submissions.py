@@ -28,6 +28,10 @@ def valid(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield submitting.submitted(store, tmp_path_factory.mktemp("valid"))
 
 
+def energy(joules: float | None, ends: list[float]) -> dict[str, Any]:
+    return {"joules_per_image": joules, "joules_per_image_interval": ends}
+
+
 def linked(pack: zipfile.ZipFile) -> None:
     member = zipfile.ZipInfo("3/thumbnails.npy")
     member.external_attr = (stat.S_IFLNK | 0o777) << 16
@@ -102,6 +106,22 @@ HOSTILE: dict[str, tuple[Callable[[Members], Members], str]] = {
         "not one for each sample",
     ),
     "a novel on noise": (lambda m: forged(m, setting("timing", "latency", "why", to="x" * 501)), "more than 500"),
+    "a forged energy": (
+        lambda m: forged(m, setting("timing", "throughput", "joules_per_image", to=-3.0)),
+        "-3.0 joules an image (possible: 1e-09 to 1e+09)",
+    ),
+    "energy beside its interval": (
+        lambda m: forged(m, lambda record: record["timing"]["throughput"].update(energy(9.0, [1.0, 2.0]))),
+        "outside their interval",
+    ),
+    "an interval of no energy": (
+        lambda m: forged(m, lambda record: record["timing"]["throughput"].update(energy(None, [1.0, 2.0]))),
+        "outside their interval",
+    ),
+    "an interval of energy with three ends": (
+        lambda m: forged(m, lambda record: record["timing"]["throughput"].update(energy(1.5, [1.0, 2.0, 3.0]))),
+        "the interval of joules an image is none",
+    ),
     "no samples": (lambda m: forged(m, setting("timing", "latency", "samples", to=[])), "not seconds"),
     "text for samples": (
         lambda m: forged(m, setting("timing", "latency", "samples", to=["x"])),

@@ -60,3 +60,24 @@ def test_settings_of_a_store_are_judged_by_their_replicates(tmp_path: Path) -> N
     for cost in ("gflops", "latency", "throughput"):
         found = certainty.standing(settings, measures[cost], measures["fid"])
         assert set(found) == {ON, UNDECIDED, OFF}
+
+
+def test_energy_is_as_certain_as_its_interval(tmp_path: Path) -> None:
+    made = fakes_store.records()[:4]
+    for record, joules, ends in zip(
+        made, (2.0, 3.0, 3.01, 4.0), ([1.9, 2.1], [2.7, 3.3], [2.7, 3.3], None), strict=True
+    ):
+        record["timing"]["throughput"] |= {"joules_per_image": joules, "joules_per_image_interval": ends}
+    store = Store(fakes_store.write(tmp_path, made))
+    rows = table.dicts(table.over_seeds(table.comparable(table.tidy(made, "fmnist-cnn"))[0]))
+    certainty = Certainty(store, {record["key"]: record for record in made}, "fmnist-cnn")
+    known = {row["joules"]: certainty.of(row, "joules") for row in rows}
+    assert {joules: round(drawn.mean(), 2) for joules, drawn in known.items()} == {
+        2.0: 2.0,
+        3.0: 3.0,
+        3.01: 3.01,
+        4.0: 4.0,
+    }
+    assert np.quantile(known[2.0], [0.025, 0.975]) == pytest.approx([1.9, 2.1], abs=0.03)
+    assert np.corrcoef(known[3.0], known[3.01])[0, 1] == pytest.approx(0, abs=0.1)
+    assert known[4.0].std() == 0  # an older record has no interval

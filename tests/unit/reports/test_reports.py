@@ -264,6 +264,30 @@ def test_a_noisy_row_says_what_disturbed_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("undrawn")
+def test_energy_and_a_throttled_gpu_are_on_the_pages_and_older_records_have_neither(tmp_path: Path) -> None:
+    made = fakes_store.records()[:3]
+    energy = {"joules_per_image": 2.5, "joules_per_image_interval": [2.4, 2.6], "joules_per_image_runs": [2.5] * 3}
+    state = {"sm_mhz": [1410, 1500, 1980], "watts": [600, 690, 701], "watts_limit": [700, 700, 700], "disturbed": True}
+    why = "the GPU was throttled (power cap in 4 of 6 samples)"
+    made[0]["timing"]["throughput"] |= {**energy, "gpu": state, "why": why}
+    made[1]["timing"]["throughput"]["joules_per_image"] = 0.0
+    out = build(fakes_store.write(tmp_path / "store", made), tmp_path / "site").parent
+    assert "Trials timed on a GPU that was throttled, or that other processes used: 1, marked †." in (
+        out / "index.html"
+    ).read_text(encoding="utf-8")
+    rows = {row["key"]: row for row in board(out)}
+    listed = [rows[record["key"][:12]] for record in made]
+    assert [(row["gpu_disturbed"], row["noisy"]) for row in listed] == [(True, False), (False, False), (False, False)]
+    assert [row["note"] for row in listed] == [f"GPU disturbed: batch 64: {why}", "", ""]
+    values, lows, highs = data(out, "leaderboard-more")["joules"]
+    assert [one for one in zip(lows, values, highs, strict=True) if one[1] is not None] == [(2.4, 2.5, 2.6)]
+    assert trial(out, made[0])["figures"]["joules"] == [2.5, 2.4, 2.6]
+    assert trial(out, made[0])["timing"]["throughput"]["gpu"]["sm_mhz"] == [1410, 1500, 1980]
+    assert "joules" not in trial(out, made[1])["figures"]
+    assert "joules:low" in (out / "trials.csv").read_text().splitlines()[0]
+
+
+@pytest.mark.usefixtures("undrawn")
 def test_trials_of_another_number_of_images_are_a_set_of_their_own(tmp_path: Path) -> None:
     made = fakes_store.records()[:10]
     made[0]["trial"]["images"] = 200

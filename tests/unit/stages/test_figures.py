@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -69,6 +70,23 @@ def test_names_and_places_of_figures_are_unique() -> None:
     paths = [figure.path for figure in FIGURES if figure.path]
     assert len(set(paths)) == len(paths)
     assert all(figure.valid for figure in scores())
+
+
+@pytest.mark.parametrize(
+    ("throughput", "value", "ends"),
+    [
+        ({"joules_per_image": 2.5, "joules_per_image_interval": [2.4, 2.6]}, 2.5, (2.4, 2.6)),
+        ({"joules_per_image": None, "joules_per_image_interval": None}, None, None),
+        ({"joules_per_image": 2.5}, 2.5, None),  # an older record
+        ({"joules_per_image": 0.0}, None, None),  # an older record of generations shorter than the counter's step
+        ({}, None, None),
+    ],
+)
+def test_energy_is_a_figure_and_never_0(throughput: dict[str, Any], value: Any, ends: Any) -> None:
+    (figure,) = [one for one in FIGURES if one.name == "joules"]
+    record = {"timing": {"throughput": throughput}}
+    assert (figure.value(record, ""), figure.ends(record, "")) == (value, ends)
+    assert (figure.better, figure.unit) == ("low", "(J)")
 
 
 def test_an_added_figure_is_compared(store: Path) -> None:
