@@ -97,12 +97,15 @@ def disturbed(samples: Sequence[float], found: Mapping[str, Sequence[float] | No
     return [part > DISTURBED * whole for part, whole in zip(lost, samples, strict=True)]
 
 
-def in_words(samples: Sequence[float], found: Mapping[str, Sequence[float] | None], cores: int, threads: int) -> str:
+def in_words(
+    samples: Sequence[float], found: Mapping[str, Sequence[float] | None], cores: int, threads: int, more: str = ""
+) -> str:
     """Says what disturbed these samples, as in ``4 % steal, other processes used 0.7 of 2 cores``.
 
     samples, found: as in ``disturbed``.
     cores: number of cores that this process may use.
     threads: number of threads that computed the samples.
+    more: what else disturbed them, in words; empty if nothing did.
     """
     whole = sum(samples)
 
@@ -116,9 +119,9 @@ def in_words(samples: Sequence[float], found: Mapping[str, Sequence[float] | Non
         f"the container's CPU limit stopped it {share('throttled'):.0%} of the time" if share("throttled") > 0 else "",
     ]
     if not any(words):
-        return "no cause that the system counts"
+        return more or "no cause that the system counts"
     count = f"{sum(disturbed(samples, found))} of {len(samples)} samples disturbed"
-    return ", ".join(filter(None, [*words, count])).replace("%", " %")
+    return ", ".join(filter(None, [*words, count, more])).replace("%", " %")
 
 
 def _cores(stat: str | None) -> tuple[float | None, float | None]:

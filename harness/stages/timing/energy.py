@@ -49,11 +49,12 @@ def per_image(
     """Measures the energy of an image of one case, in batches of ``throughput_batch``. The result is that of
     ``figures``.
 
-    If the device has no counter of energy, nothing is generated. If a generation fails, ``tell`` is called with the
-    reason, and the energy is unknown: the case keeps its times.
+    If the device has no counter of energy, nothing is generated. If a generation fails, the energy is unknown, and the
+    case keeps its times.
 
     method: None for a case that was given up.
     generate: generates images from labels and noise. It returns when the device has finished.
+    tell: called with a line of progress, which says the energy, or why it is unknown.
     """
     counts = counter(device)
     if method is None or counts is None:
@@ -63,10 +64,13 @@ def per_image(
         # Drawn before the counter is read, so that the energy of drawing does not count.
         drawn = [inputs(method, protocol.seed, range(n * batch, (n + 1) * batch)) for n in range(BATCHES)]
         runs = repeated(counts, lambda turn: generate(*drawn[turn % BATCHES]), batch, time.perf_counter)
-        return figures(runs, counts.step)
+        found = figures(runs, counts.step)
     except Exception as error:  # one case's fault must not cost it, or the others, their times
         tell(f"energy unknown: {type(error).__name__}: {error}")
         return figures([])
+    joules = found["joules_per_image"]
+    tell("energy unknown: its counter does not move" if joules is None else f"energy: {joules:.3g} J an image")
+    return found
 
 
 def repeated(counter: Counter, generate: Callable[[int], object], batch: int, clock: Callable[[], float]) -> list[Run]:

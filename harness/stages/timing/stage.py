@@ -289,16 +289,17 @@ def _figures(run: TimedCase, pace: Sequence[float], batch: int, protocol: Protoc
     found = by_kind(run.disturbances)
     made = summary(_divided(run.tokens, pace), _divided(run.decoder, pace), batch, protocol.min_rounds)
     made["pace"] = [round(one, 4) for one in pace]
-    words = [in_words(run.total, found, cores(), torch.get_num_threads())]
+    state = gpu.during(run.states)
+    disturbed = gpu.in_words(state)
+    words = [in_words(run.total, found, cores(), torch.get_num_threads(), disturbed)]
     if max(pace, default=1.0) > PACED * min(pace, default=1.0):
         words.append(f"cases beside it took {min(pace):.2f} to {max(pace):.2f} of their usual time")
     if run.ended == OVERDRAWN:
         words.insert(0, f"{len(run.total)} rounds of {protocol.min_rounds}, as twice the time budget was spent")
     elif made["coverage"] < CONFIDENCE:
         words.insert(0, f"{len(run.total)} rounds are too few for an interval")
-    state = gpu.during(run.states)
-    why = ", ".join(filter(None, [*(words if made["noisy"] else []), gpu.in_words(state)]))
-    return {**made, "ended": run.ended, "disturbances": found, "gpu": state, "why": why or None}
+    why = ", ".join(words) if made["noisy"] else disturbed or None
+    return {**made, "ended": run.ended, "disturbances": found, "gpu": state, "why": why}
 
 
 def _throughput(many: Mapping[str, Any]) -> dict[str, Any]:

@@ -150,3 +150,15 @@ def test_a_case_that_fails_here_keeps_its_times(monkeypatch: pytest.MonkeyPatch)
     found = per_image(FakeMethod.load("tiny"), torch.device("cpu"), generate, PROTOCOL, lines.append)
     assert set(found.values()) == {None}
     assert lines == ["energy unknown: RuntimeError: out of memory"]
+
+
+def test_a_counter_that_stands_still_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine()
+    monkeypatch.setattr(energy, "counter", lambda device: Counter(lambda: [7.0], (None,), 0.1))
+    monkeypatch.setattr(energy, "time", SimpleNamespace(perf_counter=lambda: machine.now))
+    lines: list[str] = []
+    found = per_image(
+        FakeMethod.load("tiny"), torch.device("cpu"), lambda *_: machine.work(0.5), PROTOCOL, lines.append
+    )
+    assert found["joules_per_image"] is None
+    assert lines == ["energy unknown: its counter does not move"]

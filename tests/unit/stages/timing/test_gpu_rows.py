@@ -10,7 +10,7 @@ from harness.machine.gpu import Reading
 from harness.stages.timing import energy
 from harness.stages.timing import stage as timing
 from harness.stages.timing.stage import interleaved
-from harness.stages.timing.summary import why_disturbed
+from harness.stages.timing.summary import why_disturbed, why_noisy
 from tests.helpers.fakes import FakeMethod
 from tests.unit.stages.timing.test_timing import QUICK, Clock, case, slow
 
@@ -54,6 +54,18 @@ def test_a_row_taken_on_a_throttled_or_shared_gpu_says_so(monkeypatch: pytest.Mo
     assert many["why"] == "the GPU was throttled (power cap in 4 of 6 samples), 1 other process used the GPU"
     assert (many["gpu"]["sm_mhz"], many["gpu"]["disturbed"]) == ([1410, 1410, 1980], True)
     assert why_disturbed(found) == [f"batch 2: {many['why']}"]
+
+
+def test_a_noisy_row_on_a_throttled_gpu_says_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(drift=0, jitter=0.3)
+    clock.install(monkeypatch)
+    hot = Reading(1410, 2619, 91, 310.5, 700.0, ("thermal slowdown",), True, 0.97, None)
+    monkeypatch.setattr(gpu, "reading", lambda device: hot)
+    (found,) = interleaved([case(slow(clock.wait, 0.05))], QUICK)
+    assert found["latency"]["noisy"]
+    assert found["latency"]["why"] == "the GPU was throttled (thermal slowdown in 6 of 6 samples)"
+    assert why_disturbed(found) == []
+    assert [line.partition(":")[0] for line in why_noisy(found)] == ["batch 1", "batch 2"]
 
 
 def test_the_gpus_state_is_recorded_before_and_after(monkeypatch: pytest.MonkeyPatch) -> None:

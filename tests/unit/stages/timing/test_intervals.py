@@ -9,7 +9,7 @@ import pytest
 
 from harness.errors import ArbenchError
 from harness.stages.timing import summary
-from harness.stages.timing.intervals import centre_interval, median_interval, sequential_interval
+from harness.stages.timing.intervals import centre_interval, mean_interval, median_interval, sequential_interval
 from harness.stages.timing.summary import LOOK, ratio
 
 
@@ -109,6 +109,18 @@ def test_the_interval_of_a_centre_covers_it_and_is_narrower_than_the_medians() -
         narrower += high - low < np.subtract(*median_interval(values)[1::-1])
     assert 0.92 <= hits / 400 <= 0.98
     assert narrower > 300
+
+
+@pytest.mark.parametrize("size", [2, 3, 5])
+def test_the_interval_of_a_mean_covers_as_often_as_it_says(size: int) -> None:
+    drawn = np.random.default_rng(0).normal(7, 2, (4000, size))
+    ends = [mean_interval(list(samples))[1:] for samples in drawn]
+    assert np.mean([low <= 7 <= high for low, high in ends]) == pytest.approx(0.95, abs=0.012)
+
+
+def test_a_mean_of_one_sample_has_no_interval() -> None:
+    with pytest.raises(ArbenchError, match="1 samples are too few for an interval of the mean .valid: 2 or more"):
+        mean_interval([1.0])
 
 
 def test_no_samples_have_no_median() -> None:
