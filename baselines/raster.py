@@ -144,8 +144,8 @@ class Raster(SingleScale):
 
 
 REACH = 32
-"""The number of slots to which a step of a loop attends is rounded up to a multiple of this. A loop of 256 steps then has
-8 kinds of steps, and a step reads 16 empty slots on average."""
+"""The number of slots to which a step of a loop attends is rounded up to a multiple of this. A loop of 256 steps then
+has 8 kinds of steps, and a step reads 16 empty slots on average."""
 
 
 class _Steps:
