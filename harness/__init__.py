@@ -21,6 +21,7 @@ The packages follow. Each imports only from packages above it (tests/unit/test_a
     checkpoints   weights: reading, finding and fetching them
     images        reading images: the bundled data, and files of any origin
     identity      which code made a result
+    execution     runs a method's work: as it is, captured in a graph, or compiled
     training      how the bundled weights are trained
     extractors    networks that compute features of images
     stages        the stages of a trial: generate, quality, flops, timing; none imports another

@@ -11,7 +11,7 @@ HARNESS = Path(__file__).parents[2] / "harness"
 
 ORDER = (
     *("errors", "numbers", "files", "file_kinds", "hashing", "progress", "plugins", "machine", "checkpoints", "images"),
-    *("noise", "sampling", "setup", "method", "registry", "traces", "inputs", "identity", "trial"),
+    *("noise", "sampling", "setup", "method", "registry", "traces", "execution", "inputs", "identity", "trial"),
     *("training", "extractors", "stages", "sweep", "records", "jobs", "cluster", "run", "conformance", "cli"),
 )
 """What is in harness, from the ground up: each may import what stands before it, late imports included."""

@@ -40,7 +40,7 @@ class Run:
 
 
 def per_image(
-    method: Method | None,
+    method: Method,
     device: torch.device,
     generate: Callable[[Tensor, Tensor], object],
     protocol: Protocol,
@@ -52,12 +52,11 @@ def per_image(
     If the device has no counter of energy, nothing is generated. If a generation fails, the energy is unknown, and the
     case keeps its times.
 
-    method: None for a case that was given up.
     generate: generates images from labels and noise. It returns when the device has finished.
     tell: called with a line of progress, which says the energy, or why it is unknown.
     """
     counts = counter(device)
-    if method is None or counts is None:
+    if counts is None:
         return figures([])
     batch = protocol.throughput_batch
     try:

@@ -110,7 +110,7 @@ def interleaved(
     with _on_quiet_cores(tell) as threads:
         times = _clock(runs, protocol, mode, tell)
         for run, found in zip(runs, times, strict=True):
-            if found:
+            if found and run.method is not None:
                 found["throughput"] |= per_image(run.method, run.device, partial(taken, run), protocol, tell)
         memory = [run.memory for run in runs]
         again = [run for run in runs if _has_two_clocks(run)]
