@@ -17,7 +17,7 @@ is ours; ``methods.actvar`` lists the choices.
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -78,6 +78,10 @@ class Sparsity:
         if self.branches == 1:
             return scores
         return torch.cat([scores.unflatten(0, (self.branches, -1)).mean(0)] * self.branches)
+
+    def alike(self, scores: Tensor, choose: Callable[[Tensor], Tensor]) -> Tensor:
+        """``choose(scores)`` of scores that all branches of an image share, computed for one branch and repeated."""
+        return torch.cat([choose(scores[: len(scores) // self.branches])] * self.branches)
 
     def kept_tokens(self, tokens: int) -> int:
         """How many tokens are computed in a scale that has ``tokens`` tokens; at least 1."""

@@ -70,12 +70,12 @@ class LearnedSelection(Selection):
         if selected is not None:
             scores, tokens = scores.masked_fill(~selected[..., None], -torch.inf), int(selected[0].sum())
         count = sparsity.kept_units(tokens * self.experts)
-        return top_mask(scores.flatten(1), count).view_as(scores), scores
+        return sparsity.alike(scores, lambda one: top_mask(one.flatten(1), count).view_as(one)), scores
 
     def ffn(self, block: Block, x: Tensor, places: Tensor, sparsity: Sparsity) -> Tensor:
         chosen = self.chosen(x, None, sparsity)[0]
         traces.tell_experts(self, places, chosen)
-        return block.ffn.experts(x, chosen)
+        return block.ffn.experts(x, chosen, len(x) * sparsity.kept_units(x.shape[1] * self.experts))
 
     def unit_mask(self, x: Tensor, places: Tensor, selected: Tensor, span: slice, sparsity: Sparsity) -> Tensor:
         chosen, scores = self.chosen(x, selected, sparsity)

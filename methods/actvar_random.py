@@ -47,12 +47,13 @@ class RandomSelection(Selection):
         tokens = x.shape[1]
         if selected is not None:
             scores, tokens = scores.masked_fill(~selected[..., None], -torch.inf), int(selected[0].sum())
-        return top_mask(scores.flatten(1), sparsity.kept_units(tokens * self.experts)).view(*x.shape[:2], self.experts)
+        count = sparsity.kept_units(tokens * self.experts)
+        return sparsity.alike(scores, lambda one: top_mask(one.flatten(1), count).view_as(one))
 
     def ffn(self, block: Block, x: Tensor, places: Tensor, sparsity: Sparsity) -> Tensor:
         chosen = self.chosen(x, places, None, sparsity)
         traces.tell_experts(self, places, chosen)
-        return block.ffn.experts(x, chosen)
+        return block.ffn.experts(x, chosen, len(x) * sparsity.kept_units(x.shape[1] * self.experts))
 
     def unit_mask(self, x: Tensor, places: Tensor, selected: Tensor, span: slice, sparsity: Sparsity) -> Tensor:
         chosen = self.chosen(x, places, selected, sparsity)
