@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from harness.errors import ArbenchError
 from harness.method import KnobValue, Method
 from harness.sampling import Sampling
-from harness.stages.flops.operators import attention, is_light, matrix_product
+from harness.stages.flops.operators import attention, grouped_product, is_light, matrix_product
 
 Handle = Callable[[list[Any], list[Any]], Any]
 
@@ -52,6 +52,10 @@ HANDLES: dict[str, Handle] = {
     "aten::bmm": _of(matrix_product, 0, 2),
     "aten::mv": _of(matrix_product, 0, 2),
     "aten::dot": _of(matrix_product, 0, 2),
+    "aten::_int_mm": _of(matrix_product, 0, 2),
+    "aten::_scaled_mm": _of(matrix_product, 0, 2),
+    "aten::_grouped_mm": _of(grouped_product, 0, 2),
+    "aten::_scaled_grouped_mm": _of(grouped_product, 0, 2),
     "aten::baddbmm": _of(matrix_product, 1, 2),
     "aten::addmv": _of(matrix_product, 1, 2),
     "aten::scaled_dot_product_attention": _of(attention, 0, 3),
