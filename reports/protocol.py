@@ -51,6 +51,9 @@ def protocol(records: Iterable[Record]) -> list[tuple[str, str]]:
          f" Counted by: {said('flops', 'counter')}; images counted: {said('flops', 'images_counted')}."),
         ("Latency", "Median time of one image at batch 1, tokens and decoder together; the two parts stand below it."),
         ("Throughput", f"Images a second in batches of {said('timing', 'throughput', 'batch')}, decoder included."),
+        ("Floor", "The least time of a batch for its bytes and FLOPs, at the memory bandwidth and matrix rate that the"
+         " device showed at the start of the timing session: for each step the longer of the two, summed over the steps"
+         f" and the decoder. Convention: {said('flops', 'bytes', 'convention')}."),
         ("Speed-up", "Time saved, round by round, stands beside FLOPs saved; both against the family's dense method"
          " (var for next-scale, raster for others) at its best setting."),
         ("Timing", f"{said('timing', 'protocol')}; threads: {said('timing', 'threads')}; "

@@ -5,6 +5,7 @@ Where several processes run tests at a time (pytest-xdist), each of them, and wh
 """
 
 import os
+from collections.abc import Iterator
 
 import pytest
 
@@ -30,3 +31,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     kept = {id(item) for item in first.values()}
     config.hook.pytest_deselected(items=[item for item in items if id(item) not in kept])
     items[:] = [item for item in items if id(item) in kept]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_rates() -> Iterator[None]:
+    """Measure what a device can do in a moment: tests take many timing sessions, and none needs the true rates."""
+    from harness.machine import rates  # late: it imports torch, for which the environment has to be ready
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"SECONDS": 0.0, "LEAST_BUFFER": 2**16, "MOST_BUFFER": 2**16, "SIDES": (32,)}.items():
+            patch.setattr(rates, name, value)
+        yield

@@ -25,7 +25,7 @@ def _add_list(commands: Any) -> None:
 
 
 def _add_flops(commands: Any) -> None:
-    add = commands.add_parser("flops", help="parameters, MACs and FLOPs of a preset, without weights")
+    add = commands.add_parser("flops", help="parameters, MACs, FLOPs and bytes of a preset, without weights")
     add.add_argument("method", metavar="METHOD")
     add.add_argument("--preset", required=True, metavar="P")
     add.add_argument(
@@ -34,6 +34,14 @@ def _add_flops(commands: Any) -> None:
         default=[],
         metavar="NAME=VALUE",
         help="a knob or a sampling setting (cfg=1: no guidance); as often as need be",
+    )
+    add.add_argument("--precision", metavar="P", help="count bytes in fp32 or bf16 (default: the preset's precision)")
+    add.add_argument(
+        "--rates",
+        nargs=2,
+        type=float,
+        metavar=("TB/S", "TFLOP/S"),
+        help="a device's memory bandwidth and matrix rate: show the floors at batch 1 and 64, too",
     )
     add.add_argument("--steps", action="store_true", help="show every step of sampling, too")
     add.add_argument("--check", action="store_true", help="count what runs, too: seconds to a minute")
@@ -101,14 +109,17 @@ def _list(asked: argparse.Namespace) -> None:
 
 def _flops(asked: argparse.Namespace) -> None:
     from harness import registry
-    from harness.stages.flops.costs import costs, in_words, parse_settings
+    from harness.stages.flops.costs import costs, floors_of, in_words, parse_settings
     from harness.trial import resolve_sampling
 
     owner = registry.get(asked.method)
     preset = owner.preset_named(asked.preset)
     knobs, settings = parse_settings(owner, asked.set)
     sampling = resolve_sampling(preset.sampling, settings)
-    found = costs(owner, asked.preset, owner.resolve(knobs, asked.preset), sampling, asked.check)
+    precision = (preset.setup.but({"precision": asked.precision}) if asked.precision else preset.setup).precision
+    found = costs(owner, asked.preset, owner.resolve(knobs, asked.preset), sampling, asked.check, precision)
+    if asked.rates:
+        found["floors"] = floors_of(found, *(1e12 * rate for rate in asked.rates))
     print(json.dumps(found, indent=1) if asked.json else in_words(found, asked.steps))
 
 

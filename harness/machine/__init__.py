@@ -9,6 +9,7 @@ conditions    load, clock, frequency governor, temperature, GPU driver and state
 disturbances  the time that each sample lost to other work, to other virtual machines (steal) and to CPU limits
 gpu           the state of a GPU, by NVML: clocks, temperature, power, throttling, other processes
 energy        joules, from the counters of processors and GPUs
+rates         how fast a device reads memory and multiplies matrices
 system_files  reads the files in which Linux reports its state
 memory        peak memory of the process and of its GPU
 heap          keeps freed memory in the process

@@ -47,16 +47,19 @@ def heed_quota(root: Path = ROOT) -> None:
         torch.set_num_threads(min(torch.get_num_threads(), cores(root)))
 
 
-def groups(root: Path) -> Iterator[Path]:
-    """The folders of the control groups that can limit this process's CPU time. The innermost group comes first."""
+def groups(root: Path, controller: str = "cpu") -> Iterator[Path]:
+    """The folders of the control groups that can limit what this process uses. The innermost group comes first.
+
+    controller: ``cpu`` for CPU time, ``memory`` for memory.
+    """
     mounts = list(_mounts(root))
     for line in _lines(root / "proc/self/cgroup"):
         _, controllers, path = (line.split(":", 2) + ["", ""])[:3]
         unified = controllers == ""
-        if not unified and "cpu" not in controllers.split(","):
+        if not unified and controller not in controllers.split(","):
             continue
         for kind, options, top, place in mounts:
-            if kind == ("cgroup2" if unified else "cgroup") and (unified or "cpu" in options.split(",")):
+            if kind == ("cgroup2" if unified else "cgroup") and (unified or controller in options.split(",")):
                 own = _below(path, top)
                 yield from (root / place.lstrip("/") / part for part in (own, *own.parents))
 

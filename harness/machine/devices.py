@@ -63,6 +63,12 @@ def visible_names() -> list[str]:
     return [name.strip() for name in visible.split(",") if name.strip()]
 
 
+def synchronise(device: torch.device) -> None:
+    """Waits until the device has finished its work. On a CPU there is nothing to wait for."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+
+
 def visible_gpus() -> list[int]:
     """The indices of the GPUs that this process may use. Raises ArbenchError if CUDA_VISIBLE_DEVICES is no list of
     indices."""

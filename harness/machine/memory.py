@@ -23,7 +23,8 @@ def peak_memory(device: torch.device) -> Iterator[dict[str, Any]]:
       resident size on entering. The allocator may still hold memory that earlier code has freed. If the C library
       can do so, this memory is returned to the system before the resident size is read
     - ``peak_memory_scope``: ``run`` if the peak is that of the code inside the ``with``. ``process`` if the system's
-      high-water mark could not be reset: the peak is then that of the whole process since its start
+      high-water mark could not be reset: the peak is then that of the whole process since its start, with the buffer
+      that harness.machine.rates reads (up to 1 GiB)
     - ``gpu_peak_memory_mb``: the largest allocation on the GPU; only on CUDA
     """
     found: dict[str, Any] = {}

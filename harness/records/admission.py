@@ -79,6 +79,7 @@ def _whole(record: Record, arrays: Arrays) -> None:
     _scores(record["quality"], arrays)
     _flops(record["flops"], record["parameters"])
     _timing(record["timing"])
+    _derived(record)
     _images(record, arrays)
 
 
@@ -187,12 +188,38 @@ def _flops(flops: Mapping[str, Any], parameters: Mapping[str, Any]) -> None:
         _refuse("flops: their parts do not make the whole")
     if not _near(flops["tokens_macs"] + flops["decoder_macs"], macs, 1e-3):
         _refuse("flops: tokens and decoder do not make the whole")
+    _bytes(flops)
     for name in ("network", "tokenizer"):
         if not _number(parameters[name], 0, 1e13):
             _refuse(f"parameters: {name} = {str(parameters[name])[:40]}")
 
 
+def _bytes(flops: Mapping[str, Any]) -> None:
+    read = flops.get("bytes")
+    if read is None:  # the record is older than they are
+        return
+    for name in ("weights", "cache"):
+        if len(read[name]) != len(flops["by_step"]) or not all(_number(one, 0, 1e18) for one in read[name]):
+            _refuse(f"flops: bytes of {name} are not one number for each step")
+    if not _number(read["decoder"], 0, 1e18):
+        _refuse(f"flops: bytes of the decoder are {str(read['decoder'])[:40]}")
+
+
+def _derived(record: Record) -> None:
+    """Refuses figures that are computed from other figures, if they are out of range."""
+    for figure in FIGURES:
+        if figure.derived is None or figure.valid is None:
+            continue
+        low, high = figure.valid
+        found = figure.derived(record)
+        if found is not None and not _number(found, low, high):
+            _refuse(f"{figure.name} = {str(found)[:40]} (possible: {low:g} to {high:g})")
+
+
 def _timing(timing: Mapping[str, Any]) -> None:
+    rates = timing.get("rates")
+    if rates is not None and not all(_number(rates[name], 1, 1e18) for name in ("bandwidth", "matrix")):
+        _refuse("timing: rates of the device are not bytes and FLOPs a second")
     for kind in ("latency", "throughput"):
         timed = timing[kind]
         samples = timed["samples"]

@@ -105,6 +105,15 @@ def _scores() -> list[tuple[str, Any, None]]:
 Quality = defstruct("Quality", _scores(), bases=(_Quality,))
 
 
+class Read(Struct):
+    """The bytes that an image has to read from memory. How often weights are read does not depend on the batch."""
+
+    weights: list[float] | None = None  # bytes of weights that each step reads
+    cache: list[float] | None = None  # bytes of keys and values of earlier steps that each step reads
+    decoder: float | None = None  # bytes of weights that the decoder reads
+    convention: str | None = None  # what counts as a byte that has to be read
+
+
 class Flops(Struct):
     """The results of the stage that counts multiply-adds (flops), for one image, decoder included."""
 
@@ -113,6 +122,7 @@ class Flops(Struct):
     macs_std: float | None = None  # standard deviation over images, if the count depends on the image
     by_part: Numbered | None = None  # MACs of each part of the network
     by_step: list[float] | None = None  # MACs of each step
+    bytes: Read | None = None  # what has to be read from memory
     tokens_macs: float | None = None  # MACs that make tokens
     decoder_macs: float | None = None  # MACs that turn tokens into an image
     data_dependent: bool | None = None  # whether the count depends on the image
@@ -151,6 +161,16 @@ class Throughput(Timed):
     joules_per_image_runs: list[float] | None = None  # for each run of seconds: energy of an image
 
 
+class Rates(Struct):
+    """What the device could do at the start of the timing session."""
+
+    bandwidth: float | None = None  # bytes a second that it read from memory
+    matrix: float | None = None  # FLOPs a second, of large matrix products
+    precision: str | None = None  # torch's name of the numbers in those products
+    cache: float | None = None  # bytes of the device's last cache
+    seconds: float | None = None  # how long measuring this took
+
+
 class Clock(Struct):
     """Both times of a method, run in another mode than the one that pages show."""
 
@@ -174,6 +194,7 @@ class Timing(Struct):
     threads: float | None = None  # threads of torch
     wait_policy: str | None = None  # what OpenMP's threads do while they wait
     conditions: list[Table] | None = None  # load, clock, temperature and state of the GPU, before and after
+    rates: Rates | None = None  # memory bandwidth and matrix rate of the device
     protocol: Table | None = None  # the settings of the timing protocol, all of them
     session: str | None = None  # trials with the same session were timed in turns
     machine: Table | None = None  # where it was timed

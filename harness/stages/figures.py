@@ -5,10 +5,12 @@ All code that reads figures uses this table: the check of imported records, `com
 claims and exports. A new figure needs a line in FIGURES and the code that computes it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any, Literal
+
+from harness.stages import floors
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class Figure:
     places: int | None = None  # decimals printed, if given, in place of significant digits
     valid: tuple[float, float] | None = None  # lowest and highest possible value, in the record's unit
     unknown: float | None = None  # a value by which old records say that they have none
+    derived: Callable[[Mapping[str, Any]], float | None] | None = None  # computes the value from a record without path
+    derived_ends: Callable[[Mapping[str, Any]], tuple[float, float] | None] | None = None  # the same for the interval
 
     @property
     def heading(self) -> str:
@@ -44,13 +48,13 @@ class Figure:
 
         extractor: name of the extractor. It matters only for figures that have one value for each extractor.
         """
-        found = _at(record, self.path, extractor)
+        found = self.derived(record) if self.derived else _at(record, self.path, extractor)
         return self.scale * found if isinstance(found, int | float) and found != self.unknown else None
 
     def ends(self, record: Mapping[str, Any], extractor: str) -> tuple[float, float] | None:
         """The ends of the figure's interval in a record, converted to the unit used in reports. None if the record has
         no interval."""
-        found = _at(record, self.interval, extractor)
+        found = self.derived_ends(record) if self.derived_ends else _at(record, self.interval, extractor)
         return (self.scale * found[0], self.scale * found[1]) if found else None
 
 
@@ -59,7 +63,23 @@ def _score(name: str, title: str, about: str, better: Literal["low", "high"], **
     return Figure(name, title, about, better, path=f"quality.{name}", interval=f"quality.intervals.{name}", **more)
 
 
+def _floor(batch: int, kind: str) -> tuple[Figure, Figure]:
+    """The floor at one batch size, and the share of it that is reached. kind: ``latency`` or ``throughput``."""
+    of = "an image" if batch == 1 else f"a batch of {batch}"
+    least = partial(floors.floor, kind=kind)
+    share, ends = partial(floors.share, kind=kind), partial(floors.share_ends, kind=kind)
+    return (
+        Figure(f"floor_b{batch}", f"Floor b{batch}", f"least time of {of} for its bytes and FLOPs on this device",
+               "low", "(ms)", scale=1e3, derived=least),
+        Figure(f"floor_share_b{batch}", f"Floor reached b{batch}", f"floor / measured time, at batch {batch}", "high",
+               "(%)", scale=100.0, places=1, valid=PLAUSIBLE, derived=share, derived_ends=ends),
+    )  # fmt: skip
+
+
 SHARE = (0.0, 1.0)
+PLAUSIBLE = (0.0, 10.0)
+"""Values that a share of the floor can have. It is above 1 if a device's rates were measured too low, or if a cache
+gave what the floor takes from memory."""
 FIGURES = (
     Figure("steps", "Steps", "sequential network evaluations really taken, mean over images", None, "",
            "generate.steps_mean"),
@@ -99,6 +119,8 @@ FIGURES = (
     Figure("saved_b1", "Time saved b1", "what that became in time, at batch 1, round by round", "high", "(%)",
            places=0),
     Figure("saved_b64", "Time saved b64", "the same at batch 64", "high", "(%)", places=0),
+    *_floor(1, "latency"),
+    *_floor(64, "throughput"),
     Figure("memory", "Peak memory", "of the process", "low", "(MB)", "timing.peak_memory_mb", places=0),
 )  # fmt: skip
 

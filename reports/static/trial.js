@@ -58,11 +58,17 @@ document.addEventListener("DOMContentLoaded", () => {
   const { el, figure } = arbench, { words, pairs, strip, title, value, stack, columns, dots, table, shared, PARTS } = arbench.parts;
   const section = (heading, ...parts) => el("section", {}, el("h2", {}, heading), parts);
   const mega = (macs) => [macs / 1e6, "M MACs"];
+  const read = (found) => {
+    if (!found?.weights || !found.cache) return null;
+    const megabytes = (list) => figure(list.reduce((sum, bytes) => sum + bytes, 0) / 1e6);
+    return el("p", {}, `The steps of an image read ${megabytes(found.weights)} MB of weights and ${megabytes(found.cache)} MB of keys and values, the decoder ${megabytes([found.decoder])} MB of weights (${found.convention}).`);
+  };
   const flops = (found) => {
     if (!found) return null;
     const parts = PARTS.filter((name) => name in found.by_part).concat(Object.keys(found.by_part).filter((name) => !PARTS.includes(name)));
     const steps = (found.by_step ?? []).map((macs) => macs / 1e6);
     return section("FLOPs", el("p", {}, `${figure(found.macs / 1e9)} GMACs an image are ${figure(found.flops / 1e9)} GFLOPs. ${found.convention}.`),
+      read(found.bytes),
       el("h3", {}, "By part"), stack(parts.map((name) => [name, ...mega(found.by_part[name])]), "M MACs"),
       steps.length ? [el("h3", {}, "By step"), columns(steps, `Million MACs of each of ${steps.length} steps`), el("p", { class: "soft" }, `${steps.length} steps, from ${figure(Math.min(...steps))} to ${figure(Math.max(...steps))} million MACs; the decoder comes after them.`),
         el("details", {}, el("summary", {}, "As a table"), table("MACs by step", ["Step", "M MACs"], steps.map((macs, step) => [String(step + 1), figure(macs)])))] : null);
@@ -82,7 +88,7 @@ document.addEventListener("DOMContentLoaded", () => {
       return [el("h3", {}, words), dots(ms, `${ms.length} samples in the order of the rounds, from ${figure(Math.min(...ms))} to ${figure(Math.max(...ms))} ms${lost.length ? `; disturbed: ${lost.length}` : ""}`, lost),
         el("p", { class: "soft" }, `${ms.length} rounds, ${figure(Math.min(...ms))} to ${figure(Math.max(...ms))} ms; median ${figure(1000 * one.total_s)} ms, of it decoder ${figure(1000 * one.decoder_s)} ms.${lost.length ? ` Hollow dots: ${lost.length} rounds in which steal, waiting for a core or a CPU limit took over 2 % of the time; they count like the others.` : ""}${one.noisy ? ` Noisy: the interval is over 10 % of the median, or there are too few rounds (${one.why ?? "the cause was not recorded"}).` : one.gpu?.disturbed ? ` Disturbed: ${one.why}.` : ""}${state(one.gpu)}`)];
     };
-    return section("Timing samples", kind("latency", "One image (batch 1)"), kind("throughput", `A batch of ${found.throughput?.batch}`), pairs([["timed on", device], ["threads", found.threads], ["threads wait", found.wait_policy ?? undefined], ["protocol", found.protocol], ["session", found.session]]));
+    return section("Timing samples", kind("latency", "One image (batch 1)"), kind("throughput", `A batch of ${found.throughput?.batch}`), pairs([["timed on", device], ["threads", found.threads], ["threads wait", found.wait_policy ?? undefined], ["reads memory at", found.rates ? `${figure(found.rates.bandwidth / 1e9)} GB/s` : undefined], ["multiplies at", found.rates ? `${figure(found.rates.matrix / 1e12)} TFLOP/s (${found.rates.precision})` : undefined], ["protocol", found.protocol], ["session", found.session]]));
   };
   const show = async () => {
     const key = location.hash.slice(1), known = /^[A-Za-z0-9_-]{1,60}$/.test(key);

@@ -22,6 +22,7 @@ from harness.inputs import inputs
 from harness.method import PARTS, KnobValue, Method
 from harness.sampling import Sampling
 from harness.stages.flops.operators import RULES, is_light
+from harness.stages.flops.reads import Moment, Reads
 
 CONVENTION = (
     "1 MAC = one multiply and one add; FLOPs = 2 x MACs; matrix products, convolutions and attention over every slot "
@@ -48,6 +49,8 @@ class Count:
     # MACs of each network evaluation (step). A step ends with its head. Work before the first step counts to the first
     # step; work after the last head counts to the last step.
     by_step: list[int] = field(default_factory=lambda: [0])
+    weights_by_step: list[int] = field(default_factory=list)  # bytes of weights that each step reads (see ``reads``)
+    cache_by_step: list[int] = field(default_factory=list)  # bytes of earlier keys and values that each step reads
     _in_head: bool = False
 
     def add(self, part: str, operator: str, macs: int) -> None:
@@ -58,6 +61,11 @@ class Count:
             self.by_step.append(0)
         self._in_head = part == "head" or (self._in_head and part not in WITHIN_STEP)
         self.by_step[-1] += macs
+
+    @property
+    def between(self) -> bool:
+        """Whether a step has ended with its head, and the next has not begun."""
+        return self._in_head
 
     @property
     def macs(self) -> int:
@@ -91,6 +99,7 @@ class ExecutedCounter(TorchDispatchMode):
     def __init__(self, root: nn.Module, otherwise: str | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.count = Count()
+        self._reads = Reads(root)
         self._otherwise = otherwise
         self._parts: dict[int, set[str | None]] = {}
         self._claim(root, None)
@@ -108,7 +117,10 @@ class ExecutedCounter(TorchDispatchMode):
         kind, name, rule = _classified(func)
         if kind == "counted":
             out = func(*args, **kwargs)
-            self._add(name, rule(*args, **kwargs, out_val=out))
+            flops = rule(*args, **kwargs, out_val=out)
+            self._add(name, flops)
+            if flops:  # a product of no rows, as of an expert without tokens, reads nothing
+                self._note(func, True, args, kwargs, out)
             return out
         if kind == "composite":
             with self:
@@ -118,7 +130,21 @@ class ExecutedCounter(TorchDispatchMode):
                 f"FLOPs: operator {func} has no counting rule and is not known to be light ({self._where()})"
             )
         self.count.uncounted[name] += 1
-        return func(*args, **kwargs)
+        out = func(*args, **kwargs)
+        self._note(func, False, args, kwargs, out)
+        return out
+
+    def __exit__(self, *raised: Any) -> None:
+        super().__exit__(*raised)  # type: ignore[no-untyped-call]
+        steps = len(self.count.by_step)
+        self.count.weights_by_step, self.count.cache_by_step = self._reads.weights(steps), self._reads.cache(steps)
+
+    def _note(self, func: Any, counted: bool, args: tuple[Any, ...], kwargs: Mapping[str, Any], out: Any) -> None:
+        """Count what an operator has read, in bytes."""
+        step = len(self.count.by_step) - 1
+        following = step + self.count.between  # what is made between two steps is made for the one that follows
+        moment = Moment(step if counted else following, following, lambda: self._part() == "attention")
+        self._reads.saw(func, counted, (args, kwargs), out, moment)
 
     def _add(self, operator: str, flops: int) -> None:
         part = self._part()

@@ -1,4 +1,5 @@
-"""The stage flops: MACs and FLOPs per image, by part of the network, counted from the operators that really ran."""
+"""The stage flops: MACs and FLOPs per image, by part of the network, and the bytes that each step reads. All are
+counted from the operators that really ran."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,7 @@ from harness.errors import ArbenchError
 from harness.method import KnobValue, Method
 from harness.sampling import Sampling
 from harness.stages.flops.counter import CONVENTION, COUNTER, Count, closed_form, count_image
+from harness.stages.flops.reads import READ
 
 IMAGES = 8
 """Number of images that are counted if the MACs differ from image to image."""
@@ -43,6 +45,14 @@ def count(
     - ``by_part``: MACs by part; their sum is ``macs``
     - ``by_step``: MACs of each network evaluation (step); their sum is ``tokens_macs``. Each value is the mean over all
       images; an image that does not take the step counts as 0
+    - ``bytes``: what has to be read from memory (see harness.stages.flops.reads), with the keys
+
+        - ``weights``: bytes of weights that each step reads, whatever the batch
+        - ``cache``: bytes of keys and values of earlier steps that each step reads, for each image of a batch
+        - ``decoder``: bytes of weights that the decoder reads, whatever the batch
+        - ``convention``: what is counted, in words
+
+      ``weights`` and ``cache`` are means as in ``by_step``
     - ``data_dependent``: whether the MACs differ from image to image
     - ``images_counted``: number of images that were counted
     - ``counter``, ``convention``: how the multiply-adds were counted, in words
@@ -65,6 +75,7 @@ def count(
         "macs_std": pstdev(macs),
         "by_part": {part: total / len(runs) for part, total in sorted(by_part.items())},
         "by_step": _by_step([sampled.by_step for sampled, _ in runs]),
+        "bytes": bytes_read(runs),
         "tokens_macs": fmean(sampled.macs for sampled, _ in runs),
         "decoder_macs": fmean(decoded.macs for _, decoded in runs),
         "data_dependent": not fixed or len(set(macs)) > 1,
@@ -74,8 +85,21 @@ def count(
     }
 
 
+def bytes_read(runs: Sequence[tuple[Count, Count]]) -> dict[str, Any]:
+    """What has to be read from memory, mean over images, with the keys of ``bytes`` (see ``count``).
+
+    runs: for each image, the counts of sampling and of decoding.
+    """
+    return {
+        "weights": _by_step([sampled.weights_by_step for sampled, _ in runs]),
+        "cache": _by_step([sampled.cache_by_step for sampled, _ in runs]),
+        "decoder": fmean(sum(decoded.weights_by_step) for _, decoded in runs),
+        "convention": READ,
+    }
+
+
 def _by_step(runs: Sequence[Sequence[int]]) -> list[float]:
-    """Mean MACs of each step over the images. A step counts 0 for an image that does not take it."""
+    """Mean of each step over the images. A step counts 0 for an image that does not take it."""
     return [sum(step) / len(runs) for step in zip_longest(*runs, fillvalue=0)]
 
 

@@ -15,6 +15,7 @@ from harness.execution.modes import OFF
 from harness.execution.running import Running, running, share_alike
 from harness.inputs import inputs
 from harness.machine import gpu
+from harness.machine.devices import synchronise
 from harness.machine.disturbances import between, counters
 from harness.machine.garbage import no_collection
 from harness.method import KnobValue, Method
@@ -56,6 +57,12 @@ class TimedCase:
         parameter = None if self.method is None else next(self.method.parameters(), None)
         return torch.device("cpu") if parameter is None else parameter.device
 
+    @property
+    def kind(self) -> tuple[torch.device, torch.dtype]:
+        """Where the case computes, and in which precision."""
+        parameter = None if self.method is None else next(self.method.network.parameters(), None)
+        return self.device, torch.float32 if parameter is None else parameter.dtype
+
 
 def loaded(cases: Sequence[Case]) -> list[TimedCase]:
     """The cases with their methods. A loader that several cases share is called once. A case whose method cannot be
@@ -93,12 +100,12 @@ def prepare(case: TimedCase, protocol: Protocol, batch: int, mode: str) -> None:
             return
         with torch.inference_mode():
             usual = plain.sample(labels, noise).tokens
-            _synchronise(case.device)
+            synchronise(case.device)
             began = time.perf_counter()
             made = running(case.method, case.knobs, case.sampling, (labels, noise), mode)
             tokens = made.sample(labels, noise).tokens
             made.decode(tokens)
-            _synchronise(case.device)
+            synchronise(case.device)
         seconds, alike = time.perf_counter() - began, share_alike(tokens, usual)
     except Exception as error:  # one case's fault must not cost the others their results
         case.failure = _said(error)
@@ -141,22 +148,16 @@ def taken(case: TimedCase, labels: Tensor, noise: Tensor) -> tuple[float, float]
     assert case.running is not None
     gc.collect(0)  # so that no collection falls into the measured interval
     with torch.inference_mode(), no_collection():
-        _synchronise(labels.device)
+        synchronise(labels.device)
         start = time.perf_counter()
         generated = case.running.sample(labels, noise)
-        _synchronise(labels.device)
+        synchronise(labels.device)
         middle = time.perf_counter()
         case.running.decode(generated.tokens)
-        _synchronise(labels.device)
+        synchronise(labels.device)
         return middle - start, time.perf_counter() - middle
 
 
 def _said(error: Exception) -> dict[str, str]:
     reason = str(error) if isinstance(error, ArbenchError) else f"{type(error).__name__}: {error}"
     return {"failure": reason, "log": "".join(traceback.format_exception(error))}
-
-
-def _synchronise(device: torch.device) -> None:
-    """Waits until the device has finished its work. On a CPU there is nothing to wait for."""
-    if device.type != "cpu":
-        torch.accelerator.synchronize(device)

@@ -25,6 +25,7 @@ from harness.machine.conditions import conditions, gpu_state
 from harness.machine.cores import cores
 from harness.machine.disturbances import by_kind, in_words, quiet_cores
 from harness.machine.memory import peak_memory
+from harness.machine.rates import rates_of
 from harness.stages import CONFIDENCE
 from harness.stages.timing.cases import Case, TimedCase, attempt, loaded, prepare, taken
 from harness.stages.timing.energy import per_image
@@ -96,6 +97,8 @@ def interleaved(
     - ``noisy``, ``threads``, ``device``, ``protocol``
     - ``wait_policy``: how threads wait for each other, if the environment sets it (OMP_WAIT_POLICY)
     - ``conditions``: the state of the machine before and after the session (see harness.machine.conditions)
+    - ``rates``: what the device could do at the start of the session, with as many threads and in the precision of the
+      case (see harness.machine.rates); None if it could not be measured
     - ``session``: the name of the session, the same for all cases that were timed together
     """
     protocol = protocol or Protocol()
@@ -108,6 +111,7 @@ def interleaved(
     mode = resolved(protocol.capture, device)
     protocol = replace(protocol, capture=mode)
     with _on_quiet_cores(tell) as threads:
+        measured = rates_of((run.kind for run in runs if not run.failure), tell)
         times = _clock(runs, protocol, mode, tell)
         for run, found in zip(runs, times, strict=True):
             if found and run.method is not None:
@@ -125,7 +129,7 @@ def interleaved(
     return [
         run.failure
         or {**found, **kept, "capture": run.capture or None, "eager": eager.get(id(run)), "device": str(run.device)}
-        | {"noisy": any(found[kind]["noisy"] for kind in found)}
+        | {"noisy": any(found[kind]["noisy"] for kind in found), "rates": measured.get(run.kind)}
         | about
         for run, found, kept in zip(runs, times, memory, strict=True)
     ]

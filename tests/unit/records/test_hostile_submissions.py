@@ -84,6 +84,18 @@ HOSTILE: dict[str, tuple[Callable[[Members], Members], str]] = {
     "a forged FID": (lambda m: forged(m, setting("quality", "fid", "tiny", to=0.5)), "not that of its replicates"),
     "forged FLOPs": (lambda m: forged(m, setting("flops", "macs", to=1.0)), "not twice"),
     "forged parts": (lambda m: forged(m, setting("flops", "by_part", to={"ffn": 1.0})), "do not make the whole"),
+    "bytes of another number of steps": (
+        lambda m: forged(m, setting("flops", "bytes", "weights", to=[1.0] * 9)),
+        "not one number for each step",
+    ),
+    "a floor that no device has": (
+        lambda m: forged(m, setting("timing", "rates", to={"bandwidth": 1.0, "matrix": 1.0, "cache": 0})),
+        "floor_share_b1 = ",
+    ),
+    "rates that are none": (
+        lambda m: forged(m, setting("timing", "rates", to={"bandwidth": -1.0, "matrix": 1.0})),
+        "rates of the device are not",
+    ),
     "an unknown part": (lambda m: forged(m, setting("flops", "by_part", to={"magic": 320.0})), "parts are not of"),
     "a forged time": (lambda m: forged(m, setting("timing", "latency", "total_s", to=1e-6)), "not the median"),
     "a flag that is none": (lambda m: forged(m, setting("quality", "flags", to=[["x"]])), "flags is not texts"),

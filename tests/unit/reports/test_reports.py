@@ -128,6 +128,20 @@ def test_a_trial_says_all_that_its_record_says(site: Path) -> None:
     assert "& so on" in said["failure"]["log"]
 
 
+def test_floors_stand_beside_times_and_older_records_have_none(site: Path) -> None:
+    told = {measure["name"]: measure for measure in data(site, "leaderboard")["measures"]}
+    assert told["floor_b1"]["title"] == "Floor b1 (ms)" and told["floor_share_b64"]["better"] == "high"
+    columns = data(site, "leaderboard-more")
+    shares = [row for row in zip(*columns["floor_share_b1"], strict=True) if row[0] is not None]
+    assert len(shares) == 3 and all(low < share < high for share, low, high in shares)
+    for record in fakes_store.records():
+        if record["status"] == "done":
+            found = trial(site, record)
+            assert ("floor_b1" in found["figures"]) == (record["trial"]["method"] == "var")
+            assert ("bytes" in found["flops"]) == (record["trial"]["method"] == "var")
+    assert "at the memory bandwidth and matrix rate" in (site / "measured.html").read_text()
+
+
 def test_the_head_says_what_was_measured_where_and_with_which_code(site: Path) -> None:
     page = (site / "index.html").read_text()
     lead = page[page.index('class="lead"') : page.index("</header>")]

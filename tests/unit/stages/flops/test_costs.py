@@ -55,6 +55,8 @@ def test_cost_that_depends_on_content_is_counted_on_random_weights() -> None:
         ),
         (["ear", "--preset", "fmnist", "--set", "steps"], "--set 'steps' is not NAME=VALUE"),
         (["ear", "--preset", "fmnist", "--set", "seed=3"], "--set seed: a cost does not depend on it"),
+        (["ear", "--preset", "fmnist", "--precision", "fp8"], "unknown precision 'fp8' (valid: bf16, fp32)"),
+        (["ear", "--preset", "fmnist", "--rates", "0", "1"], "rates 0 and 1e+12 are out of range (valid: above 0)"),
         (["ear", "--preset", "fmnist", "--set", "cfg=x"], "sampling: cfg = 'x' is not of type float"),
         (["ear", "--preset", "fmnist", "--set", "schedule=rings"], "schedule rings takes 7 steps on 49 places, not 13"),
     ],
@@ -63,3 +65,28 @@ def test_what_is_wrong_is_told_in_one_line(words: list[str], said: str, capsys: 
     assert main(["flops", *words]) == 2
     error = capsys.readouterr().err
     assert said in error and error.count("\n") == 1
+
+
+def test_the_command_tells_bytes_and_the_floors_of_a_device(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["flops", "ear", "--preset", "fmnist", "--set", "steps=7", "--precision", "bf16", "--rates", "0.5", "2"]
+    assert main([*words, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    read, batch = found["bytes"], found["floors"]["64"]
+    assert (found["precision"], len(read["weights"]), len(read["cache"])) == ("bf16", 7, 7)
+    steps = zip(read["weights"], read["cache"], found["by_step"], strict=True)
+    assert batch["tokens"] == pytest.approx(
+        sum(max((weights + 64 * cache) / 0.5e12, 128 * macs / 2e12) for weights, cache, macs in steps)
+    )
+    assert batch["decoder"] == pytest.approx(max(read["decoder"] / 0.5e12, 128 * found["decoder_macs"] / 2e12))
+    assert main([*words, "--steps"]) == 0
+    shown = capsys.readouterr().out
+    assert f"{'tokens':<12}{sum(read['weights']) / 1e6:>12,.1f}{sum(read['cache']) / 1e6:>12,.1f}" in shown
+    assert f"batch 64    {1e3 * batch['tokens']:>12,.2f}" in shown
+    assert "activations" in shown and "read, bf16" in shown
+
+
+def test_bytes_follow_the_presets_precision_unless_another_is_asked_for() -> None:
+    knobs, sampling = EAR.resolve({}), Sampling()
+    whole, half = (costs(EAR, "fmnist", knobs, sampling, precision=precision) for precision in ("fp32", "bf16"))
+    assert whole["bytes"]["cache"] == [2 * one for one in half["bytes"]["cache"]]
+    assert costs(EAR, "fmnist", knobs, sampling)["bytes"] is None

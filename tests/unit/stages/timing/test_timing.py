@@ -3,7 +3,7 @@
 import json
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -365,3 +365,27 @@ def test_records_of_two_sessions_are_not_compared_round_by_round() -> None:
 def test_a_wrong_setting_of_the_protocol_is_one_clear_line(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ArbenchError, match=message):
         Protocol(**settings)
+
+
+def test_what_the_device_can_do_is_measured_once_before_anything_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = {"bandwidth": 1e10, "matrix": 1e12, "precision": "float32", "cache": 2**20, "seconds": 2.0}
+    asked: list[tuple[torch.device, torch.dtype]] = []
+
+    class Late(FakeMethod):
+        def sample(
+            self, labels: Tensor, noise: Tensor, knobs: Mapping[str, KnobValue], sampling: Sampling
+        ) -> Generated:
+            assert asked
+            return super().sample(labels, noise, knobs, sampling)
+
+    def rates(kinds: Iterable[tuple[torch.device, torch.dtype]], tell: Callable[[str], None]) -> dict[Any, Any]:
+        asked.extend(kinds)
+        return {(torch.device("cpu"), torch.float32): said}
+
+    monkeypatch.setattr(timing, "rates_of", rates)
+    half = Late()
+    half.network.to(torch.bfloat16)
+    broken = lambda: (_ for _ in ()).throw(ArbenchError("no weights"))  # noqa: E731
+    one, other, failed = interleaved([case(Late()), case(half), case(broken)], QUICK)
+    assert asked == [(torch.device("cpu"), torch.float32), (torch.device("cpu"), torch.bfloat16)]
+    assert (one["rates"], other["rates"], failed["failure"]) == (said, None, "no weights")
