@@ -94,38 +94,6 @@ class FFN(nn.Module):
         up, bias, down = self.fc1.weight[units], self.fc1.bias[units], self.fc2.weight[:, units]
         return by_rows(lambda rows: F.linear(gelu(F.linear(rows, up, bias)), down), x)
 
-    def experts(self, x: Tensor, chosen: Tensor, pairs: int) -> Tensor:
-        """The FFN's output [B, n, dim] from the chosen experts alone. For sampling only: it has no gradient.
-
-        The hidden units are cut into equal parts, one after the other; the e-th part is expert e. The chosen (token,
-        expert) pairs are sorted by expert, computed by one grouped product for each of the two layers, and summed up
-        token by token. The host waits for no value, and nothing is added atomically.
-
-        x: [B, n, dim]; chosen: bool [B, n, experts]; pairs: the number of chosen pairs in the batch.
-        """
-        flat, mask = x.flatten(0, 1), chosen.flatten(0, 1)
-        count = mask.shape[1]
-        if not _grouped(x):
-            hidden = gelu(self.fc1(flat)).unflatten(1, (count, -1)) * mask[..., None]
-            return self.fc2(hidden.flatten(1)).view_as(x)
-        up, bias = (own.unflatten(0, (count, -1)) for own in (self.fc1.weight, self.fc1.bias))
-        down = self.fc2.weight.unflatten(1, (count, -1)).permute(1, 2, 0)
-        expert, token = torch.nonzero_static(mask.t(), size=pairs).unbind(1)
-        ends = mask.sum(0).cumsum(0).to(torch.int32)  # of each expert's pairs
-        hidden = torch._grouped_mm(flat.index_select(0, token), up.transpose(1, 2), ends)
-        hidden += bias.index_select(0, expert)
-        rows = torch._grouped_mm(gelu(hidden), down, ends)
-        starts = mask.sum(1).cumsum(0) - mask.sum(1)  # of each token's pairs, once they are sorted by token
-        out = F.embedding_bag(token.argsort(stable=True), rows, starts, mode="sum")
-        return (out + self.fc2.bias).view_as(x)
-
-
-def _grouped(x: Tensor) -> bool:
-    """Whether torch multiplies groups of rows on this device without asking the host how large the groups are."""
-    if x.device.type != "cuda":
-        return True
-    return x.dtype == torch.bfloat16 and (not torch.cuda.is_available() or torch.cuda.get_device_capability(x.device)[0] == 9)
-
 
 class Modulation(nn.Sequential):
     """class embedding [B, dim] -> ``count`` modulations [B, 1, dim]."""

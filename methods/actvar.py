@@ -38,6 +38,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from baselines.experts import experts
 from baselines.sparse_method import SparseVAR
 from baselines.sparse_var import Selection, Sparsity, straight_through, top_mask
 from baselines.var import Block, VARNetwork
@@ -75,7 +76,7 @@ class LearnedSelection(Selection):
     def ffn(self, block: Block, x: Tensor, places: Tensor, sparsity: Sparsity) -> Tensor:
         chosen = self.chosen(x, None, sparsity)[0]
         traces.tell_experts(self, places, chosen)
-        return block.ffn.experts(x, chosen, len(x) * sparsity.kept_units(x.shape[1] * self.experts))
+        return experts(block.ffn, x, chosen, len(x) * sparsity.kept_units(x.shape[1] * self.experts))
 
     def unit_mask(self, x: Tensor, places: Tensor, selected: Tensor, span: slice, sparsity: Sparsity) -> Tensor:
         chosen, scores = self.chosen(x, selected, sparsity)

@@ -15,6 +15,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from baselines.experts import experts
 from baselines.sparse_var import Selection, Sparsity, top_mask
 from baselines.var import Block
 from harness import traces
@@ -53,7 +54,7 @@ class RandomSelection(Selection):
     def ffn(self, block: Block, x: Tensor, places: Tensor, sparsity: Sparsity) -> Tensor:
         chosen = self.chosen(x, places, None, sparsity)
         traces.tell_experts(self, places, chosen)
-        return block.ffn.experts(x, chosen, len(x) * sparsity.kept_units(x.shape[1] * self.experts))
+        return experts(block.ffn, x, chosen, len(x) * sparsity.kept_units(x.shape[1] * self.experts))
 
     def unit_mask(self, x: Tensor, places: Tensor, selected: Tensor, span: slice, sparsity: Sparsity) -> Tensor:
         chosen = self.chosen(x, places, selected, sparsity)

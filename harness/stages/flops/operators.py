@@ -24,7 +24,8 @@ _LIGHT = """
     _softmax _safe_softmax _log_softmax softmax log_softmax dropout native_dropout feature_dropout glu hardswish prelu
     batch_norm group_norm instance_norm layer_norm rms_norm native_batch_norm native_group_norm native_layer_norm
     _fused_rms_norm _native_batch_norm_legit _native_batch_norm_legit_no_training
-    embedding embedding_bag _embedding_bag _embedding_bag_forward_only gather index index_add index_copy index_fill index_put index_select masked_scatter masked_select nonzero
+    embedding embedding_bag _embedding_bag _embedding_bag_forward_only
+    gather index index_add index_copy index_fill index_put index_select masked_scatter masked_select nonzero
     nonzero_static one_hot scatter scatter_add scatter_reduce select_scatter slice_scatter take take_along_dim
     _index_put_impl _unsafe_index _unsafe_index_put
     cat concat constant_pad_nd diag diag_embed flip narrow_copy pad pixel_shuffle pixel_unshuffle channel_shuffle
@@ -66,9 +67,9 @@ def attention(query: Shape, key: Shape, value: Shape) -> int:
 def grouped_product(left: Shape, right: Shape) -> int:
     """Multiply-adds of a grouped product, in which each group of rows is multiplied by a matrix of its own.
 
-    Usually left is [rows, n], with the rows of all groups, and right is [groups, n, m]; or left is [groups, rows, n] and
-    right is [n, m], with the columns of all groups. Two matrices share out their inner dimension among the groups, and
-    two tensors of three dimensions are a batch of products.
+    Usually left is [rows, n], with the rows of all groups, and right is [groups, n, m]. Or left is [groups, rows, n],
+    and right is [n, m], with the columns of all groups. Two matrices share out their inner dimension among the groups. Two
+    tensors of three dimensions are a batch of products.
     """
     return matrix_product(left, right) if len(left) == len(right) else prod(left[-2:]) * right[-1]
 

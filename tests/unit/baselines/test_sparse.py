@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from baselines.distillation import dense_pass, masked_logits
+from baselines.experts import experts
 from baselines.sparse_method import SparseVAR
 from baselines.sparse_var import Sparsity, top_mask
 from baselines.var import FFN, VAR, Block
@@ -119,7 +120,7 @@ def test_all_experts_together_are_the_dense_ffn() -> None:
     block = block_of(subject("actvar"))
     x = torch.randn(3, 7, 96)
     with torch.no_grad():
-        everything = block.ffn.experts(x, torch.ones(3, 7, 12, dtype=torch.bool), 3 * 7 * 12)
+        everything = experts(block.ffn, x, torch.ones(3, 7, 12, dtype=torch.bool), 3 * 7 * 12)
         assert torch.allclose(everything, block.ffn(x), atol=1e-4)
 
 
@@ -131,7 +132,7 @@ def test_experts_that_are_not_chosen_add_nothing_and_cost_nothing(seed: int) -> 
     x = torch.randn(2, 5, 96, generator=generator)
     chosen = torch.rand(2, 5, 12, generator=generator) < 0.4
     with torch.no_grad(), ExecutedCounter(subject("actvar"), otherwise="ffn") as counter:
-        found = block.ffn.experts(x, chosen, int(chosen.sum()))
+        found = experts(block.ffn, x, chosen, int(chosen.sum()))
     assert counter.count.macs == int(chosen.sum()) * 2 * 96 * 32
     with torch.no_grad():
         assert torch.allclose(found, masked(block.ffn, x, chosen), atol=1e-4)
