@@ -26,6 +26,7 @@ from baselines.single_scale import SingleScale
 from harness.errors import ArbenchError
 from harness.method import Generated, Knob, KnobValue, Preset
 from harness.sampling import Sampling, draw, guide
+from harness.setup import SMALL_IMAGES_COMPUTE_BATCH, Setup
 
 STEPS = Knob("steps", "int", 13, "decode length: sequential network evaluations", low=1, high=49, axis=True)
 SCHEDULE = Knob(
@@ -129,4 +130,5 @@ class NextSet(SingleScale):
 def next_set_preset(order: str) -> dict[str, Preset]:
     """The ``fmnist`` preset for one order of the places. Presets of different orders are otherwise the same."""
     config = {"vocabulary": 512, "grid": 7, "classes": 10, "dim": 96, "layers": 4, "heads": 4, "order": order}
-    return {"fmnist": Preset("fmnist", "fmnist", "vq-fmnist", config, Sampling(cfg=1.5), 10, (1, 28, 28))}
+    setup = Setup(compute_batch=SMALL_IMAGES_COMPUTE_BATCH)
+    return {"fmnist": Preset("fmnist", "fmnist", "vq-fmnist", config, Sampling(cfg=1.5), 10, (1, 28, 28), setup=setup)}

@@ -14,7 +14,7 @@ from baselines.single_scale import SingleScale
 from baselines.training import drop_class
 from harness.method import Generated, KnobValue, Loop, Preset
 from harness.sampling import Sampling, draw, guide, guide_by
-from harness.setup import Setup
+from harness.setup import SMALL_IMAGES_COMPUTE_BATCH, Setup
 
 
 class RasterNetwork(Trunk):
@@ -79,7 +79,7 @@ def imagenet_preset(size: str, pixels: int) -> Preset:
         image=(3, 256, 256),
         notes="" if pixels == 256 else f"decoded at {pixels}x{pixels}, resized to 256x256 by bicubic interpolation",
         weights=file if file in FILES else "",
-        setup=Setup(labels="random"),
+        setup=Setup(labels="random", compute_batch=64),
     )
 
 
@@ -102,6 +102,7 @@ class Raster(SingleScale):
             sampling=Sampling(cfg=1.5),
             classes=10,
             image=(1, 28, 28),
+            setup=Setup(compute_batch=SMALL_IMAGES_COMPUTE_BATCH),
         ),
         **{
             preset.name: preset for pixels in (256, 384) for preset in (imagenet_preset(size, pixels) for size in SIZES)

@@ -3,7 +3,7 @@
 from baselines.tokenizers.published import VAR_SCALES, VAR_SCALES_512
 from harness.method import Preset
 from harness.sampling import Sampling
-from harness.setup import Setup
+from harness.setup import SMALL_IMAGES_COMPUTE_BATCH, Setup
 
 
 def imagenet_preset(depth: int) -> Preset:
@@ -33,7 +33,7 @@ def imagenet_preset(depth: int) -> Preset:
         classes=1000,
         image=(3, pixels, pixels),
         weights=f"var_d{depth}.pth",
-        setup=Setup(uint8="truncate"),
+        setup=Setup(uint8="truncate", compute_batch=64),
     )
 
 
@@ -54,6 +54,7 @@ VAR_PRESETS = {
         sampling=Sampling(cfg=1.5, cfg_schedule="ramp"),
         classes=10,
         image=(1, 28, 28),
+        setup=Setup(compute_batch=SMALL_IMAGES_COMPUTE_BATCH),
     ),
     **{preset.name: preset for preset in (imagenet_preset(depth) for depth in (16, 20, 24, 30, 36))},
 }

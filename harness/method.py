@@ -71,7 +71,7 @@ class Preset:
     notes: str = ""
     weights: str = ""  # file name of the network's published weights; empty if they are bundled or there are none
     knobs: tuple[Knob, ...] = ()  # replace the method's knobs where this preset has another range or default
-    setup: Setup = Setup()  # the paper's labels and uint8 rule
+    setup: Setup = Setup()  # the paper's labels and uint8 rule; the number of images that are computed at once
 
 
 @dataclass(frozen=True)
@@ -134,6 +134,9 @@ class Method(nn.Module, ABC):
     provenance: Provenance
     tokenizer: nn.Module
     network: nn.Module
+    # ``Setup.tf32`` of the trial for which the method was loaded. Whoever times the method enters
+    # ``harness.machine.arithmetic.arithmetic`` with it; ``sample`` and ``decode`` do not look at it.
+    tf32: str = "off"
 
     @classmethod
     @abstractmethod

@@ -11,8 +11,9 @@ seed = 0                     # or a list of seeds
 extractor = "fmnist-cnn"     # computes features for scores; default: fmnist-cnn for fmnist, inception for other data
 [sampling]                   # for every method; lists are crossed
 cfg = [1.5, 2.0]
-[setup]                      # precision, labels, uint8, weights (harness/setup.py); lists are crossed as well
+[setup]                      # precision, labels, uint8, weights, tf32 (harness/setup.py); lists are crossed as well
 precision = "bf16"
+compute_batch = 32           # images that are computed at once; default: the preset's
 [timing]                     # the timing protocol (harness/stages/timing/stage.py)
 max_rounds = 100
 capture = "auto"             # or "off", "graph", "compile": how methods run, the same for all (docs/measuring.md)
@@ -39,8 +40,9 @@ from harness import files
 from harness.errors import ArbenchError, shown, unknown
 from harness.extractors import by_name
 from harness.hashing import digest
+from harness.numbers import checked_int
 from harness.stages.timing.protocol import Protocol, protocol
-from harness.trial import Trial, checked_int
+from harness.trial import Trial
 
 BUNDLED = Path(__file__).parent / "sweeps"
 HEAD = {

@@ -12,7 +12,7 @@ from urllib.parse import quote, unquote
 from harness import registry
 from harness.errors import ArbenchError, shown, unknown
 from harness.method import KnobValue, Method
-from harness.numbers import as_number, is_number
+from harness.numbers import as_number, checked_int, is_number
 from harness.sampling import SAMPLING_FIELDS, Sampling
 from harness.setup import SETUP_FIELDS, Setup
 
@@ -95,7 +95,7 @@ class Trial:
             {left: right if left == "cfg_schedule" else number(right) for left, right in sampling.items()},
             seed,
             images,
-            setup,
+            {left: number(right) if left == "compute_batch" else right for left, right in setup.items()},
         )
 
     @property
@@ -164,13 +164,6 @@ def resolve_sampling(default: Sampling, given: Mapping[str, Any]) -> Sampling:
             raise ArbenchError(f"sampling: {name} = {shown(value)} is not of type {getattr(kind, '__name__', kind)}")
         changed[name] = value
     return replace(default, **changed)
-
-
-def checked_int(what: str, value: Any, low: int, high: int) -> int:
-    """``value`` if it is a whole number from ``low`` to ``high``; ArbenchError otherwise."""
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise ArbenchError(f"{what} = {shown(value)} is out of range (valid: a whole number from {low} to {high})")
-    return value
 
 
 def _text(value: KnobValue) -> str:

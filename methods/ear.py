@@ -66,7 +66,7 @@ def imagenet_preset(size: str) -> Preset:
         classes=1000,
         image=(3, 256, 256),
         weights=f"EAR-adaLN-{size.upper()}.pt",
-        setup=Setup(labels="random"),
+        setup=Setup(labels="random", compute_batch=64),
         knobs=IMAGENET_KNOBS,
     )
 

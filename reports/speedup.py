@@ -29,7 +29,8 @@ def added(rows: pd.DataFrame, records: Iterable[Record]) -> pd.DataFrame:
     bases: dict[tuple[str, ...], Mapping[str, object] | None] = {}
     found = []
     for row in dicts(rows):
-        place = (base_of(str(row["method"]), str(row["family"])), str(row["preset"]), str(row["images"]))
+        name = base_of(str(row["method"]), str(row["family"]))
+        place = (name, str(row["preset"]), str(row["images"]), str(row["arithmetic"]))
         if place not in bases:
             bases[place] = _base(row, rows)
         own = row["method"] == place[0]
@@ -43,12 +44,12 @@ _COLUMNS = ["flops_saved", *(name + end for name in KINDS for end in ("", LOW, H
 def _base(row: Mapping[str, object], rows: pd.DataFrame) -> Mapping[str, object] | None:
     """The base with which ``row`` is compared; None if there is no base.
 
-    Candidates are the rows of the base method with the same preset and the same number of images as ``row``. The base
-    is the candidate of lowest FID.
+    Candidates are the rows of the base method with the same preset, number of images, precision and use of TF32 as
+    ``row``. The base is the candidate of lowest FID.
     """
     name = base_of(str(row["method"]), str(row["family"]))
     same = (rows["method"] == name) & (rows["preset"] == row["preset"]) & (rows["images"] == row["images"])
-    candidates = rows[same & rows["fid"].notna()]
+    candidates = rows[same & (rows["arithmetic"] == row["arithmetic"]) & rows["fid"].notna()]
     if candidates.empty:
         return None
     return dicts(candidates.loc[[candidates["fid"].idxmin()]])[0]

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from harness.plugins.looks import looks
+from harness.records.setups import UNKNOWN, arithmetic_of, setup_of
 from harness.stages.figures import FIGURES, Figure
 from harness.stages.timing.summary import why_disturbed, why_noisy
 
@@ -23,12 +24,15 @@ UNUSUAL = {
     ("labels", "random"): "random labels",
     ("uint8", "truncate"): "truncated to uint8",
     ("weights", "random"): "random weights",
+    ("tf32", "on"): "TF32",
+    ("tf32", UNKNOWN): "perhaps TF32",
     ("clock", "compile"): "timed compiled",
     ("clock", "eager"): "timed eager",
 }
 """Words for what is unusual in a setup.
 
-fp32, balanced labels, rounding and trained weights are usual. So is timing as it is on a CPU, and captured on CUDA.
+fp32 without TF32, balanced labels, rounding and trained weights are usual. So is timing as it is on a CPU, and captured
+on CUDA.
 """
 
 
@@ -111,9 +115,13 @@ def sampling_words(sampling: Mapping[str, Any]) -> str:
 
 
 def setup_words(setup: Mapping[str, Any]) -> str:
-    """What is unusual in a setup, in words: ``precision bf16, random labels``."""
+    """What is unusual in a setup, in words: ``precision bf16, random labels``.
+
+    setup: the fields of a setup; ``compute_batch`` is among them only where it is not the preset's.
+    """
     own = str(setup.get("weights", "")).partition("own-")[2]
     found = [words for name, value in setup.items() if (words := UNUSUAL.get((name, value)))]
+    found += [f"compute batch {setup['compute_batch']}"] if "compute_batch" in setup else []
     return ", ".join([*found, *([f"own weights {own}"] if own else [])])
 
 
@@ -147,8 +155,10 @@ def _row(record: Record, fid: str) -> dict[str, Any]:
     generate, provenance = record.get("generate") or {}, record.get("provenance") or {}
     scores = quality.get("fid") or {}
     knobs, sampling = knob_words(trial["knobs"]), sampling_words(trial["sampling"])
-    setup, submitted = trial.get("setup") or {}, submission_words(record)
+    setup, submitted = setup_of(record), submission_words(record)
     setup = {**setup, "clock": _clock(timing)}
+    if "compute_batch=" not in record["name"]:  # a name has what differs from the preset
+        setup.pop("compute_batch", None)
     row = {
         "name": record["name"],
         "key": record["key"],
@@ -164,6 +174,7 @@ def _row(record: Record, fid: str) -> dict[str, Any]:
         "knobs": knobs,
         "sampling": sampling,
         "setup": setup_words(setup),
+        "arithmetic": " ".join(arithmetic_of(record)),
         "random": setup.get("weights") == "random",
         "submitted": submitted,
         "settings": ", ".join(filter(None, (knobs, sampling, setup_words(setup), submitted))),

@@ -76,11 +76,15 @@ def _export(asked: argparse.Namespace) -> None:
 
 def _compare(asked: argparse.Namespace) -> None:
     from harness.records.comparison import differences, in_words
+    from harness.records.setups import differences_of_setup
     from harness.stages.timing.summary import why_disturbed, why_noisy
 
     store = Store(asked.store).must_exist()
     one, other = _named(store, asked.one), _named(store, asked.other)
-    print(f"A  {one['name']}\nB  {other['name']}\n{'':<22}{'A':>12}{'B':>12}   B - A, 95 %")
+    print(f"A  {one['name']}\nB  {other['name']}")
+    for words in differences_of_setup(one, other):
+        print(f"their setups differ in {words}")
+    print(f"{'':<22}{'A':>12}{'B':>12}   B - A, 95 %")
     for difference in differences((one, store.arrays(one)), (other, store.arrays(other))):
         print(in_words(difference, "A", "B"))
     for letter, record in (("A", one), ("B", other)):
@@ -108,6 +112,8 @@ def _diff(asked: argparse.Namespace) -> int:
     found = moved(Store(asked.one).must_exist(), Store(asked.other).must_exist())
     for name, difference in found.figures:
         print(f"{name}\n  {in_words(difference, 'A', 'B')}")
+    for words, pairs in sorted(found.setups.items()):
+        print(f"the setups of {counted(pairs, 'trial')} differ in {words}")
     for name, folder in found.only:
         print(f"only in {folder}: {name}")
     print(f"{counted(found.compared, 'trial')} compared, {counted(len(found.figures), 'figure')} moved")

@@ -9,6 +9,8 @@ from harness.cli import cluster
 from harness.cli.options import add_checkpoint, add_only, count
 from harness.progress import counted
 
+SHARD = "images a shard, rounded up to whole compute batches; moves no image (default: %(default)s)"
+
 
 def add(commands: Any) -> None:
     """Add ``run`` to the commands of arbench."""
@@ -19,7 +21,7 @@ def add(commands: Any) -> None:
         "--workers", type=count(0), metavar="N", help="processes (default: one a core or GPU; 0: this one alone)"
     )
     add.add_argument("--images", type=count(1), metavar="N", help="images a trial, in place of the sweep's number")
-    add.add_argument("--batch", type=count(1), default=250, metavar="N", help="images a shard (default: %(default)s)")
+    add.add_argument("--batch", type=count(1), default=250, metavar="N", help=SHARD)
     add_only(add)
     add_checkpoint(add)
     add.add_argument(
@@ -42,6 +44,13 @@ def add(commands: Any) -> None:
     )
     add.add_argument("--device", default="cpu", metavar="D", help="cpu, cuda (all GPUs), cuda:1 (default: cpu)")
     add.add_argument("--precision", metavar="P", help="of the networks, fp32 or bf16, in place of the sweep's")
+    add.add_argument("--tf32", metavar="T", help="TF32 for products of fp32 on a GPU, off or on; as --precision")
+    add.add_argument(
+        "--compute-batch",
+        type=int,
+        metavar="N",
+        help="images that are computed at once, a part of the key; as --precision",
+    )
     add.add_argument(
         "--random-weights",
         action="store_true",
@@ -71,7 +80,8 @@ def _run(asked: argparse.Namespace) -> int:
         checkpoints=parse_checkpoints(asked.checkpoint),
         report=asked.report,
     )
-    setup = {"precision": asked.precision} if asked.precision else {}
+    given = {name: getattr(asked, name) for name in ("precision", "tf32", "compute_batch")}
+    setup: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     setup |= {"weights": "random"} if asked.random_weights else {}
     loaded = only_of(sweep.load(asked.sweep, asked.images, setup), asked.only)
     if asked.dry_run:

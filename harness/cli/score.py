@@ -80,6 +80,7 @@ def _add_inception(add: argparse.ArgumentParser) -> None:
     add.add_argument("--inception", type=Path, metavar="FILE", help="weights-inception-2015-12-05-6726825d.pth")
     add.add_argument("--inception-sha256", metavar="HASH", help="to be held to, where FILE is another's Inception")
     add.add_argument("--batch", type=count(1), default=50, metavar="N", help="images at a time (default: %(default)s)")
+    add.add_argument("--tf32", choices=("off", "on"), default="off", help="on: Inception in TF32, on a GPU that has it")
     add.add_argument("--device", default="cpu", metavar="D", help="cpu, cuda, cuda:1 (default: cpu)")
 
 
@@ -166,6 +167,7 @@ def _extractor(asked: argparse.Namespace) -> "InceptionExtractor":
 
     extractor = load_inception(asked.inception, asked.inception_sha256)
     extractor.network.to(devices.checked(asked.device))
+    extractor.tf32 = asked.tf32
     return extractor
 
 

@@ -184,7 +184,7 @@ class Cluster:
         done, (job, failure) if it is given up."""
         found: list[Outcome] = []
         for plan, several in _by_plan(queue):
-            gaps = plan.shards.missing(plan.trial.images)
+            gaps = plan.shards.gaps()
             gaps = [] if plan.done("generate") else gaps  # checked after the shards: merging removes them
             known = faults(plan.folder)
             for job in several:
@@ -212,7 +212,7 @@ class Cluster:
         for plan, several in _by_plan(queue):
             todo = [job for job in several if job.id not in flying and not self._claimed(job)]
             bad = [job for job in _faulty(plan, several) if job.stage == "generate"]
-            if cautious and bad and plan.shards.missing(plan.trial.images) == [range(plan.trial.images)]:
+            if cautious and bad and plan.shards.gaps() == [range(plan.trial.images)]:
                 todo = [job for job in todo if job.stage != "generate" or job is bad[0]]
             found += todo
         return found

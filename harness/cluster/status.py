@@ -16,7 +16,7 @@ from harness.cluster.submitted import Submissions
 from harness.errors import ArbenchError
 from harness.progress import clock, counted
 from harness.records.store import Store, timed
-from harness.stages.generate.shards import Shards
+from harness.stages.generate.shards import Shards, shard_size
 
 RECENT_S = 600.0
 """Seconds over which rates are taken: the last ten minutes."""
@@ -73,6 +73,7 @@ def _trials(found: Any) -> bool:
         isinstance(one, dict)
         and all(isinstance(one.get(name), str) and "\0" not in one[name] for name in ("name", "key", "folder"))
         and _positive(one.get("images"))
+        and _positive(one.get("compute_batch", 1))  # lists of before this was a setting do not have it
         and isinstance(one.get("stages"), dict)
         and all(isinstance(file, str) and "\0" not in file for file in one["stages"].values())
         for one in found
@@ -84,20 +85,23 @@ def _positive(value: Any) -> bool:
 
 
 def _standing(store: Store, trial: dict[str, Any], batch: int) -> Standing:
+    """How far a trial is. trial: a trial in the form of ``harness.jobs.plan.listed``; batch: images per shard, before
+    rounding up."""
     images, folder = trial["images"], store.folder / trial["folder"]
     stages = tuple(stage for stage, name in trial["stages"].items() if (folder / name).exists())
     record = store.read(trial["name"], trial["key"])
     samples = "generate" in trial["stages"]  # trials on random weights make no images
     complete = "generate" in stages or (record is not None and record["status"] == "done")
-    gaps = [] if complete or not samples else Shards(folder / "shards", images).missing(images)
-    total = ceil(images / batch) if samples else 0
+    gaps = [] if complete or not samples else Shards(folder / "shards", images).gaps()
+    size = shard_size(batch, trial.get("compute_batch", 1))
+    total = ceil(images / size) if samples else 0
     against = [
         f"{trial['name']}: {part}: {several[-1].reason} ({len(several)} so far)"
         for part, several in sorted(faults(folder).items())
         if part != "generate" and not (folder / trial["stages"].get(part, "none")).exists() and _meets(part, gaps)
     ]
     left = sum(map(len, gaps))
-    done = total - sum(ceil(len(gap) / batch) for gap in gaps)
+    done = total - sum(ceil(len(gap) / size) for gap in gaps)
     return Standing(trial["name"], images, left, (max(0, done), total), stages, record, against)
 
 

@@ -105,7 +105,7 @@ class Task:
     def _open(self, job: Job) -> bool:
         """Whether a job is to be done now: it is not done yet, it can start, and no job of its trial has failed too
         often."""
-        if job.done or (job.stage == "quality" and not job.plan.done("generate") and job.plan.shards.missing(1)):
+        if job.done or (job.stage == "quality" and not job.plan.done("generate") and job.plan.shards.gaps()):
             return False
         return all(len(several) <= self.retries for several in faults(job.plan.folder).values())
 

@@ -18,7 +18,7 @@ from harness.conformance.subjects import (
     cases,
     dense,
     images_of,
-    in_shard,
+    in_batch,
     names,
     preset_of,
     recorded,
@@ -98,7 +98,7 @@ def test_an_image_is_the_same_at_every_batch_size(name: str, given: Knobs) -> No
     method = trained(name)
     whole = images_of(method, list(range(64)), given)
     for size, count in ((1, 10), (7, 28)):
-        parts = [in_shard(method, list(range(64))[i : i + size], given) for i in range(0, count, size)]
+        parts = [in_batch(method, list(range(64))[i : i + size], given) for i in range(0, count, size)]
         tokens = torch.cat([part.tokens for part in parts])[:count]
         assert (tokens == whole.tokens[:count]).double().mean() >= 0.999
         assert (torch.cat([part.steps for part in parts])[:count] == whole.steps[:count]).double().mean() >= 0.95

@@ -5,6 +5,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from harness.machine.arithmetic import arithmetic
+
 FMNIST_CNN = "fmnist-cnn"
 INCEPTION = "inception"
 
@@ -18,9 +20,17 @@ class Extractor:
     resize = "none"
     # Whether the network's logits have the same classes as the data's labels.
     classifies = True
+    # Whether a GPU may round the factors of the network's products to TF32: "off" or "on", as in ``Setup.tf32``. It is
+    # no setting of a trial, because features are compared with those of a reference, which trials share.
+    tf32 = "off"
 
     def __init__(self, name: str, network: nn.Module, weights: Path) -> None:
         self.name, self.network, self.weights = name, network.eval(), weights
+
+    def see(self, images: Tensor) -> dict[str, Tensor]:
+        """``features``, in the arithmetic that ``tf32`` says."""
+        with arithmetic(self.tf32):
+            return self.features(images)
 
     @torch.inference_mode()
     def features(self, images: Tensor) -> dict[str, Tensor]:

@@ -75,7 +75,7 @@ def _prepare(context: Context) -> tuple[Trainee, Sequence[Tensor]]:
 
 def _figures(trainee: Trainee, context: Context) -> dict[str, float]:
     extractor, held_out = Extractor(FMNIST_CNN, trainee, FMNIST_CNN_WEIGHTS), context.reference
-    found = torch.cat([extractor.features(part)["logits"].argmax(-1) for part in held_out.images.split(500)])
+    found = torch.cat([extractor.see(part)["logits"].argmax(-1) for part in held_out.images.split(500)])
     return {"test_accuracy": (found == held_out.labels).double().mean().item()}
 
 

@@ -20,6 +20,7 @@ from harness.images.datasets import reference_images
 from harness.jobs import loading
 from harness.jobs.plan import Instrument, Job, TrialPlan
 from harness.machine import hardware
+from harness.machine.arithmetic import arithmetic
 from harness.method import Method
 from harness.setup import Setup
 from harness.stages.flops import stage as flops
@@ -139,7 +140,8 @@ class Bench:
 
     def _flops(self, job: Job) -> None:
         method, trial = self._method(job.plan), job.plan.trial
-        counted = flops.count(method, trial.knobs, trial.sampling, trial.seed, trial.setup.labels)
+        with arithmetic(trial.setup.tf32):  # where cost depends on content, it depends on how content is rounded
+            counted = flops.count(method, trial.knobs, trial.sampling, trial.seed, trial.setup.labels)
         whole, tokenizer = (sum(p.numel() for p in part.parameters()) for part in (method, method.tokenizer))
         sizes = {"network": whole - tokenizer, "tokenizer": tokenizer}
         made = {"flops": counted, "parameters": sizes, "code": code_sha256()}

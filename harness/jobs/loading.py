@@ -14,13 +14,15 @@ from harness.setup import in_precision
 
 
 def load(plan: TrialPlan, device: str = "cpu") -> Method:
-    """The method of a trial, on a device, in the trial's precision, in evaluation mode.
+    """The method of a trial, on a device, in the trial's precision, in evaluation mode. Its ``tf32`` is the
+    trial's.
 
     Raises ArbenchError in three cases: a file of weights cannot be read; the method loads a file that the method's
     ``weight_files`` does not list; or a file of weights has changed since the plan was made.
     """
     method = _random(plan) if plan.trial.setup.weights == "random" else _trained(plan)
     in_precision(method, plan.trial.setup.precision)
+    method.tf32 = plan.trial.setup.tf32
     return method.eval().to(device)
 
 

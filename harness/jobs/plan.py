@@ -60,7 +60,7 @@ class TrialPlan:
     @property
     def shards(self) -> Shards:
         """The shards of the trial's images."""
-        return Shards(self.folder / "shards", self.trial.images)
+        return Shards(self.folder / "shards", self.trial.images, self.trial.setup.compute_batch)
 
     @property
     def short(self) -> str:
@@ -168,6 +168,7 @@ def _alone(trial: Trial, instrument: Instrument, store: Store, checkpoint: Path 
         "weights": weights,
         "source": source_sha256(owner),
         "extractors": {one.extractor: one.facts["weights"] for one in references},
+        "extractors_tf32": {one.extractor: one.tf32 for one in references},
         "version": VERSIONS["generate"],
     }
     identity: dict[Stage, dict[str, Any]] = {
@@ -197,7 +198,7 @@ def _alone(trial: Trial, instrument: Instrument, store: Store, checkpoint: Path 
 def listed(planned: TrialPlan) -> dict[str, Any]:
     """A plan as a dict for ``Store.announce``.
 
-    - ``name``, ``key``, ``images``: the trial's name, key and number of images
+    - ``name``, ``key``, ``images``, ``compute_batch``: of the trial
     - ``folder``: the work folder that has the trial's shards, as a path relative to the store's folder
     - ``stages``: a dict from stage to the file that the stage writes, as a path relative to ``folder``
     """
@@ -207,8 +208,9 @@ def listed(planned: TrialPlan) -> dict[str, Any]:
         for stage, path in planned.stages.items()
     }
     folder = f"{home.parent.name}/{home.name}"
-    images = planned.trial.images
-    return {"name": planned.name, "key": planned.key, "images": images, "folder": folder, "stages": stages}
+    trial = planned.trial
+    sizes = {"images": trial.images, "compute_batch": trial.setup.compute_batch}
+    return {"name": planned.name, "key": planned.key, **sizes, "folder": folder, "stages": stages}
 
 
 def jobs(planned: TrialPlan, batch: int) -> Iterator[Job]:

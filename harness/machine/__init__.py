@@ -3,6 +3,7 @@
 hardware      name, processor, cores and memory of the machine
 cores         how many cores this process may use; this includes the limit that a container's quota sets
 devices       CPU and GPUs by torch's names
+arithmetic    float32 with or without TF32
 children      what child processes inherit, and how they are found
 conditions    load, clock, frequency governor, temperature, GPU driver and state of the GPU, before and after a
               measurement

@@ -10,6 +10,7 @@ by round. Two times from different sessions can differ even if nothing has chang
 much, as a share of the time. Only a difference larger than this share counts.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import expm1, hypot, log
@@ -19,6 +20,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.records.setups import differences_of_setup
 from harness.records.store import REPLICATES, Record, Store
 from harness.stages import CONFIDENCE
 from harness.stages.figures import FIGURES, flat, scores
@@ -146,6 +148,8 @@ class Moved:
     compared: int  # pairs of records
     figures: list[tuple[str, Difference]]  # (trial's name, difference beyond chance); 95 % joint confidence
     only: list[tuple[str, str]]  # trials that only one store has finished: (trial's name, folder of that store)
+    # How the setups of compared records differ, in words, and for how many pairs of records they differ so.
+    setups: Mapping[str, int]
 
 
 def moved(one: Store, other: Store) -> Moved:
@@ -168,7 +172,8 @@ def moved(one: Store, other: Store) -> Moved:
     ]
     only = [(place[0], str(one.folder)) for place in sorted(mine.keys() - theirs.keys())]
     only += [(place[0], str(other.folder)) for place in sorted(theirs.keys() - mine.keys())]
-    return Moved(len(pairs), found, only)
+    setups = Counter(words for (first, _), (second, _) in pairs for words in differences_of_setup(first, second))
+    return Moved(len(pairs), found, only, setups)
 
 
 def _finished(store: Store) -> dict[tuple[str, int], Record]:

@@ -60,10 +60,11 @@ class Row:
     def write(
         self, seen: Seen, found: Scored, reference: Path, extractor: InceptionExtractor, reading: Reading
     ) -> Path:
-        """Write the record and its arrays; returns the record's file."""
+        """Write the record and its arrays; returns the record's file. The reference was seen in batches of the same
+        size as the samples."""
         store = Store(self.folder)
         store.prepare()
-        facts = {**facts_of(reference, extractor, reading), "path": one_line(str(reference))}
+        facts = {**facts_of(reference, extractor, reading, seen.about["batch"]), "path": one_line(str(reference))}
         record = self._record(seen, found, facts)
         arrays: dict[str, Any] = {
             f"{REPLICATES}{name}": values.astype(np.float32) for name, values in found.replicates.items()

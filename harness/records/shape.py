@@ -65,7 +65,7 @@ class Asked(Struct):
     knobs: Settings | None = None  # the method's own settings
     sampling: Settings | None = None  # guidance, temperature, top-k, top-p
     seed: int | None = None  # all noise and all labels follow from it
-    setup: Settings | None = None  # precision, labels, rounding to bytes, weights
+    setup: Settings | None = None  # precision, TF32, labels, rounding to bytes, weights, images computed at once
 
 
 class About(Struct):

@@ -81,7 +81,8 @@ class Store:
     def announce(self, sweep: str, trials: Sequence[Record], batch: int) -> None:
         """Write down which trials a sweep has.
 
-        batch: number of images per shard. A shard is a range of a trial's images. One job makes one shard.
+        batch: number of images per shard, before rounding up to whole compute batches. A shard is a range of a trial's
+            images. One job makes one shard.
         """
         keys = hashlib.sha256("".join(trial["key"] for trial in trials).encode()).hexdigest()
         name = f"{_for_file(sweep)}-{keys[:KEY_SHOWN]}.json"

@@ -40,7 +40,7 @@ class Options:
     """Options of a run. Only ``inception``, ``reference`` and ``checkpoints`` influence records."""
 
     workers: int = 1  # number of worker processes; 0: this process does all jobs
-    batch: int = 250  # images per shard
+    batch: int = 250  # images per shard, before rounding up (``harness.stages.generate.shards.shard_size``)
     retry_failed: bool = False
     inception: Path | None = None  # Inception weights, for an Inception FID beside the FID of the sweep's extractor
     reference: Path | None = None  # reference images or statistics of data that do not ship with arbench

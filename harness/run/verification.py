@@ -11,6 +11,7 @@ from harness.errors import ArbenchError, shown
 from harness.identity import provenance
 from harness.records import schema
 from harness.records.comparison import EXACT
+from harness.records.setups import made_on
 from harness.records.store import Record, Store
 from harness.run.driver import Options, run
 from harness.run.selection import on_own_weights, only
@@ -43,8 +44,7 @@ def made_elsewhere(record: Record, device: str) -> str:
     Another type of device can draw a few tokens differently. So ``verify`` does not demand that new results equal the
     record's: the new scores must lie in the record's intervals, and FLOPs and steps must agree to a thousandth.
     """
-    timing = record.get("timing") or {}
-    made = str(record["provenance"].get("device") or timing.get("device") or "cpu").partition(":")[0]
+    made = made_on(record)
     here = device.partition(":")[0]
     return "" if made == here else f"made on {made}, verified on {here}: scores within their intervals"
 

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from harness import files
 from harness.errors import ArbenchError
+from harness.machine.arithmetic import arithmetic
 
 SAVE_EVERY_S = 60.0
 LOG_EVERY_STEPS = 50
@@ -136,12 +137,15 @@ def fit(
         64 bits before the trainee gets them.
     folder: holds ``state.pt`` (to resume) and ``log.jsonl`` (a line every 50 steps).
 
+    Products of float32 are computed without TF32; with a GPU that has it, this matters where there is no autocast.
+
     Raises ArbenchError if the folder holds a run with another plan or cannot be written, or if the gradient is not
     finite.
     """
     loop = _Loop(trainee, data, plan, folder, crew or Alone())
     loop.resume()
-    loop.run()
+    with arithmetic("off"):
+        loop.run()
     return loop.log
 
 

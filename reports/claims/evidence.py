@@ -9,6 +9,7 @@ draw of images in all trials with the same labels, and replicate k of a time use
 trials with equally many samples.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
@@ -20,6 +21,7 @@ import pandas as pd
 from harness import registry
 from harness.errors import ArbenchError
 from harness.records.comparison import RELATIVE, SESSIONS
+from harness.records.setups import arithmetic_of
 from harness.records.store import Record, Store, trusted
 from harness.stages.flops.costs import costs
 from harness.trial import resolve_sampling
@@ -78,6 +80,7 @@ class Evidence:
         for name, records in asked.items():
             if not records:
                 raise ArbenchError(f"a record of {_words(trials[name])}")
+        asked = _of_one_arithmetic(asked)
         by_key = {key: one for records in asked.values() for key, one in records.items()}
         fid = claim.extractor or table.extractor(by_key.values())
         settings = _settings(list(by_key.values()), fid, claim.scored)
@@ -119,6 +122,25 @@ class Evidence:
             if figure in RELATIVE and len(sessions) > 1:
                 found[figure] = found[figure] * _between_sessions(used[row["keys"][0]])
         return Found(row["name"], tuple(row["keys"]), found)
+
+
+def _of_one_arithmetic(asked: Mapping[str, Mapping[str, Record]]) -> dict[str, dict[str, Record]]:
+    """The records of each operand that have one precision and use of TF32, the same for all operands. If all operands
+    have records of several kinds, the kind of most records is taken."""
+    kinds = {name: Counter(map(arithmetic_of, records.values())) for name, records in asked.items()}
+    shared = set.intersection(*(set(counts) for counts in kinds.values()))
+    if not shared:
+        known = "; ".join(f"{name}: {_kinds(counts)}" for name, counts in kinds.items())
+        raise ArbenchError(f"records of one precision and use of TF32 ({known})")
+    most = max(shared, key=lambda kind: (sum(counts[kind] for counts in kinds.values()), kind == ("fp32", "off"), kind))
+    return {
+        name: {key: one for key, one in records.items() if arithmetic_of(one) == most}
+        for name, records in asked.items()
+    }
+
+
+def _kinds(known: Iterable[tuple[str, str]]) -> str:
+    return " or ".join(f"{precision} with tf32 {tf32}" for precision, tf32 in sorted(known))
 
 
 def _settings(records: Sequence[Record], fid: str, scored: bool) -> list[Row]:

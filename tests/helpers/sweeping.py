@@ -32,7 +32,7 @@ from harness.jobs import bench
 from harness.method import Generated, Knob, KnobValue, Preset, Provenance
 from harness.run import limits as store_limits
 from harness.sampling import Sampling
-from harness.stages.generate.stage import FEWEST
+from harness.setup import Setup
 from tests.helpers.fakes import CLASSES, FakeMethod
 
 WEIGHTS = "ARBENCH_FAKE_WEIGHTS"
@@ -60,11 +60,10 @@ throughput_batch = 3
 [method.fake]
 grid = { steps = [1, 2, 4] }
 """
-BATCH = 7
+BATCH = COMPUTED = 7
+"""Images a shard, all of them computed at once. No other stage samples so many."""
 PR_SET_PDEATHSIG = 1
 """Linux's number, from <sys/prctl.h>."""
-COMPUTED = FEWEST
-"""How many images such a shard really computes."""
 
 
 class SweepMethod(FakeMethod):
@@ -73,7 +72,10 @@ class SweepMethod(FakeMethod):
     name: ClassVar[str] = "fake"
     knobs: ClassVar[tuple[Knob, ...]] = (*FakeMethod.knobs, Knob("warmth", "float", 0.0, "does nothing", low=0, high=1))
     presets: ClassVar[Mapping[str, Preset]] = {
-        name: Preset(name, "tiny", "fake", {}, Sampling(cfg=1.5), CLASSES, (1, 4, 4)) for name in ("tiny", "lost")
+        name: Preset(
+            name, "tiny", "fake", {}, Sampling(cfg=1.5), CLASSES, (1, 4, 4), setup=Setup(compute_batch=COMPUTED)
+        )
+        for name in ("tiny", "lost")
     }
 
     @classmethod

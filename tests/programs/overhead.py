@@ -24,7 +24,7 @@ from harness.jobs.executors import Here
 from harness.jobs.plan import Instrument, Job, TrialPlan, plan
 from harness.noise import uniforms
 from harness.records.store import Store
-from harness.setup import to_uint8
+from harness.setup import compute_batches, to_uint8
 from harness.stages.timing.intervals import centre_interval
 from harness.stages.timing.protocol import Protocol
 from harness.trial import Trial
@@ -48,7 +48,7 @@ class Overhead:
 
 
 def measured(trial: Trial, batch: int, folder: Path, tell: Callable[[str], None] = print) -> Overhead:
-    """Make a trial's images twice, ``batch`` at a time; the harness's files go to ``folder``."""
+    """Make a trial's images twice, in shards of ``batch``; the harness's files go to ``folder``."""
     store, data = Store(folder), trial.owner.preset_named(trial.preset).data
     store.prepare()
     named = ((by_name.usual(data), None),)
@@ -59,12 +59,15 @@ def measured(trial: Trial, batch: int, folder: Path, tell: Callable[[str], None]
     method, (extractor,) = loading.load(planned), bench.extractors()
     found = Overhead()
 
-    def bare(indices: range) -> torch.Tensor:
+    def bare(indices: range) -> list[torch.Tensor]:
+        made = []
         with torch.inference_mode():
-            asked = labels(trial.setup.labels, trial.seed, indices, method.preset.classes)
-            noise = uniforms(trial.seed, indices, method.positions)
-            tokens = method.sample(asked, noise, trial.knobs, trial.sampling).tokens
-            return to_uint8(method.decode(tokens), trial.setup.uint8)
+            for batch in compute_batches(indices, trial.setup.compute_batch):
+                asked = labels(trial.setup.labels, trial.seed, batch, method.preset.classes)
+                noise = uniforms(trial.seed, batch, method.positions)
+                tokens = method.sample(asked, noise, trial.knobs, trial.sampling).tokens
+                made.append(to_uint8(method.decode(tokens), trial.setup.uint8))
+        return made
 
     def by_harness(indices: range, into: TrialPlan = planned) -> None:
         for _, failure in Here(bench).run(deque([Job(into, "generate", indices)])):
@@ -73,12 +76,17 @@ def measured(trial: Trial, batch: int, folder: Path, tell: Callable[[str], None]
     shards = list(planned.shards.missing(batch))
     by_harness(shards[0], warm)
     images = bare(shards[0])
-    extractor.features(images)
+
+    def look(indices: range) -> None:
+        for batch, _ in zip(images, compute_batches(indices, trial.setup.compute_batch), strict=False):
+            extractor.see(batch)
+
+    look(shards[0])
     for turn, indices in enumerate(shards):
         both: list[Callable[[range], object]] = [bare, by_harness]
         spent = {make: _seconds(partial(make, indices)) for make in (both if turn % 2 else reversed(both))}
         alone, whole = (spent[make] for make in both)
-        looking = _seconds(partial(extractor.features, images[: len(indices)]))
+        looking = _seconds(partial(look, indices))
         found.bare.append(alone)
         found.harness.append(whole - looking)
         found.extractor.append(looking)

@@ -107,9 +107,9 @@ def test_trials_on_random_weights_need_neither_checkpoint_nor_reference(
 
 
 def test_two_thousand_shards_cost_few_calls_little_time_and_no_memory(place: Place) -> None:
-    place.sweep("[method.fake]\ngrid = { warmth = [0.0, 0.1, 0.2, 0.3] }", images=500)
+    place.sweep("[method.fake]\ngrid = { warmth = [0.0, 0.1, 0.2, 0.3] }", images=500 * sweeping.BATCH)
     place.site(poll_seconds="20")
-    command = [*place.on_cluster("--max-parallel", "4"), "--batch", "1"]
+    command = place.on_cluster("--max-parallel", "4")
     began = time.time()
     assert place.end(place.drive([*command, "--no-wait"])) == 0
     assert time.time() - began < 60

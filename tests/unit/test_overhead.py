@@ -16,7 +16,8 @@ def test_the_harness_and_a_bare_loop_make_a_trial_shard_by_shard(tmp_path: Path)
         lines: list[str] = []
         found = overhead.measured(Trial.of("fake", "tiny", images=70), 20, tmp_path / "store", lines.append)
     assert len(found.bare) == len(found.harness) == len(found.extractor) == len(lines) == 4
-    assert len((tmp_path / "sampled.log").read_text().splitlines()) == 2 + 2 * 4  # to warm up, then twice a shard
+    sampled = (tmp_path / "sampled.log").read_text().splitlines()
+    assert len(sampled) == 2 * 3 + 2 * 10  # three compute batches of 7 to warm up, then all ten, each twice
     assert found.merging > 0
     middle, low, high = found.share
     assert low <= middle <= high

@@ -68,8 +68,8 @@ def grouped_product(left: Shape, right: Shape) -> int:
     """Multiply-adds of a grouped product, in which each group of rows is multiplied by a matrix of its own.
 
     Usually left is [rows, n], with the rows of all groups, and right is [groups, n, m]. Or left is [groups, rows, n],
-    and right is [n, m], with the columns of all groups. Two matrices share out their inner dimension among the groups. Two
-    tensors of three dimensions are a batch of products.
+    and right is [n, m], with the columns of all groups. Two matrices share out their inner dimension among the groups.
+    Two tensors of three dimensions are a batch of products.
     """
     return matrix_product(left, right) if len(left) == len(right) else prod(left[-2:]) * right[-1]
 

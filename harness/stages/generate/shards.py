@@ -26,14 +26,21 @@ class Shards:
 
     folder: Path
     images: int  # of the whole trial
+    compute_batch: int = 1  # ``Setup.compute_batch``: number of images that are computed at once
 
     def missing(self, batch: int) -> list[range]:
-        """Ranges of at most ``batch`` images that no finished shard covers, in order."""
-        return list(_cut(self.images, self._present(), batch))
+        """Ranges of images that no finished shard covers, in order. A range has at most ``shard_size`` images, and
+        ends where a compute batch ends. batch: the number of images that a shard should have"""
+        size = shard_size(batch, self.compute_batch)
+        return list(_cut(self.images, self._present(), size, self.compute_batch))
 
     def covers(self, indices: range) -> bool:
         """Whether finished shards, of whatever sizes, hold all of these images."""
-        return not any(gap.start < indices.stop and indices.start < gap.stop for gap in self.missing(self.images))
+        return not any(gap.start < indices.stop and indices.start < gap.stop for gap in self.gaps())
+
+    def gaps(self) -> list[range]:
+        """The ranges of images that no finished shard covers, each in one piece."""
+        return self.missing(self.images)
 
     def _present(self) -> list[tuple[int, int, Path]]:
         found = []
@@ -62,8 +69,8 @@ class Shards:
 
         Raises ArbenchError if images are missing.
         """
-        if self.missing(1):
-            raise ArbenchError(f"{self.folder} lacks {len(self.missing(1))} of {self.images} images")
+        if gaps := self.gaps():
+            raise ArbenchError(f"{self.folder} lacks {sum(map(len, gaps))} of {self.images} images")
         whole: Arrays = {}
         traced: Arrays = {}
         seconds, code = 0.0, set()
@@ -87,11 +94,21 @@ class Shards:
         return {**whole, **traced, "seconds": np.array(seconds), "code": np.array("+".join(sorted(code)))}
 
 
-def _cut(images: int, present: Iterable[tuple[int, int, Path]], batch: int) -> Iterator[range]:
+def shard_size(batch: int, compute_batch: int) -> int:
+    """How many images a shard has: ``batch``, rounded up to whole compute batches. In a smaller shard, images would be
+    computed that belong to another shard.
+
+    batch: the number of images that was asked for
+    compute_batch: ``Setup.compute_batch``
+    """
+    return -(-batch // compute_batch) * compute_batch
+
+
+def _cut(images: int, present: Iterable[tuple[int, int, Path]], size: int, compute_batch: int) -> Iterator[range]:
     reached = 0
     for start, stop in [*((start, stop) for start, stop, _ in present), (images, images)]:
         while reached < start:
-            end = min(reached + batch, start)
+            end = min(reached // compute_batch * compute_batch + size, start)
             yield range(reached, end)
             reached = end
         reached = max(reached, stop)

@@ -1,11 +1,14 @@
 """The stage generate: makes the images of a trial, in shards. It keeps features, logits, steps and some thumbnails, but
 no images.
 
-A shard is a range of image indices and one .npz. The label and noise of image i depend only on (seed, i), so it does
-not matter how a trial is cut into shards, or which process computes which shard.
+A shard is a range of image indices and one .npz. It does not matter how a trial is cut into shards, or which process
+computes which shard: the label and noise of image i depend only on (seed, i), and image i is always computed in the
+same company, that of its compute batch (``harness.setup.compute_batches``). So an image is the same, bit for bit, even
+if the method rounds differently with another number of rows, or with other images beside it.
 """
 
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import nullcontext
 from hashlib import blake2b
@@ -18,24 +21,18 @@ from numpy.typing import NDArray
 from harness import traces
 from harness.extractors.base import Extractor
 from harness.inputs import inputs
+from harness.machine.arithmetic import arithmetic
 from harness.method import Method
-from harness.setup import to_uint8
+from harness.setup import compute_batches, to_uint8
 from harness.stages.generate.shards import THUMBNAILS, UNKNOWN_CODE, Arrays
 from harness.trial import Trial
-
-FEWEST = 16
-"""Least number of images that are computed together. With fewer rows a CPU sums its matrix products in another order,
-and one image in two hundred came out different, because one of its draws fell next to a border."""
-
-
-def padded(images: int) -> torch.Tensor:
-    """Indices of the images to compute, int64: 0 to ``images`` - 1. The last index is repeated until there are at least
-    FEWEST indices."""
-    return torch.arange(max(images, FEWEST)).clamp(max=images - 1)
 
 
 def shard(method: Method, extractors: Sequence[Extractor], trial: Trial, indices: range) -> Arrays:
     """Sample and decode the images of a range of indices, and extract their features.
+
+    Whole compute batches are computed, also where the range begins or ends inside of one. Extractors see whole compute
+    batches as well.
 
     Returns these arrays:
 
@@ -50,29 +47,50 @@ def shard(method: Method, extractors: Sequence[Extractor], trial: Trial, indices
       covers the first images of the trial. These arrays are left out if the shard does not begin with image 0, or if
       the method does not define ``Method.grids``
     """
+    parts: dict[str, list[NDArray[Any]]] = defaultdict(list)
+    traced: Arrays = {}
+    seconds = 0.0
+    for batch in compute_batches(indices, trial.setup.compute_batch):
+        wanted = slice(max(indices.start - batch.start, 0), indices.stop - batch.start)
+        first = min(indices.stop, len(batch), traces.IMAGES) if batch.start == indices.start == 0 else 0
+        found, trace, took = _compute(method, extractors, trial, batch, first)
+        for name, rows in found.items():
+            parts[name].append(rows[wanted])
+        traced |= trace
+        seconds += took
+    whole = {name: np.concatenate(rows) for name, rows in parts.items()}
+    return {**whole, **traced, "seconds": np.array(seconds)}
+
+
+def _compute(
+    method: Method, extractors: Sequence[Extractor], trial: Trial, batch: range, traced: int
+) -> tuple[Arrays, Arrays, float]:
+    """Compute one compute batch. Returns the arrays of ``shard`` that have a row for each image, the arrays of the
+    trace, and the seconds of sampling and decoding. Of ``thumbnails``, only images with an index below THUMBNAILS are
+    there.
+
+    traced: number of images whose trace is recorded; 0 for none
+    """
     started = time.perf_counter()
-    labels, noise = inputs(method, trial.seed, indices, trial.setup.labels)
-    traced = min(len(indices), traces.IMAGES) if indices.start == 0 else 0
-    heard = traces.listening(traced) if traced else nullcontext()
-    with torch.inference_mode(), heard as trace:
-        rows, count = padded(len(indices)), len(indices)
-        generated = method.sample(labels[rows], noise[rows], trial.knobs, trial.sampling)
-        images = to_uint8(method.decode(generated.tokens), trial.setup.uint8)
+    labels, noise = inputs(method, trial.seed, batch, trial.setup.labels)
+    with torch.inference_mode(), traces.listening(traced) if traced else nullcontext() as trace:
+        with arithmetic(trial.setup.tf32):
+            generated = method.sample(labels, noise, trial.knobs, trial.sampling)
+            images = to_uint8(method.decode(generated.tokens), trial.setup.uint8)
         seconds = time.perf_counter() - started
         seen = {
-            f"{name} {one.name}" if place else name: values.numpy()[:count]
+            f"{name} {one.name}" if place else name: values.numpy()
             for place, one in enumerate(extractors)
-            for name, values in one.features(images).items()
+            for name, values in one.see(images).items()
         }
-    return {
+    arrays = {
         **seen,
-        **(trace.arrays(method, trial.knobs) if trace else {}),
-        "steps": generated.steps[:count].cpu().numpy().astype(np.int64),
+        "steps": generated.steps.cpu().numpy().astype(np.int64),
         "labels": labels.cpu().numpy(),
-        "fingerprints": fingerprints(generated.tokens[:count]),
-        "thumbnails": images[: min(count, max(0, THUMBNAILS - indices.start))].cpu().numpy(),
-        "seconds": np.array(seconds),
+        "fingerprints": fingerprints(generated.tokens),
+        "thumbnails": images[: max(0, THUMBNAILS - batch.start)].cpu().numpy(),
     }
+    return arrays, trace.arrays(method, trial.knobs) if trace else {}, seconds
 
 
 def fingerprints(tokens: torch.Tensor) -> NDArray[np.uint64]:

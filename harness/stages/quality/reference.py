@@ -45,6 +45,8 @@ STATISTICS = ("mu", "sigma", "mu_s", "sigma_s")
 EARLIER = {"mu": "mean", "sigma": "covariance", "mu_s": "spatial mean", "sigma_s": "spatial covariance"}
 """Names of the statistics in caches of earlier versions."""
 NAMES = (*STATISTICS, *EARLIER.values(), "features", "radii", "kernel", "logits", "about")
+NO_TF32 = "off"
+"""``Extractor.tf32`` of references whose facts do not state it, such as all references of earlier versions."""
 SCORES = ("key", "is", "label_accuracy")
 """The entries that ``about`` has in addition to the facts."""
 
@@ -70,16 +72,28 @@ class Reference:
         """The extractor's name."""
         return str(self.facts["extractor"])
 
+    @property
+    def tf32(self) -> str:
+        """``Extractor.tf32`` of the extractor that saw the images."""
+        return str(self.facts.get("tf32", NO_TF32))
+
     def about(self) -> dict[str, Any]:
         """A dict of plain values that describes the reference. In a record, the part ``quality`` has this dict under
         the key ``reference``. The dict has these entries:
 
         - one for each fact about the set, such as the number of images
         - ``key``: a hash of all that the reference depends on
+        - ``tf32``: whether the extractor used TF32
         - ``is``: the inception score of the reference images, or None
         - ``label_accuracy``: the share of these images that the extractor puts in the class of their label, or None
         """
-        return {"key": self.key, **self.facts, "is": self.is_, "label_accuracy": self.label_accuracy}
+        return {"key": self.key, **self.facts, "tf32": self.tf32, "is": self.is_, "label_accuracy": self.label_accuracy}
+
+
+def stated(extractor: Extractor) -> dict[str, Any]:
+    """The arithmetic of an extractor, as a part of a reference's facts. Empty without TF32, so that references of
+    earlier versions, which were computed on CPUs, keep their keys."""
+    return {} if extractor.tf32 == NO_TF32 else {"tf32": extractor.tf32}
 
 
 def write(path: Path, reference: Reference) -> None:

@@ -2,9 +2,10 @@
 References are cached by content.
 
 The name of a cache file contains a hash of everything on which the reference depends: the images and labels themselves
-(not their path), the extractor's weights as they are in memory, the resize, the version of the metrics, and
-the rule by which images in [0, 1] become uint8. The hash cannot cover the extractor's code. Therefore a few images go
-through the extractor before a cached file is used. Their features and logits must agree with those in the file.
+(not their path), the extractor's weights as they are in memory, its use of TF32, the resize, the version of the
+metrics, and the rule by which images in [0, 1] become uint8. The hash cannot cover the extractor's code. Therefore a
+few images go through the extractor before a cached file is used. Their features and logits must agree with those in the
+file.
 """
 
 import hashlib
@@ -23,7 +24,7 @@ from harness.images.datasets import Images
 from harness.stages.quality.distributions import Moments, inception_score
 from harness.stages.quality.features import checked
 from harness.stages.quality.pairs import FAR, NEAR, Within
-from harness.stages.quality.reference import VERSION, Reference, cached, write
+from harness.stages.quality.reference import VERSION, Reference, cached, stated, write
 
 UINT8_RULE = "round(255 x), clamped"
 """How images in [0, 1] become uint8 (harness.setup.to_uint8)."""
@@ -72,6 +73,7 @@ def _facts(images: Images, extractor: Extractor, uint8_rule: str) -> dict[str, A
         "classifies": extractor.classifies,
         "uint8": uint8_rule,
         "neighbours": [NEAR, FAR],
+        **stated(extractor),
     }
 
 
@@ -85,7 +87,7 @@ def _tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
 
 
 def _computed(key: str, facts: Mapping[str, Any], images: Images, extractor: Extractor) -> Reference:
-    seen = [extractor.features(batch) for batch in images.images.split(_BATCH)]
+    seen = [extractor.see(batch) for batch in images.images.split(_BATCH)]
     whole = {name: torch.cat([part[name] for part in seen]).cpu().numpy().astype(np.float32) for name in seen[0]}
     features, logits = checked(whole["features"], f"reference features ({extractor.name})"), whole["logits"]
     return Reference(
@@ -109,7 +111,7 @@ def _fits(reference: Reference, images: Images, extractor: Extractor) -> bool:
     if not len(reference.within.features) == len(reference.logits) == count:
         return False
     places = np.linspace(0, count - 1, min(_PROBE, count)).astype(np.int64)
-    seen = extractor.features(images.images[torch.from_numpy(places)])
+    seen = extractor.see(images.images[torch.from_numpy(places)])
     for name, before in (("features", reference.within.features), ("logits", reference.logits)):
         now = seen[name].cpu().numpy()
         if now.shape[1:] != before.shape[1:]:

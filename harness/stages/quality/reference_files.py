@@ -22,15 +22,19 @@ from harness.images.samples import ARRAY
 from harness.stages.quality.distributions import Gaussian
 from harness.stages.quality.features import Tell, same_width, silent
 from harness.stages.quality.pairs import FAR, NEAR, Within
-from harness.stages.quality.reference import STATISTICS, VERSION, Reference, cached, read, write
+from harness.stages.quality.reference import STATISTICS, VERSION, Reference, cached, read, stated, write
 from harness.stages.quality.seen import Seen, watched
 
 BATCH = 50
+"""How many images Inception sees at once, unless another number is asked for."""
 
 
-def facts_of(path: Path, extractor: Extractor, reading: Reading = AS_THEY_ARE) -> dict[str, Any]:
+def facts_of(path: Path, extractor: Extractor, reading: Reading = AS_THEY_ARE, batch: int = BATCH) -> dict[str, Any]:
     """All facts on which the reference of a path depends. The digest of these facts is the reference's key. Raises
-    ArbenchError for an extractor other than Inception, and for a path that cannot be read."""
+    ArbenchError for an extractor other than Inception, and for a path that cannot be read.
+
+    batch: number of images that Inception sees at once
+    """
     if not isinstance(extractor, InceptionExtractor):
         raise ArbenchError(
             f"reference {path}: a reference by path is for extractor {INCEPTION!r}, not {extractor.name!r}"
@@ -45,6 +49,8 @@ def facts_of(path: Path, extractor: Extractor, reading: Reading = AS_THEY_ARE) -
         "neighbours": [NEAR, FAR],
         **({"crop": reading.resize} if reading.resize else {}),
         **({"array": reading.key} if reading.key else {}),
+        **({"batch": batch} if batch != BATCH else {}),
+        **stated(extractor),
     }
 
 
@@ -92,7 +98,7 @@ def remembered(
     """
     if folder is None or not _has_images(path):
         return open_reference(path, extractor, batch, reading, tell)
-    key, file, found = cached(facts_of(path, extractor, reading), extractor, folder)
+    key, file, found = cached(facts_of(path, extractor, reading, batch), extractor, folder)
     if found is not None:
         say(f"reference: as it was seen before ({file})")
         return replace(found, facts={**found.facts, "path": one_line(str(path))})
@@ -165,7 +171,7 @@ def of_seen(seen: Seen, extractor: InceptionExtractor, tell: Tell = silent) -> R
 
 
 def _of(extractor: InceptionExtractor) -> dict[str, Any]:
-    return {"extractor": extractor.name, "weights": sha256(_weights(extractor))}
+    return {"extractor": extractor.name, "weights": sha256(_weights(extractor)), **stated(extractor)}
 
 
 def _with_statistics(
@@ -208,6 +214,8 @@ def _built(path: Path, extractor: InceptionExtractor, reading: Reading) -> Refer
     found = read(path)
     if found.facts["weights"] != sha256(_weights(extractor)):
         raise ArbenchError(f"{path} was made with other Inception weights")
+    if found.tf32 != extractor.tf32:
+        raise ArbenchError(f"{path} was made with tf32 {found.tf32} (here it is {extractor.tf32}): build it again")
     return replace(found, facts={**found.facts, "path": one_line(str(path)), "extractor": extractor.name})
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -25,7 +26,8 @@ THUMBNAILS = 20
 class Seen:
     """The Inception features and statistics of a set of images."""
 
-    about: Mapping[str, Any]  # where the images came from, in plain values; "notes": remarks on the images
+    # Where the images came from, in plain values; "batch" and "tf32": how they were computed; "notes": remarks on them.
+    about: Mapping[str, Any]
     gaussian: Gaussian  # moments of features [N, 2048]
     spatial: Gaussian  # moments of the flattened spatial features [N, 2023]
     arrays: Mapping[str, NDArray[np.float32]]  # "features", "logits" and "spatial"
@@ -35,24 +37,30 @@ class Seen:
 
 def see(samples: Samples, extractor: InceptionExtractor, batch: int, advance: Callable[[int], None]) -> Seen:
     """Runs all images through Inception, ``batch`` at a time. After each batch, ``advance`` is called with the batch's
-    number of images. Raises ArbenchError if images are damaged, or if there are fewer than two."""
+    number of images. Raises ArbenchError if images are damaged, or if there are fewer than two.
+
+    If there are more images than ``batch``, a batch with fewer images, such as the last one, is filled with copies of
+    its last image. So the features of an image do not depend on how many images there are, or on the files they are in.
+    """
     arrays: dict[str, NDArray[np.float32]] = {}
     content, copies, done = hashlib.sha256(), _Copies(), 0
     first: list[NDArray[np.uint8]] = []
+    size = min(batch, samples.count)
     for images in samples.batches(batch):
         content.update(images.numpy().data)
         copies.add(images)
         first.extend(images[: THUMBNAILS - len(first)].numpy().copy())
-        for name, values in extractor.features(images).items():
+        filled = images[torch.arange(size).clamp(max=len(images) - 1)] if len(images) < size else images
+        for name, values in extractor.see(filled).items():
             if name not in arrays:  # in full at once: joining parts at the end would take the memory twice
                 arrays[name] = _room(samples, values.shape[1])
-            arrays[name][done : done + len(images)] = values.cpu().numpy()
+            arrays[name][done : done + len(images)] = values[: len(images)].cpu().numpy()
         done += len(images)
         advance(len(images))
     crop = {"resize": samples.reading.resize} if samples.reading.resize else {}
-    notes = [*samples.notes(), *copies.notes(samples.count)]
+    how = {**crop, "batch": batch, "tf32": extractor.tf32, "notes": [*samples.notes(), *copies.notes(samples.count)]}
     return Seen(
-        about={"path": samples.title, "images": samples.count, "sha256": content.hexdigest(), **crop, "notes": notes},
+        about={"path": samples.title, "images": samples.count, "sha256": content.hexdigest(), **how},
         gaussian=Moments.of(arrays["features"]).gaussian(),
         spatial=Moments.of(arrays["spatial"]).gaussian(),
         arrays=arrays,

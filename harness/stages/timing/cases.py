@@ -15,6 +15,7 @@ from harness.execution.modes import OFF
 from harness.execution.running import Running, running, share_alike
 from harness.inputs import inputs
 from harness.machine import gpu
+from harness.machine.arithmetic import arithmetic
 from harness.machine.devices import synchronise
 from harness.machine.disturbances import between, counters
 from harness.machine.garbage import no_collection
@@ -98,7 +99,7 @@ def prepare(case: TimedCase, protocol: Protocol, batch: int, mode: str) -> None:
         if mode == OFF:
             case.running = plain
             return
-        with torch.inference_mode():
+        with torch.inference_mode(), arithmetic(case.method.tf32):
             usual = plain.sample(labels, noise).tokens
             synchronise(case.device)
             began = time.perf_counter()
@@ -145,9 +146,10 @@ def attempt(case: TimedCase, protocol: Protocol, batch: int, done: int, turn: in
 
 def taken(case: TimedCase, labels: Tensor, noise: Tensor) -> tuple[float, float]:
     """Seconds of sampling and of decoding one batch; the device is synchronised before and after each."""
+    assert case.method is not None
     assert case.running is not None
     gc.collect(0)  # so that no collection falls into the measured interval
-    with torch.inference_mode(), no_collection():
+    with torch.inference_mode(), no_collection(), arithmetic(case.method.tf32):
         synchronise(labels.device)
         start = time.perf_counter()
         generated = case.running.sample(labels, noise)

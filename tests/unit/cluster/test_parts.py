@@ -17,6 +17,7 @@ from harness.cluster.faults import blame, faults
 from harness.cluster.leases import Lease
 from harness.cluster.schedulers import Schedulers, UnreachableError
 from harness.cluster.slurm import commands, options
+from harness.cluster.status import standings
 from harness.cluster.submitted import Submissions, since_start
 from harness.cluster.task import Task
 from harness.cluster.training import Training
@@ -228,6 +229,17 @@ def test_the_status_of_a_store_needs_no_cluster(small: Path, capsys: pytest.Capt
     capsys.readouterr()
     assert cli.main(["status", str(small / "store")]) == 0
     assert capsys.readouterr().out == "3 trials: 3 recorded, 0 open, 0 failed\n12 of 12 shards\n"
+
+
+def test_the_status_counts_shards_of_whole_compute_batches_and_reads_lists_of_earlier_versions(small: Path) -> None:
+    command = ["run", str(small / "small.toml"), "--store", str(small / "store"), "--workers", "0", "--batch", "10"]
+    assert cli.main(command) == 0
+    assert [one.shards for one in standings(Store(small / "store"))] == [(2, 2)] * 3  # 14 images each, two batches of 7
+    (path,) = (small / "store" / "sweeps").glob("*.json")
+    content = files.read_json(path)
+    assert {trial.pop("compute_batch") for trial in content["trials"]} == {7}
+    files.write_json(path, content)
+    assert [one.shards for one in standings(Store(small / "store"))] == [(3, 3)] * 3
 
 
 @pytest.mark.parametrize("option", ["--site=x.toml", "--max-parallel=2", "--no-wait", "--dry-run"])

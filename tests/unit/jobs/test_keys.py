@@ -41,6 +41,8 @@ CHANGES: list[dict[str, Any]] = [
     *({"sampling": {name: value}} for name, value in [("temperature", 0.5), ("top_p", 0.5)]),
     *({"setup": {name: value}} for name, value in [("labels", "random"), ("uint8", "truncate"), ("precision", "bf16")]),
     {"setup": {"weights": "random"}},
+    {"setup": {"tf32": "on"}},
+    {"setup": {"compute_batch": 8}},
 ]
 
 

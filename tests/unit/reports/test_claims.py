@@ -250,6 +250,20 @@ def test_the_command_prints_the_table_and_fails_where_asked(capsys: pytest.Captu
         exit_code("--store", str(tmp_path / "nowhere"))
 
 
+def test_a_claim_is_not_judged_on_records_of_two_arithmetics(store: Store) -> None:
+    before = verdict(store, "ear-spiral-raster-7")
+    assert before.word != NOT_MEASURED
+    for record in store.records():
+        if record["trial"]["method"] == "ear":
+            arrays = store.arrays(record)
+            record["trial"]["setup"] = {**record["trial"]["setup"], "tf32": "on"}
+            store.write(record, arrays)
+    after = verdict(store, "ear-spiral-raster-7")
+    assert after.word == NOT_MEASURED
+    assert after.missing.startswith("records of one precision and use of TF32 (")
+    assert "fp32 with tf32 off" in after.missing and "fp32 with tf32 on" in after.missing
+
+
 def test_the_page_of_claims_has_every_verdict_and_links_to_the_trials_behind_it(store: Store, tmp_path: Path) -> None:
     (sheet,) = page.sheets(site.read(store.folder), tmp_path)
     sheets.write([sheet], tmp_path)

@@ -29,3 +29,14 @@ def test_time_saved_stands_beside_flops_saved() -> None:
     assert rows.loc[later["key"]][["saved_b1", "saved_b64"]].isna().all()
     assert rows.loc[later["key"]]["flops_saved"] < 100
     assert rows[rows["method"].isin(["var", "raster"])]["flops_saved"].isna().all()
+
+
+@pytest.mark.parametrize("setup", [{"precision": "bf16"}, {"tf32": "on"}], ids=str)
+def test_a_row_is_not_compared_with_a_dense_method_of_another_arithmetic(setup: dict[str, str]) -> None:
+    made = [copy.deepcopy(r) for r in fakes_store.records() if r["trial"]["method"] in ("var", "actvar")]
+    odd = next(r for r in made if r["trial"]["method"] == "actvar")
+    odd["trial"]["setup"] = setup
+    rows = speedup.added(table.tidy(made, "fmnist-cnn"), made).set_index("key")
+    assert rows.loc[odd["key"]][["flops_saved", "saved_b1", "saved_b64"]].isna().all()
+    others = rows[(rows["method"] == "actvar") & (rows.index != odd["key"])]
+    assert others["flops_saved"].notna().all()

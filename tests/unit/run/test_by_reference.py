@@ -57,7 +57,7 @@ def small(tmp_path: Path, weights: Path) -> Iterator[Path]:
         patch.setattr(bench, "reference_images", datasets.reference_images)
         patch.setattr(inception_extractor, "KNOWN_SHA256", sha256(weights))
         preset = sweeping.SweepMethod.presets["tiny"]
-        own = Setup(labels="random", uint8="truncate")
+        own = Setup(labels="random", uint8="truncate", compute_batch=IMAGES)
         patch.setattr(sweeping.SweepMethod, "presets", {"tiny": replace(preset, data="imagenet256", setup=own)})
         (tmp_path / "sweep.toml").write_text(SWEEP)
         pictures = np.random.default_rng(0).integers(0, 256, (PICTURES, 16, 16, 3), dtype=np.uint8)
@@ -99,6 +99,8 @@ def test_a_run_scores_as_arbench_score_does_and_names_what_it_used(
         "labels": "random",
         "uint8": "truncate",
         "weights": "trained",
+        "tf32": "off",
+        "compute_batch": IMAGES,
     }
     assert found["provenance"]["extractors"] == {"inception": sha256(weights)}
     assert found["provenance"]["data"] == sha256(built)

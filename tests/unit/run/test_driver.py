@@ -100,7 +100,7 @@ def test_a_second_run_computes_nothing_and_touches_no_record(small: Path, capsys
 
 def test_the_size_of_shards_does_not_move_a_figure(small: Path) -> None:
     cli.main(command(small, store="one"))
-    cli.main([*command(small, store="two"), "--batch", "5"])
+    cli.main([*command(small, store="two"), "--batch", "14"])
     assert results(small / "one") == results(small / "two")
 
 
@@ -110,7 +110,7 @@ def test_shards_of_another_size_are_taken_up(small: Path, monkeypatch: pytest.Mo
     with monkeypatch.context() as patch:
         _interrupt_after(patch, 5)
         assert cli.main(command(small)) == 130
-    assert cli.main([*command(small), "--batch", "4"]) == 0
+    assert cli.main([*command(small), "--batch", "14"]) == 0
     assert results(small / "store") == results(small / "undisturbed")
 
 
@@ -177,7 +177,7 @@ def test_two_runners_on_one_store_leave_what_one_leaves(small: Path, monkeypatch
     monkeypatch.setenv(sweeping.SLEEP, "0.02")
     children = [
         sweeping.fork(lambda: cli.main(command(small))),
-        sweeping.fork(lambda: cli.main([*command(small), "--batch", "5"])),
+        sweeping.fork(lambda: cli.main([*command(small), "--batch", "14"])),
     ]
     assert [sweeping.exit_code(child) for child in children] == [0, 0]
     assert results(small / "store") == results(small / "alone")

@@ -1,52 +1,139 @@
 """Shards: however a trial is cut and by whom it is computed, the same rows come out in the same order."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
 from harness import files, traces
 from harness.errors import ArbenchError
 from harness.inputs import labels
 from harness.jobs.bench import Bench
 from harness.jobs.plan import TrialPlan
+from harness.method import Generated, KnobValue
 from harness.noise import uniforms
 from harness.sampling import Sampling
-from harness.setup import to_uint8
+from harness.setup import Setup, in_precision, to_uint8
 from harness.stages import Stage
-from harness.stages.generate.shards import THUMBNAILS, Shards
+from harness.stages.generate.shards import THUMBNAILS, Shards, shard_size
 from harness.stages.generate.stage import fingerprints, shard, summary
 from harness.trial import Trial
-from tests.helpers.fakes import FakeMethod
+from tests.helpers.fakes import VOCABULARY, FakeMethod
 from tests.helpers.sweeping import TinyExtractor
 
 TRIAL = Trial("fake", "tiny", {"steps": 2, "shade": "plain"}, Sampling(cfg=1.5), 3, 60)
 
 
-def made(indices: range) -> dict[str, np.ndarray]:
-    return shard(FakeMethod.load("tiny"), [TinyExtractor()], TRIAL, indices)
+def made(indices: range, method: type[FakeMethod] = FakeMethod, **setup: Any) -> dict[str, np.ndarray]:
+    trial, loaded = replace(TRIAL, setup=Setup(**setup)), method.load("tiny")
+    in_precision(loaded, trial.setup.precision)
+    return shard(loaded, [TinyExtractor()], trial, indices)
+
+
+class Sociable(FakeMethod):
+    """A method whose every token and step depends on how many rows it is given and on what the other rows are, as one
+    whose kernels or grouped products round by what they are given."""
+
+    rows: ClassVar[list[int]] = []
+
+    def sample(self, labels: Tensor, noise: Tensor, knobs: Mapping[str, KnobValue], sampling: Sampling) -> Generated:
+        self.rows.append(len(labels))
+        drawn = super().sample(labels, noise, knobs, sampling)
+        company = len(labels) + int(1e6 * noise.sum())
+        return Generated((drawn.tokens + company) % VOCABULARY, drawn.steps + company % 3)
+
+    def decode(self, tokens: Tensor) -> Tensor:
+        return super().decode(tokens) * (0.5 + 0.5 * float((tokens.sum() % 10) / 10))
 
 
 @given(
     images=st.integers(1, 60),
     present=st.lists(st.tuples(st.integers(0, 59), st.integers(1, 20)), max_size=6),
     batch=st.integers(1, 70),
+    compute_batch=st.sampled_from([1, 1, 4, 7, 64]),
 )
 def test_missing_ranges_are_the_images_that_no_shard_covers(
-    tmp_path_factory: pytest.TempPathFactory, images: int, present: list[tuple[int, int]], batch: int
+    tmp_path_factory: pytest.TempPathFactory,
+    images: int,
+    present: list[tuple[int, int]],
+    batch: int,
+    compute_batch: int,
 ) -> None:
     folder = tmp_path_factory.mktemp("shards")
     there = [range(start, min(start + size, images)) for start, size in present if start < images]
-    shards = Shards(folder, images)
+    shards = Shards(folder, images, compute_batch)
     for indices in there:
         shards.path(indices).touch()
     covered = {index for indices in there for index in indices}
     missing = shards.missing(batch)
     assert [index for indices in missing for index in indices] == sorted(set(range(images)) - covered)
-    assert all(1 <= len(indices) <= batch for indices in missing)
+    assert all(1 <= len(indices) <= shard_size(batch, compute_batch) for indices in missing)
+    ends = {indices.stop for indices in there} | {indices.start for indices in there} | {images}
+    assert all(indices.stop % compute_batch == 0 or indices.stop in ends for indices in missing)
+
+
+@pytest.mark.parametrize(
+    ("batch", "compute_batch", "sizes"),
+    [(250, 125, [250, 250, 100]), (250, 64, [256, 256, 88]), (1, 64, [64] * 9 + [24]), (7, 1, [7] * 85 + [5])],
+)
+def test_a_shard_is_rounded_up_to_whole_compute_batches(
+    tmp_path: Path, batch: int, compute_batch: int, sizes: list[int]
+) -> None:
+    assert [len(indices) for indices in Shards(tmp_path, 600, compute_batch).missing(batch)] == sizes
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("size", [1, 7, 16, 64])
+@pytest.mark.parametrize("cuts", [[0, 20, 40, 60], [0, 7, 14, 60], [0, 1, 8, 16, 24, 32, 40, 59, 60]])
+def test_a_method_that_depends_on_its_company_makes_the_same_images_however_cut(
+    tmp_path: Path, cuts: list[int], size: int, precision: str
+) -> None:
+    setup: dict[str, Any] = {"compute_batch": size, "precision": precision}
+    Sociable.rows.clear()
+    whole = made(range(60), Sociable, **setup)
+    shards = Shards(tmp_path, 60, size)
+    for start, stop in zip(cuts, cuts[1:], strict=False):
+        files.write_arrays(shards.path(range(start, stop)), made(range(start, stop), Sociable, **setup))
+    merged = shards.merge()
+    for name in ("fingerprints", "labels", "steps", "thumbnails", "logits", "features"):
+        np.testing.assert_array_equal(merged[name], whole[name])
+    assert set(Sociable.rows) == {size}  # the first, the last and every short shard too
+
+
+def test_such_a_method_is_moved_by_another_compute_batch_alone() -> None:
+    """Else the tests above would show nothing."""
+    assert (made(range(60), Sociable, compute_batch=16)["steps"] != made(range(60), Sociable)["steps"]).any()
+
+
+def test_an_image_does_not_depend_on_how_many_images_its_trial_has() -> None:
+    one, other = (shard(Sociable.load("tiny"), [], replace(TRIAL, images=images), range(5)) for images in (5, 60))
+    np.testing.assert_array_equal(one["fingerprints"], other["fingerprints"])
+
+
+def test_extractors_see_whole_compute_batches() -> None:
+    class Counting(TinyExtractor):
+        seen: ClassVar[list[int]] = []
+
+        def features(self, images: Tensor) -> dict[str, Tensor]:
+            self.seen.append(len(images))
+            return super().features(images)
+
+    found = shard(FakeMethod.load("tiny"), [Counting()], replace(TRIAL, setup=Setup(compute_batch=16)), range(10, 20))
+    assert Counting.seen == [16, 16]
+    assert len(found["features"]) == 10
+
+
+@pytest.mark.parametrize("wrong", [0, -1, 4097, 8.0, True, "8"])
+def test_a_compute_batch_out_of_range_is_refused_with_the_valid_range(wrong: Any) -> None:
+    with pytest.raises(ArbenchError, match=r"compute_batch = .* out of range \(valid: a whole number from 1 to 4096\)"):
+        Setup(compute_batch=wrong)
 
 
 @pytest.mark.parametrize("cuts", [[0, 60], [0, 7, 14, 60], [0, 39, 41, 60]])
@@ -59,7 +146,7 @@ def test_any_cut_gives_the_rows_of_one_piece(tmp_path: Path, cuts: list[int]) ->
     assert len(merged["thumbnails"]) == THUMBNAILS
     np.testing.assert_array_equal(merged["fingerprints"], whole["fingerprints"])
     for name in ("labels", "steps", "thumbnails", "logits", "features"):
-        np.testing.assert_allclose(merged[name], whole[name], rtol=1e-5, atol=1e-5)
+        np.testing.assert_array_equal(merged[name], whole[name])
     assert merged["features"].dtype == np.float32
     shards.remove()
     assert not tmp_path.exists()

@@ -201,7 +201,7 @@ def test_files_of_earlier_versions_are_read(both: Both, extractor: InceptionExtr
     arrays = {**old, "spatial covariance": made.spatial.covariance, **within}
     np.savez(tmp_path / "store.npz", about=np.array(told), logits=np.ones((COUNT, 3), np.float32), **arrays)  # type: ignore[arg-type]
     stored = read(tmp_path / "store.npz")
-    assert stored.about() == {"key": "s" * 64, **facts, "is": made.is_, "label_accuracy": 0.5}
+    assert stored.about() == {"key": "s" * 64, **facts, "tf32": "off", "is": made.is_, "label_accuracy": 0.5}
     assert stored.logits is not None and stored.logits.shape == (COUNT, 3)
     for found in (kept, stored):
         np.testing.assert_array_equal(found.gaussian.mean, made.gaussian.mean)

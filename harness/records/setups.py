@@ -1,0 +1,47 @@
+"""The setup under which a record was made, and how the setups of two records differ.
+
+Figures of two setups can differ for that reason alone. So whoever compares two records says how their setups differ.
+Records of earlier versions do not state ``tf32`` and ``compute_batch``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from harness.setup import SETUP_FIELDS, Setup
+
+UNKNOWN = "unknown"
+"""Stands for a value that a record of an earlier version does not state."""
+
+
+def made_on(record: Mapping[str, Any]) -> str:
+    """The kind of device on which a record was made: ``cpu``, ``cuda``."""
+    provenance, timing = record.get("provenance") or {}, record.get("timing") or {}
+    return str(provenance.get("device") or timing.get("device") or "cpu").partition(":")[0]
+
+
+def setup_of(record: Mapping[str, Any]) -> dict[str, Any]:
+    """All fields of a record's setup. Empty for samples that another program made.
+
+    Earlier versions left it to torch whether convolutions used TF32. So ``tf32`` of their records is unknown, but off
+    on a CPU, which has no TF32. ``compute_batch`` of their records is unknown.
+    """
+    if "foreign" in record:
+        return {}
+    earlier = {"tf32": "off" if made_on(record) == "cpu" else UNKNOWN, "compute_batch": UNKNOWN}
+    return {**asdict(Setup()), **earlier, **(record["trial"].get("setup") or {})}
+
+
+def arithmetic_of(record: Mapping[str, Any]) -> tuple[str, str]:
+    """``precision`` and ``tf32`` of a record's setup. Empty texts for samples that another program made."""
+    setup = setup_of(record)
+    return str(setup.get("precision", "")), str(setup.get("tf32", ""))
+
+
+def differences_of_setup(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """How the setups of two records differ, a line for each field: ``tf32: A off, B on``. Empty if one of the records
+    is of samples that another program made."""
+    first, second = setup_of(one), setup_of(other)
+    if not first or not second:
+        return []
+    return [f"{name}: A {first[name]}, B {second[name]}" for name in SETUP_FIELDS if first[name] != second[name]]
