@@ -86,6 +86,6 @@ def verified(made: Running, plain: Sample, labels: Tensor, noise: Tensor, name: 
     if alike < 1:
         raise ArbenchError(
             f"{name}: {1 - alike:.0%} of the images of a batch have other tokens when generation is captured (mode "
-            f"{made.capture!r}) than when it is not; `--capture off` generates without"
+            f'{made.capture!r}) than when it is not; capture = "off" in [timing] generates without'
         )
     return made

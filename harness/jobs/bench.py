@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from harness import files
 from harness.errors import ArbenchError
-from harness.execution.modes import COMPILE
+from harness.execution.modes import COMPILE, GRAPH, OFF, resolved
+from harness.execution.running import Running
 from harness.extractors import by_name
 from harness.extractors.base import Extractor
 from harness.identity.source import code_sha256
@@ -109,7 +111,8 @@ class Bench:
     def _generate(self, job: Job) -> None:
         path = job.plan.shards.path(job.indices)
         if not path.exists() and not job.plan.done("generate"):  # another runner may have done it
-            shard = generate.shard(self._method(job.plan), self.extractors(), job.plan.trial, job.indices)
+            method = self._method(job.plan)
+            shard = generate.shard(method, self.extractors(), job.plan.trial, job.indices, self._running(job.plan))
             with _unless_done(job.plan):
                 files.write_arrays(path, {**shard, "code": np.array(code_sha256())})
 
@@ -150,9 +153,18 @@ class Bench:
     def _method(self, plan: TrialPlan) -> Method:
         kind = plan.kind
         if self._loaded.kind != kind or self._loaded.method is None:
-            self._loaded.method = None  # the old method is freed before the new method is loaded
+            self._loaded.method = self._loaded.running = None  # freed before the new method is loaded
             self._loaded.method, self._loaded.kind = loading.packed(plan, self.device), kind
         return self._loaded.method
+
+    def _running(self, plan: TrialPlan) -> Running:
+        """The functions that generate a trial's images: captured, if the protocol says so for timing."""
+        if self._loaded.running is None or self._loaded.running[0] != plan.key:
+            self._loaded.running = None  # what was captured before is freed first
+            mode = resolved(self._timing.capture, torch.device(self.device))
+            made = generate.prepared(self._method(plan), plan.trial, OFF if mode == OFF else GRAPH)
+            self._loaded.running = plan.key, made
+        return self._loaded.running[1]
 
     def extractors(self) -> list[Extractor]:
         """The extractors, loaded. ArbenchError for an unknown name or unreadable weights."""
@@ -193,6 +205,7 @@ class _Loaded:
 
     kind: tuple[str, str, Setup] | None = None  # the kind of trial (TrialPlan.kind) for which the method was loaded
     method: Method | None = None
+    running: tuple[str, Running] | None = None  # the key of the trial for which it was prepared, and what was prepared
     extractors: list[Extractor] | None = None
     references: dict[str, list[Reference]] = field(default_factory=dict)  # by data set
 

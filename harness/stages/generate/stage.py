@@ -19,6 +19,8 @@ import torch
 from numpy.typing import NDArray
 
 from harness import traces
+from harness.execution.modes import OFF
+from harness.execution.running import Running, running, verified
 from harness.extractors.base import Extractor
 from harness.inputs import inputs
 from harness.machine.arithmetic import arithmetic
@@ -28,11 +30,33 @@ from harness.stages.generate.shards import THUMBNAILS, UNKNOWN_CODE, Arrays
 from harness.trial import Trial
 
 
-def shard(method: Method, extractors: Sequence[Extractor], trial: Trial, indices: range) -> Arrays:
+def prepared(method: Method, trial: Trial, capture: str) -> Running:
+    """The method's functions for compute batches of a trial. ``shard`` takes them.
+
+    If they are captured, their first batch is compared with that of the method as it is, token for token.
+
+    capture: off or graph (harness.execution.modes)
+
+    Raises ArbenchError naming the trial if a token differs.
+    """
+    batch = inputs(method, trial.seed, range(trial.setup.compute_batch), trial.setup.labels)
+    with arithmetic(trial.setup.tf32):
+        made = running(method, trial.knobs, trial.sampling, batch, capture)
+        if made.capture == OFF:
+            return made
+        plain = running(method, trial.knobs, trial.sampling, batch, OFF)
+        return verified(made, plain.sample, *batch, trial.name)
+
+
+def shard(
+    method: Method, extractors: Sequence[Extractor], trial: Trial, indices: range, run: Running | None = None
+) -> Arrays:
     """Sample and decode the images of a range of indices, and extract their features.
 
     Whole compute batches are computed, also where the range begins or ends inside of one. Extractors see whole compute
     batches as well.
+
+    run: what ``prepared`` gives; None runs the method as it is.
 
     Returns these arrays:
 
@@ -47,36 +71,37 @@ def shard(method: Method, extractors: Sequence[Extractor], trial: Trial, indices
       covers the first images of the trial. These arrays are left out if the shard does not begin with image 0, or if
       the method does not define ``Method.grids``
     """
+    run = run or prepared(method, trial, OFF)
+    plain = run if run.capture == OFF else prepared(method, trial, OFF)
     parts: dict[str, list[NDArray[Any]]] = defaultdict(list)
     traced: Arrays = {}
     seconds = 0.0
     for batch in compute_batches(indices, trial.setup.compute_batch):
         wanted = slice(max(indices.start - batch.start, 0), indices.stop - batch.start)
         first = min(indices.stop, len(batch), traces.IMAGES) if batch.start == indices.start == 0 else 0
-        found, trace, took = _compute(method, extractors, trial, batch, first)
+        # What is captured reports nothing when it is replayed.
+        how = plain if first else run
+        with traces.listening(first) if first else nullcontext() as trace:
+            found, took = _compute(method, how, extractors, trial, batch)
         for name, rows in found.items():
             parts[name].append(rows[wanted])
-        traced |= trace
+        traced |= trace.arrays(method, trial.knobs) if trace else {}
         seconds += took
     whole = {name: np.concatenate(rows) for name, rows in parts.items()}
     return {**whole, **traced, "seconds": np.array(seconds)}
 
 
 def _compute(
-    method: Method, extractors: Sequence[Extractor], trial: Trial, batch: range, traced: int
-) -> tuple[Arrays, Arrays, float]:
-    """Compute one compute batch. Returns the arrays of ``shard`` that have a row for each image, the arrays of the
-    trace, and the seconds of sampling and decoding. Of ``thumbnails``, only images with an index below THUMBNAILS are
-    there.
-
-    traced: number of images whose trace is recorded; 0 for none
-    """
+    method: Method, run: Running, extractors: Sequence[Extractor], trial: Trial, batch: range
+) -> tuple[Arrays, float]:
+    """Compute one compute batch. Returns the arrays of ``shard`` that have a row for each image, and the seconds of
+    sampling and decoding. Of ``thumbnails``, only images with an index below THUMBNAILS are there."""
     started = time.perf_counter()
     labels, noise = inputs(method, trial.seed, batch, trial.setup.labels)
-    with torch.inference_mode(), traces.listening(traced) if traced else nullcontext() as trace:
+    with torch.inference_mode():
         with arithmetic(trial.setup.tf32):
-            generated = method.sample(labels, noise, trial.knobs, trial.sampling)
-            images = to_uint8(method.decode(generated.tokens), trial.setup.uint8)
+            generated = run.sample(labels, noise)
+            images = to_uint8(run.decode(generated.tokens), trial.setup.uint8)
         seconds = time.perf_counter() - started
         seen = {
             f"{name} {one.name}" if place else name: values.numpy()
@@ -90,7 +115,7 @@ def _compute(
         "fingerprints": fingerprints(generated.tokens),
         "thumbnails": images[: max(0, THUMBNAILS - batch.start)].cpu().numpy(),
     }
-    return arrays, trace.arrays(method, trial.knobs) if trace else {}, seconds
+    return arrays, seconds
 
 
 def fingerprints(tokens: torch.Tensor) -> NDArray[np.uint64]:

@@ -79,7 +79,7 @@ def test_a_row_says_what_is_unusual_in_its_setup_and_is_no_further_seed_of_anoth
     made = [{**one, "key": str(place) * 64} for place, one in enumerate((usual, tf32, earlier, other))]
     rows = table.tidy(made, "fmnist-cnn")
     words = dict(zip(rows["key"].str[0], rows["setup"], strict=True))
-    assert words == {"0": "", "1": "TF32", "2": "perhaps TF32", "3": "compute batch 50"}
+    assert words == {"0": "", "1": "TF32", "2": "perhaps TF32, timed eager", "3": "compute batch 50"}
     assert len(table.over_seeds(rows)) == 4
 
 
