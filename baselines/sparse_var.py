@@ -119,6 +119,7 @@ class Selection(nn.Module, ABC):
     """
 
     part = "router"
+    by_place = False  # whether ``tokens`` depends on the places alone: then every image gets the same tokens
 
     @abstractmethod
     def tokens(self, x: Tensor, places: Tensor) -> Tensor:
@@ -163,6 +164,7 @@ class SparseVARNetwork(nn.Module):
         self.register_buffer("unit_order", torch.arange(hidden).repeat(len(backbone.blocks), 1))
         self.unit_order: Tensor
         self.own = nn.ModuleList(_copy(block) for block in backbone.blocks if own_blocks)
+        self._fixed: dict[tuple[int, int, int, torch.device], tuple[Tensor, Tensor]] = {}
 
     @property
     def blocks(self) -> list[Block]:
@@ -206,29 +208,41 @@ class SparseVARNetwork(nn.Module):
         block, selection = self.blocks[place], self.selections[place]
         _, _, scale1, _, shift1, _ = modulation
         h = modulated(x, scale1, shift1)
-        k, v = past[0].write(place, past[1], *block.attn.keys_values(h))
         kept = sparsity.kept_tokens(x.shape[1])
         if kept == x.shape[1]:
-            return self._selected(place, x, h, modulation, (k, v), places, sparsity)
-        scores = sparsity.agree(selection.tokens(h, places).expand(len(x), -1))
-        order = scores.argsort(dim=1, descending=True, stable=True)
-        chosen, rest = order[:, :kept].sort(1).values, order[:, kept:]
+            q, *new = block.attn.all_three(h)
+            return self._selected(place, x, q, modulation, past[0].write(place, past[1], *new), places, sparsity)
+        memory = past[0].write(place, past[1], *block.attn.keys_values(h))
+        chosen, rest = self._chosen(place, h, places, kept, sparsity)
         if traces.heard():
-            traces.tell_tokens(selection, places, torch.zeros_like(order, dtype=torch.bool).scatter_(1, chosen, True))
+            computed = torch.zeros(x.shape[:2], dtype=torch.bool, device=x.device)
+            traces.tell_tokens(selection, places, computed.scatter_(1, chosen.expand(len(x), -1), True))
         first = x.shape[1] * torch.arange(len(x), device=x.device)[:, None]  # index of each row's first token
         some, others = first + chosen, first + rest
-        done = self._selected(place, _taken(x, some), _taken(h, some), modulation, (k, v), places[chosen], sparsity)
+        q = block.attn.queries(_taken(h, some))
+        done = self._selected(place, _taken(x, some), q, modulation, memory, places[chosen], sparsity)
         light = _taken(x, others) + self.light[place](_taken(h, others))
         out = torch.empty_like(x).flatten(0, 1)
         for made, tokens in ((done, some), (light, others)):
             out.index_copy_(0, tokens.flatten(), made.flatten(0, 1))
         return out.view_as(x)
 
+    def _chosen(self, place: int, h: Tensor, places: Tensor, kept: int, sparsity: Sparsity) -> tuple[Tensor, Tensor]:
+        """The ``kept`` tokens of the highest scores, in the order of the sequence, and the others: [B, kept] and
+        [B, n - kept]; [1, ...] if all images get the same tokens."""
+        selection = self.selections[place]
+        if not selection.by_place:
+            return _split(sparsity.agree(selection.tokens(h, places)), kept)
+        key = (place, len(places), kept, h.device)  # no two scales are of one size
+        if key not in self._fixed:
+            self._fixed[key] = _split(selection.tokens(h[:1], places), kept)
+        return self._fixed[key]
+
     def _selected(
         self,
         place: int,
         x: Tensor,
-        h: Tensor,
+        q: Tensor,
         modulation: list[Tensor],
         memory: tuple[Tensor, Tensor],
         places: Tensor,
@@ -237,13 +251,13 @@ class SparseVARNetwork(nn.Module):
         """The output of one block for the selected tokens alone.
 
         place: the index of the block.
-        x, h: the block's input and the modulated input of attention, for the selected tokens.
+        x, q: the block's input and the queries, of the selected tokens.
         memory: the keys and values of all tokens of this scale and of the earlier scales.
         places: the positions of the selected tokens in the sequence.
         """
         block = self.blocks[place]
         gamma1, gamma2, _, scale2, _, shift2 = modulation
-        x = torch.addcmul(x, gamma1, block.attn.read(block.attn.queries(h), *memory, None))
+        x = torch.addcmul(x, gamma1, block.attn.read(q, *memory, None))
         h = modulated(x, scale2, shift2)
         ffn = self.selections[place].ffn(block, h, places, sparsity) if sparsity.ffn else block.ffn(h)
         return torch.addcmul(x, gamma2, ffn)
@@ -267,6 +281,12 @@ class SparseVARNetwork(nn.Module):
             else:
                 total["ffn"] += 2 * dim * hidden * kept
         return {part: macs * len(net.blocks) for part, macs in total.items()}
+
+
+def _split(scores: Tensor, kept: int) -> tuple[Tensor, Tensor]:
+    """The indices of the ``kept`` highest scores of each row, in ascending order, and the other indices."""
+    order = scores.argsort(dim=1, descending=True, stable=True)
+    return order[:, :kept].sort(1).values, order[:, kept:]
 
 
 def _taken(x: Tensor, tokens: Tensor) -> Tensor:

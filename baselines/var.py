@@ -89,11 +89,6 @@ class FFN(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return by_rows(lambda rows: self.fc2(gelu(self.fc1(rows))), x)
 
-    def some(self, x: Tensor, units: slice) -> Tensor:
-        """x [..., dim] -> the output [..., dim] of the hidden units ``units`` alone, without fc2's bias."""
-        up, bias, down = self.fc1.weight[units], self.fc1.bias[units], self.fc2.weight[:, units]
-        return by_rows(lambda rows: F.linear(gelu(F.linear(rows, up, bias)), down), x)
-
 
 class Modulation(nn.Sequential):
     """class embedding [B, dim] -> ``count`` modulations [B, 1, dim]."""

@@ -16,8 +16,9 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from baselines.gelu import gelu
+from baselines.gelu import by_rows, gelu
 from baselines.sparse_method import SparseVAR
 from baselines.sparse_var import Selection, Sparsity
 from baselines.var import Block, VARNetwork, modulated
@@ -31,9 +32,11 @@ class StaticSelection(Selection):
     """
 
     token_scores: Tensor
+    by_place = True
 
     def __init__(self, positions: int) -> None:
         super().__init__()
+        self._packed: dict[tuple[int, torch.device, torch.dtype], tuple[Tensor, Tensor, Tensor]] = {}
         self.register_buffer("token_scores", torch.arange(positions, 0, -1).float())
 
     def tokens(self, x: Tensor, places: Tensor) -> Tensor:
@@ -41,7 +44,12 @@ class StaticSelection(Selection):
 
     def ffn(self, block: Block, x: Tensor, places: Tensor, sparsity: Sparsity) -> Tensor:
         kept = sparsity.kept_units(block.ffn.fc1.out_features)
-        return block.ffn.some(x, slice(kept)) + block.ffn.fc2.bias
+        key = (kept, x.device, x.dtype)
+        if key not in self._packed:  # units that are pruned for good are packed for good
+            own = block.ffn.fc1.weight[:kept], block.ffn.fc1.bias[:kept], block.ffn.fc2.weight[:, :kept].contiguous()
+            self._packed[key] = own
+        up, bias, down = self._packed[key]
+        return by_rows(lambda rows: F.linear(gelu(F.linear(rows, up, bias)), down, block.ffn.fc2.bias), x)
 
     def unit_mask(self, x: Tensor, places: Tensor, selected: Tensor, span: slice, sparsity: Sparsity) -> Tensor:
         hidden = 4 * x.shape[-1]

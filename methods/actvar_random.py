@@ -28,6 +28,7 @@ class RandomSelection(Selection):
 
     token_scores: Tensor  # [positions]
     expert_scores: Tensor  # [positions, experts]
+    by_place = True
 
     def __init__(self, positions: int, experts: int, seed: int) -> None:
         super().__init__()
