@@ -130,6 +130,11 @@ class Method(nn.Module, ABC):
     knobs: ClassVar[tuple[Knob, ...]] = ()
     presets: ClassVar[Mapping[str, Preset]]
 
+    def __init_subclass__(cls, **about: Any) -> None:
+        super().__init_subclass__(**about)
+        if "sample" in cls.__dict__ and "loop" not in cls.__dict__:
+            cls.loop = Method.loop  # type: ignore[method-assign]  # the loop of the base class does not do this work
+
     preset: Preset
     provenance: Provenance
     tokenizer: nn.Module

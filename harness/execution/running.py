@@ -10,7 +10,7 @@ from harness.errors import ArbenchError
 from harness.execution.graphs import Captured, Recorder, cuda_graph
 from harness.execution.modes import COMPILE, GRAPH, OFF
 from harness.execution.work import Decode, Sample, Work, compiled_work, work_of
-from harness.method import KnobValue, Method
+from harness.method import Generated, KnobValue, Method
 from harness.sampling import Sampling
 
 CONTENT = "how much work there is depends on what is generated"
@@ -63,7 +63,7 @@ def _looped(work: Work, labels: Tensor, noise: Tensor) -> Sample:
     if loop is None:
         return work.sample
 
-    def sample(labels: Tensor, noise: Tensor):  # type: ignore[no-untyped-def]
+    def sample(labels: Tensor, noise: Tensor) -> Generated:
         for own, given in zip(kept, (labels, noise), strict=True):
             own.copy_(given)
         return loop.run()

@@ -1,11 +1,13 @@
 """Captured work: what is replayed is what would have run, for every batch and not for the captured one alone."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from baselines.raster import Raster
 from harness.conformance.subjects import Knobs, cases, subject
 from harness.errors import ArbenchError
 from harness.execution.graphs import Captured
@@ -84,6 +86,19 @@ def test_a_loop_gives_what_sampling_gives(sampling: dict[str, Any]) -> None:
     found, usual = loop.run(), method.sample(labels, noise, {}, Sampling(**sampling))
     assert torch.equal(found.tokens, usual.tokens)
     assert torch.equal(found.steps, usual.steps)
+
+
+def test_a_method_with_sampling_of_its_own_does_not_inherit_a_loop() -> None:
+    class Colder(Raster):
+        def sample(self, labels: Tensor, noise: Tensor, knobs: Any, sampling: Sampling) -> Generated:
+            return super().sample(labels, noise, knobs, replace(sampling, temperature=0.5))
+
+    class Renamed(Raster):
+        pass
+
+    labels, noise = torch.zeros(1, dtype=torch.int64), torch.zeros(1, 49, dtype=torch.float64)
+    assert Colder.build("fmnist").loop(labels, noise, {}, Sampling()) is None
+    assert Renamed.build("fmnist").loop(labels, noise, {}, Sampling()) is not None
 
 
 class Forgetful(FakeMethod):
