@@ -1,6 +1,7 @@
 """The parts ``cpu`` and ``inception``: do CPU and GPU make the same images, scores and features?"""
 
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from harness.stages.quality.reference_data import reference_for
 from harness.trial import Trial
 from tests.programs.gpu.known import USEFUL, missing
 from tests.programs.gpu.lines import Bound, Line, judged, not_measured
-from tests.programs.gpu.parts import Bench
+from tests.programs.gpu.parts import Bench, broke
 from tests.programs.gpu.trials import Maker, fmnist_trials
 
 CPU = torch.device("cpu")
@@ -33,22 +34,26 @@ SIDE = 256
 """Pixels of the images that Inception sees."""
 
 
-def images(bench: Bench) -> list[Line]:
+def images(bench: Bench) -> Iterator[Line]:
     """fmnist's trials in fp32 on the CPU and on the device: the share of images with the same tokens, and scores."""
     extractors = {device: load(FMNIST_CNN) for device in {CPU, bench.device}}
     for device, extractor in extractors.items():
         extractor.network.to(device)
     reference = reference_for(reference_images("fmnist"), extractors[CPU], bench.folder / "references")
-    found: dict[str, Any] = {}
+    capture = resolved(bench.settings.capture, bench.device)
+    found = bench.figures["cpu"] = {}
     for trial in fmnist_trials(bench.settings, "fp32", bench.settings.images):
-        ours = _made(trial, CPU, OFF, extractors[CPU])
-        capture = resolved(bench.settings.capture, bench.device)
-        theirs = _made(trial, bench.device, capture, extractors[bench.device])
+        try:
+            ours = _made(trial, CPU, OFF, extractors[CPU])
+            theirs = _made(trial, bench.device, capture, extractors[bench.device])
+        except Exception as error:  # one trial's fault must not cost the others their results
+            yield broke(bench, "3", f"{trial.name} on CPU and GPU", error)
+            continue
         alike = float((ours["fingerprints"] == theirs["fingerprints"]).mean())
         found[trial.name] = {"alike": alike, **outside(_scored(ours, reference), _scored(theirs, reference))}
         bench.tell(f"cpu: {trial.name}: {alike:.2%} of the images have the same tokens")
-    bench.figures["cpu"] = found
-    return lines_of(found)
+    if found:
+        yield from lines_of(found)
 
 
 def lines_of(found: dict[str, Any]) -> list[Line]:

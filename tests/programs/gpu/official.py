@@ -1,6 +1,6 @@
 """The part ``official``: the authors' code on the same GPU, against the times that the part ``speed`` has taken."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -10,7 +10,7 @@ from tests.official.models import COMPILED as COMPILED_TARGET
 from tests.official.models import MODELS
 from tests.official.speed import THEIRS, THEIRS_COMPILED, TITLES, Asked, Side, seconds
 from tests.programs.gpu.lines import Bound, Line, failed, judged, milliseconds, not_measured
-from tests.programs.gpu.parts import Bench
+from tests.programs.gpu.parts import LONGEST, Bench
 
 OURS = {"LlamaGen": "LlamaGen-B", "EAR-adaLN": "EAR-B", "VAR": "VAR-d16"}
 """Names of the models: the authors' -> in the part ``speed``."""
@@ -20,30 +20,28 @@ FOLDERS = {"LlamaGen": "LlamaGen", "EAR-adaLN": "EAR", "VAR": "VAR"}
 """The folders of the checkouts inside of the folder that ``--official`` names."""
 
 
-def run(bench: Bench) -> list[Line]:
+def run(bench: Bench) -> Iterator[Line]:
     """Time the authors' code of each model for which there is a checkout."""
-    if bench.official is None:
-        return [not_measured("1", "against the authors' code", "no checkouts were given (--official DIR)")]
-    if bench.device.type != "cuda":
-        return [not_measured("1", "against the authors' code", "only on CUDA")]
+    if bench.official is None or bench.device.type != "cuda":
+        why = "no checkouts were given (--official DIR)" if bench.official is None else "only on CUDA"
+        yield not_measured("1", "against the authors' code", why)
+        return
     found: dict[str, Any] = bench.figures.setdefault("official", {})
-    lines: list[Line] = []
     ours = bench.figures.get("speed", {})
     for name, model in MODELS.items():
         checkout = bench.official / FOLDERS[name]
         if not checkout.is_dir():
-            lines.append(not_measured("1", f"{OURS[name]} against the authors' code", f"{checkout} is no folder"))
+            yield not_measured("1", f"{OURS[name]} against the authors' code", f"{checkout} is no folder")
             continue
         found[name] = {}
         for side in (THEIRS, *([THEIRS_COMPILED] if model.compiles else [])):
             try:
                 found[name][TITLES[side]] = _times(bench, name, checkout, side)
             except SystemExit as error:  # says which process failed, and how
-                lines.append(failed("1", f"{OURS[name]}: {TITLES[side]}", " ".join(str(error).split())[-300:]))
+                yield failed("1", f"{OURS[name]}: {TITLES[side]}", " ".join(str(error).split())[-LONGEST:])
                 continue
             bench.tell(f"official: {name}, {TITLES[side]}: done")
-            lines += lines_of(name, side, found[name][TITLES[side]], ours.get(OURS[name], {}).get("timing", {}))
-    return lines
+            yield from lines_of(name, side, found[name][TITLES[side]], ours.get(OURS[name], {}).get("timing", {}))
 
 
 def _times(bench: Bench, name: str, checkout: Path, side: Side) -> dict[int, list[float]]:

@@ -4,7 +4,7 @@ long does not cost the others theirs."""
 import signal
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,9 @@ from tests.programs.gpu.settings import Settings
 Clock = Callable[[], float]
 OVERTIME = 2.0
 """A part is ended when it has taken so many times its share of the time, or when no time is left."""
+
+LONGEST = 300
+"""Characters of a reason in the table."""
 
 
 class OutOfTimeError(BaseException):
@@ -49,7 +52,7 @@ class Part:
     number: str  # of the acceptance line
     what: str  # what it measures, in words
     weight: float  # its share of the time, relative to the others
-    run: Callable[[Bench], list[Line]]
+    run: Callable[[Bench], Iterable[Line]]  # lines that it has given stay, even if it breaks later
     least: float = 5.0  # seconds without which it is not begun
 
 
@@ -73,16 +76,24 @@ def run(parts: Sequence[Part], bench: Bench, seconds: float, clock: Clock = time
 
 
 def _attempt(part: Part, bench: Bench, limit: float) -> list[Line]:
+    lines: list[Line] = []
     try:
         with _within(limit):
-            return part.run(bench)
+            for line in part.run(bench):
+                lines.append(line)
     except OutOfTimeError:
-        return [not_measured(part.number, part.what, f"not done after {limit:.3g} s")]
+        lines.append(not_measured(part.number, part.what, f"not done after {limit:.3g} s"))
     except (Exception, SystemExit) as error:  # one part's fault must not cost the others their results
-        bench.tell("".join(traceback.format_exception(error)))
-        known = isinstance(error, ArbenchError | SystemExit)
-        reason = str(error) if known else f"{type(error).__name__}: {error}"
-        return [failed(part.number, part.what, " ".join(reason.split())[:300])]
+        lines.append(broke(bench, part.number, part.what, error))
+    return lines
+
+
+def broke(bench: Bench, number: str, what: str, error: BaseException) -> Line:
+    """The line of what broke. Its traceback goes to the progress."""
+    bench.tell("".join(traceback.format_exception(error)))
+    known = isinstance(error, ArbenchError | SystemExit)
+    reason = str(error) if known else f"{type(error).__name__}: {error}"
+    return failed(number, what, " ".join(reason.split())[:LONGEST])
 
 
 @contextmanager

@@ -4,17 +4,16 @@ which is killed and started again."""
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from harness.execution.modes import resolved
 from harness.stages.generate.shards import Arrays
 from tests.programs.gpu.known import ROOT
 from tests.programs.gpu.lines import Bound, Line, failed, judged
-from tests.programs.gpu.parts import Bench
+from tests.programs.gpu.parts import LONGEST, Bench, broke
 from tests.programs.gpu.settings import FAKE
 from tests.programs.gpu.trials import Maker, groups, share_alike
 from tests.programs.gpu.worker import ranges, shards_of
@@ -26,54 +25,47 @@ ALL = Bound(least=1.0, unit="%")
 POLL_S = 0.05
 
 
-def run(bench: Bench) -> list[Line]:
+def run(bench: Bench) -> Iterator[Line]:
     """Compare all trials, in this process and in others."""
     capture = resolved(bench.settings.capture, bench.device)
     work = bench.folder / "shards"
-    found: list[dict[str, Any]] = []
-    whole: list[Arrays] = []
+    found = bench.figures["same"] = {}
+    whole: dict[str, Arrays] = {}
     with _workers(bench, work) as workers:
         killed = _kill(workers[-1], bench, work)
         workers[-1] = _start(bench, work, PROCESSES - 1)
         for group in groups(bench.settings):
+            alike: dict[str, float] = {}
             for trial in group.trials:
-                maker = Maker(trial, bench.device, capture)
-                one = maker.cut(1)
-                alike = {str(count): share_alike(one, maker.cut(count)) for count in CUTS}
-                found.append({"group": group.name, "trial": trial.name, "shards": alike})
-                whole.append(one)
-                bench.tell(f"same: {trial.name}: {min(alike.values()):.2%} of the images")
+                try:
+                    maker = Maker(trial, bench.device, capture)
+                    whole[trial.name] = one = maker.cut(1)
+                    shares = {str(count): share_alike(one, maker.cut(count)) for count in CUTS}
+                except Exception as error:  # one trial's fault must not cost the others their results
+                    yield broke(bench, "3", f"{trial.name} in shards", error)
+                    continue
+                found[trial.name] = {"shards": shares}
+                alike[trial.name] = min(shares.values())
+                bench.tell(f"same: {trial.name}: {alike[trial.name]:.2%} of the images")
+            if alike:
+                yield worst(f"{group.name}: same images in 1, {', '.join(map(str, CUTS))} shards", alike)
         faults = [fault for one in workers if (fault := _ended(one))]
-    bench.figures["same"] = {"trials": found, "killed": killed, "faults": faults}
-    if not faults:
-        for entry, one, (_, shards) in zip(found, whole, shards_of(work, bench.settings), strict=True):
-            entry["processes"] = share_alike(one, shards.merge())
-    return [*lines_of(found, killed), *(failed("3", "a process that computes shards", fault) for fault in faults)]
-
-
-def lines_of(found: Sequence[dict[str, Any]], killed: bool) -> list[Line]:
-    """The lines of the part: for each group of trials, the trial that does worst.
-
-    found: for each trial its ``group``, its name, and the shares of images that are the same: ``shards``, by number of
-    shards, and ``processes``, which is left out if the processes failed.
-    killed: whether a process was killed and started again.
-    """
-    made = []
+    there = {trial.name: shards for trial, shards in shards_of(work, bench.settings) if not shards.gaps()}
     how = f"{PROCESSES} processes, {'one killed and resumed' if killed else 'one started twice, none killed'}"
-    for group in dict.fromkeys(one["group"] for one in found):
-        trials = [one for one in found if one["group"] == group]
-        in_shards = {one["trial"]: min(one["shards"].values()) for one in trials}
-        cuts = ", ".join(map(str, CUTS[:-1]))
-        made.append(_worst(f"{group}: same images in 1, {cuts} and {CUTS[-1]} shards", in_shards))
-        in_processes = {one["trial"]: one["processes"] for one in trials if "processes" in one}
-        if in_processes:
-            made.append(_worst(f"{group}: same images in {how}", in_processes))
-    return made
+    for group in groups(bench.settings):
+        names = [trial.name for trial in group.trials if trial.name in whole and trial.name in there]
+        alike = {name: share_alike(whole[name], there[name].merge()) for name in names}
+        for name, share in alike.items():
+            found.setdefault(name, {})["processes"] = share
+        if alike:
+            yield worst(f"{group.name}: same images in {how}", alike)
+    yield from (failed("3", "a process that computes shards", fault) for fault in faults)
 
 
-def _worst(name: str, shares: dict[str, float]) -> Line:
-    worst = min(shares, key=lambda trial: shares[trial])
-    return judged("3", name, ALL, shares[worst], f"({worst})" if shares[worst] < 1 else "")
+def worst(name: str, shares: Mapping[str, float]) -> Line:
+    """The line of the trial that does worst. shares: by trial, the share of images that are the same"""
+    least = min(shares, key=lambda trial: shares[trial])
+    return judged("3", name, ALL, shares[least], f"({least})" if shares[least] < 1 else "")
 
 
 @dataclass
@@ -122,4 +114,4 @@ def _ended(worker: _Worker) -> str:
     """Wait for a process. Returns why it failed; empty if it did not."""
     code = worker.process.wait()
     said = " ".join(worker.log.read_text(errors="replace").split())
-    return "" if code == 0 else f"exit code {code}: {said[-200:]}"
+    return "" if code == 0 else f"exit code {code}: {said[-LONGEST:]}"

@@ -144,16 +144,10 @@ def test_every_bundled_method_is_among_the_trials_whose_images_are_compared() ->
 
 
 def test_a_line_shows_the_trial_that_does_worst() -> None:
-    found = [
-        {"group": "fmnist, fp32", "trial": "var", "shards": {"3": 1.0, "8": 1.0}, "processes": 1.0},
-        {"group": "fmnist, fp32", "trial": "ear", "shards": {"3": 1.0, "8": 0.75}, "processes": 1.0},
-        {"group": "VAR-d16, bf16", "trial": "d16", "shards": {"3": 1.0, "8": 1.0}, "processes": 0.5},
-    ]
-    lines = same.lines_of(found, killed=True)
-    assert [line.verdict for line in lines] == [MISSED, HELD, HELD, MISSED]
-    assert lines[0].figure == "75 % (ear)"
-    assert lines[1].name == "fmnist, fp32: same images in 2 processes, one killed and resumed"
-    assert "none killed" in same.lines_of(found, killed=False)[1].name
+    bad = same.worst("fmnist, fp32: same images", {"var": 1.0, "ear": 0.75, "actvar": 0.9})
+    assert (bad.verdict, bad.figure) == (MISSED, "75 % (ear)")
+    good = same.worst("fmnist, fp32: same images", {"var": 1.0, "ear": 1.0})
+    assert (good.verdict, good.figure) == (HELD, "100 %")
 
 
 def arrays(**changed: Any) -> Arrays:

@@ -2,6 +2,7 @@
 
 import time
 import tomllib
+from collections.abc import Iterator
 from importlib.metadata import distributions
 from pathlib import Path
 
@@ -45,6 +46,22 @@ def test_a_part_that_breaks_does_not_cost_the_others_their_lines(tmp_path: Path)
     assert first.figure == "RuntimeError: out of memory"
     assert (second.figure, third.figure) == ("VAR, official: exit code 1", "no such thing")
     assert any("in broken" in line for line in said), "the traceback is shown"
+
+
+def test_lines_that_a_part_has_given_before_it_broke_or_was_ended_stay(tmp_path: Path) -> None:
+    def broken(found: Bench) -> Iterator[Line]:
+        yield from good(found)
+        raise RuntimeError("later")
+
+    def endless(found: Bench) -> Iterator[Line]:
+        yield from good(found)
+        while True:
+            time.sleep(0.01)
+
+    parts = [Part("a", "1", "a", 1, broken, 0.0), Part("b", "1", "b", 1, endless, 0.0)]
+    first, second = run(parts, bench(tmp_path), 0.2)
+    assert [line.verdict for line in first] == [HELD, FAILED]
+    assert [line.verdict for line in second] == [HELD, NOT_MEASURED]
 
 
 def test_time_is_shared_by_weight_and_what_is_left_over_goes_on(tmp_path: Path) -> None:
