@@ -122,8 +122,10 @@ def main() -> None:
     model = MODELS[asked.model]
     preset = with_layers(registry.get(model.method).preset_named(model.preset), asked.layers)
     how = How(PRECISIONS[asked.precision], checked(asked.device), asked.how == COMPILED)
-    # The authors' scripts switch TF32 on; ours is off unless a setup says otherwise.
-    with torch.inference_mode(), arithmetic("off" if asked.checkout is None else "on"):
+    # What the authors compile runs without gradients, as in their scripts; inference mode is another thing to compile.
+    # Their scripts switch TF32 on; ours is off unless a setup says otherwise.
+    mode = torch.no_grad() if how.compiled else torch.inference_mode()
+    with mode, arithmetic("off" if asked.checkout is None else "on"):
         if asked.checkout is None:
             generate = ours(model, preset, how, AUTO if asked.how == CAPTURED else OFF)
         else:
