@@ -13,7 +13,7 @@ from harness.execution.modes import OFF, resolved
 from harness.extractors.base import FMNIST_CNN, Extractor
 from harness.extractors.by_name import load
 from harness.hashing import sha256
-from harness.images.datasets import reference_images
+from harness.images.datasets import Images, reference_images
 from harness.stages.figures import flat
 from harness.stages.generate.shards import Arrays
 from harness.stages.generate.stage import seen_by
@@ -39,10 +39,12 @@ def images(bench: Bench) -> Iterator[Line]:
     extractors = {device: load(FMNIST_CNN) for device in {CPU, bench.device}}
     for device, extractor in extractors.items():
         extractor.network.to(device)
-    reference = reference_for(reference_images("fmnist"), extractors[CPU], bench.folder / "references")
+    whole, count = reference_images("fmnist"), bench.settings.reference
+    some = Images(whole.images[:count], whole.labels[:count], f"{whole.sha256}, first {count}") if count else whole
+    reference = reference_for(some, extractors[CPU], bench.folder / "references")
     capture = resolved(bench.settings.capture, bench.device)
     found = bench.figures["cpu"] = {}
-    for trial in fmnist_trials(bench.settings, "fp32", bench.settings.images):
+    for trial in fmnist_trials(bench.settings, "fp32", *bench.settings.images):
         try:
             ours = _made(trial, CPU, OFF, extractors[CPU])
             theirs = _made(trial, bench.device, capture, extractors[bench.device])

@@ -19,7 +19,8 @@ class Settings:
     # Images of the part ``same``, and how many are computed at once, for the published models.
     large: tuple[int, int]
     small: tuple[int, int | None]  # the same for fmnist; None is the preset's own number
-    images: int  # for which CPU and GPU are compared
+    images: tuple[int, int | None]  # the same for the part ``cpu``
+    reference: int | None  # images of fmnist with which scores of that part are computed; None for all
     pictures: int  # that Inception sees
     draws: tuple[int, int, int, int]  # rows, positions, vocabulary, top-k
     fmnist: tuple[str, ...] | None = None  # the methods whose fmnist presets are compared; None for all
@@ -39,7 +40,8 @@ REAL = Settings(
     floors={"VAR-d16": 0.20, "EAR-B": 0.20, "LlamaGen-B": 0.25},
     large=(48, 16),
     small=(1000, None),
-    images=1000,
+    images=(1000, None),
+    reference=None,
     pictures=16,
     draws=(64, 256, 4096, 900),
 )
@@ -53,9 +55,10 @@ FAKE = Settings(
     floors=REAL.floors,
     large=(8, 4),
     small=(8, 4),
-    images=32,
+    images=(16, 8),
+    reference=200,
     pictures=1,
     draws=(2, 3, 64, 16),
-    fmnist=("var", "raster"),
+    fmnist=("var", "random-order"),
 )
-"""What a rehearsal does: the same path, in little."""
+"""What a rehearsal does: the same path, with fmnist's presets in place of the published models."""

@@ -101,7 +101,7 @@ def lines_of(found: Mapping[str, Any]) -> list[Line]:
             continue
         saved = 1 - found[name]["tokens_macs"] / found[DENSE]["tokens_macs"]
         lines.append(seen("5", f"{name}: FLOPs of the tokens saved", f"{saved:.1%}", saved))
-        lines += [clocks(name, timing, kind) for kind in ("latency", "throughput")]
+        lines += [clocks(name, timing, kind, "5") for kind in ("latency", "throughput")]
         if timing["device"] != "cpu" and (why := not_captured(timing) or not_captured(dense)):
             lines.append(not_measured("5", name, why))
             continue

@@ -88,7 +88,7 @@ def of_model(name: str, record: Mapping[str, Any], least: float) -> list[Line]:
     return lines
 
 
-def clocks(name: str, timing: Mapping[str, Any], kind: str) -> Line:
+def clocks(name: str, timing: Mapping[str, Any], kind: str, number: str = "1") -> Line:
     """The line that shows a time, and the same time without capture where there is one."""
     one, mode = timing[kind], (timing["capture"] or {}).get("mode", OFF)
     title = f"{name}: batch {one['batch']}, {'as it is' if mode == OFF else mode}"
@@ -96,7 +96,7 @@ def clocks(name: str, timing: Mapping[str, Any], kind: str) -> Line:
     if timing["eager"]:
         eager = timing["eager"][kind]
         words += f"; not captured {milliseconds(eager['total_s'], eager['interval'])}"
-    return seen("1", title, words, one["total_s"])
+    return seen(number, title, words, one["total_s"])
 
 
 def not_captured(timing: Mapping[str, Any]) -> str | None:

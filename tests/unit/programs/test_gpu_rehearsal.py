@@ -49,7 +49,8 @@ def test_a_rehearsal_goes_through_every_part_and_claims_nothing(tmp_path: Path) 
     assert {line["number"] for line in found["lines"]} >= {"1", "2", "3", "4", "5", "7"}
     assert set(found["figures"]) == set(NAMES) - {"official"}
     text = (tmp_path / "out" / "gpu.txt").read_text()
-    assert text.startswith("A rehearsal on the CPU: nothing is claimed.")
+    assert text.startswith("A rehearsal on the CPU")
+    assert "nothing is claimed" in text.splitlines()[0]
     assert FAILED not in text
     assert re.search(r"one killed and\s", text), "the process was killed while it worked"
     alike = [line for line in found["lines"] if "same images in" in line["name"]]
