@@ -6,6 +6,7 @@ a part broke, 2 if there is no GPU.
 
 import argparse
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -26,7 +27,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--packages", type=Path, metavar="DIR", help="where timm and einops are, for EAR's code")
     parser.add_argument("--inception", type=Path, metavar="FILE", help="weights of Inception (default: random ones)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="for table and figures (default: $OUT, or gpu-figures)")
-    parser.add_argument("--device", default="cuda", metavar="D", help="(default: %(default)s)")
     parser.add_argument("--fake", action="store_true", help="rehearse in little on the CPU; nothing is claimed")
     asked = parser.parse_args(arguments)
     if wrong := sorted(set(asked.only or ()) - set(NAMES)):
@@ -42,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that whatever ends this program ends its processes
     with tempfile.TemporaryDirectory(prefix="arbench-gpu-") as folder:
         known.make_known(Path(folder) / "known")
         return _measured(asked, Path(folder))
@@ -76,7 +77,7 @@ def _measured(asked: argparse.Namespace, folder: Path) -> int:
         )
     }
     out = asked.out or Path(os.environ.get("OUT", "gpu-figures"))
-    device = checked("cpu" if asked.fake else asked.device)
+    device = checked("cpu" if asked.fake else "cuda")
     began = time.monotonic()
 
     def tell(line: str) -> None:

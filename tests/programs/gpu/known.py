@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[3]
-NEEDED = ("numpy", "PIL", "safetensors", "scipy", "torch", "tqdm")
+NEEDED = ("numpy", "PIL", "safetensors", "scipy", "torch")
 """Packages without which nothing runs."""
 USEFUL = {"torch_fidelity": "Inception's features are not measured", "pynvml": "the GPU's state is not recorded"}
 """Packages without which something is left out."""
