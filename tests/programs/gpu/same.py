@@ -18,8 +18,6 @@ from tests.programs.gpu.settings import FAKE
 from tests.programs.gpu.trials import Maker, groups, share_alike
 from tests.programs.gpu.worker import ranges, shards_of
 
-CUTS = (3, 8)
-"""Numbers of shards that are compared with one shard."""
 PROCESSES = 2
 ALL = Bound(least=1.0, unit="%")
 POLL_S = 0.05
@@ -27,7 +25,7 @@ POLL_S = 0.05
 
 def run(bench: Bench) -> Iterator[Line]:
     """Compare all trials, in this process and in others."""
-    capture = resolved(bench.settings.capture, bench.device)
+    capture, cuts = resolved(bench.settings.capture, bench.device), bench.settings.cuts
     work = bench.folder / "shards"
     found = bench.figures["same"] = {}
     whole: dict[str, Arrays] = {}
@@ -40,7 +38,7 @@ def run(bench: Bench) -> Iterator[Line]:
                 try:
                     maker = Maker(trial, bench.device, capture)
                     whole[trial.name] = one = maker.cut(1)
-                    shares = {str(count): share_alike(one, maker.cut(count)) for count in CUTS}
+                    shares = {str(count): share_alike(one, maker.cut(count)) for count in cuts}
                 except Exception as error:  # one trial's fault must not cost the others their results
                     yield broke(bench, "3", f"{trial.name} in shards", error)
                     continue
@@ -48,7 +46,7 @@ def run(bench: Bench) -> Iterator[Line]:
                 alike[trial.name] = min(shares.values())
                 bench.tell(f"same: {trial.name}: {alike[trial.name]:.2%} of the images")
             if alike:
-                yield worst(f"{group.name}: same images in 1, {', '.join(map(str, CUTS))} shards", alike)
+                yield worst(f"{group.name}: same images in 1, {', '.join(map(str, cuts))} shards", alike)
         faults = [fault for one in workers if (fault := _ended(one))]
     there = {trial.name: shards for trial, shards in shards_of(work, bench.settings) if not shards.gaps()}
     how = f"{PROCESSES} processes, {'one killed and resumed' if killed else 'one started twice, none killed'}"

@@ -19,6 +19,7 @@ class Settings:
     # Images of the part ``same``, and how many are computed at once, for the published models.
     large: tuple[int, int]
     small: tuple[int, int | None]  # the same for fmnist; None is the preset's own number
+    cuts: tuple[int, ...]  # numbers of shards that are compared with one shard
     images: tuple[int, int | None]  # the same for the part ``cpu``
     reference: int | None  # images of fmnist with which scores of that part are computed; None for all
     pictures: int  # that Inception sees
@@ -40,6 +41,7 @@ REAL = Settings(
     floors={"VAR-d16": 0.20, "EAR-B": 0.20, "LlamaGen-B": 0.25},
     large=(48, 16),
     small=(1000, None),
+    cuts=(3, 8),
     images=(1000, None),
     reference=None,
     pictures=16,
@@ -55,6 +57,7 @@ FAKE = Settings(
     floors=REAL.floors,
     large=(8, 4),
     small=(8, 4),
+    cuts=(3,),
     images=(16, 8),
     reference=200,
     pictures=1,
