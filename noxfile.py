@@ -1,7 +1,8 @@
 """The project's chores. ``nox -l`` lists them; what follows ``--`` is passed on, but for --cuda and --cpu: they say
 which build of torch is installed (chores/torch_build.py).
 
-All sessions but ``pythons``, ``lowest`` and ``lock`` share one environment, .nox/arbench (chores/environment.py).
+All sessions but ``pythons``, ``lowest``, ``lock`` and ``gpu`` share one environment, .nox/arbench
+(chores/environment.py).
 """
 
 import argparse
@@ -230,15 +231,28 @@ def retrain(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none")
+def gpu(session: nox.Session) -> None:
+    """Does arbench keep what it promises of a GPU? 8 minutes, with the torch that is installed; see `-- --help`."""
+    # A borrowed machine has a torch for its GPU, and often no network: nothing is installed.
+    candidates = [sys.executable, shutil.which("python3"), str(SHARED.folder / "bin" / "python")]
+    python = interpreters.with_torch([path for path in candidates if path])
+    if python is None:
+        session.error(f"none of these has torch: {', '.join(filter(None, candidates))}")
+    session.run(python, "-m", "tests.programs.gpu", *session.posargs, external=True)
+
+
+@nox.session(venv_backend="none")
 def speed(session: nox.Session) -> None:
-    """Time our generation against the authors' checkouts: `-- --llamagen DIR --ear DIR --var DIR` (see `-- --help`)."""
+    """Time our generation against the authors' checkouts: `-- --llamagen DIR --ear DIR --var DIR`, on a GPU with
+    `--device cuda` (see `-- --help`)."""
     install(session)
     run(session, "python", "-m", "tests.official.speed", *given(session))
 
 
 @nox.session(venv_backend="none")
 def equal(session: nox.Session) -> None:
-    """Hold our figures against the authors' code, at full size, on random weights: `-- VAR DIR` (see `-- --help`)."""
+    """Hold our figures against the authors' code, at full size, on random weights: `-- VAR DIR`, on a GPU with
+    `--device cuda` (see `-- --help`)."""
     install(session)
     run(session, "python", "-m", "tests.official.equal", *given(session))
 

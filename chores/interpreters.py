@@ -4,10 +4,12 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 PROGRAM = "import sys; assert sys.implementation.name == 'cpython'; print('.'.join(map(str, sys.version_info[:3])))"
+
+SEES_CUDA = "import torch; print(torch.cuda.is_available())"
 
 
 def supported(project: dict[str, list[str]]) -> list[str]:
@@ -19,6 +21,13 @@ def supported(project: dict[str, list[str]]) -> list[str]:
 def find(version: str) -> str | None:
     """An interpreter of that version, such as 3.12 or 3.12.1; None if none is found."""
     return next((path for path in _candidates(version) if _is(path, version)), None)
+
+
+def with_torch(pythons: Iterable[str]) -> str | None:
+    """The first of these interpreters whose torch sees a CUDA device; if none does, the first that has torch; None if
+    none has."""
+    found = [(path, said) for path in pythons if (said := _said(path, SEES_CUDA))]
+    return next((path for path, said in found if said == "True"), found[0][0] if found else None)
 
 
 def _candidates(version: str) -> Iterator[str]:
@@ -35,5 +44,13 @@ def _candidates(version: str) -> Iterator[str]:
 
 
 def _is(python: str, version: str) -> bool:
-    done = subprocess.run([python, "-c", PROGRAM], capture_output=True, text=True, check=False)
-    return done.returncode == 0 and f"{done.stdout.strip()}.".startswith(f"{version}.")
+    return f"{_said(python, PROGRAM)}.".startswith(f"{version}.")
+
+
+def _said(python: str, program: str) -> str:
+    """What a program prints; empty if it fails, or if there is no such interpreter."""
+    try:
+        done = subprocess.run([python, "-c", program], capture_output=True, text=True, check=False)
+    except OSError:
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

@@ -13,8 +13,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-import msgspec
-
 from harness.errors import ArbenchError
 
 if TYPE_CHECKING:
@@ -69,6 +67,8 @@ def write_json(path: Path, value: Any) -> None:
 
 def read_json(path: Path) -> Any:
     """Read a file that ``write_json`` wrote; None if there is no such file. ArbenchError if the file is damaged."""
+    import msgspec  # late: who writes files only, such as a stage on a borrowed GPU, needs it not
+
     try:
         try:
             content = path.read_bytes()

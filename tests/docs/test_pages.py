@@ -49,6 +49,7 @@ def test_a_command_that_a_page_shows_is_one(page: str, line: str) -> None:
         "arbench flops var --preset imagenet256-d17",
         "python3 -m nox -s reproduec",
         "python docs/no-such-file.py",
+        "python3 -m tests.programs.no_such_program",
         "no-such-program --help",
     ],
 )
@@ -67,6 +68,9 @@ def known(line: str) -> None:
         assert set(names) <= set(nox.registry.get())
     elif words[0] == "arbench" or "-m arbench" in line:
         taken(words[words.index("arbench") + 1 :])
+    elif words[:2] == ["python3", "-m"] and words[2].startswith("tests."):
+        place = ROOT / words[2].replace(".", "/")
+        assert place.with_suffix(".py").is_file() or (place / "__main__.py").is_file()
     elif words[0] == "python" or words[:3] == ["python3", "-m", "pytest"]:
         assert (ROOT / words[1]).is_file() or "cooled" in words[-1]  # the package that add-a-method.md makes
     else:

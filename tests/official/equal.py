@@ -3,7 +3,7 @@
 Both get the same random weights, through a file with the published names and shapes, which ours loads strictly. Held
 against each other: teacher-forced logits, the guided logits of every step and the tokens of greedy sampling, the images
 decoded from them, and the encoder's vectors. One model a process, since the checkouts' packages have the same names.
-Exit code 1 if a figure is out of bounds.
+Exit code 1 if a figure is out of bounds. ``--device cuda`` compares on a GPU, in fp32 without TF32.
 """
 
 import argparse
@@ -24,8 +24,10 @@ from baselines.tokenizers.convnet import to_unit
 from baselines.tokenizers.published import PUBLISHED
 from harness import registry
 from harness.checkpoints.published import VARIABLE
+from harness.machine.arithmetic import arithmetic
+from harness.machine.devices import checked
 from tests.helpers.published import published_state, uniform
-from tests.official.models import MODELS, Official, official
+from tests.official.models import MODELS, How, Official, official
 
 LOGITS, PIXELS, TOKENS = 1e-4, 1 / 255, 1.0
 SAMPLERS = {"raster": "baselines.raster", "ear": "baselines.next_set", "var": "baselines.var"}
@@ -39,20 +41,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--preset", help="another size than the smallest")
     parser.add_argument("--packages", type=Path, help="where timm and einops are, for EAR")
     parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument("--device", default="cpu", metavar="D", help="cpu or cuda (default: %(default)s)")
     asked = parser.parse_args(arguments)
     if asked.packages:
         sys.path.append(str(asked.packages.resolve()))
     model = MODELS[asked.model]
     owner: Any = registry.get(model.method)
     preset = owner.preset_named(asked.preset or model.preset)
-    found = official(model, asked.checkout.resolve(), preset, torch.float32)
-    with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
+    device = checked(asked.device)
+    found = official(model, asked.checkout.resolve(), preset, How(device=device))
+    with tempfile.TemporaryDirectory() as folder, torch.inference_mode(), arithmetic("off"):
         os.environ[VARIABLE] = folder
         # The file that the preset names may not be published (LlamaGen XL at 256 pixels): any name will do then.
         file = Path(folder) / (preset.weights or "network.pt")
         _write(found.network, file, preset)
         _write(found.tokenizer, Path(folder) / PUBLISHED[preset.tokenizer].file, preset)
-        method: Any = owner.load(preset.name, None if preset.weights else file)
+        method: Any = owner.load(preset.name, None if preset.weights else file).to(device)
         faults = [not _line(*row) for row in _figures(method, found, asked.batch, model.settings[0])]
     return int(any(faults))
 
@@ -63,7 +67,7 @@ def _write(module: nn.Module, path: Path, preset: Any) -> None:
     fixed = {name: value for name, value in own.items() if not value.is_floating_point() or name.endswith("_masking")}
     random = published_state({name: value.shape for name, value in own.items() if name not in fixed})
     module.load_state_dict({**fixed, **random})
-    saved = module.state_dict()
+    saved = {name: value.cpu() for name, value in module.state_dict().items()}
     torch.save({"model": saved} if path.suffix == ".pt" else saved, path)
 
 
@@ -76,9 +80,10 @@ def _line(what: str, value: float, bound: float) -> bool:
 
 
 def _figures(method: Any, found: Official, batch: int, cfg: float) -> Iterator[tuple[str, float, float]]:
-    labels = torch.arange(batch) * 7
+    device = next(method.network.parameters()).device
+    labels = torch.arange(batch, device=device) * 7
     vocabulary, positions = method.preset.network["vocabulary"], method.positions
-    tokens = torch.from_numpy((uniform("tokens", (batch, positions)) + 1) / 2 * vocabulary).long()
+    tokens = torch.from_numpy((uniform("tokens", (batch, positions)) + 1) / 2 * vocabulary).long().to(device)
     theirs, own = found.teacher_forced(tokens, labels), _teacher_forced(method, tokens, labels)
     yield "teacher-forced logits, largest difference", _largest(theirs, own), LOGITS
 
@@ -87,7 +92,7 @@ def _figures(method: Any, found: Official, batch: int, cfg: float) -> Iterator[t
     knobs = type(method).resolve({}, method.preset.name)
     # VAR's cfg is t in (1 + t) c - t u, ours the factor of c.
     sampling = replace(method.preset.sampling, cfg=cfg + (method.name == "var"), top_k=1, top_p=1.0)
-    noise = torch.full((batch, positions), 0.5, dtype=torch.float64)
+    noise = torch.full((batch, positions), 0.5, dtype=torch.float64, device=device)
     with _watched(method) as steps:
         drawn = method.sample(labels, noise, knobs, sampling).tokens
     order = getattr(method.network, "order", None)
@@ -98,7 +103,7 @@ def _figures(method: Any, found: Official, batch: int, cfg: float) -> Iterator[t
     expected = images if method.name == "var" else to_unit(images)
     yield "decoded images, largest difference", _largest(expected, method.decode(drawn)), PIXELS
 
-    pixels = torch.from_numpy(uniform("images", (1, 3, *images.shape[2:])))
+    pixels = torch.from_numpy(uniform("images", (1, 3, *images.shape[2:]))).to(device)
     vectors = _encoded(found.tokenizer, pixels)
     yield "encoder's vectors, largest difference", _largest(vectors, method.tokenizer.encoder(pixels)), 1e-3
 

@@ -20,6 +20,15 @@ Seen = list[tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
+class How:
+    """How the authors' code is run."""
+
+    dtype: torch.dtype = torch.float32
+    device: torch.device = torch.device("cpu")
+    compiled: bool = False  # by torch.compile, as the authors' script does it; only where ``Model.compiles``
+
+
+@dataclass(frozen=True)
 class Official:
     """The authors' code, built. network, tokenizer: with the published names; generate: (labels, cfg as their code
     takes it, top-k or 0, top-p or 1) -> images [B, 3, H, W]; teacher_forced: (tokens in the order of the file format,
@@ -51,7 +60,7 @@ class Official:
             setattr(module, name, draw)
 
 
-def _gpt(module: str, network: Mapping[str, Any]) -> Any:
+def _gpt(module: str, network: Mapping[str, Any], how: How) -> Any:
     """The network that LlamaGen's and EAR's code share; dropout, which teacher forcing would meet, is off."""
     gpt = import_module(module)
     arguments = gpt.ModelArgs(
@@ -59,20 +68,22 @@ def _gpt(module: str, network: Mapping[str, Any]) -> Any:
         block_size=network["grid"] ** 2, num_classes=1000, cls_token_num=1, model_type="c2i", token_dropout_p=0.0,
         resid_dropout_p=0.0, ffn_dropout_p=0.0,
     )  # fmt: skip
-    return gpt.Transformer(arguments).eval()
+    return gpt.Transformer(arguments).eval().to(how.device, how.dtype)
 
 
-def llamagen(preset: Preset, dtype: torch.dtype) -> Official:
-    """LlamaGen as its sample_c2i.py runs it: the network in ``dtype``, the tokenizer in float32."""
-    network = _gpt("autoregressive.models.gpt", preset.network).to(dtype)
+def llamagen(preset: Preset, how: How) -> Official:
+    """LlamaGen as its sample_c2i.py runs it: the network in a precision, the tokenizer in float32; with --compile, the
+    network is compiled for CUDA graphs."""
+    network = _gpt("autoregressive.models.gpt", preset.network, how)
+    called: Any = torch.compile(network, mode="reduce-overhead", fullgraph=True) if how.compiled else network
     module: Any = import_module("autoregressive.models.generate")
     vq = import_module("tokenizer.tokenizer_image.vq_model").VQ_models["VQ-16"]
-    tokenizer = vq(codebook_size=16384, codebook_embed_dim=8).eval()
+    tokenizer = vq(codebook_size=16384, codebook_embed_dim=8).eval().to(how.device)
     side: int = preset.network["grid"]
 
     def generate(labels: Tensor, cfg: float, top_k: int, top_p: float) -> Tensor:
         tokens = module.generate(
-            network, labels, side**2, cfg_scale=cfg, cfg_interval=-1, temperature=1.0, top_k=top_k, top_p=top_p,
+            called, labels, side**2, cfg_scale=cfg, cfg_interval=-1, temperature=1.0, top_k=top_k, top_p=top_p,
             sample_logits=True,
         )  # fmt: skip
         images: Tensor = tokenizer.decode_code(tokens, [len(labels), 8, side, side])
@@ -83,20 +94,20 @@ def llamagen(preset: Preset, dtype: torch.dtype) -> Official:
     def teacher_forced(tokens: Tensor, labels: Tensor) -> Tensor:
         for layer in network.layers:
             layer.attention.kv_cache = None
-        logits: Tensor = network(tokens[:, :-1], labels, input_pos=torch.arange(side**2))[0]
+        logits: Tensor = network(tokens[:, :-1], labels, input_pos=torch.arange(side**2, device=tokens.device))[0]
         return logits
 
     return Official(network, tokenizer, generate, teacher_forced, (module, "sample"))
 
 
-def ear(preset: Preset, dtype: torch.dtype) -> Official:
+def ear(preset: Preset, how: How) -> Official:
     """EAR-adaLN as its sample_c2i_ddp.py runs it. Its tokenizer's class needs a module that the checkout lacks, and
     would download DINOv2: encoder and decoder are put together here. Greedy top-k is 1; otherwise it is off, since
     9000, its authors' value, is above the vocabulary."""
     sys.modules.setdefault("peft", ModuleType("peft"))  # imported for LoRA alone, which is not used
-    network = _gpt("autoregressive_31_adaLN.models.gpt_opt", preset.network).to(dtype)
+    network = _gpt("autoregressive_31_adaLN.models.gpt_opt", preset.network, how)
     module: Any = import_module("autoregressive_31_adaLN.models.generate")
-    tokenizer: Any = _xqgan()
+    tokenizer: Any = _xqgan().to(how.device)
     side: int = preset.network["grid"]
 
     def generate(labels: Tensor, cfg: float, top_k: int, top_p: float) -> Tensor:
@@ -136,14 +147,15 @@ def _xqgan() -> nn.Module:
     return found
 
 
-def var(preset: Preset, dtype: torch.dtype) -> Official:
+def var(preset: Preset, how: How) -> Official:
     """VAR as its demo runs it: below float32 by autocast, tokenizer included."""
     depth = preset.network["layers"]
     tokenizer, network = import_module("models").build_vae_var(device="cpu", depth=depth, shared_aln=depth == 36)
-    tokenizer.eval(), network.eval()
+    tokenizer.eval().to(how.device), network.eval().to(how.device)
+    network.rng = torch.Generator(how.device)
 
     def generate(labels: Tensor, cfg: float, top_k: int, top_p: float) -> Tensor:
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype != torch.float32):
+        with torch.autocast(how.device.type, dtype=torch.bfloat16, enabled=how.dtype != torch.float32):
             images: Tensor = network.autoregressive_infer_cfg(
                 B=len(labels), label_B=labels, cfg=cfg, top_k=top_k, top_p=top_p if top_p < 1 else 0.0, g_seed=0
             )
@@ -163,31 +175,35 @@ DRAW_VAR = "sample_with_top_k_top_p_"
 
 @dataclass(frozen=True)
 class Model:
-    """A model under comparison. method, preset: ours; checkout: the option that gives its authors' code; build: makes
-    it from our preset and a precision; target: how many times as fast ours is to be; settings: what its authors
-    generate with (cfg, top-k, top-p)."""
+    """A model under comparison."""
 
-    method: str
-    preset: str
-    checkout: str
-    build: Callable[[Preset, torch.dtype], Official]
-    target: float
-    settings: tuple[float, int, float]
+    method: str  # ours
+    preset: str  # ours
+    checkout: str  # the option that gives its authors' code
+    build: Callable[[Preset, How], Official]
+    settings: tuple[float, int, float]  # what its authors generate with: cfg, top-k, top-p
+    target: float  # how many times as fast ours is to be on a CPU
+    captured: Mapping[int, float]  # the same on CUDA, for each batch size, where ours is captured and theirs is eager
+    compiles: bool = False  # whether its authors' script can compile
 
 
+COMPILED = 1.5
+"""How many times as fast as the authors' compiled code ours is to be on CUDA."""
 MODELS = {
-    "LlamaGen": Model("raster", "imagenet256-b", "llamagen", llamagen, 2.0, (2.0, 0, 1.0)),
-    "EAR-adaLN": Model("ear", "imagenet256-b", "ear", ear, 1.2, (1.65, 0, 1.0)),
-    "VAR": Model("var", "imagenet256-d16", "var", var, 1.05, (1.5, 900, 0.96)),
+    "LlamaGen": Model(
+        "raster", "imagenet256-b", "llamagen", llamagen, (2.0, 0, 1.0), 2.0, {1: 15.0, 64: 5.0}, compiles=True
+    ),
+    "EAR-adaLN": Model("ear", "imagenet256-b", "ear", ear, (1.65, 0, 1.0), 1.2, {1: 13.0, 64: 5.0}),
+    "VAR": Model("var", "imagenet256-d16", "var", var, (1.5, 900, 0.96), 1.05, {1: 5.0, 64: 2.0}),
 }
 
 
-def official(model: Model, checkout: Path, preset: Preset, dtype: torch.dtype) -> Official:
+def official(model: Model, checkout: Path, preset: Preset, how: How) -> Official:
     """The authors' code from their checkout, whose packages are put first on the path."""
     sys.path.insert(0, str(checkout))
-    return model.build(preset, dtype)
+    return model.build(preset, how)
 
 
-def labels(batch: int) -> Tensor:
+def labels(batch: int, device: torch.device) -> Tensor:
     """Class labels 0, 1, ... [B]."""
-    return torch.arange(batch) % 1000
+    return torch.arange(batch, device=device) % 1000

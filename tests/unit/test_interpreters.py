@@ -48,6 +48,17 @@ def test_a_shim_that_leads_nowhere_and_another_patch_version_are_passed_over(not
     assert interpreters.find("3.98.5") is None
 
 
+def test_of_the_pythons_with_torch_the_one_that_sees_a_gpu_is_taken(tmp_path: Path) -> None:
+    none, cpu, cuda, broken = (tmp_path / name for name in ("none", "cpu", "cuda", "broken"))
+    program(cpu, "False")
+    program(cuda, "True")
+    program(broken, "")
+    broken.write_text("#!/bin/sh\nexit 1\n")  # as where torch is not installed
+    assert interpreters.with_torch(map(str, (none, broken))) is None
+    assert interpreters.with_torch(map(str, (none, broken, cpu))) == str(cpu)
+    assert interpreters.with_torch(map(str, (cpu, broken, cuda))) == str(cuda)
+
+
 def test_ci_runs_the_versions_that_the_classifiers_name_as_far_as_there_are_interpreters() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     named = interpreters.supported(project)

@@ -13,6 +13,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from harness.errors import ArbenchError
 from harness.sampling import Sampling, draw, guide
+from tests.helpers.drawing import written_out
 
 rows = hnp.arrays(np.float32, st.tuples(st.integers(1, 4), st.integers(2, 40)), elements=st.floats(-8, 8, width=32))
 chance = st.floats(0, 1, exclude_max=True)
@@ -86,19 +87,6 @@ def test_truncation_never_leaves_nothing_nor_takes_the_best(
     if top_k:
         kth = tensor.sort(dim=1, descending=True).values[:, min(top_k, logits.shape[1]) - 1]
         assert (tensor.gather(1, drawn[:, None])[:, 0] >= kth).all()
-
-
-def written_out(logits: torch.Tensor, uniform: torch.Tensor, sampling: Sampling) -> torch.Tensor:
-    """The draw by the definition: sort everything, equal logits by place, drop, send back."""
-    size = logits.shape[-1]
-    if 0 < sampling.top_k < size:
-        kth = logits.topk(sampling.top_k, dim=-1).values[..., -1:]
-        logits = logits.masked_fill(logits < kth, -torch.inf)
-    ordered, index = logits.sort(dim=-1, descending=True, stable=True)
-    mass = ordered.double().softmax(-1)
-    drop = mass.cumsum(-1) - mass >= sampling.top_p
-    kept = logits.masked_fill(drop.scatter(-1, index, drop), -torch.inf)
-    return draw(kept, uniform, Sampling())
 
 
 def few_values(logits: torch.Tensor) -> torch.Tensor:

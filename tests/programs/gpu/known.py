@@ -1,0 +1,63 @@
+"""Makes methods known to Python where arbench is not installed.
+
+Methods are found through entry points, which only an installed package has. On a borrowed machine nothing is installed.
+There this module writes the entry points of pyproject.toml into a folder, as an installation would, and puts the folder
+on the path of this process and of its children.
+"""
+
+import os
+import sys
+import tomllib
+from collections.abc import Iterable, Mapping
+from importlib import invalidate_caches
+from importlib.metadata import PackageNotFoundError, distribution
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[3]
+NEEDED = ("numpy", "PIL", "safetensors", "scipy", "torch")
+"""Packages without which nothing runs."""
+USEFUL = {"torch_fidelity": "Inception's features are not measured", "pynvml": "the GPU's state is not recorded"}
+"""Packages without which something is left out."""
+
+
+def missing(names: Iterable[str]) -> list[str]:
+    """Those of the packages that are not installed."""
+    return [name for name in names if find_spec(name) is None]
+
+
+def make_known(folder: Path) -> bool:
+    """Make arbench's entry points known to this process and its children. Returns whether that had to be done: an
+    installed arbench is known already.
+
+    folder: takes the entry points; it must stay until the program ends.
+    """
+    path = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    try:
+        distribution("arbench")
+        there = True
+    except PackageNotFoundError:
+        there = False
+        written(folder, tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"])
+        sys.path.append(str(folder))
+        path.append(str(folder))
+        invalidate_caches()
+    os.environ["PYTHONPATH"] = os.pathsep.join(path)
+    return not there
+
+
+def written(folder: Path, project: Mapping[str, Any]) -> Path:
+    """Write the metadata of a package that is not installed. Returns the folder of the metadata.
+
+    project: the table of that name in pyproject.toml.
+    """
+    made = folder / f"{project['name']}-{project['version']}.dist-info"
+    made.mkdir(parents=True)
+    (made / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
+    groups = [
+        "\n".join([f"[{group}]", *(f"{name} = {value}" for name, value in points.items())])
+        for group, points in project["entry-points"].items()
+    ]
+    (made / "entry_points.txt").write_text("\n\n".join(groups) + "\n")
+    return made

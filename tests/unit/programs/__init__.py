@@ -1,0 +1,1 @@
+"""What nox's programs (tests/programs) compute and say."""
