@@ -10,6 +10,7 @@ import pandas as pd
 
 from harness.plugins.looks import looks
 from harness.records.setups import UNKNOWN, arithmetic_of, setup_of
+from harness.stages import clocks
 from harness.stages.figures import FIGURES, Figure
 from harness.stages.timing.summary import why_disturbed, why_noisy
 
@@ -26,8 +27,9 @@ UNUSUAL = {
     ("weights", "random"): "random weights",
     ("tf32", "on"): "TF32",
     ("tf32", UNKNOWN): "perhaps TF32",
-    ("clock", "compile"): "timed compiled",
-    ("clock", "eager"): "timed eager",
+    ("clock", clocks.COMPILED): "timed compiled",
+    ("clock", clocks.EAGER): "timed eager",
+    ("graphs", True): "CUDA graphs",
 }
 """Words for what is unusual in a setup.
 
@@ -138,14 +140,19 @@ def submission_words(record: Record) -> str:
     return f"submitted, {'verified' if submission['verified'] else 'not verified'}"
 
 
-def _clock(timing: Mapping[str, Any]) -> str:
-    """How a record was timed, where this is unusual: ``compile``; or ``eager``, on CUDA without capturing. Otherwise
-    empty."""
-    mode = (timing.get("capture") or {}).get("mode", "off")
-    compiled = (timing.get("protocol") or {}).get("compile", "none") != "none"  # in records of before
-    if compiled or mode == "compile":
-        return "compile"
-    return "eager" if mode == "off" and str(timing.get("device", "")).startswith("cuda") else ""
+def _clock(timing: Mapping[str, Any]) -> dict[str, Any]:
+    """How a record was timed, as fields of its setup. Eager times on a CPU are usual, and not among them."""
+    clock = clocks.clock(timing)
+    old = (timing.get("protocol") or {}).get("compile")  # a key of records of earlier versions
+    told = clock != clocks.EAGER or clocks.on_cuda(timing)
+    return ({"clock": clock} if told else {}) | {"graphs": old == "reduce-overhead"}
+
+
+def _timed(timing: Mapping[str, Any]) -> str:
+    """How times on CUDA were taken, where the settings of a row do not say it: ``timed captured``, or why they are
+    eager. Otherwise empty."""
+    captured = clocks.clock(timing) == clocks.CAPTURED
+    return f"timed {clocks.CAPTURED}" if captured else clocks.why_eager(timing)
 
 
 def _row(record: Record, fid: str) -> dict[str, Any]:
@@ -156,7 +163,7 @@ def _row(record: Record, fid: str) -> dict[str, Any]:
     scores = quality.get("fid") or {}
     knobs, sampling = knob_words(trial["knobs"]), sampling_words(trial["sampling"])
     setup, submitted = setup_of(record), submission_words(record)
-    setup = {**setup, "clock": _clock(timing)}
+    setup |= _clock(timing)
     if "compute_batch=" not in record["name"]:  # a name has what differs from the preset
         setup.pop("compute_batch", None)
     row = {
@@ -183,6 +190,10 @@ def _row(record: Record, fid: str) -> dict[str, Any]:
         "reference": str(provenance.get("reference", "")),
         "steps_std": generate.get("steps_std"),
         "gmacs_tokens": flops["tokens_macs"] * 1e-9 if "tokens_macs" in flops else None,
+        "clock": clocks.clock(timing),
+        "timed": _timed(timing),
+        "cannot_be_captured": clocks.cannot_be_captured(timing),
+        "eager_noisy": any((part or {}).get("noisy") for part in (timing.get("eager") or {}).values()),
         "noisy": bool(timing.get("noisy")),
         "why_noisy": "; ".join(why_noisy(timing)),
         "gpu_disturbed": any(
@@ -219,8 +230,11 @@ def by_own_extractor(row: Mapping[str, Any], record: Record, fid: str) -> Mappin
 
 def flags(record: Record) -> list[str]:
     """Reasons to trust the numbers of a record less, in words."""
-    alike = ((record.get("timing") or {}).get("compiled") or {}).get("alike", 1.0)
-    other = [f"timing: compiled, {alike:.1%} of a batch's images are those without a compiler"] if alike < 1 else []
+    timing = record.get("timing") or {}
+    old, new = ((timing.get(name) or {}).get("alike", 1.0) for name in ("compiled", "capture"))
+    other = [f"timing: compiled, {old:.1%} of a batch's images are those without a compiler"] if old < 1 else []
+    if new < 1:
+        other.append(f"timing: {clocks.clock(timing)}, {new:.1%} of a batch's images have the tokens of an eager run")
     return [*((record.get("quality") or {}).get("flags") or ()), *other]
 
 
