@@ -139,7 +139,9 @@ class Kind:
 
 
 ARITHMETIC = Kind("records of one precision and use of TF32", arithmetic_of, "{} with tf32 {}", ("fp32", "off"))
-CLOCK = Kind("records that were timed in one way", lambda record: (clock_of(record) or "not",), "{} timed", (CAPTURED,))
+CLOCK = Kind(
+    "records that were timed in one way", lambda record: (clock_of(record) or "not at all",), "timed {}", (CAPTURED,)
+)
 """Captured, compiled or eager. It matters only for claims about times and energy."""
 
 
