@@ -82,11 +82,15 @@ def tidy(records: Iterable[Record], fid: str) -> pd.DataFrame:
         raise ValueError("no records")
     if rows["preset"].nunique() > 1:
         rows["settings"] = rows["preset"] + ", " + rows["settings"]
-    for name in (one.name + end for one in FIGURES for end in ("", LOW, HIGH)):
-        rows[name] = pd.to_numeric(rows.get(name, pd.Series(index=rows.index)), errors="coerce").astype(float)
+    names = [one.name + end for one in FIGURES for end in ("", LOW, HIGH)]
+    order = dict.fromkeys([*rows.columns, *names])
+    absent = pd.Series(index=rows.index, dtype=float)
+    numbers = {name: pd.to_numeric(rows.get(name, absent), errors="coerce").astype(float) for name in names}
+    # All at once: a frame to which columns are added one by one is slow.
+    rows = pd.concat([rows.drop(columns=names, errors="ignore"), pd.DataFrame(numbers)], axis=1)[list(order)]
     knobs = sorted(name for name in rows.columns if name.startswith("knob:"))
-    order = [rows["method"].map(rank), *(rows[name].map(_sortable) for name in knobs), rows["cfg"], rows["seed"]]
-    keys = pd.concat([pd.Series(part.to_numpy(), index=rows.index) for part in order], axis=1)
+    by = [rows["method"].map(rank), *(rows[name].map(_sortable) for name in knobs), rows["cfg"], rows["seed"]]
+    keys = pd.concat([pd.Series(part.to_numpy(), index=rows.index) for part in by], axis=1)
     return rows.loc[keys.sort_values(list(keys.columns), kind="stable").index].reset_index(drop=True)
 
 
@@ -285,6 +289,7 @@ def over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
     rows = rows.sort_values("seed", kind="stable")
     groups = rows.groupby(by, sort=False)
     first = rows.drop_duplicates(by).copy()  # in the order of the groups
+    first["keys"] = groups["key"].agg(tuple).to_numpy()
     names, sizes = [one.name for one in FIGURES], groups.size().to_numpy()[:, None]
     means = groups[[*names, "steps_std"]].mean().to_numpy()
     for end, sign in ((LOW, -1), (HIGH, 1)):  # seeds are independent: n seeds shrink intervals by root n
@@ -294,9 +299,8 @@ def over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
         first[ends] = means[:, :-1] + sign * total**0.5 / sizes
     first[[*names, "steps_std"]] = means
     first["seeds"] = sizes[:, 0]
-    first["keys"] = groups["key"].agg(tuple).to_numpy()
     order = first["method"].map(rank).sort_values(kind="stable").index
-    return first.loc[order].reset_index(drop=True)
+    return first.loc[order].reset_index(drop=True).copy()  # columns set one by one lie apart in memory until copied
 
 
 def at_best_guidance(settings: pd.DataFrame) -> pd.DataFrame:

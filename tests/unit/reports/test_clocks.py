@@ -209,10 +209,12 @@ def test_eager_times_and_percentiles_have_replicates_of_their_samples(tmp_path: 
     row = rows[made[0]["key"]]
     drawn = {name: certainty.of(row, name) for name in (*SECOND, "latency")}
     for name, values in drawn.items():
-        assert values.mean() == pytest.approx(row[name])
-        assert 0 < values.std() < 0.2 * values.mean()
+        assert np.median(values) == pytest.approx(row[name], rel=1e-3)
+        assert values.std() > 0
+        assert name == "latency_p99" or values.std() < 0.01 * values.mean()
     assert np.allclose(drawn["eager_latency"], SLOWER * drawn["latency"])
-    assert drawn["latency_p99"].std() > drawn["latency_p90"].std() > 0
+    low, high = np.quantile(drawn["latency_p99"], [0.025, 0.975]) / row["latency_p99"]
+    assert 0.9 < low <= 1 and high == pytest.approx(2, rel=0.02), "the one slow round may stand for more than 1 %"
 
 
 def test_a_claim_about_time_is_not_judged_on_records_of_two_clocks() -> None:
