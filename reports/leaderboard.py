@@ -6,6 +6,7 @@ from typing import Any
 
 from harness.plugins.looks import looks
 from harness.records.store import Record
+from harness.stages import clocks
 from harness.stages.figures import FIGURES, Figure
 from reports import figures, papers, table
 from reports.names import safe
@@ -48,6 +49,11 @@ def sheets(site: Site, out: Path) -> Iterator[Sheet]:
     scripts = [write_data(out, "leaderboard", about), "static/rows.js", "static/export.js", "static/leaderboard.js"]
     write_data(out, "leaderboard-more", {one.name: found[one.name] for one in offered if one.name not in DEFAULT})
     empty = [one.name + end for one in FIGURES if one not in offered for end in ("", LOW, HIGH)]
+    empty += [
+        "cannot_be_captured",
+        "eager_noisy",
+        *(() if _tells_clocks(site) else ("clock", "timed", "other_clock")),
+    ]
     for name, written in (("leaderboard", site.board), ("trials", site.rows)):
         text = (
             written.drop(columns=["log", *empty])
@@ -60,6 +66,11 @@ def sheets(site: Site, out: Path) -> Iterator[Sheet]:
         "index.html", "At this fidelity, what does an image really cost?", "leaderboard.html", content, "Leaderboard",
         scripts,
     )  # fmt: skip
+
+
+def _tells_clocks(site: Site) -> bool:
+    """Whether a row of the store is not simply eager, as all rows on a CPU are, or says why it is."""
+    return bool((~site.rows["clock"].isin(["", clocks.EAGER]) | (site.rows["timed"] != "")).any())
 
 
 def methods(site: Site) -> dict[str, dict[str, str]]:

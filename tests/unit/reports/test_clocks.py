@@ -60,7 +60,7 @@ def test_the_row_has_the_captured_clock_and_the_eager_one_is_a_column_to_switch_
             assert values == (latency if record["timing"]["capture"] else None)
         assert latency < late["latency_p90"][0][place] < late["latency_p99"][0][place]
     header = (site / "trials.csv").read_text().splitlines()[0].split(",")
-    assert set(header) >= SECOND | {"eager_latency:low", "eager_throughput:high"}
+    assert set(header) >= SECOND | {"eager_latency:low", "eager_throughput:high", "clock", "timed", "other_clock"}
 
 
 def test_each_row_on_cuda_says_how_it_was_timed(site: Path, made: list[Any]) -> None:
@@ -103,7 +103,8 @@ def test_a_store_of_a_cpu_has_none_of_it(tmp_path: Path) -> None:
     assert not set(data(out, "leaderboard-more")) & SECOND
     assert "eager_noisy" not in told["columns"]
     header = (out / "trials.csv").read_text().splitlines()[0].split(",")
-    assert not {name.partition(":")[0] for name in header} & SECOND
+    assert not {name.partition(":")[0] for name in header} & (SECOND | {"clock", "timed", "other_clock"})
+    assert "clock" not in trial(out, RECORDS[0])
     assert {"latency", "latency:low", "throughput", "fid:low", "params"} <= set(header)
     assert [row["note"] for row in board(out) if row["key"]] == [""] * 6
     assert "timed in several ways" not in (out / "measured.html").read_text()
