@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from statistics import NormalDist
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -17,15 +17,34 @@ from numpy.typing import NDArray
 
 from harness.records.comparison import RELATIVE
 from harness.records.store import REPLICATES, Record, Store
-from harness.stages import CONFIDENCE
+from harness.stages import CONFIDENCE, clocks
 from harness.stages.figures import Figure
+from harness.stages.timing.summary import PERCENTILES, rank
 from reports.frontier import Better, frontier
 from reports.table import dicts
 
 ON, UNDECIDED, OFF = "on", "undecided", "off"
 SCORES = {"fid": "fid.{}", "is": "is"}
 """Name of a score in the report -> name of the score's replicates in a record; {} stands for the extractor."""
-TIMES = {"latency": "latency", "throughput": "throughput"}
+
+
+@dataclass(frozen=True)
+class Time:
+    """A time, or a rate that follows from it: a percentile of timed samples."""
+
+    kind: Literal["latency", "throughput"]  # in a record
+    eager: bool = False  # whether it is of the eager clock (harness.stages.clocks)
+    share: float = 0.5  # which percentile
+
+
+TIMES = {
+    "latency": Time("latency"),
+    "latency_p90": Time("latency", share=PERCENTILES["p90"]),
+    "latency_p99": Time("latency", share=PERCENTILES["p99"]),
+    "throughput": Time("throughput"),
+    "eager_latency": Time("latency", eager=True),
+    "eager_throughput": Time("throughput", eager=True),
+}
 
 Matrix = NDArray[np.float64]
 _COUNT = 1000  # number of replicates; the scores have as many
@@ -121,14 +140,15 @@ class Certainty:
         if not known or len(known) < len(found):
             return np.full(_COUNT, value)
         mean = np.mean(known, axis=0)
-        return value * mean / mean.mean() if measure in RELATIVE else value + mean - mean.mean()
+        # The replicates of p99 are skewed: their mean is above most of them.
+        tail = measure in TIMES and TIMES[measure].share != 0.5
+        centre = np.median(mean) if tail else mean.mean()
+        return value * mean / centre if measure in RELATIVE else value + mean - centre
 
     def _seed(self, key: str, measure: str) -> Matrix | None:
         record = self.records[key]
         if measure in TIMES:
-            timed = (record.get("timing") or {}).get(TIMES[measure]) or {}
-            medians = _medians(np.asarray(timed.get("samples") or [], np.float64))
-            return 1 / medians if measure == "throughput" and medians is not None else medians
+            return _time(record.get("timing") or {}, TIMES[measure])
         if measure == "joules":
             return _around(((record.get("timing") or {}).get("throughput") or {}).get("joules_per_image_interval"), key)
         if measure not in SCORES:
@@ -149,8 +169,18 @@ def _around(ends: Sequence[float] | None, key: str) -> Matrix | None:
     return np.exp((low + high) / 2 + drawn * (high - low) / 2 / NormalDist().inv_cdf((1 + CONFIDENCE) / 2))
 
 
-def _medians(samples: Matrix) -> Matrix | None:
-    """The median of timed samples in each of R bootstrap draws, [R]; None for fewer than two samples.
+def _time(timing: Mapping[str, Any], time: Time) -> Matrix | None:
+    """Replicates of a time (of a rate, if ``time`` is a throughput), [R]; None for fewer than two samples."""
+    timed = ((clocks.eager(timing) if time.eager else timing) or {}).get(time.kind) or {}
+    drawn = _percentiles(np.asarray(timed.get("samples") or [], np.float64), time.share)
+    return 1 / drawn if time.kind == "throughput" and drawn is not None else drawn
+
+
+def _percentiles(samples: Matrix, share: float) -> Matrix | None:
+    """A percentile of timed samples in each of R bootstrap draws, [R]; None for fewer than two samples.
+
+    share: 0.5 is the median, which may lie between two samples. Other percentiles are samples
+    (harness.stages.timing.summary.rank).
 
     In each draw, samples are drawn with replacement. The draw depends only on the number of samples. Trials with
     equally many samples, as most trials of a session have, therefore get the same draw.
@@ -161,8 +191,9 @@ def _medians(samples: Matrix) -> Matrix | None:
         return None
     order = samples.argsort()
     below = np.cumsum(_drawn(len(samples))[order], axis=0, dtype=np.int16)  # number of draws up to the i-th sample
-    ranks = (len(samples) - 1) // 2, len(samples) // 2
-    lower, upper = (samples[order[(below <= rank).sum(axis=0)]] for rank in ranks)
+    at = rank(len(samples), share)
+    ranks = (at, len(samples) // 2) if share == 0.5 else (at, at)
+    lower, upper = (samples[order[(below <= at).sum(axis=0)]] for at in ranks)
     return (lower + upper) / 2
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from harness.plugins.looks import looks
 from harness.records.store import Record
+from harness.stages import clocks
 from harness.stages.figures import FIGURES, Figure
 from reports import figures, papers, table
 from reports.names import safe
@@ -24,27 +25,38 @@ FOREIGN = "foreign samples"
 
 
 def sheets(site: Site, out: Path) -> Iterator[Sheet]:
-    """The page index.html. Also writes leaderboard.csv and trials.csv, and the markers of all methods to figures/."""
+    """The page index.html. Also writes leaderboard.csv and trials.csv, and the markers of all methods to figures/.
+
+    A figure that no row has is not offered: neither as a column, nor as an axis, nor in the CSV files. Those of DEFAULT
+    are always there.
+    """
     for name, look in site.looks.items():
         figures.key(look, out / "figures", name)
     rows = [*_settings(site), *_apart(site), *map(_published, listed())]
-    names = [shown.name for shown in FIGURES]
-    late = [name for name in names if name not in DEFAULT]
+    found = _figures(rows, [one.name for one in FIGURES])
+    offered = [one for one in FIGURES if one.name in DEFAULT or found[one.name][0]]
+    noisy = ["eager_noisy"] if any(row.get("eager_noisy") for row in rows) else []
     about = {
-        "measures": [measure(shown) for shown in FIGURES],
+        "measures": [measure(one) for one in offered],
         "methods": methods(site),
         "costs": [[cost, _COST_WORDS[cost]] for cost in COSTS],
         "sets": _sets(rows),
         "limits": list(_limits(site)),
-        "columns": _columns(rows, ["standing", *_WORDS]),
-        "figures": _figures(rows, DEFAULT),
+        "columns": _columns(rows, ["standing", *_WORDS, *noisy]),
+        "figures": {name: found[name] for name in DEFAULT},
         "cite": _cite(site),
     }
     scripts = [write_data(out, "leaderboard", about), "static/rows.js", "static/export.js", "static/leaderboard.js"]
-    write_data(out, "leaderboard-more", _figures(rows, late))
-    for name, found in (("leaderboard", site.board), ("trials", site.rows)):
+    write_data(out, "leaderboard-more", {one.name: found[one.name] for one in offered if one.name not in DEFAULT})
+    empty = [one.name + end for one in FIGURES if one not in offered for end in ("", LOW, HIGH)]
+    empty += [
+        "cannot_be_captured",
+        "eager_noisy",
+        *(() if _tells_clocks(site) else ("clock", "timed", "other_clock")),
+    ]
+    for name, written in (("leaderboard", site.board), ("trials", site.rows)):
         text = (
-            found.drop(columns=["log"])
+            written.drop(columns=["log", *empty])
             .rename(columns={"fid": f"FID ({site.fid})"})
             .to_csv(index=False, float_format="%.9g")
         )
@@ -54,6 +66,11 @@ def sheets(site: Site, out: Path) -> Iterator[Sheet]:
         "index.html", "At this fidelity, what does an image really cost?", "leaderboard.html", content, "Leaderboard",
         scripts,
     )  # fmt: skip
+
+
+def _tells_clocks(site: Site) -> bool:
+    """Whether a row of the store is not simply eager, as all rows on a CPU are, or says why it is."""
+    return bool((~site.rows["clock"].isin(["", clocks.EAGER]) | (site.rows["timed"] != "")).any())
 
 
 def methods(site: Site) -> dict[str, dict[str, str]]:
@@ -142,6 +159,8 @@ def _note(row: Mapping[str, Any]) -> str:
     - which numbers are flagged on the trial's page
     - what disturbed the times, if the times are noisy
     - how the GPU was throttled or shared while times were taken
+    - on CUDA, that times are of captured work, or why they are not
+    - if the time saved is relative to times of another clock
     """
     if row["status"] != "done":
         return f"failed in {row['stage'] or 'an unknown stage'}"
@@ -150,7 +169,7 @@ def _note(row: Mapping[str, Any]) -> str:
     untimed = "" if row["latency"] == row["latency"] else "not timed"  # NaN
     noisy = row["why_noisy"] and f"noisy: {row['why_noisy']}"
     disturbed = row["why_disturbed"] and f"GPU disturbed: {row['why_disturbed']}"
-    return "; ".join(filter(None, [untimed, flags, noisy, disturbed]))
+    return "; ".join(filter(None, [untimed, flags, noisy, disturbed, row["timed"], row["other_clock"]]))
 
 
 def _published(row: PublishedRow) -> dict[str, Any]:

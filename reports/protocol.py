@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from harness.progress import counted
+from harness.stages import clocks
 from reports.table import Record, figure
 
 
@@ -51,11 +52,15 @@ def protocol(records: Iterable[Record]) -> list[tuple[str, str]]:
          f" Counted by: {said('flops', 'counter')}; images counted: {said('flops', 'images_counted')}."),
         ("Latency", "Median time of one image at batch 1, tokens and decoder together; the two parts stand below it."),
         ("Throughput", f"Images a second in batches of {said('timing', 'throughput', 'batch')}, decoder included."),
+        ("Clocks", "On CUDA, work is captured in a graph once and replayed, so that times are the method's and not"
+         " Python's. Eager times are of the same method without this. They have columns of their own. A row whose work"
+         f" cannot be captured is timed eager, and says why. Timed as: {_clocks(records)}."),
         ("Floor", "The least time of a batch for its bytes and FLOPs, at the memory bandwidth and matrix rate that the"
          " device showed at the start of the timing session: for each step the longer of the two, summed over the steps"
          f" and the decoder. Convention: {said('flops', 'bytes', 'convention')}."),
         ("Speed-up", "Time saved, round by round, stands beside FLOPs saved; both against the family's dense method"
-         " (var for next-scale, raster for others) at its best setting."),
+         " (var for next-scale, raster for others) at its best setting. Rows that were timed in different ways"
+         " (captured, compiled, eager) have no time saved, except for a row that cannot be captured, which says so."),
         ("Timing", f"{said('timing', 'protocol')}; threads: {said('timing', 'threads')}; "
          f"threads wait: {said('timing', 'wait_policy')}; "
          f"device: {said('timing', 'device')}"),
@@ -95,6 +100,10 @@ def _words(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {_words(part)}" for name, part in value.items())
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def _clocks(records: Iterable[Record]) -> str:
+    return _said(clocks.in_words(record.get("timing") or {}) or None for record in records)
 
 
 def _weights(records: Iterable[Record]) -> str:

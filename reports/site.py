@@ -128,6 +128,10 @@ def _notes(site: Site) -> Iterator[str]:
             f"Trials timed on a GPU that was throttled, or that other processes used: {disturbed}, marked †. Their rows"
             " say how."
         )
+    clocks = Counter(clock for clock in site.rows["clock"] if clock)
+    if len(clocks) > 1:
+        told = ", ".join(f"{count} {clock}" for clock, count in clocks.most_common())
+        yield f"Trials were timed in several ways: {told}. Their times differ for that reason, too; each row says how."
     for what, values in (("commits", commits(records)), ("machines", machines(records))):
         if len(values) > 1:
             yield f"Records come from {len(values)} {what}: {'; '.join(values)}. Times across them do not compare."

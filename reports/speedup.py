@@ -1,6 +1,7 @@
 """Realised speed-up per setting and batch size: time and FLOPs saved in comparison with the method's base method."""
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import pandas as pd
 
@@ -23,19 +24,23 @@ def added(rows: pd.DataFrame, records: Iterable[Record]) -> pd.DataFrame:
     method has no savings.
 
     Time savings exist only if the row and the base were timed in the same timing session. The two are then compared
-    round by round.
+    round by round. They are of the first clock (harness.stages.clocks): captured on CUDA. A base of the row's own clock
+    is preferred. There are no time savings from a base of another clock, with one exception: a row that cannot be
+    captured is compared with a captured base. The new column ``other_clock`` then says so; otherwise it is empty.
     """
     by_key = {str(record["key"]): record for record in records}
     bases: dict[tuple[str, ...], Mapping[str, object] | None] = {}
     found = []
     for row in dicts(rows):
         name = base_of(str(row["method"]), str(row["family"]))
-        place = (name, str(row["preset"]), str(row["images"]), str(row["arithmetic"]))
+        place = (name, str(row["preset"]), str(row["images"]), str(row["arithmetic"]), str(row["clock"]))
         if place not in bases:
             bases[place] = _base(row, rows)
         own = row["method"] == place[0]
         found.append(_saved(row, None if own else bases[place], by_key))
-    return rows.assign(**pd.DataFrame(found, index=rows.index, columns=_COLUMNS).astype(float))
+    savings = pd.DataFrame(found, index=rows.index, columns=_COLUMNS).astype(float)
+    others = [one.get("other_clock", "") for one in found]
+    return rows.assign(**savings, other_clock=pd.Series(others, index=rows.index, dtype=object))
 
 
 _COLUMNS = ["flops_saved", *(name + end for name in KINDS for end in ("", LOW, HIGH))]
@@ -45,29 +50,37 @@ def _base(row: Mapping[str, object], rows: pd.DataFrame) -> Mapping[str, object]
     """The base with which ``row`` is compared; None if there is no base.
 
     Candidates are the rows of the base method with the same preset, number of images, precision and use of TF32 as
-    ``row``. The base is the candidate of lowest FID.
+    ``row``. If some of them have the clock of ``row``, only these are candidates. The base is the candidate of lowest
+    FID.
     """
     name = base_of(str(row["method"]), str(row["family"]))
     same = (rows["method"] == name) & (rows["preset"] == row["preset"]) & (rows["images"] == row["images"])
     candidates = rows[same & (rows["arithmetic"] == row["arithmetic"]) & rows["fid"].notna()]
     if candidates.empty:
         return None
+    alike = candidates[candidates["clock"] == row["clock"]]
+    candidates = candidates if alike.empty else alike
     return dicts(candidates.loc[[candidates["fid"].idxmin()]])[0]
 
 
 def _saved(
     row: Mapping[str, object], base: Mapping[str, object] | None, by_key: Mapping[str, Record]
-) -> dict[str, float]:
+) -> dict[str, Any]:
     if base is None or row["status"] != "done":
         return {}
     ours, theirs = by_key[str(row["key"])], by_key[str(base["key"])]
-    found = {}
+    found: dict[str, Any] = {}
     if ours.get("flops") and theirs.get("flops"):
         found["flops_saved"] = 100 * (1 - ours["flops"]["macs"] / theirs["flops"]["macs"])
+    other_clock = row["clock"] != base["clock"]
+    if other_clock and not row["cannot_be_captured"]:
+        return found
     for name, kind in KINDS.items():
         try:
             middle, low, high = ratio(ours.get("timing") or {}, theirs.get("timing") or {}, kind)
         except ArbenchError:
             continue
         found |= {name: 100 * (1 - middle), name + LOW: 100 * (1 - high), name + HIGH: 100 * (1 - low)}
+        if other_clock:
+            found["other_clock"] = f"time saved: {row['clock']} times against {base['clock']} ones of the base"
     return found

@@ -10,6 +10,7 @@ import pandas as pd
 
 from harness.plugins.looks import looks
 from harness.records.setups import UNKNOWN, arithmetic_of, setup_of
+from harness.stages import clocks
 from harness.stages.figures import FIGURES, Figure
 from harness.stages.timing.summary import why_disturbed, why_noisy
 
@@ -26,8 +27,9 @@ UNUSUAL = {
     ("weights", "random"): "random weights",
     ("tf32", "on"): "TF32",
     ("tf32", UNKNOWN): "perhaps TF32",
-    ("clock", "compile"): "timed compiled",
-    ("clock", "eager"): "timed eager",
+    ("clock", clocks.COMPILED): "timed compiled",
+    ("clock", clocks.EAGER): "timed eager",
+    ("graphs", True): "CUDA graphs",
 }
 """Words for what is unusual in a setup.
 
@@ -80,11 +82,15 @@ def tidy(records: Iterable[Record], fid: str) -> pd.DataFrame:
         raise ValueError("no records")
     if rows["preset"].nunique() > 1:
         rows["settings"] = rows["preset"] + ", " + rows["settings"]
-    for name in (one.name + end for one in FIGURES for end in ("", LOW, HIGH)):
-        rows[name] = pd.to_numeric(rows.get(name, pd.Series(index=rows.index)), errors="coerce").astype(float)
+    names = [one.name + end for one in FIGURES for end in ("", LOW, HIGH)]
+    order = dict.fromkeys([*rows.columns, *names])
+    absent = pd.Series(index=rows.index, dtype=float)
+    numbers = {name: pd.to_numeric(rows.get(name, absent), errors="coerce").astype(float) for name in names}
+    # All at once: a frame to which columns are added one by one is slow.
+    rows = pd.concat([rows.drop(columns=names, errors="ignore"), pd.DataFrame(numbers)], axis=1)[list(order)]
     knobs = sorted(name for name in rows.columns if name.startswith("knob:"))
-    order = [rows["method"].map(rank), *(rows[name].map(_sortable) for name in knobs), rows["cfg"], rows["seed"]]
-    keys = pd.concat([pd.Series(part.to_numpy(), index=rows.index) for part in order], axis=1)
+    by = [rows["method"].map(rank), *(rows[name].map(_sortable) for name in knobs), rows["cfg"], rows["seed"]]
+    keys = pd.concat([pd.Series(part.to_numpy(), index=rows.index) for part in by], axis=1)
     return rows.loc[keys.sort_values(list(keys.columns), kind="stable").index].reset_index(drop=True)
 
 
@@ -138,14 +144,19 @@ def submission_words(record: Record) -> str:
     return f"submitted, {'verified' if submission['verified'] else 'not verified'}"
 
 
-def _clock(timing: Mapping[str, Any]) -> str:
-    """How a record was timed, where this is unusual: ``compile``; or ``eager``, on CUDA without capturing. Otherwise
-    empty."""
-    mode = (timing.get("capture") or {}).get("mode", "off")
-    compiled = (timing.get("protocol") or {}).get("compile", "none") != "none"  # in records of before
-    if compiled or mode == "compile":
-        return "compile"
-    return "eager" if mode == "off" and str(timing.get("device", "")).startswith("cuda") else ""
+def _clock(timing: Mapping[str, Any]) -> dict[str, Any]:
+    """How a record was timed, as fields of its setup. Eager times on a CPU are usual, and not among them."""
+    clock = clocks.clock(timing)
+    old = (timing.get("protocol") or {}).get("compile")  # a key of records of earlier versions
+    told = clock != clocks.EAGER or clocks.on_cuda(timing)
+    return ({"clock": clock} if told else {}) | {"graphs": old == "reduce-overhead"}
+
+
+def _timed(timing: Mapping[str, Any]) -> str:
+    """How times on CUDA were taken, where the settings of a row do not say it: ``timed captured``, or why they are
+    eager. Otherwise empty."""
+    captured = clocks.clock(timing) == clocks.CAPTURED
+    return f"timed {clocks.CAPTURED}" if captured else clocks.why_eager(timing)
 
 
 def _row(record: Record, fid: str) -> dict[str, Any]:
@@ -156,7 +167,7 @@ def _row(record: Record, fid: str) -> dict[str, Any]:
     scores = quality.get("fid") or {}
     knobs, sampling = knob_words(trial["knobs"]), sampling_words(trial["sampling"])
     setup, submitted = setup_of(record), submission_words(record)
-    setup = {**setup, "clock": _clock(timing)}
+    setup |= _clock(timing)
     if "compute_batch=" not in record["name"]:  # a name has what differs from the preset
         setup.pop("compute_batch", None)
     row = {
@@ -183,6 +194,10 @@ def _row(record: Record, fid: str) -> dict[str, Any]:
         "reference": str(provenance.get("reference", "")),
         "steps_std": generate.get("steps_std"),
         "gmacs_tokens": flops["tokens_macs"] * 1e-9 if "tokens_macs" in flops else None,
+        "clock": clocks.clock(timing),
+        "timed": _timed(timing),
+        "cannot_be_captured": clocks.cannot_be_captured(timing),
+        "eager_noisy": any((part or {}).get("noisy") for part in (timing.get("eager") or {}).values()),
         "noisy": bool(timing.get("noisy")),
         "why_noisy": "; ".join(why_noisy(timing)),
         "gpu_disturbed": any(
@@ -219,8 +234,11 @@ def by_own_extractor(row: Mapping[str, Any], record: Record, fid: str) -> Mappin
 
 def flags(record: Record) -> list[str]:
     """Reasons to trust the numbers of a record less, in words."""
-    alike = ((record.get("timing") or {}).get("compiled") or {}).get("alike", 1.0)
-    other = [f"timing: compiled, {alike:.1%} of a batch's images are those without a compiler"] if alike < 1 else []
+    timing = record.get("timing") or {}
+    old, new = ((timing.get(name) or {}).get("alike", 1.0) for name in ("compiled", "capture"))
+    other = [f"timing: compiled, {old:.1%} of a batch's images are those without a compiler"] if old < 1 else []
+    if new < 1:
+        other.append(f"timing: {clocks.clock(timing)}, {new:.1%} of a batch's images have the tokens of an eager run")
     return [*((record.get("quality") or {}).get("flags") or ()), *other]
 
 
@@ -271,6 +289,7 @@ def over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
     rows = rows.sort_values("seed", kind="stable")
     groups = rows.groupby(by, sort=False)
     first = rows.drop_duplicates(by).copy()  # in the order of the groups
+    first["keys"] = groups["key"].agg(tuple).to_numpy()
     names, sizes = [one.name for one in FIGURES], groups.size().to_numpy()[:, None]
     means = groups[[*names, "steps_std"]].mean().to_numpy()
     for end, sign in ((LOW, -1), (HIGH, 1)):  # seeds are independent: n seeds shrink intervals by root n
@@ -280,9 +299,8 @@ def over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
         first[ends] = means[:, :-1] + sign * total**0.5 / sizes
     first[[*names, "steps_std"]] = means
     first["seeds"] = sizes[:, 0]
-    first["keys"] = groups["key"].agg(tuple).to_numpy()
     order = first["method"].map(rank).sort_values(kind="stable").index
-    return first.loc[order].reset_index(drop=True)
+    return first.loc[order].reset_index(drop=True).copy()  # columns set one by one lie apart in memory until copied
 
 
 def at_best_guidance(settings: pd.DataFrame) -> pd.DataFrame:

@@ -13,6 +13,7 @@ from typing import Any
 
 from harness.errors import ArbenchError
 from harness.machine.disturbances import disturbed
+from harness.stages import clocks
 from harness.stages.figures import FIGURES
 from reports import images, leaderboard, table
 from reports.images import Strips
@@ -75,6 +76,10 @@ def _trial(site: Site, row: Mapping[str, Any]) -> dict[str, Any]:
         "reference": (record.get("quality") or {}).get("reference"),
         "provenance": {name: value for name, value in (record.get("provenance") or {}).items() if name != "machine"},
         "device": leaderboard.device(record),
+        # The scripts take a timed trial without this for eager, as every trial on a CPU is: thousands of files.
+        **(
+            {"clock": clock} if (clock := clocks.in_words(record.get("timing") or {})) not in ("", clocks.EAGER) else {}
+        ),
         **({"foreign": record["foreign"]} if record.get("foreign") else {}),
         "log": str(record.get("log") or "")[-LOG_SHOWN:],
     }
@@ -89,10 +94,15 @@ def _timing(record: Mapping[str, Any]) -> Any:
     found = record.get("timing")
     if not found:
         return found
-    parts = {name: found[name] for name in ("latency", "throughput") if isinstance(found.get(name), Mapping)}
+    second = {"eager": _drawn(found["eager"])} if clocks.has_second(found) else {}
+    return _short_numbers({**found, **_drawn(found), **second})
+
+
+def _drawn(clock: Mapping[str, Any]) -> dict[str, Any]:
+    """The times of one clock, in the form that the page of the trial draws."""
+    parts = {name: clock[name] for name in ("latency", "throughput") if isinstance(clock.get(name), Mapping)}
     left = ("decoder_samples", "disturbances")
-    drawn = {name: {**{k: v for k, v in one.items() if k not in left}, **_lost(one)} for name, one in parts.items()}
-    return _short_numbers({**found, **drawn})
+    return {name: {**{k: v for k, v in one.items() if k not in left}, **_lost(one)} for name, one in parts.items()}
 
 
 def _lost(timed: Mapping[str, Any]) -> dict[str, list[int]]:

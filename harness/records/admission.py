@@ -30,8 +30,10 @@ from harness.records.packs import Arrays
 from harness.records.store import REPLICATES, Record
 from harness.sampling import SAMPLING_FIELDS
 from harness.setup import SETUP_FIELDS
+from harness.stages import clocks
 from harness.stages.figures import FIGURES, flat, scores
 from harness.stages.quality.resampling import interval
+from harness.stages.timing.summary import percentiles
 from harness.trial import ASKED, Trial
 
 PARTS_OF_A_RECORD = frozenset(shape.Record.__struct_fields__) - {"submission", "foreign"}
@@ -222,26 +224,48 @@ def _timing(timing: Mapping[str, Any]) -> None:
     rates = timing.get("rates")
     if rates is not None and not all(_number(rates[name], 1, 1e18) for name in ("bandwidth", "matrix")):
         _refuse("timing: rates of the device are not bytes and FLOPs a second")
-    for kind in ("latency", "throughput"):
-        timed = timing[kind]
-        samples = timed["samples"]
-        if not samples or not all(_number(one, 1e-9, 1e6) for one in samples):
-            _refuse(f"timing: samples of {kind} are not seconds")
-        counted = (timed.get("disturbances") or {}).values()
-        if any(found is not None and len(found) != len(samples) for found in counted):
-            _refuse(f"timing: what disturbed {kind} is not one number for each sample")
-        pace = timed.get("pace")
-        if pace is not None and not (len(pace) == len(samples) and all(_number(one, 1e-3, 1e3) for one in pace)):
-            _refuse(f"timing: the pace of {kind} is not one for each sample")
-        if len(timed.get("why") or "") > LONGEST_WHY:
-            _refuse(f"timing: why {kind} is noisy takes more than {LONGEST_WHY} characters")
-        low, high = timed["interval"]
-        if not _near(timed["total_s"], median(samples), 1e-6) or not low <= timed["total_s"] <= high:
-            _refuse(f"timing: {kind} is not the median of its samples")
-    batch = timing["throughput"]["batch"]
-    if not _near(timing["throughput"]["images_per_s"] * timing["throughput"]["total_s"], batch, 1e-6):
-        _refuse("timing: images a second are not those of the batch's seconds")
+    _clock(timing, "")
+    if timing.get("eager") is not None:
+        _clock(timing["eager"], "eager ")
     _joules(timing["throughput"])
+    capture = timing.get("capture")
+    if capture is None:  # the method ran as it is, or the record is older than capturing
+        return
+    if capture["mode"] not in clocks.CLOCKS:
+        _refuse(f"timing: capture has mode {str(capture['mode'])[:40]!r} (valid: {', '.join(clocks.CLOCKS)})")
+    if not _number(capture["alike"], 0, 1):
+        _refuse(f"timing: capture has {str(capture['alike'])[:40]} of the images alike (possible: 0 to 1)")
+    if not isinstance(capture["why"], str | None) or len(capture["why"] or "") > LONGEST_WHY:
+        _refuse(f"timing: why it was not captured is no text of up to {LONGEST_WHY} characters")
+
+
+def _clock(clock: Mapping[str, Any], name: str) -> None:
+    """Checks the times of one clock. name: of the clock, followed by a space; "" for the first clock."""
+    for kind in ("latency", "throughput"):
+        _timed(clock[kind], f"{name}{kind}")
+    many = clock["throughput"]
+    if not _near(many["images_per_s"] * many["total_s"], many["batch"], 1e-6):
+        _refuse(f"timing: {name}images a second are not those of the batch's seconds")
+
+
+def _timed(timed: Mapping[str, Any], kind: str) -> None:
+    samples = timed["samples"]
+    if not samples or not all(_number(one, 1e-9, 1e6) for one in samples):
+        _refuse(f"timing: samples of {kind} are not seconds")
+    counted = (timed.get("disturbances") or {}).values()
+    if any(found is not None and len(found) != len(samples) for found in counted):
+        _refuse(f"timing: what disturbed {kind} is not one number for each sample")
+    pace = timed.get("pace")
+    if pace is not None and not (len(pace) == len(samples) and all(_number(one, 1e-3, 1e3) for one in pace)):
+        _refuse(f"timing: the pace of {kind} is not one for each sample")
+    if len(timed.get("why") or "") > LONGEST_WHY:
+        _refuse(f"timing: why {kind} is noisy takes more than {LONGEST_WHY} characters")
+    low, high = timed["interval"]
+    if not _near(timed["total_s"], median(samples), 1e-6) or not low <= timed["total_s"] <= high:
+        _refuse(f"timing: {kind} is not the median of its samples")
+    given, true = timed.get("percentiles") or {}, percentiles(samples)
+    if any(value is not None and not _near(value, true.get(name) or 0.0, 1e-6) for name, value in given.items()):
+        _refuse(f"timing: percentiles of {kind} are not those of its samples")
 
 
 def _joules(throughput: Mapping[str, Any]) -> None:

@@ -22,13 +22,17 @@ from numpy.typing import NDArray
 
 from harness.records.setups import differences_of_setup
 from harness.records.store import REPLICATES, Record, Store
-from harness.stages import CONFIDENCE
+from harness.stages import CONFIDENCE, clocks
 from harness.stages.figures import FIGURES, flat, scores
 from harness.stages.timing.summary import ratio
 
 SESSIONS = 0.10
 """Times from two sessions on one machine may differ by this share even if nothing has changed."""
-RELATIVE = ("latency", "throughput", "joules")
+FIRST_CLOCK = ("latency", "latency_p90", "latency_p99", "throughput", "joules")
+"""Times in seconds and energy in joules that depend on how the method ran: captured, compiled or eager."""
+SECOND_CLOCK = {"latency": "eager_latency", "throughput": "eager_throughput"}
+"""The times of a record's first clock -> those of its eager clock."""
+RELATIVE = (*FIRST_CLOCK, *SECOND_CLOCK.values())
 """What is compared by logarithm: times in seconds, and energy in joules."""
 EXACT = 1e-3
 """Multiply-adds and steps that differ by no more than this share count as equal: they are counted on few images, and on
@@ -109,22 +113,35 @@ def _costs(record: Record, other: Record, confidence: float) -> Iterator[Differe
     slack = EXACT * abs(macs)
     yield Difference("macs", macs, macs_2, macs_2 - macs - slack, macs_2 - macs + slack, False)
     timings: list[dict[str, Any]] = [found.get("timing") or {} for found in (record, other)]
-    for kind in ("latency", "throughput"):
-        if not all(timing.get(kind) for timing in timings):
-            continue
-        times = [timing[kind] for timing in timings]
-        paired = timings[0]["session"] == timings[1]["session"]
-        values = times[0]["total_s"], times[1]["total_s"]
-        if paired:
-            _, low, high = (log(end) for end in ratio(timings[1], timings[0], kind))
-        else:
-            low, high = _apart(values, [timed["interval"] for timed in times], SESSIONS, confidence)
-        yield Difference(kind, *values, low, high, paired)
+    yield from _times({kind: kind for kind in SECOND_CLOCK}, timings[0], timings[1], confidence)
+    if any(map(clocks.has_second, timings)):
+        yield from _times(SECOND_CLOCK, clocks.eager(timings[0]), clocks.eager(timings[1]), confidence)
     joules = next(figure for figure in FIGURES if figure.name == "joules")
     (one, ends), (two, ends_2) = ((joules.value(found, ""), joules.ends(found, "")) for found in (record, other))
     if one is not None and two is not None and ends and ends_2:  # older records have no interval
         sessions = 0.0 if timings[0].get("session") == timings[1].get("session") else SESSIONS
         yield Difference("joules", one, two, *_apart((one, two), [ends, ends_2], sessions, confidence), False)
+
+
+def _times(
+    figures: Mapping[str, str], one: clocks.Times | None, other: clocks.Times | None, confidence: float
+) -> Iterator[Difference]:
+    """The differences of the times of one clock.
+
+    figures: ``latency`` and ``throughput`` -> the figures that they are
+    """
+    if one is None or other is None:
+        return
+    for kind, figure in figures.items():
+        if not one.get(kind) or not other.get(kind):
+            continue
+        paired = one["session"] == other["session"]
+        values = one[kind]["total_s"], other[kind]["total_s"]
+        if paired:
+            _, low, high = (log(end) for end in ratio(other, one, kind))
+        else:
+            low, high = _apart(values, [timed[kind]["interval"] for timed in (one, other)], SESSIONS, confidence)
+        yield Difference(figure, *values, low, high, paired)
 
 
 def _apart(
@@ -190,6 +207,6 @@ def in_words(difference: Difference, one: str, other: str) -> str:
         f"{100 * expm1(end):+.2g} %" if relative else f"{end:+.4g}" for end in (difference.low, difference.high)
     )
     how = "paired" if difference.paired else "not paired"
-    unit = {"latency": " (s)", "throughput": " (s)", "joules": " (J)"}.get(difference.figure, "")
+    unit = " (J)" if difference.figure == "joules" else " (s)" if relative else ""
     name = f"{difference.figure}{unit}"
     return f"{name:<22}{difference.one:>12.5g}{difference.other:>12.5g}   {low} to {high} ({how}): {verdict}"

@@ -1,7 +1,8 @@
 """The setup under which a record was made, and how the setups of two records differ.
 
 Figures of two setups can differ for that reason alone. So whoever compares two records says how their setups differ.
-Records of earlier versions do not state ``tf32`` and ``compute_batch``.
+Records of earlier versions do not state ``tf32`` and ``compute_batch``. Times differ also by the clock
+(harness.stages.clocks), which is therefore told with the setup.
 """
 
 from collections.abc import Mapping
@@ -9,6 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from harness.setup import SETUP_FIELDS, Setup
+from harness.stages import clocks
 
 UNKNOWN = "unknown"
 """Stands for a value that a record of an earlier version does not state."""
@@ -39,9 +41,20 @@ def arithmetic_of(record: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def differences_of_setup(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
-    """How the setups of two records differ, a line for each field: ``tf32: A off, B on``. Empty if one of the records
-    is of samples that another program made."""
+    """How the setups of two records differ, a line for each field: ``tf32: A off, B on``. If both records have times,
+    and their clocks differ, the last line says so: ``clock: A captured, B eager``. Empty if one of the records is of
+    samples that another program made."""
     first, second = setup_of(one), setup_of(other)
     if not first or not second:
         return []
-    return [f"{name}: A {first[name]}, B {second[name]}" for name in SETUP_FIELDS if first[name] != second[name]]
+    found = [f"{name}: A {first[name]}, B {second[name]}" for name in SETUP_FIELDS if first[name] != second[name]]
+    timings = one.get("timing") or {}, other.get("timing") or {}
+    if all(timings) and clock_of(one) != clock_of(other):
+        a, b = map(clocks.in_words, timings)
+        found.append(f"clock: A {a}, B {b}")
+    return found
+
+
+def clock_of(record: Mapping[str, Any]) -> str:
+    """How a record was timed: captured, compiled or eager; "" if it was not timed."""
+    return clocks.clock(record.get("timing") or {})

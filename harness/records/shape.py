@@ -142,7 +142,7 @@ class Timed(Struct):
     noisy: bool | None = None  # whether the interval is wider than the protocol's bound
     batch: float | None = None  # images of a batch
     samples: list[float] | None = None  # for each round: seconds of one batch
-    percentiles: dict[str, float | None] | None = None  # p50, p90 and p99 of the seconds of one batch
+    percentiles: dict[str, float | None] | None = None  # p50, p90 and p99 of the seconds of one batch; null: too few
     decoder_samples: list[float] | None = None  # for each round: seconds for turning tokens into images
     pace: list[float] | None = None  # for each round: 1 is usual; 2 if everything took twice as long
     ended: str | None = None  # why no more rounds were taken

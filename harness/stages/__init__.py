@@ -5,6 +5,7 @@ quality   measures how close the images are to the reference
 flops     counts the multiply-adds of an image, and the bytes that each step reads
 timing    measures latency, throughput and memory
 
+clocks    how a method ran while it was timed: captured, compiled or eager
 floors    the least time that bytes and FLOPs need on a device, and the share of it that is reached
 figures   describes each number that is measured for a trial (a figure): its name, its unit, whether a high or a low
           value is better, and its path in a record

@@ -5,12 +5,12 @@ All code that reads figures uses this table: the check of imported records, `com
 claims and exports. A new figure needs a line in FIGURES and the code that computes it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any, Literal
 
-from harness.stages import floors
+from harness.stages import clocks, floors
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,18 @@ def _score(name: str, title: str, about: str, better: Literal["low", "high"], **
     return Figure(name, title, about, better, path=f"quality.{name}", interval=f"quality.intervals.{name}", **more)
 
 
+def _eager(
+    name: str, title: str, about: str, better: Literal["low", "high"], parts: Sequence[str], **more: Any
+) -> Figure:
+    """Describe a figure of the eager clock (harness.stages.clocks).
+
+    parts: ``latency`` or ``throughput``; the value's name in it; the name of the value's interval.
+    """
+    kind, value, ends = parts
+    found, interval = (partial(clocks.eager_value, kind=kind, name=part) for part in (value, ends))
+    return Figure(name, title, about, better, valid=POSITIVE, derived=found, derived_ends=interval, **more)
+
+
 def _floor(batch: int, kind: str) -> tuple[Figure, Figure]:
     """The floor at one batch size, and the share of it that is reached. kind: ``latency`` or ``throughput``."""
     of = "an image" if batch == 1 else f"a batch of {batch}"
@@ -77,6 +89,8 @@ def _floor(batch: int, kind: str) -> tuple[Figure, Figure]:
 
 
 SHARE = (0.0, 1.0)
+POSITIVE = (1e-9, 1e9)
+"""Values that a time, a rate or an energy can have."""
 PLAUSIBLE = (0.0, 10.0)
 """Values that a share of the floor can have. It is above 1 if a device's rates were measured too low, or if a cache
 gave what the floor takes from memory."""
@@ -109,11 +123,19 @@ FIGURES = (
            "timing.latency.tokens_s", scale=1e3),
     Figure("latency_decoder", "of it decoder", "part of the latency that decodes them", None, "",
            "timing.latency.decoder_s", scale=1e3),
+    Figure("latency_p90", "Latency b1 p90", "nine of ten images at batch 1 take at most as long", "low", "(ms)",
+           "timing.latency.percentiles.p90", scale=1e3, valid=POSITIVE),
+    Figure("latency_p99", "Latency b1 p99", "99 of 100 images at batch 1 take at most as long", "low", "(ms)",
+           "timing.latency.percentiles.p99", scale=1e3, valid=POSITIVE),
     Figure("throughput", "Images / s b64", "images a second at batch 64: tokens and decoder", "high", "",
            "timing.throughput.images_per_s", "timing.throughput.images_per_s_interval"),
+    _eager("eager_latency", "Eager latency b1", "latency on CUDA if nothing is captured or compiled", "low",
+           ("latency", "total_s", "interval"), unit="(ms)", scale=1e3),
+    _eager("eager_throughput", "Eager images / s b64", "throughput on CUDA if nothing is captured or compiled", "high",
+           ("throughput", "images_per_s", "images_per_s_interval")),
     # Older records have the median of single generations, shorter than the counter's steps: 0.0 for a small model.
     Figure("joules", "Energy / image b64", "joules an image at batch 64, from runs of 2 s or more", "low", "(J)",
-           "timing.throughput.joules_per_image", "timing.throughput.joules_per_image_interval", valid=(1e-9, 1e9),
+           "timing.throughput.joules_per_image", "timing.throughput.joules_per_image_interval", valid=POSITIVE,
            unknown=0.0),
     Figure("flops_saved", "FLOPs saved", "of the family's dense method at its best setting", "high", "(%)", places=0),
     Figure("saved_b1", "Time saved b1", "what that became in time, at batch 1, round by round", "high", "(%)",

@@ -10,7 +10,7 @@ trials with equally many samples.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import Any
@@ -20,9 +20,10 @@ import pandas as pd
 
 from harness import registry
 from harness.errors import ArbenchError
-from harness.records.comparison import RELATIVE, SESSIONS
-from harness.records.setups import arithmetic_of
+from harness.records.comparison import FIRST_CLOCK, RELATIVE, SESSIONS
+from harness.records.setups import arithmetic_of, clock_of
 from harness.records.store import Record, Store, trusted
+from harness.stages.clocks import CAPTURED
 from harness.stages.flops.costs import costs
 from harness.trial import resolve_sampling
 from reports import table
@@ -80,13 +81,16 @@ class Evidence:
         for name, records in asked.items():
             if not records:
                 raise ArbenchError(f"a record of {_words(trials[name])}")
-        asked = _of_one_arithmetic(asked)
+        asked = _of_one_kind(asked, ARITHMETIC)
+        figures = {figure for name in trials for figure in _figures(claim, name)}
+        if figures.intersection(FIRST_CLOCK):
+            asked = _of_one_kind(asked, CLOCK)
         by_key = {key: one for records in asked.values() for key, one in records.items()}
         fid = claim.extractor or table.extractor(by_key.values())
         settings = _settings(list(by_key.values()), fid, claim.scored)
         rows = {name: _chosen(settings, records, trials[name], claim) for name, records in asked.items()}
         used = {key: by_key[key] for row in rows.values() for key in row["keys"]}
-        if any(figure in RELATIVE for name in trials for figure in _figures(claim, name)):
+        if figures.intersection(RELATIVE):
             _one_machine(used.values())
         return {name: self._found(row, _figures(claim, name), fid, used) for name, row in rows.items()}
 
@@ -124,23 +128,33 @@ class Evidence:
         return Found(row["name"], tuple(row["keys"]), found)
 
 
-def _of_one_arithmetic(asked: Mapping[str, Mapping[str, Record]]) -> dict[str, dict[str, Record]]:
-    """The records of each operand that have one precision and use of TF32, the same for all operands. If all operands
-    have records of several kinds, the kind of most records is taken."""
-    kinds = {name: Counter(map(arithmetic_of, records.values())) for name, records in asked.items()}
-    shared = set.intersection(*(set(counts) for counts in kinds.values()))
+@dataclass(frozen=True)
+class Kind:
+    """A property that the records of a claim must have in common."""
+
+    words: str  # records that have it in common, in words
+    of: Callable[[Record], tuple[str, ...]]  # the property of a record
+    said: str  # a value of the property in words
+    usual: tuple[str, ...]  # the value that is taken if several have equally many records
+
+
+ARITHMETIC = Kind("records of one precision and use of TF32", arithmetic_of, "{} with tf32 {}", ("fp32", "off"))
+CLOCK = Kind(
+    "records that were timed in one way", lambda record: (clock_of(record) or "not at all",), "timed {}", (CAPTURED,)
+)
+"""Captured, compiled or eager. It matters only for claims about times and energy."""
+
+
+def _of_one_kind(asked: Mapping[str, Mapping[str, Record]], kind: Kind) -> dict[str, dict[str, Record]]:
+    """The records of each operand that have one value of ``kind``, the same for all operands. If all operands have
+    records of several values, the value of most records is taken."""
+    counts = {name: Counter(map(kind.of, records.values())) for name, records in asked.items()}
+    shared = set.intersection(*(set(values) for values in counts.values()))
     if not shared:
-        known = "; ".join(f"{name}: {_kinds(counts)}" for name, counts in kinds.items())
-        raise ArbenchError(f"records of one precision and use of TF32 ({known})")
-    most = max(shared, key=lambda kind: (sum(counts[kind] for counts in kinds.values()), kind == ("fp32", "off"), kind))
-    return {
-        name: {key: one for key, one in records.items() if arithmetic_of(one) == most}
-        for name, records in asked.items()
-    }
-
-
-def _kinds(known: Iterable[tuple[str, str]]) -> str:
-    return " or ".join(f"{precision} with tf32 {tf32}" for precision, tf32 in sorted(known))
+        said = {name: " or ".join(kind.said.format(*value) for value in sorted(counts[name])) for name in counts}
+        raise ArbenchError(f"{kind.words} ({'; '.join(f'{name}: {words}' for name, words in said.items())})")
+    most = max(shared, key=lambda value: (sum(found[value] for found in counts.values()), value == kind.usual, value))
+    return {name: {key: one for key, one in records.items() if kind.of(one) == most} for name, records in asked.items()}
 
 
 def _settings(records: Sequence[Record], fid: str, scored: bool) -> list[Row]:

@@ -27,11 +27,12 @@ document.addEventListener("DOMContentLoaded", () => {
   };
   const percent = (log) => `${log >= 0 ? "+" : "−"}${figure(Math.abs(100 * Math.expm1(log)), 3)} %`;
   const signed = (number) => `${number >= 0 ? "+" : "−"}${figure(Math.abs(number), 3)}`;
-  const TIMES = { latency: "latency (time, relative)", throughput: "batch of 64 (time, relative)", joules: "energy of an image (relative)", macs: "MACs" };
+  const TIMES = { latency: "latency (time, relative)", throughput: "batch of 64 (time, relative)", eager_latency: "eager latency (time, relative)", eager_throughput: "eager batch of 64 (time, relative)", joules: "energy of an image (relative)" };
+  const NAMES = { ...TIMES, macs: "MACs" };
   const line = (found, letters) => {
-    const times = ["latency", "throughput", "joules"].includes(found.name), write = times ? percent : signed;
+    const write = found.name in TIMES ? percent : signed;
     const verdict = found.better ? `${letters[found.better === "one" ? 0 : 1]} is better` : "undecided";
-    return [TIMES[found.name] ?? found.name, write(found.apart), `${write(found.low)} to ${write(found.high)}`, found.both ? "paired" : found.name === "macs" ? "counted" : "not paired", el("span", { class: found.better ? "badge on" : "badge un" }, verdict)];
+    return [NAMES[found.name] ?? found.name, write(found.apart), `${write(found.low)} to ${write(found.high)}`, found.both ? "paired" : found.name === "macs" ? "counted" : "not paired", el("span", { class: found.better ? "badge on" : "badge un" }, verdict)];
   };
   const show = async () => {
     const asked = keys();
@@ -43,6 +44,8 @@ document.addEventListener("DOMContentLoaded", () => {
     const seeds = new Set(loaded.map((trial) => trial.trial.seed));
     const cards = loaded.map((trial, number) => el("article", { class: "card" }, el("h2", {}, `${LETTERS[number]}: `, el("a", { href: `trial.html#${asked[number]}` }, trial.trial.method)), el("p", {}, trial.settings), strip(trial), trial.flops ? stack(PARTS.filter((name) => name in trial.flops.by_part).map((name) => [name, trial.flops.by_part[name] / 1e6]), "M MACs") : ""));
     if (cards.length) place.append(el("p", { class: "soft" }, loaded.some((trial) => trial.foreign) ? "Another program made some of these images: of other labels and noise." : seeds.size === 1 ? "One seed: the same labels and the same noise, image by image." : "Seeds differ, and so does the noise; labels are the same."), el("div", { class: "cards" }, cards));
+    const clocks = loaded.map((trial, number) => [LETTERS[number], trial.clock ?? (trial.timing ? "eager" : "")]).filter(([, clock]) => clock);
+    if (new Set(clocks.map(([, clock]) => clock.split(" ")[0])).size > 1) place.append(el("p", { class: "fault", id: "clocks" }, `They were timed in different ways, and their times differ for that reason, too: ${clocks.map(([letter, clock]) => `${letter} ${clock}`).join(", ")}.`));
     if (loaded.length) {
       const measures = shared().measures.filter((measure) => loaded.some((trial) => trial.figures[measure.name]));
       const extractors = new Set(loaded.filter((trial) => trial.figures.fid).map((trial) => trial.fid));

@@ -4,7 +4,8 @@ document.addEventListener("DOMContentLoaded", () => {
   const { el } = arbench, { axis, layout, marker, bars, frontier, draw } = arbench.charts;
   const { data, of, measures, figures, value, need, title, print, standing, total, lastSet } = arbench.rows();
   const FIRST = { x: "latency", y: "fid", set: "0", rows: "tuned", logx: "1", logy: "1", bars: "1" };
-  let state = arbench.said(FIRST);
+  const read = () => { const asked = arbench.said(FIRST); for (const axis of ["x", "y"]) if (!measures.has(asked[axis])) asked[axis] = FIRST[axis]; return asked; };
+  let state = read();
   const every = Array.from({ length: total }, (_, row) => row);
   const own = (name) => data.methods[name] ?? Object.values(data.methods).find((method) => method.published === name);
   const byMethod = (rows) => { const found = new Map(); for (const row of rows) found.set(of.method[row], [...(found.get(of.method[row]) ?? []), row]); return found; };
@@ -58,7 +59,7 @@ document.addEventListener("DOMContentLoaded", () => {
   const named = data.measures.map((measure) => [measure.name, title(measure.name, 0)]);
   document.getElementById("axes").append(select("y", "Score (up)", named), select("x", "Cost (across)", named), select("set", "Compared set", data.sets.map((set, number) => [String(number), set.title])), select("rows", "Settings", [["tuned", "at best guidance"], ["all", "all"]]), tick("logx", "log across"), tick("logy", "log up"), tick("bars", "error bars"));
   document.getElementById("axes").addEventListener("submit", (event) => event.preventDefault());
-  addEventListener("hashchange", () => { state = arbench.said(FIRST); for (const field of document.querySelectorAll("#axes [name]")) field.type === "checkbox" ? (field.checked = Boolean(state[field.name])) : (field.value = state[field.name]); show(); });
+  addEventListener("hashchange", () => { state = read(); for (const field of document.querySelectorAll("#axes [name]")) field.type === "checkbox" ? (field.checked = Boolean(state[field.name])) : (field.value = state[field.name]); show(); });
 
   // The walks: value of the axis of a row, or null; rows beside the slider are each method's best at its value.
   const walk = (place, words, at, among) => {

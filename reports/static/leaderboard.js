@@ -10,6 +10,7 @@ document.addEventListener("DOMContentLoaded", () => {
   const read = () => {
     state = arbench.said(FIRST);
     if (!(Number(state.set) in data.sets)) state.set = FIRST.set;
+    if (!measures.has(state.sort) && !["method", "settings", FRONTIER].includes(state.sort)) state.sort = FIRST.sort;
   };
   const change = async (changes) => {
     Object.assign(state, changes);
@@ -72,12 +73,12 @@ document.addEventListener("DOMContentLoaded", () => {
     }
     const number = value(name, row), [, low, high] = figures(name);
     if (number === null) return el("td", { class: "n" }, "–");
-    const timed = ["latency", "throughput", "joules"].includes(name);
-    const noisy = of.noisy[row] && timed && name !== "joules", disturbed = of.gpu_disturbed?.[row] && timed;
+    const eager = name.startsWith("eager_"), timed = ["latency", "latency_p90", "latency_p99", "throughput", "joules"].includes(name);
+    const noisy = eager ? of.eager_noisy?.[row] : of.noisy[row] && timed && name !== "joules", disturbed = of.gpu_disturbed?.[row] && timed;
     const spread = name === "steps" && of.steps_std[row] > 0 ? ` ± ${figure(of.steps_std[row], 2)}` : "";
     const ends = low[row] === null || low[row] === undefined ? null : el("span", { class: "small" }, `${print(name, low[row])} – ${print(name, high[row])}`);
     const macs = name === "gflops" ? el("span", { class: "small" }, `${figure(number / 2)} GMACs`) : null;
-    return el("td", { class: number === best.get(name) ? "n best" : "n" }, noisy ? el("abbr", { title: "noisy: interval over 10 % of the median; the row says what disturbed it" }, "≈") : null, disturbed ? el("abbr", { title: "the GPU was throttled, or other processes used it; the row says how" }, "†") : null, print(name, number) + spread, ends, macs);
+    return el("td", { class: number === best.get(name) ? "n best" : "n" }, noisy ? el("abbr", { title: `noisy: interval over 10 % of the median; the ${eager ? "trial's page" : "row"} says what disturbed it` }, "≈") : null, disturbed ? el("abbr", { title: "the GPU was throttled, or other processes used it; the row says how" }, "†") : null, print(name, number) + spread, ends, macs);
   };
   const bestOf = (rows) => new Map([...measures.values()].filter((measure) => measure.better).map((measure) => {
     const known = rows.map((row) => value(measure.name, row)).filter((number) => number !== null);

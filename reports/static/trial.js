@@ -79,16 +79,16 @@ document.addEventListener("DOMContentLoaded", () => {
     const parts = [range("sm_mhz", "clock", "MHz"), range("memory_mhz", "memory", "MHz"), range("celsius", "temperature", "°C"), range("watts", "power", "W"), gpu.watts_limit ? `limit ${figure(gpu.watts_limit[1])} W` : null].filter(Boolean);
     return parts.length ? ` The GPU meanwhile: ${parts.join(", ")}.` : "";
   };
-  const timing = (found, device) => {
+  const timing = (found, device, clock) => {
     if (!found) return null;
-    const kind = (name, words) => {
-      const one = found[name];
+    const tail = (seconds) => (seconds?.p90 ? `, p90 ${figure(1000 * seconds.p90)} ms, p99 ${figure(1000 * seconds.p99)} ms` : "");
+    const kind = (one, words) => {
       if (!one) return null;
       const ms = one.samples.map((seconds) => 1000 * seconds), lost = one.disturbed ?? [];
       return [el("h3", {}, words), dots(ms, `${ms.length} samples in the order of the rounds, from ${figure(Math.min(...ms))} to ${figure(Math.max(...ms))} ms${lost.length ? `; disturbed: ${lost.length}` : ""}`, lost),
-        el("p", { class: "soft" }, `${ms.length} rounds, ${figure(Math.min(...ms))} to ${figure(Math.max(...ms))} ms; median ${figure(1000 * one.total_s)} ms, of it decoder ${figure(1000 * one.decoder_s)} ms.${lost.length ? ` Hollow dots: ${lost.length} rounds in which steal, waiting for a core or a CPU limit took over 2 % of the time; they count like the others.` : ""}${one.noisy ? ` Noisy: the interval is over 10 % of the median, or there are too few rounds (${one.why ?? "the cause was not recorded"}).` : one.gpu?.disturbed ? ` Disturbed: ${one.why}.` : ""}${state(one.gpu)}`)];
+        el("p", { class: "soft" }, `${ms.length} rounds, ${figure(Math.min(...ms))} to ${figure(Math.max(...ms))} ms; median ${figure(1000 * one.total_s)} ms, of it decoder ${figure(1000 * one.decoder_s)} ms${tail(one.percentiles)}.${lost.length ? ` Hollow dots: ${lost.length} rounds in which steal, waiting for a core or a CPU limit took over 2 % of the time; they count like the others.` : ""}${one.noisy ? ` Noisy: the interval is over 10 % of the median, or there are too few rounds (${one.why ?? "the cause was not recorded"}).` : one.gpu?.disturbed ? ` Disturbed: ${one.why}.` : ""}${state(one.gpu)}`)];
     };
-    return section("Timing samples", kind("latency", "One image (batch 1)"), kind("throughput", `A batch of ${found.throughput?.batch}`), pairs([["timed on", device], ["threads", found.threads], ["threads wait", found.wait_policy ?? undefined], ["reads memory at", found.rates ? `${figure(found.rates.bandwidth / 1e9)} GB/s` : undefined], ["multiplies at", found.rates ? `${figure(found.rates.matrix / 1e12)} TFLOP/s (${found.rates.precision})` : undefined], ["protocol", found.protocol], ["session", found.session]]));
+    return section("Timing samples", kind(found.latency, "One image (batch 1)"), kind(found.throughput, `A batch of ${found.throughput?.batch}`), kind(found.eager?.latency, "One image (batch 1), eager"), kind(found.eager?.throughput, `A batch of ${found.throughput?.batch}, eager`), pairs([["timed", clock], ["timed on", device], ["threads", found.threads], ["threads wait", found.wait_policy ?? undefined], ["reads memory at", found.rates ? `${figure(found.rates.bandwidth / 1e9)} GB/s` : undefined], ["multiplies at", found.rates ? `${figure(found.rates.matrix / 1e12)} TFLOP/s (${found.rates.precision})` : undefined], ["protocol", found.protocol], ["session", found.session]]));
   };
   const show = async () => {
     const key = location.hash.slice(1), known = /^[A-Za-z0-9_-]{1,60}$/.test(key);
@@ -113,7 +113,7 @@ document.addEventListener("DOMContentLoaded", () => {
       trial.flags.length ? el("ul", { class: "notes" }, trial.flags.map((flag) => el("li", {}, flag))) : "",
       section("Images", el("p", {}, trial.images.file ? `Images 0 to ${trial.images.count - 1}, not selected${trial.foreign ? ", made by another program." : "; the same labels and the same noise in every trial of this seed."}` : ""), strip(trial)),
       rows.length ? section("Figures", table("Figures", ["Measure", "Value", "95 % interval"], rows)) : "",
-      flops(trial.flops) ?? "", timing(trial.timing, trial.device) ?? "",
+      flops(trial.flops) ?? "", timing(trial.timing, trial.device, trial.clock) ?? "",
       trial.foreign ? section("Foreign samples", el("p", { id: "foreign" }, "Another program made these images: they were scored here, and cannot be made again here. They have no FLOPs and no times."), pairs(Object.entries(trial.foreign))) :
       section("Reproduce", el("p", {}, "This runs the trial again, from the record, and tells whether its figures come out:"), el("pre", { tabindex: "0", id: "command" }, `${exact}arbench verify STORE/records/${trial.file}`)),
       section("Provenance", pairs([...Object.entries(trial.trial).map(([name, said]) => [name, said]), ["key", trial.key], ["parameters", trial.parameters], ["generate", trial.generate], ["reference", trial.reference], ...Object.entries(trial.provenance).map(([name, said]) => [name, name === "command" ? said.join(" ") : said])])),

@@ -59,6 +59,9 @@ class Protocol:
       other cases in the same round is computed. A case is settled if the 95 % interval of this relative time is no
       wider than ``settled``. This is also tested every ``summary.LOOK`` rounds.
 
+    On CUDA, all cases go on for at least ``summary.TAIL_ROUNDS`` rounds, so that the latency has percentiles. The time
+    budget is the same, so a slow case has fewer.
+
     The first ``min_rounds`` rounds may take longer than the time budget. Further rounds end when the budget is spent,
     or after ``max_rounds`` rounds. On a very slow or busy machine, even twice the budget may be spent before
     ``min_rounds`` rounds are done. Then the rounds end early, but not before three rounds are done. If they end early,

@@ -32,7 +32,7 @@ from harness.stages.timing.energy import per_image
 from harness.stages.timing.intervals import centre_interval
 from harness.stages.timing.pace import factors
 from harness.stages.timing.protocol import Protocol
-from harness.stages.timing.summary import LOOK, noisy, summary
+from harness.stages.timing.summary import LOOK, TAIL_ROUNDS, noisy, summary
 
 PACED = 1.05
 """The row of a noisy case also states the range of the machine's pace, if the highest pace is more than PACED times the
@@ -73,6 +73,8 @@ def interleaved(
         - ``why``: what disturbed the times, in words; None if they are not noisy and the GPU was not disturbed
         - ``gpu``: the state of the GPU during the rounds (see harness.machine.gpu.during); None without a GPU
         - ``batch``: how many images the batch has
+        - ``percentiles`` of the seconds of a batch: ``p50``, ``p90``, ``p99``. The last two are None with fewer than
+          ``TAIL_ROUNDS`` rounds
         - ``samples``: for each round, the seconds of sampling and decoding; ``decoder_samples``: of decoding alone
         - ``ended``: why the case's rounds ended
             - ``settled``: the interval of the case's times was narrow enough (see ``Protocol``)
@@ -245,10 +247,12 @@ def _going_on(going: Sequence[TimedCase], runs: Sequence[TimedCase], protocol: P
     """The cases of ``going`` that take part in the next round. ``going``: the cases whose rounds have not ended yet.
 
     The rounds of a case end here when it needs no more samples. But as long as other cases need samples, enough cases
-    go on to show the pace (see ``COMPANY``). The time budget and ``max_rounds`` are not considered here.
+    go on to show the pace (see ``COMPANY``). On CUDA, no case is settled before ``TAIL_ROUNDS`` rounds, which its
+    percentiles need. The time budget and ``max_rounds`` are not considered here.
     """
     alive = [run for run in going if not run.failure]
-    if not done or done < protocol.min_rounds or done % LOOK:
+    least = max(protocol.min_rounds, TAIL_ROUNDS if any(map(_on_cuda, alive)) else 0)
+    if done < least or done % LOOK:
         return alive
     if len(runs) > FEW:
         times = {id(run): _divided(run.total, pace) for run, pace in zip(runs, _at_pace(runs), strict=True)}

@@ -19,6 +19,9 @@ LOOK = 13
 that is quiet by chance."""
 
 PERCENTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
+TAIL_ROUNDS = 100
+"""p90 and p99 take this many samples. One of them then lies beyond p99, and ten beyond p90. With fewer, the slowest
+sample would stand for p99. Captured runs are quick, so on CUDA rounds go on until so many are done."""
 
 RATIO = 0.995
 """Confidence of a ratio's interval. It is above 95 % for three reasons. The measured times decide when rounds end.
@@ -70,13 +73,19 @@ def summary(tokens: Sequence[float], decoder: Sequence[float], batch: int, round
 
 
 def percentiles(samples: Sequence[float]) -> dict[str, float | None]:
-    """Percentiles of the samples: a dict with the keys of ``PERCENTILES``. None where there are too few samples for one
-    of them to lie beyond the percentile: p99 takes 100 samples, p90 takes 10."""
+    """Percentiles of the samples: a dict with the keys of ``PERCENTILES``. With fewer than TAIL_ROUNDS samples, p90 and
+    p99 are None."""
     ordered = sorted(samples)
     return {
-        name: ordered[ceil(share * len(ordered)) - 1] if len(ordered) >= round(1 / (1 - share)) else None
+        name: ordered[rank(len(ordered), share)] if share <= 0.5 or len(ordered) >= TAIL_ROUNDS else None
         for name, share in PERCENTILES.items()
     }
+
+
+def rank(size: int, share: float) -> int:
+    """The index of a percentile in ``size`` ordered samples: of the first that at least ``share`` of the samples do not
+    exceed."""
+    return ceil(share * size) - 1
 
 
 def ratio(one: Mapping[str, Any], other: Mapping[str, Any], kind: str = "latency") -> tuple[float, float, float]:

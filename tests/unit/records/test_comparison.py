@@ -11,6 +11,7 @@ from harness import cli
 from harness.records.comparison import differences, in_words, moved
 from harness.records.store import REPLICATES, Store
 from tests.helpers import fakes_store
+from tests.helpers.fakes_cuda import CONTENT, SLOWER, on_cuda
 
 NOISE = np.random.default_rng(0).standard_normal((3, 1000))
 FID = "fid.fmnist-cnn"
@@ -91,6 +92,43 @@ def test_energy_of_an_older_record_is_not_compared(joules: float, ends: Any) -> 
     found = differences(energetic(2.0, [1.98, 2.02]), energetic(joules, ends))
     assert [one.figure for one in found if one.figure == "joules"] == []
     assert of(found, "latency").better == ""
+
+
+def captured(factor: float = 1.0, session: str = "today", mode: str = "graph", why: str | None = None) -> Any:
+    """A record on CUDA whose eager times are multiplied by ``factor``."""
+    found = on_cuda(trial(10.0, 0.1)[0], mode, why)
+    found["timing"]["session"] = session
+    for kind in ("latency", "throughput"):
+        timed = found["timing"]["eager"][kind] if found["timing"]["eager"] else found["timing"][kind]
+        timed["total_s"] *= factor
+        for name in ("samples", "interval"):
+            timed[name] = [factor * one for one in timed[name]]
+    return found, {}
+
+
+def test_eager_times_are_compared_with_eager_times() -> None:
+    found = differences(captured(), captured(1.04))
+    assert of(found, "latency").better == of(found, "throughput").better == ""
+    for name in ("eager_latency", "eager_throughput"):
+        assert (of(found, name).better, of(found, name).paired) == ("one", True)
+        assert of(found, name).low == pytest.approx(np.log(1.04), abs=1e-6)
+    assert "eager_latency (s)" in in_words(of(found, "eager_latency"), "A", "B")
+    apart = differences(captured(), captured(1.04, "yesterday"))
+    assert (of(apart, "eager_latency").better, of(apart, "eager_latency").paired) == ("", False)
+
+
+def test_the_eager_clock_of_one_is_compared_with_the_only_clock_of_another_though_not_round_by_round() -> None:
+    one, only = captured(), captured(SLOWER, mode="off", why=CONTENT)
+    found = of(differences(one, only), "eager_latency")
+    assert found.one == pytest.approx(found.other)
+    assert (found.paired, found.better) == (False, "")
+    assert of(differences(one, only), "latency").paired, "their first clocks were taken in the same rounds"
+
+
+def test_without_a_second_clock_there_are_no_eager_times_to_compare() -> None:
+    only, cpu = captured(mode="off", why=CONTENT), trial(10.0, 0.1)
+    for pair in ((only, only), (cpu, cpu), (captured(), cpu), (captured(), captured(mode="off"))):
+        assert not [one for one in differences(*pair) if one.figure.startswith("eager")]
 
 
 def written(folder: Path, records: list[Any]) -> Store:

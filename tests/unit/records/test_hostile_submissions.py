@@ -32,6 +32,12 @@ def energy(joules: float | None, ends: list[float]) -> dict[str, Any]:
     return {"joules_per_image": joules, "joules_per_image_interval": ends}
 
 
+def second(record: Any, **latency: float) -> dict[str, Any]:
+    """A second clock that is the first one but for these values of its latency."""
+    timing = record["timing"]
+    return {"latency": {**timing["latency"], **latency}, "throughput": timing["throughput"]}
+
+
 def linked(pack: zipfile.ZipFile) -> None:
     member = zipfile.ZipInfo("3/thumbnails.npy")
     member.external_attr = (stat.S_IFLNK | 0o777) << 16
@@ -133,6 +139,30 @@ HOSTILE: dict[str, tuple[Callable[[Members], Members], str]] = {
     "an interval of energy with three ends": (
         lambda m: forged(m, lambda record: record["timing"]["throughput"].update(energy(1.5, [1.0, 2.0, 3.0]))),
         "the interval of joules an image is none",
+    ),
+    "a forged eager time": (
+        lambda m: forged(m, lambda record: record["timing"].update(eager=second(record, total_s=1e-6))),
+        "eager latency is not the median",
+    ),
+    "half an eager clock": (
+        lambda m: forged(m, setting("timing", "eager", to={"latency": None, "throughput": None})),
+        "not of our schema",
+    ),
+    "forged percentiles": (
+        lambda m: forged(m, setting("timing", "latency", "percentiles", to={"p99": 1e-6})),
+        "percentiles of latency are not those of its samples",
+    ),
+    "an unknown mode": (
+        lambda m: forged(m, setting("timing", "capture", to={"mode": "magic", "why": None, "alike": 1.0})),
+        "capture has mode 'magic' (valid: graph, compile, off)",
+    ),
+    "more images alike than there are": (
+        lambda m: forged(m, setting("timing", "capture", to={"mode": "graph", "why": None, "alike": 7.0})),
+        "7.0 of the images alike",
+    ),
+    "a novel on capturing": (
+        lambda m: forged(m, setting("timing", "capture", to={"mode": "off", "why": "x" * 501, "alike": 1.0})),
+        "why it was not captured",
     ),
     "no samples": (lambda m: forged(m, setting("timing", "latency", "samples", to=[])), "not seconds"),
     "text for samples": (

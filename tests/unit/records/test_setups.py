@@ -11,6 +11,7 @@ from harness.records.setups import differences_of_setup, setup_of
 from harness.records.store import Store
 from reports import table
 from tests.helpers import fakes_store
+from tests.helpers.fakes_cuda import CONTENT, on_cuda
 
 BEFORE: dict[str, Any] = {"precision": "fp32", "labels": "balanced", "uint8": "round", "weights": "trained"}
 """A setup of the last version without ``tf32`` and ``compute_batch``."""
@@ -93,3 +94,37 @@ def test_a_store_of_an_earlier_version_is_read_shown_and_compared_as_before(
     assert len(table.comparable(rows)[0]) == 4
     assert cli.main(["compare", made[0]["name"], made[1]["name"], "--store", str(tmp_path)]) == 0
     assert "setups" not in capsys.readouterr().out
+
+
+def test_the_command_compare_tells_that_clocks_differ(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    raw = fakes_store.records()
+    made = [on_cuda(raw[0]), on_cuda(raw[3], "compile"), on_cuda(raw[4], "off", CONTENT), on_cuda(raw[5])]
+    fakes_store.write(tmp_path, made)
+
+    def said(one: Any, other: Any) -> str:
+        assert cli.main(["compare", one["name"], other["name"], "--store", str(tmp_path)]) == 0
+        return capsys.readouterr().out
+
+    captured, compiled, eager, alike = made
+    assert "their setups differ in clock: A captured, B compiled\n" in said(captured, compiled)
+    assert f"their setups differ in clock: A captured, B eager ({CONTENT})\n" in said(captured, eager)
+    assert "setups" not in said(captured, alike)
+
+
+def test_the_command_diff_tells_that_an_earlier_store_was_timed_eager(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = [on_cuda(one) for one in fakes_store.records()[:3]]
+    before = copy.deepcopy(now)
+    for one in before:
+        one["timing"] = {**fakes_store.records()[0]["timing"], "device": "cuda:0", "session": "of before"}
+    fakes_store.write(tmp_path / "a", before)
+    fakes_store.write(tmp_path / "b", now)
+    cli.main(["diff", str(tmp_path / "a"), str(tmp_path / "b")])
+    assert "the setups of 3 trials differ in clock: A eager, B captured\n" in capsys.readouterr().out
+
+
+def test_clocks_of_records_without_times_do_not_differ() -> None:
+    one, other = on_cuda(fakes_store.records()[0]), on_cuda(fakes_store.records()[3])
+    other["timing"] = None
+    assert differences_of_setup(one, other) == []

@@ -302,7 +302,7 @@ def test_cases_are_interleaved_in_changing_order_on_the_same_images() -> None:
 
 def test_the_device_is_synchronised_on_both_sides_of_each_measured_part(monkeypatch: pytest.MonkeyPatch) -> None:
     events: list[str] = []
-    monkeypatch.setattr(cases, "_synchronise", lambda device: events.append("wait"))
+    monkeypatch.setattr(cases, "synchronise", lambda device: events.append("wait"))
     method = slow(lambda seconds: events.append("work"), 1.0)
     interleaved([case(method)], QUICK)
     assert events == ["wait", "work", "wait", "work", "wait"] * 2 * (1 + 6)  # two batch sizes; warm-up and six rounds
