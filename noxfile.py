@@ -138,7 +138,7 @@ def long(session: nox.Session) -> None:
     install(session)
     # Jobs on Slurm mostly wait, so three test files run at a time; those of slurm have a Slurm each.
     several = ["-n", "3", "--dist", "loadfile"]
-    run(session, "pytest", *(given(session) or [*several, *(f"tests/{name}" for name in APART)]))
+    run(session, "pytest", *several, *(given(session) or [f"tests/{name}" for name in APART]))
 
 
 @nox.session(venv_backend="none")

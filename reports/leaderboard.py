@@ -175,7 +175,7 @@ def _note(row: Mapping[str, Any]) -> str:
 def _published(row: PublishedRow) -> dict[str, Any]:
     """A published row as a row of the leaderboard. Published rows make up the last set of rows.
 
-    A published number is shown only if all sources mean the same by it.
+    A published number is shown only if all sources define its quantity in the same way.
     """
     apart = [one for one in disagreements(published()) if row in one.rows]
     others = [f"; this checkpoint is published at FID {one.low:g} to {one.high:g}" for one in apart]

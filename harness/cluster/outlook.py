@@ -15,7 +15,8 @@ def outlook(
     resources form a group. The text has one line for each group. The line gives the number of tasks in the group, the
     number of jobs of each stage, and how many hours the jobs take together, as far as this is known.
 
-    waves: for each wave, its groups of tasks. A group is a pair: resources, and the tasks that get these resources.
+    waves: the groups of tasks, wave by wave. The tasks of a wave start when those of the wave before have ended. A
+        group is a pair: resources, and the tasks that get these resources.
     seconds: how long a job takes; None if this is not known
     trials: the number of trials of the sweep, including trials that are already recorded
     """

@@ -99,7 +99,7 @@ class Submission:
 
     @property
     def parallel_now(self) -> int:
-        """How many tasks may run at once now, 0 for all."""
+        """How many tasks may run side by side from now on. 0 means no limit."""
         found = files.read_json(self.folder / "parallel.json")
         return self.parallel if found is None else int(found["parallel"])
 

@@ -174,7 +174,7 @@ def eight_bits(image: Image.Image, mode: str = "RGB") -> Image.Image:
 def _must_be_16_bits(image: Image.Image) -> None:
     """Raises ArbenchError for a TIFF whose grey values do not run from 0 (black) to 65535 (white).
 
-    In such a TIFF, a pixel does not have 16 bits, or the value 0 means white.
+    A TIFF is refused if its pixels do not have 16 bits each, or if its value 0 means white.
     """
     tags = getattr(image, "tag_v2", {})
     if tags and (tuple(tags.get(258, (16,))) != (16,) or tags.get(262) == 0):

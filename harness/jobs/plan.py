@@ -131,9 +131,10 @@ def plan(trial: Trial, instrument: Instrument, store: Store, checkpoint: Path | 
 def _twin(made: TrialPlan, instrument: Instrument, store: Store) -> TrialPlan | None:
     """The plan of a trial's twin; None if the trial has no twin. made: the plan of the trial.
 
-    A twin is a trial of another method that gives the same images. ``Method.same_as`` of the trial's method names the
-    other method and the twin's knobs. There is no twin if the two trials would have different data sets. There is no
-    twin, either, if the other method would need weights that the trial does not have.
+    A twin is a trial of another method that gives the same images. The trial's method states which one: its function
+    ``same_as`` returns the name of the other method, and the knobs that the twin has. There is no twin if the two
+    trials would have different data sets. There is no twin, either, if the other method would need weights that the
+    trial does not have.
     """
     trial = made.trial
     same = trial.owner.same_as(trial.knobs, trial.preset) if trial.setup.weights == "trained" else None

@@ -44,8 +44,8 @@ class Within:
     def of(cls, features: object, what: str = "features", tell: Tell = silent) -> "Within":
         """Compares images, given by features [N, D], among themselves, in blocks of bounded memory.
 
-        Raises ArbenchError as ``checked`` does. Also raises ArbenchError for 5 images or fewer, because the 5th nearest
-        other image of each image is needed (``FAR`` is 5).
+        Raises ArbenchError as ``checked`` does. Also raises ArbenchError for 5 images or fewer: each image must have 5
+        others (``FAR``), because the distance to the fifth nearest of them is needed.
         """
         array = checked(features, what)
         if len(array) <= FAR:

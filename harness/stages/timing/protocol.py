@@ -52,9 +52,9 @@ class Protocol:
     - With more than ``stage.FEW`` cases, only the noisy cases go on, in further rounds. All time that is left goes to
       them. A case is noisy if the 95 % interval of its median time is too wide (see ``summary.NOISY``), or if the case
       has too few samples for such an interval. This is tested again every ``summary.LOOK`` rounds. Each sample is
-      divided by the machine's pace at that moment. The pace is a factor: 1.2 where the machine took a fifth longer than
-      usual in this session. The pace is estimated from the samples of other cases that were taken right before and
-      after the sample (harness.stages.timing.pace).
+      divided by the machine's slowness at that moment, which is called pace. A pace of 1.2 means that the machine took
+      a fifth longer than usual in this session. The pace is estimated from the samples of other cases that were taken
+      right before and after the sample (harness.stages.timing.pace).
     - With at most ``stage.FEW`` cases, all cases go on until all are settled. For each case, the time relative to the
       other cases in the same round is computed. A case is settled if the 95 % interval of this relative time is no
       wider than ``settled``. This is also tested every ``summary.LOOK`` rounds.
@@ -63,9 +63,9 @@ class Protocol:
     budget is the same, so a slow case has fewer.
 
     The first ``min_rounds`` rounds may take longer than the time budget. Further rounds end when the budget is spent,
-    or after ``max_rounds`` rounds. On a very slow or busy machine, even twice the budget may be spent before
-    ``min_rounds`` rounds are done. Then the rounds end early, but not before three rounds are done. If they end early,
-    the record of each case says so, and its times are marked noisy.
+    or after ``max_rounds`` rounds. On a very slow or busy machine, twice the budget can be spent before ``min_rounds``
+    rounds are done. The rounds then end early, as soon as three rounds are done. The record of each case says so, and
+    its times are marked noisy.
 
     Sampling and decoding are timed separately, with the device synchronised before and after each. Weights are loaded,
     and labels and noise drawn, before the clock starts. Images differ from round to round and are the same for all

@@ -189,19 +189,23 @@ def test_a_timing_under_way_whose_driver_is_gone_is_followed_by_one_that_writes_
     assert len(fake.submitted) == 2
 
 
-def test_what_is_left_to_the_cluster_and_dies_there_is_submitted_anew(fake: FakeSlurm, tmp_path: Path) -> None:
-    all_waves = waves(planned(tmp_path))
-    leave(tmp_path, all_waves)
+def assert_submitted_anew(fake: FakeSlurm, folder: Path, meanwhile: Callable[[], object]) -> None:
+    """What is left to the cluster, and left to it again after ``meanwhile``, is submitted twice in the same way."""
+    all_waves = waves(planned(folder))
+    leave(folder, all_waves)
     count = len(fake.submitted)
-    fake.waiting.clear()  # all of it was cancelled by hand, say
-    leave(tmp_path, all_waves)
+    meanwhile()
+    leave(folder, all_waves)
     first, second = fake.submitted[:count], fake.submitted[count:]
     assert [one.tasks for one in first] == [one.tasks for one in second]
 
 
-def gone_at_the_third_look(fake: FakeSlurm, patch: pytest.MonkeyPatch) -> list[Sequence[Submission]]:
-    """Have nothing left in the queue from the third look on; the looks so far."""
-    looks: list[Sequence[Submission]] = []
+def test_what_is_left_to_the_cluster_and_dies_there_is_submitted_anew(fake: FakeSlurm, tmp_path: Path) -> None:
+    assert_submitted_anew(fake, tmp_path, lambda: fake.waiting.clear())  # all of it was cancelled by hand, say
+
+
+def gone_at_the_third_look(fake: FakeSlurm, patch: pytest.MonkeyPatch, looks: list[Sequence[Submission]]) -> None:
+    """Have nothing left in the queue from the third look on. looks: gets what each look asks for."""
 
     def queue(submissions: Sequence[Submission]) -> dict[TaskId, Queued]:
         looks.append(submissions)
@@ -210,35 +214,32 @@ def gone_at_the_third_look(fake: FakeSlurm, patch: pytest.MonkeyPatch) -> list[S
         return dict(fake.waiting)
 
     patch.setattr(fake, "queue", queue)
-    return looks
 
 
 def test_a_task_that_slurm_is_just_ending_is_waited_for(
     fake: FakeSlurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    all_waves = waves(planned(tmp_path))
-    leave(tmp_path, all_waves)
-    count = len(fake.submitted)
-    fake.waiting = {task: Queued(one.job, "COMPLETING", ending=True) for task, one in fake.waiting.items()}
-    asked = gone_at_the_third_look(fake, monkeypatch)
-    leave(tmp_path, all_waves)
+    asked: list[Sequence[Submission]] = []
+
+    def end_all() -> None:
+        fake.waiting = {task: Queued(one.job, "COMPLETING", ending=True) for task, one in fake.waiting.items()}
+        gone_at_the_third_look(fake, monkeypatch, asked)
+
+    assert_submitted_anew(fake, tmp_path, end_all)
     assert len(asked) >= 4
-    first, second = fake.submitted[:count], fake.submitted[count:]
-    assert [one.tasks for one in first] == [one.tasks for one in second]
 
 
 def test_what_was_cancelled_and_is_not_gone_yet_is_waited_for_and_then_submitted(
     fake: FakeSlurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    all_waves = waves(planned(tmp_path))
-    leave(tmp_path, all_waves)
-    count = len(fake.submitted)
-    assert cli.main(["cancel", str(tmp_path)]) == 0
-    asked = gone_at_the_third_look(fake, monkeypatch)
-    leave(tmp_path, all_waves)
+    asked: list[Sequence[Submission]] = []
+
+    def cancel() -> None:
+        assert cli.main(["cancel", str(tmp_path)]) == 0
+        gone_at_the_third_look(fake, monkeypatch, asked)
+
+    assert_submitted_anew(fake, tmp_path, cancel)
     assert len(asked) >= 3
-    first, second = fake.submitted[:count], fake.submitted[count:]
-    assert [one.tasks for one in first] == [one.tasks for one in second]
 
 
 def test_what_is_left_to_the_cluster_is_submitted_whole_until_it_was_tried_often_enough(
