@@ -130,7 +130,7 @@ def dense_pass(net: VARNetwork, seen: Tensor, labels: Tensor) -> DensePass:
     length = net.lvl_1L.shape[1]
     x = net.embed(seen, condition, slice(0, length))
     modulations, past = net.modulations(condition), net.new_cache(condition)
-    out = net.run(x, modulations, net.causal(), (past, Slots(length)))
+    out = net.run(x, modulations, (past, Slots(length)), net.causal())
     return DensePass(x, condition, modulations, past, net.read_out(out, condition))
 
 

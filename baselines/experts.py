@@ -1,48 +1,108 @@
-"""An FFN of which each token computes only some parts, called experts (ActVAR; methods.actvar)."""
+"""Experts: FFN units that are computed together, for some of the tokens (ActVAR and its random control).
+
+The hidden units of an FFN are cut into equal parts, one after the other. The e-th part is expert e. Each expert chooses
+the tokens that it computes, and every expert chooses equally many ("expert choice", Zhou et al., arXiv 2202.09368).
+A token can therefore get more experts than another. ActVAR's abstract leaves this open; the choice is ours.
+"""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from baselines.gelu import gelu
-from baselines.var import FFN
+from baselines.sparse_var import PartialFFN, Selection, Shape, Sparsity, straight_through, top_mask
+from baselines.var import FFN, Block
+from harness import traces
 
 
-@torch.no_grad()
-def experts(ffn: FFN, x: Tensor, chosen: Tensor, pairs: int) -> Tensor:
-    """The FFN's output [B, n, dim] from the chosen experts alone. For sampling only: it has no gradient.
+class ExpertSelection(Selection):
+    """A selection in which each expert of an FFN computes the tokens that have its highest scores."""
 
-    The hidden units are cut into equal parts, one after the other; the e-th part is expert e. The chosen (token,
-    expert) pairs are sorted by expert, computed by one grouped product for each of the two layers, and summed up token
-    by token. The host waits for no value, and nothing is added atomically.
+    experts: int  # how many experts an FFN has
 
-    x: [B, n, dim]; chosen: bool [B, n, experts]; pairs: the number of chosen pairs in the batch.
+    @abstractmethod
+    def pair_scores(self, x: Tensor, places: Tensor) -> Tensor:
+        """The FFN's modulated input [B, n, dim] -> scores [B, n, experts]."""
+
+    def partial_ffn(self, block: Block, shape: Shape) -> PartialFFN:
+        kept, sparsity = shape.sparsity.kept_units(shape.tokens), shape.sparsity
+        indices = shape.once(lambda: ExpertIndices.of(self.experts, kept, shape))
+        experts = Experts(block.ffn, self.experts)
+
+        def run(x: Tensor, places: Tensor) -> Tensor:
+            scores = sparsity.shared(self.pair_scores(x, places)).permute(2, 0, 1)
+            tokens = scores.topk(kept, sorted=False).indices
+            if traces.heard():
+                computed = torch.zeros_like(scores, dtype=torch.bool).scatter_(2, tokens, True)
+                traces.tell_experts(self, places, computed.permute(1, 2, 0))
+            return experts(x, tokens, indices)
+
+        return run
+
+    def unit_mask(self, x: Tensor, places: Tensor, selected: Tensor, span: slice, sparsity: Sparsity) -> Tensor:
+        scores = sparsity.agree(self.pair_scores(x, places))
+        count = sparsity.kept_units(int(selected[0].sum()))
+        own = scores.masked_fill(~selected[..., None], -torch.inf).transpose(1, 2)
+        chosen = top_mask(own.flatten(0, 1), count).view_as(own).transpose(1, 2)
+        return straight_through(chosen, scores).repeat_interleave(4 * x.shape[-1] // self.experts, -1)
+
+    def ffn_macs(self, dim: int, hidden: int, tokens: int, sparsity: Sparsity) -> dict[str, float]:
+        return {"ffn": 2 * dim * hidden * sparsity.kept_units(tokens)}
+
+
+@dataclass(frozen=True)
+class ExpertIndices:
+    """Indices that ``Experts`` needs, which depend on sizes alone. They are made once and live on the device."""
+
+    first: Tensor  # where the tokens of each row begin, [branches, images, 1]
+    pairs: Tensor  # numbers of the (expert, token) pairs, [tokens of an expert in the whole batch, experts]
+    none: Tensor  # for each token and expert, the number of no pair, [all tokens, experts]
+    bags: Tensor  # where the pairs of each token begin in ``none``, [all tokens]
+
+    @classmethod
+    def of(cls, experts: int, kept: int, shape: Shape) -> Self:
+        """kept: how many tokens of an image each expert computes."""
+        rows, device = shape.images * shape.branches, shape.device
+        count, tokens = rows * kept * experts, rows * shape.tokens
+        return cls(
+            torch.arange(0, tokens, shape.tokens, device=device).view(shape.branches, shape.images, 1),
+            torch.arange(count, device=device).view(experts, -1).t(),
+            torch.full((tokens, experts), count, device=device),
+            torch.arange(0, tokens * experts, experts, device=device),
+        )
+
+
+class Experts:
+    """An FFN of which each expert computes only its own tokens. For sampling: it has no gradient.
+
+    Every expert computes as many tokens as every other. So each of the two layers is one batched product of fixed size,
+    in any precision and on any device. The host waits for no value, and nothing is added atomically.
     """
-    flat, mask = x.flatten(0, 1), chosen.flatten(0, 1)
-    count = mask.shape[1]
-    if not _has_grouped(x):
-        hidden = gelu(ffn.fc1(flat)).unflatten(1, (count, -1)) * mask[..., None]
-        return ffn.fc2(hidden.flatten(1)).view_as(x)
-    up, bias = (own.unflatten(0, (count, -1)) for own in (ffn.fc1.weight, ffn.fc1.bias))
-    down = ffn.fc2.weight.unflatten(1, (count, -1)).permute(1, 2, 0)
-    expert, token = torch.nonzero_static(mask.t(), size=pairs).unbind(1)
-    ends = mask.sum(0).cumsum(0).to(torch.int32)  # where the pairs of each expert end
-    hidden = torch._grouped_mm(flat.index_select(0, token), up.transpose(1, 2), ends)
-    hidden += bias.index_select(0, expert)
-    rows = torch._grouped_mm(gelu(hidden), down, ends)
-    counts = mask.sum(1)
-    starts = counts.cumsum(0) - counts  # where the pairs of each token start, once they are sorted by token
-    out = F.embedding_bag(token.argsort(stable=True), rows, starts, mode="sum")
-    return (out + ffn.fc2.bias).view_as(x)
 
+    def __init__(self, ffn: FFN, count: int) -> None:
+        up, down = ffn.fc1.weight.detach(), ffn.fc2.weight.detach()
+        self.up, self.up_bias = up.unflatten(0, (count, -1)).transpose(1, 2), ffn.fc1.bias.detach().view(count, 1, -1)
+        self.down, self.down_bias = down.unflatten(1, (count, -1)).permute(1, 2, 0), ffn.fc2.bias.detach()
 
-def _has_grouped(x: Tensor) -> bool:
-    """Whether torch multiplies groups of rows on this device without asking the host how large the groups are.
+    def __call__(self, x: Tensor, tokens: Tensor, indices: ExpertIndices) -> Tensor:
+        """The FFN's output, [B, n, dim].
 
-    On CUDA it does for bf16 from the H100 on. Elsewhere on CUDA all experts are computed, and those that are not chosen
-    are set to zero.
-    """
-    if x.device.type != "cuda":
-        return True
-    known = torch.cuda.is_available()  # tests have CUDA tensors without a GPU
-    return x.dtype == torch.bfloat16 and (not known or torch.cuda.get_device_capability(x.device)[0] == 9)
+        x: [B, n, dim]. If there are guidance branches, all rows of the first come first, then all rows of the second.
+        tokens: [experts, images, m], for each image the tokens that an expert computes, as indices from 0 to n - 1. The
+        branches of an image share them.
+        """
+        count, dim = len(tokens), x.shape[-1]
+        taken = (tokens[:, None] + indices.first).view(count, -1)  # the tokens of each expert in the whole batch
+        own = x.view(-1, dim).index_select(0, taken.view(-1)).view(count, -1, dim)
+        pairs = taken.numel()
+        added = x.new_empty(pairs + 1, dim)  # what each expert adds to its tokens, and 0 for the pair that is none
+        hidden = gelu(torch.baddbmm(self.up_bias, own, self.up))
+        torch.bmm(hidden, self.down, out=added[:pairs].view(count, -1, dim))
+        added[pairs] = 0
+        of_token = indices.none.clone().scatter_(0, taken.t(), indices.pairs)
+        out = F.embedding_bag(of_token.view(-1), added, indices.bags, mode="sum")
+        return out.add_(self.down_bias).view(x.shape)

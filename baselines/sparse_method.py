@@ -20,7 +20,7 @@ from baselines.sparse_var import Selection, SparseVARNetwork, Sparsity, network_
 from baselines.tokenizers.recipes import load_tokenizer, new_tokenizer
 from baselines.tokenizers.vq import Tokenizer
 from baselines.training import training_tokens
-from baselines.var import VAR, NextScale, Past, VARNetwork
+from baselines.var import VAR, NextScale, Run, VARNetwork
 from baselines.var_presets import VAR_PRESETS
 from harness.checkpoints.published import must_be_there
 from harness.checkpoints.tensors import Uninitialised, read_weights
@@ -166,16 +166,14 @@ class SparseVAR(NextScale):
         hashes = {file.name: sha256(file) for file in (path, *bundled[1:])}
         return cls(found, load_tokenizer(found.tokenizer), network, hashes, layer)
 
-    def run_scale(
-        self,
-        scale: int,
-        x: Tensor,
-        modulations: list[list[Tensor]],
-        past: Past,
-        knobs: Mapping[str, KnobValue],
-        branches: int,
-    ) -> Tensor:
-        return self.layer.run_scale(scale, x, modulations, past, Sparsity.of(knobs, branches))
+    def runs(self, knobs: Mapping[str, KnobValue], branches: int, images: int) -> Sequence[Run]:
+        sparsity = Sparsity.of(knobs, branches)
+        return self.table((sparsity, images), lambda: self.layer.runs(sparsity, images))
+
+    def pack(self) -> None:
+        # The units that are computed then lie side by side in memory, in the second layer as in the first.
+        for block in self.layer.blocks:
+            block.ffn.fc2.weight.data = block.ffn.fc2.weight.data.t().contiguous().t()
 
     def closed_form(self, knobs: Mapping[str, KnobValue], sampling: Sampling) -> dict[str, float]:
         branches = 1 + sampling.guided

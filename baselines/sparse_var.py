@@ -18,16 +18,20 @@ is ours; ``methods.actvar`` lists the choices.
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from baselines.var import Block, Past, VARNetwork, modulated
+from baselines.var import Block, Past, Run, VARNetwork, modulated
 from harness import traces
 from harness.method import KnobValue
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -69,19 +73,17 @@ class Sparsity:
             open_to = [place for place in open_to if place not in full]
         return [replace(self, ffn=1 - share) for share in keep]
 
-    def agree(self, scores: Tensor) -> Tensor:
-        """Replace scores [B, ...] by their mean over the branches of an image.
+    def shared(self, scores: Tensor) -> Tensor:
+        """The mean of scores [B, ...] over the branches of an image, [B / branches, ...].
 
         The branches of an image then skip the same work. Guidance multiplies the difference between the branches. If
         one branch alone skipped work, guidance would multiply the resulting error by cfg.
         """
-        if self.branches == 1:
-            return scores
-        return torch.cat([scores.unflatten(0, (self.branches, -1)).mean(0)] * self.branches)
+        return scores if self.branches == 1 else scores.unflatten(0, (self.branches, -1)).mean(0)
 
-    def alike(self, scores: Tensor, choose: Callable[[Tensor], Tensor]) -> Tensor:
-        """``choose(scores)`` of scores that all branches of an image share, computed for one branch and repeated."""
-        return torch.cat([choose(scores[: len(scores) // self.branches])] * self.branches)
+    def agree(self, scores: Tensor) -> Tensor:
+        """``shared`` scores, repeated for each branch: [B, ...]."""
+        return scores if self.branches == 1 else torch.cat([self.shared(scores)] * self.branches)
 
     def kept_tokens(self, tokens: int) -> int:
         """How many tokens are computed in a scale that has ``tokens`` tokens; at least 1."""
@@ -112,6 +114,29 @@ class Light(nn.Module):
         return out
 
 
+@dataclass(frozen=True)
+class Shape:
+    """The sizes of what one sparse scale computes for a batch."""
+
+    images: int
+    branches: int
+    tokens: int  # how many tokens of an image are computed
+    sparsity: Sparsity  # of this scale
+    device: torch.device
+    _made: list[Any] = field(default_factory=list)
+
+    def once(self, make: Callable[[], T]) -> T:
+        """What ``make`` returned when it was first called. So all blocks of a scale share what depends on sizes."""
+        if not self._made:
+            self._made.append(make())
+        made: T = self._made[0]
+        return made
+
+
+PartialFFN = Callable[[Tensor, Tensor], Tensor]
+"""(modulated input of an FFN [B, m, dim], positions of its tokens in the sequence) -> output [B, m, dim]"""
+
+
 class Selection(nn.Module, ABC):
     """The base class of selections. A selection chooses the tokens and FFN units that one block computes.
 
@@ -119,15 +144,16 @@ class Selection(nn.Module, ABC):
     """
 
     part = "router"
-    by_place = False  # whether ``tokens`` depends on the places alone: then every image gets the same tokens
+    token_scores: Tensor | None  # [positions], if a token's score depends on its place alone; else None
 
-    @abstractmethod
     def tokens(self, x: Tensor, places: Tensor) -> Tensor:
         """Modulated input [B, n, dim] -> scores [B, n]; the tokens with the highest scores are selected."""
+        assert self.token_scores is not None
+        return self.token_scores[places].expand(len(x), -1)
 
     @abstractmethod
-    def ffn(self, block: Block, x: Tensor, places: Tensor, sparsity: Sparsity) -> Tensor:
-        """The output [B, m, dim] of the block's FFN, computed only in part; x: the FFN's modulated input."""
+    def partial_ffn(self, block: Block, shape: Shape) -> PartialFFN:
+        """The block's FFN, computed only in part. What does not depend on the input is made here, once."""
 
     @abstractmethod
     def unit_mask(self, x: Tensor, places: Tensor, selected: Tensor, span: slice, sparsity: Sparsity) -> Tensor:
@@ -140,11 +166,25 @@ class Selection(nn.Module, ABC):
 
     @abstractmethod
     def ffn_macs(self, dim: int, hidden: int, tokens: int, sparsity: Sparsity) -> dict[str, float]:
-        """A dict from part to the MACs of the method ``ffn``, in closed form; tokens: the number of selected tokens."""
+        """A dict from part to the MACs of ``partial_ffn``, in closed form; tokens: the number of selected tokens."""
 
     def token_macs(self, dim: int, tokens: int) -> float:
         """MACs of the method ``tokens``, in closed form; tokens: the number of a scale's tokens."""
         return 0.0
+
+
+@dataclass(frozen=True)
+class SparseScale:
+    """What stays the same from batch to batch where one sparse scale is sampled. It lives on the device."""
+
+    sparsity: Sparsity  # of this scale
+    places: Tensor  # the positions of the scale's tokens in the sequence, [n]
+    kept: int  # how many tokens are computed
+    # For each block, the tokens that are computed and the others, as ``_split`` gives them. Empty if they depend on the
+    # image, or if all tokens are computed.
+    tokens: tuple[tuple[Tensor, Tensor], ...]
+    ffns: tuple[PartialFFN, ...]  # for each block
+    first: Tensor  # the index of each row's first token, [B, 1]
 
 
 class SparseVARNetwork(nn.Module):
@@ -164,7 +204,6 @@ class SparseVARNetwork(nn.Module):
         self.register_buffer("unit_order", torch.arange(hidden).repeat(len(backbone.blocks), 1))
         self.unit_order: Tensor
         self.own = nn.ModuleList(_copy(block) for block in backbone.blocks if own_blocks)
-        self._fixed: dict[tuple[int, int, int, torch.device], tuple[Tensor, Tensor]] = {}
 
     @property
     def blocks(self) -> list[Block]:
@@ -188,79 +227,66 @@ class SparseVARNetwork(nn.Module):
         first = max(0, len(sides) - sparsity.scales)
         return dict(enumerate(sparsity.over([side * side for side in sides[first:]]), first))
 
-    def run_scale(
-        self, scale: int, x: Tensor, modulations: list[list[Tensor]], past: Past, sparsity: Sparsity
-    ) -> Tensor:
-        """Run all blocks at one scale of sampling."""
+    def runs(self, sparsity: Sparsity, images: int) -> list[Run]:
+        """For each scale, the function that runs all blocks while a batch is sampled."""
         net = self.backbone[0]
-        here = self.sparse_scales(sparsity).get(scale)
-        if here is None or (sparsity.ffn == 0 and sparsity.token == 0):
-            return net.run(x, modulations, past=past)
-        span = net.span(scale)
-        places = torch.arange(span.start, span.stop, device=x.device)
-        for place, modulation in enumerate(modulations):
-            x = self._block(place, x, modulation, past, places, here)
+        sparse = self.sparse_scales(sparsity) if sparsity.ffn or sparsity.token else {}
+        plans = {scale: self._planned(net.span(scale), here, images) for scale, here in sparse.items()}
+        return [partial(self._run, plans[scale]) if scale in plans else net.run for scale in range(len(net.scales))]
+
+    def _planned(self, span: slice, sparsity: Sparsity, images: int) -> SparseScale:
+        device, size = self.backbone[0].lvl_1L.device, span.stop - span.start
+        places = torch.arange(span.start, span.stop, device=device)
+        kept = sparsity.kept_tokens(size)
+        scores = [one.token_scores for one in self.selections if one.token_scores is not None]
+        tokens = tuple(_split(one[None, places], kept) for one in scores if kept < size)
+        shape = Shape(images, sparsity.branches, kept, sparsity, device)
+        ffns = tuple(
+            one.partial_ffn(block, shape) if sparsity.ffn else _whole(block)
+            for one, block in zip(self.selections, self.blocks, strict=True)
+        )
+        first = torch.arange(0, images * sparsity.branches * size, size, device=device)[:, None]
+        return SparseScale(sparsity, places, kept, tokens, ffns, first)
+
+    def _run(self, plan: SparseScale, x: Tensor, modulations: list[list[Tensor]], past: Past) -> Tensor:
+        for place, (block, modulation) in enumerate(zip(self.blocks, modulations, strict=True)):
+            _, _, scale1, _, shift1, _ = modulation
+            h = modulated(x, scale1, shift1)
+            if plan.kept == len(plan.places):
+                q, *new = block.attn.all_three(h)
+                attended = _attended(block, x, q, past[0].write(place, past[1], *new), modulation)
+                x = _computed(attended, plan.places, plan.ffns[place], modulation)
+            else:
+                x = self._some(place, x, h, modulation, past, plan)
         return x
 
-    def _block(
-        self, place: int, x: Tensor, modulation: list[Tensor], past: Past, places: Tensor, sparsity: Sparsity
+    def _some(
+        self, place: int, x: Tensor, h: Tensor, modulation: list[Tensor], past: Past, plan: SparseScale
     ) -> Tensor:
-        block, selection = self.blocks[place], self.selections[place]
-        _, _, scale1, _, shift1, _ = modulation
-        h = modulated(x, scale1, shift1)
-        kept = sparsity.kept_tokens(x.shape[1])
-        if kept == x.shape[1]:
-            q, *new = block.attn.all_three(h)
-            return self._selected(place, x, q, modulation, past[0].write(place, past[1], *new), places, sparsity)
-        memory = past[0].write(place, past[1], *block.attn.keys_values(h))
-        chosen, rest = self._chosen(place, h, places, kept, sparsity)
-        if traces.heard():
-            computed = torch.zeros(x.shape[:2], dtype=torch.bool, device=x.device)
-            traces.tell_tokens(selection, places, computed.scatter_(1, chosen.expand(len(x), -1), True))
-        first = x.shape[1] * torch.arange(len(x), device=x.device)[:, None]  # index of each row's first token
-        some, others = first + chosen, first + rest
-        q = block.attn.queries(_taken(h, some))
-        done = self._selected(place, _taken(x, some), q, modulation, memory, places[chosen], sparsity)
-        light = _taken(x, others) + self.light[place](_taken(h, others))
-        out = torch.empty_like(x).flatten(0, 1)
-        for made, tokens in ((done, some), (light, others)):
-            out.index_copy_(0, tokens.flatten(), made.flatten(0, 1))
-        return out.view_as(x)
+        """The output of one block, of which some tokens are computed in full and the others by the light path.
 
-    def _chosen(self, place: int, h: Tensor, places: Tensor, kept: int, sparsity: Sparsity) -> tuple[Tensor, Tensor]:
-        """The ``kept`` tokens of the highest scores, in the order of the sequence, and the others: [B, kept] and
-        [B, n - kept]; [1, ...] if all images get the same tokens."""
-        selection = self.selections[place]
-        if not selection.by_place:
-            return _split(sparsity.agree(selection.tokens(h, places)), kept)
-        key = (place, len(places), kept, h.device)  # no two scales are of one size
-        if key not in self._fixed:
-            self._fixed[key] = _split(selection.tokens(h[:1], places), kept)
-        return self._fixed[key]
-
-    def _selected(
-        self,
-        place: int,
-        x: Tensor,
-        q: Tensor,
-        modulation: list[Tensor],
-        memory: tuple[Tensor, Tensor],
-        places: Tensor,
-        sparsity: Sparsity,
-    ) -> Tensor:
-        """The output of one block for the selected tokens alone.
-
-        place: the index of the block.
-        x, q: the block's input and the queries, of the selected tokens.
-        memory: the keys and values of all tokens of this scale and of the earlier scales.
-        places: the positions of the selected tokens in the sequence.
+        place: the index of the block; x, h: the block's input and the modulated input, of all tokens.
         """
-        block = self.blocks[place]
-        gamma1, gamma2, _, scale2, _, shift2 = modulation
-        x = torch.addcmul(x, gamma1, block.attn.read(q, *memory, None))
-        h = modulated(x, scale2, shift2)
-        ffn = self.selections[place].ffn(block, h, places, sparsity) if sparsity.ffn else block.ffn(h)
-        return torch.addcmul(x, gamma2, ffn)
+        block, selection, sparsity = self.blocks[place], self.selections[place], plan.sparsity
+        memory = past[0].write(place, past[1], *block.attn.keys_values(h))
+        if plan.tokens:
+            chosen, rest = plan.tokens[place]
+        else:
+            chosen, rest = _split(sparsity.shared(selection.tokens(h, plan.places)), plan.kept)
+        if traces.heard():
+            computed = torch.zeros(len(x) // sparsity.branches, x.shape[1], dtype=torch.bool, device=x.device)
+            traces.tell_tokens(selection, plan.places, computed.scatter_(1, chosen.expand(len(computed), -1), True))
+        places = plan.places[chosen]
+        if len(chosen) > 1:
+            chosen, rest = (torch.cat([one] * sparsity.branches) for one in (chosen, rest))
+        some, others = chosen + plan.first, rest + plan.first
+        attended = _attended(block, _taken(x, some), block.attn.queries(_taken(h, some)), memory, modulation)
+        done = _computed(attended, places, plan.ffns[place], modulation)
+        light = _taken(x, others) + self.light[place](_taken(h, others))
+        out = torch.empty_like(x).view(-1, x.shape[-1])
+        for made, tokens in ((done, some), (light, others)):
+            out.index_copy_(0, tokens.view(-1), made.view(-1, x.shape[-1]))
+        return out.view_as(x)
 
     def macs(self, sparsity: Sparsity) -> dict[str, float]:
         """A dict from part to MACs, in closed form: all blocks over all scales, for one guidance branch."""
@@ -283,6 +309,28 @@ class SparseVARNetwork(nn.Module):
         return {part: macs * len(net.blocks) for part, macs in total.items()}
 
 
+def _whole(block: Block) -> PartialFFN:
+    """The whole FFN of a block."""
+    return lambda x, places: block.ffn(x)
+
+
+def _attended(
+    block: Block, x: Tensor, q: Tensor, memory: tuple[Tensor, Tensor], modulation: list[Tensor]
+) -> Tensor:
+    """What a block's attention makes of the tokens that are computed.
+
+    x, q: the block's input and the queries, of these tokens.
+    memory: the keys and values of all tokens of this scale and of the earlier scales.
+    """
+    return torch.addcmul(x, modulation[0], block.attn.read(q, *memory, None))
+
+
+def _computed(attended: Tensor, places: Tensor, ffn: PartialFFN, modulation: list[Tensor]) -> Tensor:
+    """The output of a block for the tokens that are computed, from what attention made of them."""
+    _, gamma2, _, scale2, _, shift2 = modulation
+    return torch.addcmul(attended, gamma2, ffn(modulated(attended, scale2, shift2), places))
+
+
 def _split(scores: Tensor, kept: int) -> tuple[Tensor, Tensor]:
     """The indices of the ``kept`` highest scores of each row, in ascending order, and the other indices."""
     order = scores.argsort(dim=1, descending=True, stable=True)
@@ -295,7 +343,7 @@ def _taken(x: Tensor, tokens: Tensor) -> Tensor:
     tokens: [B, m], the indices of the tokens in x.flatten(0, 1).
     """
     # takes a third of the time of x[rows, tokens]
-    return x.flatten(0, 1).index_select(0, tokens.flatten()).unflatten(0, tokens.shape)
+    return x.flatten(0, 1).index_select(0, tokens.flatten()).view(*tokens.shape, -1)
 
 
 def _copy(block: Block) -> Block:

@@ -4,7 +4,7 @@ The network has adaLN and l2-normed attention. Sampling has a guidance ramp and 
 the published checkpoints.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import log
 from pathlib import Path
 from typing import ClassVar
@@ -28,6 +28,9 @@ from harness.training.loop import Trainee
 
 Past = tuple[Cache, Slots]
 """A cache with the keys and values of the earlier scales, and the cache slots up to the end of the present scale."""
+
+Run = Callable[[Tensor, list[list[Tensor]], Past], Tensor]
+"""Runs all blocks at one scale of sampling: input [B, n, dim], modulations of each block, past -> hidden states."""
 
 
 class SelfAttention(nn.Module):
@@ -225,7 +228,7 @@ class VARNetwork(nn.Module):
         return torch.cat(pieces, 1) + (self.lvl_embed(self.lvl_1L[:, span]) + self.pos_1LC[:, span])
 
     def run(
-        self, x: Tensor, modulations: list[list[Tensor]], bias: Tensor | None = None, past: Past | None = None
+        self, x: Tensor, modulations: list[list[Tensor]], past: Past | None = None, bias: Tensor | None = None
     ) -> Tensor:
         """Run all blocks."""
         for place, (block, modulation) in enumerate(zip(self.blocks, modulations, strict=True)):
@@ -249,7 +252,7 @@ class VARNetwork(nn.Module):
         computed from tokens by ``MultiScaleQuantiser.inputs``."""
         condition = self.class_emb(labels)
         x = self.embed(seen, condition, slice(0, self.lvl_1L.shape[1]))
-        return self.read_out(self.run(x, self.modulations(condition), self.causal()), condition)
+        return self.read_out(self.run(x, self.modulations(condition), bias=self.causal()), condition)
 
 
 class NextScale(Bundled):
@@ -281,17 +284,12 @@ class NextScale(Bundled):
         spans = [self.network.span(scale) for scale in range(len(self.network.scales))]
         return [list(range(span.start, span.stop)) for span in spans]
 
-    def run_scale(
-        self,
-        scale: int,
-        x: Tensor,
-        modulations: list[list[Tensor]],
-        past: Past,
-        knobs: Mapping[str, KnobValue],
-        branches: int,
-    ) -> Tensor:
-        """Run all blocks on one scale while sampling. Sparse versions run less. branches: 2 with guidance, else 1."""
-        return self.network.run(x, modulations, past=past)
+    def runs(self, knobs: Mapping[str, KnobValue], branches: int, images: int) -> Sequence[Run]:
+        """For each scale, the function that runs all blocks while a batch is sampled. Sparse versions run less.
+
+        branches: 2 with guidance, else 1.
+        """
+        return [self.network.run] * len(self.network.scales)
 
     @torch.inference_mode()
     def sample(self, labels: Tensor, noise: Tensor, knobs: Mapping[str, KnobValue], sampling: Sampling) -> Generated:
@@ -299,12 +297,13 @@ class NextScale(Bundled):
         condition = net.class_emb(self.branches(labels, sampling))
         modulations, cache = net.modulations(condition), net.new_cache(condition)
         branches = len(condition) // len(labels)
+        runs = self.runs(knobs, branches, len(labels))
         canvas = quantiser.blank(len(labels))
         seen, tokens = None, []
         for scale in range(count):
             span = net.span(scale)
             past = (cache, Slots(span.stop))
-            x = self.run_scale(scale, net.embed(seen, condition, span), modulations, past, knobs, branches)
+            x = runs[scale](net.embed(seen, condition, span), modulations, past)
             logits = guide(net.read_out(x, condition), sampling, scale, count)
             tokens.append(draw(logits, noise[:, span], sampling))
             if scale + 1 < count:

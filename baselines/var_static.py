@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from baselines.gelu import by_rows, gelu
 from baselines.sparse_method import SparseVAR
-from baselines.sparse_var import Selection, Sparsity
+from baselines.sparse_var import PartialFFN, Selection, Shape, Sparsity
 from baselines.var import Block, VARNetwork, modulated
 from harness.method import Preset
 
@@ -32,24 +32,15 @@ class StaticSelection(Selection):
     """
 
     token_scores: Tensor
-    by_place = True
 
     def __init__(self, positions: int) -> None:
         super().__init__()
-        self._packed: dict[tuple[int, torch.device, torch.dtype], tuple[Tensor, Tensor, Tensor]] = {}
         self.register_buffer("token_scores", torch.arange(positions, 0, -1).float())
 
-    def tokens(self, x: Tensor, places: Tensor) -> Tensor:
-        return self.token_scores[places].expand(len(x), -1)
-
-    def ffn(self, block: Block, x: Tensor, places: Tensor, sparsity: Sparsity) -> Tensor:
-        kept = sparsity.kept_units(block.ffn.fc1.out_features)
-        key = (kept, x.device, x.dtype)
-        if key not in self._packed:  # units that are pruned for good are packed for good
-            own = block.ffn.fc1.weight[:kept], block.ffn.fc1.bias[:kept], block.ffn.fc2.weight[:, :kept].contiguous()
-            self._packed[key] = own
-        up, bias, down = self._packed[key]
-        return by_rows(lambda rows: F.linear(gelu(F.linear(rows, up, bias)), down, block.ffn.fc2.bias), x)
+    def partial_ffn(self, block: Block, shape: Shape) -> PartialFFN:
+        ffn, kept = block.ffn, shape.sparsity.kept_units(block.ffn.fc1.out_features)
+        up, bias, down = ffn.fc1.weight[:kept], ffn.fc1.bias[:kept], ffn.fc2.weight[:, :kept]
+        return lambda x, _: by_rows(lambda rows: F.linear(gelu(F.linear(rows, up, bias)), down, ffn.fc2.bias), x)
 
     def unit_mask(self, x: Tensor, places: Tensor, selected: Tensor, span: slice, sparsity: Sparsity) -> Tensor:
         hidden = 4 * x.shape[-1]

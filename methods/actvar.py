@@ -7,11 +7,11 @@ The abstract says:
  - A two-stage distillation from the dense VAR supervises routing and gating.
 
 Every other choice is ours:
- - experts: 12 per block, by balanced k-means of fc1's rows (MoEfication, arXiv 2110.01786); all experts together are
-   exactly the dense FFN;
- - router: linear, on the FFN's modulated input; the (token, expert) pairs with the highest scores in the scale are
-   computed, as many as the sparsity allows, so one token can get more experts than another; the outputs of chosen
-   experts are not weighted;
+ - experts: 12 per block, 16 on ImageNet, by balanced k-means of fc1's rows (MoEfication, arXiv 2110.01786); all
+   experts together are exactly the dense FFN;
+ - router: linear, on the FFN's modulated input; each expert computes the tokens of the scale that have its highest
+   scores, as many as the sparsity allows (``baselines.experts``), so one token can get more experts than another; the
+   outputs of chosen experts are not weighted;
  - gate (the token selector): a token's score is a linear map of the attention's modulated input, plus a learned score
    of the token's position in the sequence; the score of a position starts as the mean size of the update that the
    dense block makes at this position, as in var-static; for an unselected token, only keys and values are computed, not
@@ -38,21 +38,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from baselines.experts import experts
+from baselines.experts import ExpertSelection
 from baselines.sparse_method import SparseVAR
-from baselines.sparse_var import Selection, Sparsity, straight_through, top_mask
-from baselines.var import Block, VARNetwork
+from baselines.sparse_var import Selection, Sparsity
+from baselines.var import VARNetwork
 from baselines.var_static import importances
-from harness import traces
 from harness.method import Preset
 
 
-class LearnedSelection(Selection):
+class LearnedSelection(ExpertSelection):
     """Selects tokens and experts by learned scores.
 
     A gate scores each token: a linear map of the input, plus a learned score of the token's position in the sequence. A
     linear router scores the experts for each token.
     """
+
+    token_scores = None
 
     def __init__(self, dim: int, experts: int, positions: int) -> None:
         super().__init__()
@@ -64,23 +65,9 @@ class LearnedSelection(Selection):
         scores: Tensor = self.gate(x)[..., 0] + self.place_scores[places]
         return scores
 
-    def chosen(self, x: Tensor, selected: Tensor | None, sparsity: Sparsity) -> tuple[Tensor, Tensor]:
-        """Which (token, expert) pairs are computed, bool [B, n, experts], and the router's scores."""
-        scores = sparsity.agree(self.router(x))
-        tokens = x.shape[1]
-        if selected is not None:
-            scores, tokens = scores.masked_fill(~selected[..., None], -torch.inf), int(selected[0].sum())
-        count = sparsity.kept_units(tokens * self.experts)
-        return sparsity.alike(scores, lambda one: top_mask(one.flatten(1), count).view_as(one)), scores
-
-    def ffn(self, block: Block, x: Tensor, places: Tensor, sparsity: Sparsity) -> Tensor:
-        chosen = self.chosen(x, None, sparsity)[0]
-        traces.tell_experts(self, places, chosen)
-        return experts(block.ffn, x, chosen, len(x) * sparsity.kept_units(x.shape[1] * self.experts))
-
-    def unit_mask(self, x: Tensor, places: Tensor, selected: Tensor, span: slice, sparsity: Sparsity) -> Tensor:
-        chosen, scores = self.chosen(x, selected, sparsity)
-        return straight_through(chosen, scores).repeat_interleave(4 * x.shape[-1] // self.experts, -1)
+    def pair_scores(self, x: Tensor, places: Tensor) -> Tensor:
+        scores: Tensor = self.router(x)
+        return scores
 
     def gate_loss(self, x: Tensor, places: Tensor, gain: Tensor) -> Tensor:
         """Mean squared error of the gate's scores against each token's gain.
@@ -102,8 +89,7 @@ class LearnedSelection(Selection):
         return F.mse_loss(self.router(x.detach()).float(), size / size.mean())
 
     def ffn_macs(self, dim: int, hidden: int, tokens: int, sparsity: Sparsity) -> dict[str, float]:
-        pairs = sparsity.kept_units(tokens * self.experts)
-        return {"ffn": pairs * 2 * dim * hidden / self.experts, "router": dim * self.experts * tokens}
+        return super().ffn_macs(dim, hidden, tokens, sparsity) | {"router": dim * self.experts * tokens}
 
     def token_macs(self, dim: int, tokens: int) -> float:
         return dim * tokens

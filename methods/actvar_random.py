@@ -15,20 +15,17 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from baselines.experts import experts
-from baselines.sparse_var import Selection, Sparsity, top_mask
-from baselines.var import Block
-from harness import traces
+from baselines.experts import ExpertSelection
+from baselines.sparse_var import Selection
 from harness.method import Preset
 from methods.actvar import ActVAR
 
 
-class RandomSelection(Selection):
+class RandomSelection(ExpertSelection):
     """Selects tokens and experts by random scores, which are drawn once and then stay the same."""
 
     token_scores: Tensor  # [positions]
     expert_scores: Tensor  # [positions, experts]
-    by_place = True
 
     def __init__(self, positions: int, experts: int, seed: int) -> None:
         super().__init__()
@@ -37,32 +34,8 @@ class RandomSelection(Selection):
         self.register_buffer("token_scores", torch.rand(positions, generator=generator))
         self.register_buffer("expert_scores", torch.rand(positions, experts, generator=generator))
 
-    def tokens(self, x: Tensor, places: Tensor) -> Tensor:
-        return self.token_scores[places].expand(len(x), -1)
-
-    def chosen(self, x: Tensor, places: Tensor, selected: Tensor | None, sparsity: Sparsity) -> Tensor:
-        """Which (token, expert) pairs are computed, bool [B, n, experts].
-
-        places: the tokens' positions in the sequence, [n] or [B, n].
-        """
-        scores = self.expert_scores[places].expand(len(x), -1, -1)
-        tokens = x.shape[1]
-        if selected is not None:
-            scores, tokens = scores.masked_fill(~selected[..., None], -torch.inf), int(selected[0].sum())
-        count = sparsity.kept_units(tokens * self.experts)
-        return sparsity.alike(scores, lambda one: top_mask(one.flatten(1), count).view_as(one))
-
-    def ffn(self, block: Block, x: Tensor, places: Tensor, sparsity: Sparsity) -> Tensor:
-        chosen = self.chosen(x, places, None, sparsity)
-        traces.tell_experts(self, places, chosen)
-        return experts(block.ffn, x, chosen, len(x) * sparsity.kept_units(x.shape[1] * self.experts))
-
-    def unit_mask(self, x: Tensor, places: Tensor, selected: Tensor, span: slice, sparsity: Sparsity) -> Tensor:
-        chosen = self.chosen(x, places, selected, sparsity)
-        return chosen.to(x.dtype).repeat_interleave(4 * x.shape[-1] // self.experts, -1)
-
-    def ffn_macs(self, dim: int, hidden: int, tokens: int, sparsity: Sparsity) -> dict[str, float]:
-        return {"ffn": sparsity.kept_units(tokens * self.experts) * 2 * dim * hidden / self.experts}
+    def pair_scores(self, x: Tensor, places: Tensor) -> Tensor:
+        return self.expert_scores[places].expand(len(x), -1, -1)
 
 
 class ActVARRandom(ActVAR):

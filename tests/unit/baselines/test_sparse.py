@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from baselines.distillation import dense_pass, masked_logits
-from baselines.experts import experts
+from baselines.experts import ExpertIndices, Experts, ExpertSelection
 from baselines.sparse_method import SparseVAR
-from baselines.sparse_var import Sparsity, top_mask
+from baselines.sparse_var import Shape, Sparsity, top_mask
 from baselines.var import FFN, VAR, Block
-from harness import registry
+from harness import registry, traces
 from harness.conformance.subjects import SPARSITY, step_logits, subject, with_knobs
 from harness.inputs import inputs
 from harness.method import Method
@@ -116,26 +116,50 @@ def block_of(method: Method) -> Block:
     return method.network.blocks[0]
 
 
+def shape_of(images: int, branches: int, tokens: int, ffn: float = 0.0) -> Shape:
+    return Shape(images, branches, tokens, Sparsity(ffn, 0.0, 2, branches), torch.device("cpu"))
+
+
 def test_all_experts_together_are_the_dense_ffn() -> None:
     block = block_of(subject("actvar"))
     x = torch.randn(3, 7, 96)
     with torch.no_grad():
-        everything = experts(block.ffn, x, torch.ones(3, 7, 12, dtype=torch.bool), 3 * 7 * 12)
+        indices = ExpertIndices.of(12, 7, shape_of(3, 1, 7))
+        everything = Experts(block.ffn, 12)(x, torch.arange(7).expand(12, 3, -1), indices)
         assert torch.allclose(everything, block.ffn(x), atol=1e-4)
 
 
 @settings(max_examples=15, deadline=None)
-@given(st.integers(0, 10**6))
-def test_experts_that_are_not_chosen_add_nothing_and_cost_nothing(seed: int) -> None:
+@given(st.integers(0, 10**6), st.integers(1, 5), st.sampled_from((1, 2)))
+def test_tokens_that_an_expert_does_not_compute_get_and_cost_nothing(seed: int, count: int, branches: int) -> None:
     block = block_of(subject("actvar"))
     generator = torch.Generator().manual_seed(seed)
-    x = torch.randn(2, 5, 96, generator=generator)
-    chosen = torch.rand(2, 5, 12, generator=generator) < 0.4
+    x = torch.randn(3 * branches, 5, 96, generator=generator)
+    tokens = torch.rand(12, 3, 5, generator=generator).argsort(-1)[..., :count]
+    ours, indices = Experts(block.ffn, 12), ExpertIndices.of(12, count, shape_of(3, branches, 5))
     with torch.no_grad(), ExecutedCounter(subject("actvar"), otherwise="ffn") as counter:
-        found = experts(block.ffn, x, chosen, int(chosen.sum()))
-    assert counter.count.macs == int(chosen.sum()) * 2 * 96 * 32
+        found = ours(x, tokens, indices)
+    assert counter.count.macs == len(x) * 12 * count * 2 * 96 * 32
+    chosen = torch.zeros(12, 3, 5, dtype=torch.bool).scatter(2, tokens, 1).permute(1, 2, 0).repeat(branches, 1, 1)
     with torch.no_grad():
         assert torch.allclose(found, masked(block.ffn, x, chosen), atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["actvar", "actvar-random"])
+def test_each_expert_computes_the_tokens_of_its_highest_scores(name: str) -> None:
+    method = sparse_method(name)
+    selection, block = method.layer.selections[0], method.layer.blocks[0]
+    assert isinstance(selection, ExpertSelection)
+    x, places = torch.randn(4, 25, 96, generator=torch.Generator().manual_seed(0)), torch.arange(30, 55)
+    with torch.no_grad(), traces.listening(4) as trace:
+        out = selection.partial_ffn(block, shape_of(2, 2, 25, ffn=0.6))(x, places)
+        scores = selection.pair_scores(x, places).unflatten(0, (2, 2)).mean(0)
+    computed = next(iter(trace.experts.values()))[0][1]
+    assert computed.sum(1).unique().tolist() == [10]
+    assert computed.shape == scores.shape
+    assert (scores.masked_fill(~computed, torch.inf).amin(1) >= scores.masked_fill(computed, -torch.inf).amax(1)).all()
+    with torch.no_grad():
+        assert torch.allclose(out, masked(block.ffn, x, computed.repeat(2, 1, 1)), atol=1e-4)
 
 
 def masked(ffn: FFN, x: Tensor, chosen: Tensor) -> Tensor:
