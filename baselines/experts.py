@@ -96,13 +96,13 @@ class Experts:
         branches of an image share them.
         """
         count, dim = len(tokens), x.shape[-1]
-        taken = (tokens[:, None] + indices.first).view(count, -1)  # the tokens of each expert in the whole batch
+        taken = (tokens.unsqueeze(1) + indices.first).view(count, -1)  # the tokens of each expert in the whole batch
         own = x.view(-1, dim).index_select(0, taken.view(-1)).view(count, -1, dim)
         pairs = taken.numel()
         added = x.new_empty(pairs + 1, dim)  # what each expert adds to its tokens, and 0 for the pair that is none
         hidden = gelu(torch.baddbmm(self.up_bias, own, self.up))
-        torch.bmm(hidden, self.down, out=added[:pairs].view(count, -1, dim))
-        added[pairs] = 0
+        torch.bmm(hidden, self.down, out=added.narrow(0, 0, pairs).view(count, -1, dim))
+        added.narrow(0, pairs, 1).zero_()
         of_token = indices.none.clone().scatter_(0, taken.t(), indices.pairs)
         out = F.embedding_bag(of_token.view(-1), added, indices.bags, mode="sum")
         return out.add_(self.down_bias).view(x.shape)

@@ -79,7 +79,7 @@ class Sparsity:
         The branches of an image then skip the same work. Guidance multiplies the difference between the branches. If
         one branch alone skipped work, guidance would multiply the resulting error by cfg.
         """
-        return scores if self.branches == 1 else scores.unflatten(0, (self.branches, -1)).mean(0)
+        return scores if self.branches == 1 else scores.view(self.branches, -1, *scores.shape[1:]).mean(0)
 
     def agree(self, scores: Tensor) -> Tensor:
         """``shared`` scores, repeated for each branch: [B, ...]."""

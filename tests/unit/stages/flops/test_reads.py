@@ -1,6 +1,6 @@
 """The bytes that steps read are counted on what ran, by hand-computed figures: weights, keys and values."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
@@ -11,7 +11,8 @@ from baselines.linear import LARGE, ONEDNN, Linear
 from baselines.raster import Raster
 from baselines.single_scale import SingleScale
 from baselines.var import VAR
-from harness.method import Method
+from baselines.var_static import VARStatic
+from harness.method import KnobValue, Method
 from harness.sampling import Sampling
 from harness.setup import in_precision
 from harness.stages.flops import stage as flops
@@ -225,14 +226,19 @@ def test_var_reads_the_scales_before() -> None:
     assert first - max(others) > 0.98 * condition * FLOAT  # adaLN is computed once an image
 
 
-def test_a_sparse_step_reads_fewer_weights_and_as_many_keys() -> None:
-    method = ActVAR.build("fmnist").eval()
-    dense, sparse = (
-        count_image(method, ActVAR.resolve(given), Sampling(cfg=1.5), 0, 0)[0]
-        for given in ({}, {"ffn_sparsity": 0.97, "sparse_scales": 1})
+def test_a_pruned_step_reads_fewer_weights_and_one_with_experts_all_of_them_and_as_many_keys() -> None:
+    def last_step(method: type[Method], **given: KnobValue) -> tuple[int, Sequence[int]]:
+        read = count_image(method.build("fmnist").eval(), method.resolve(given), Sampling(cfg=1.5), 0, 0)[0]
+        return read.weights_by_step[-1], read.cache_by_step
+
+    (dense, keys), (pruned, keys_of_pruned), (chosen, keys_of_chosen) = (
+        last_step(method, ffn_sparsity=sparsity, sparse_scales=1)
+        for method, sparsity in ((VARStatic, 0.0), (VARStatic, 0.75), (ActVAR, 0.75))
     )
-    assert sparse.cache_by_step == dense.cache_by_step
-    assert sparse.weights_by_step[-1] < dense.weights_by_step[-1]
+    assert keys == keys_of_pruned == keys_of_chosen
+    hidden, router = 4 * 96, 12 * (96 + 1)
+    assert dense - pruned == 4 * FLOAT * (2 * 96 + 1) * hidden * 3 / 4
+    assert chosen - dense == 4 * FLOAT * router  # every expert computes some tokens of each image
 
 
 @pytest.mark.parametrize("method", [Raster, EAR, VAR])
