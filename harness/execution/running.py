@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from harness.errors import ArbenchError
-from harness.execution.graphs import Captured, Recorder, cuda_graph
+from harness.execution.graphs import Captured, Recorder
 from harness.execution.modes import COMPILE, GRAPH, OFF
 from harness.execution.work import Decode, Sample, Work, compiled_work, work_of
 from harness.method import Generated, KnobValue, Method
@@ -32,14 +32,14 @@ def running(
     sampling: Sampling,
     batch: tuple[Tensor, Tensor],
     capture: str,
-    record: Recorder = cuda_graph,
+    record: Recorder | None = None,
 ) -> Running:
     """The method's functions in the mode ``capture`` (off, graph or compile). Captures them, if the mode says so.
 
     Work that depends on what is generated cannot be captured. It runs as it is, or compiled.
 
     batch: labels and noise of any batch; the functions take batches of this size
-    record: how work is captured
+    record: how work is captured; None: in CUDA graphs
     """
     work = work_of(method, knobs, sampling)
     if capture == COMPILE:

@@ -1,5 +1,7 @@
 """Captured work: what is replayed is what would have run, for every batch and not for the captured one alone."""
 
+import gc
+import weakref
 from dataclasses import replace
 from typing import Any
 
@@ -75,6 +77,42 @@ def test_a_loop_is_captured_once_for_each_kind_of_step() -> None:
     Captured(work_of(method, {}, method.preset.sampling), labels, noise, counting)
     assert len(loop.kinds) == method.positions
     assert len(recorded) == len(set(loop.kinds)) + 3  # the steps, and before, after, and the decoder
+
+
+def test_the_state_of_a_loop_lives_as_long_as_what_was_captured_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A graph holds addresses alone: state that is freed would be read and written all the same."""
+    method = subject("raster")
+    states: list[weakref.ref[Any]] = []
+    loop_of = type(method).loop
+
+    def noted(*given: Any) -> Loop | None:
+        loop = loop_of(*given)
+        assert loop is not None
+        states.append(weakref.ref(loop.begin.__self__))  # type: ignore[attr-defined]
+        return loop
+
+    monkeypatch.setattr(type(method), "loop", noted)
+    made = running(method, {}, method.preset.sampling, inputs(method, 3, range(2)), GRAPH, recording)
+    gc.collect()
+    (state,) = states
+    assert state() is not None
+    made.decode(made.sample(*inputs(method, 4, range(2))).tokens)
+    del made
+    gc.collect()
+    assert state() is None
+
+
+def test_a_recording_keeps_what_was_made_in_it_and_nothing_else() -> None:
+    outside = torch.ones(3)
+    kept = [outside]
+    replay, made = recording(lambda: (kept[0].view(3) + 1) * 2)
+    outside.fill_(2)
+    replay()
+    assert made.tolist() == [6, 6, 6]
+    kept.clear()
+    del outside
+    with pytest.raises(RuntimeError, match="memory that was freed"):
+        replay()
 
 
 @pytest.mark.parametrize("sampling", [{}, {"cfg": 3.0, "cfg_schedule": "ramp"}, {"cfg": 1.0}], ids=str)
