@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from baselines.raster import Raster
 from harness.conformance.subjects import Knobs, cases, subject
@@ -134,9 +135,34 @@ def test_a_method_with_sampling_of_its_own_does_not_inherit_a_loop() -> None:
     class Renamed(Raster):
         pass
 
+    class Cold:
+        def sample(self, *given: Any) -> Generated:
+            raise NotImplementedError
+
+    class Mixed(Cold, Raster):
+        pass
+
+    class Again(Colder):
+        def loop(self, *given: Any) -> Loop:
+            return Raster.loop(self, *given)
+
     labels, noise = torch.zeros(1, dtype=torch.int64), torch.zeros(1, 49, dtype=torch.float64)
     assert Colder.build("fmnist").loop(labels, noise, {}, Sampling()) is None
+    assert Mixed.build("fmnist").loop(labels, noise, {}, Sampling()) is None
     assert Renamed.build("fmnist").loop(labels, noise, {}, Sampling()) is not None
+    assert Again.build("fmnist").loop(labels, noise, {}, Sampling()) is not None
+
+
+def test_a_subclass_with_sampling_of_its_own_can_call_that_of_the_base_on_a_gpu() -> None:
+    class Colder(Raster):
+        def sample(self, labels: Tensor, noise: Tensor, knobs: Any, sampling: Sampling) -> Generated:
+            return super().sample(labels, noise, knobs, replace(sampling, temperature=0.5))
+
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        with torch.device("cuda"):
+            method = Colder.build("fmnist").eval()
+        labels, noise = torch.zeros(1, dtype=torch.int64, device="cuda"), torch.zeros(1, 49, device="cuda")
+        assert method.sample(labels, noise.double(), {}, Sampling()).tokens.shape == (1, 49)
 
 
 class Forgetful(FakeMethod):

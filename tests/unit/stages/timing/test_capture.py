@@ -1,10 +1,13 @@
 """Capturing and compiling as an option of the protocol: the same for all, stated, held to the same images, and refused
 where it cannot be. What is captured on CUDA has a second clock."""
 
+import gc
 import time
+import weakref
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace as Namespace
 from typing import Any
 
 import pytest
@@ -13,9 +16,11 @@ from torch._dynamo.utils import counters
 from harness import cli
 from harness.execution.modes import COMPILE, GRAPH, OFF
 from harness.execution.running import Running, running
+from harness.jobs import bench
 from harness.method import Generated, Method
 from harness.records.store import Store
 from harness.sampling import Sampling
+from harness.stages.generate import stage as generate
 from harness.stages.timing import cases as timing
 from harness.stages.timing import stage
 from harness.stages.timing.cases import Case
@@ -147,6 +152,42 @@ def test_records_of_another_mode_have_another_key_and_the_same_scores(
         one, other = (record for record in both if record["trial"]["knobs"]["steps"] == steps)
         assert one["flops"] == other["flops"] and one["quality"] == other["quality"]
     assert {record["timing"]["protocol"]["capture"] for record in Store(small / "store").records()} == {COMPILE}
+
+
+def test_a_compiled_sweep_on_a_cpu_generates_its_images_as_they_are(
+    small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A CPU has no graphs, and generation is never compiled: the first run of such a sweep makes all images."""
+    monkeypatch.setattr(
+        timing,
+        "running",
+        lambda method, knobs, sampling, batch, mode: Running(
+            running(method, knobs, sampling, batch, OFF).sample, method.decode, mode
+        ),
+    )
+    assert run(small, COMPILE) == 0
+    records = list(Store(small / "store").records())
+    assert len(records) == 3 and {record["status"] for record in records} == {"done"}
+    assert {record["timing"]["capture"]["mode"] for record in records} == {COMPILE}
+
+
+def test_nothing_that_generation_has_loaded_is_there_when_timing_begins(
+    small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    methods: list[weakref.ref[Method]] = []
+
+    def noted(method: Method, *given: Any) -> Running:
+        methods.append(weakref.ref(method))
+        return generate.prepared(method, *given)
+
+    def timed(*given: Any) -> Any:
+        gc.collect()
+        assert methods and not [method for method in methods if method() is not None]
+        return interleaved(*given)
+
+    monkeypatch.setattr(bench, "generate", Namespace(**vars(generate) | {"prepared": noted}))
+    monkeypatch.setattr(bench, "interleaved", timed)
+    assert run(small, OFF) == 0
 
 
 def test_the_key_of_before_is_told_with_the_new_one(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
