@@ -33,19 +33,22 @@ from harness.trial import Trial
 def prepared(method: Method, trial: Trial, capture: str) -> Running:
     """The method's functions for compute batches of a trial. ``shard`` takes them.
 
-    If they are captured, their first batch is compared with that of the method as it is, token for token.
+    If they are captured, tokens and images of the trial's first compute batch are compared with those of the method as
+    it is. They are captured on another batch.
 
     capture: off or graph (harness.execution.modes)
 
-    Raises ArbenchError naming the trial if a token differs.
+    Raises ArbenchError naming the trial if a token or an image differs.
     """
-    batch = inputs(method, trial.seed, range(trial.setup.compute_batch), trial.setup.labels)
+    size, policy = trial.setup.compute_batch, trial.setup.labels
+    first = inputs(method, trial.seed, range(size), policy)
+    other = inputs(method, trial.seed, range(size + 1, 2 * size + 1), policy)  # from an odd place: labels move as well
     with arithmetic(trial.setup.tf32):
-        made = running(method, trial.knobs, trial.sampling, batch, capture)
+        made = running(method, trial.knobs, trial.sampling, other, capture)
         if made.capture == OFF:
             return made
-        plain = running(method, trial.knobs, trial.sampling, batch, OFF)
-        return verified(made, plain.sample, *batch, trial.name)
+        plain = running(method, trial.knobs, trial.sampling, other, OFF)
+        return verified(made, plain, *first, trial.name)
 
 
 def shard(

@@ -1,6 +1,7 @@
 """Captured work: what is replayed is what would have run, for every batch and not for the captured one alone."""
 
 import gc
+import math
 import weakref
 from dataclasses import replace
 from typing import Any
@@ -15,7 +16,7 @@ from harness.conformance.subjects import Knobs, cases, subject
 from harness.errors import ArbenchError
 from harness.execution.graphs import Captured
 from harness.execution.modes import COMPILE, GRAPH, OFF
-from harness.execution.running import running, verified
+from harness.execution.running import Running, compared, running, verified
 from harness.execution.work import work_of
 from harness.inputs import inputs
 from harness.method import Generated, Loop, Method
@@ -178,9 +179,22 @@ def test_a_first_batch_that_differs_is_an_error_that_names_the_method_and_a_way_
     knobs = FakeMethod.resolve({})
     plain = running(method, knobs, Sampling(), inputs(method, 5, range(4)), OFF)
     made = running(method, knobs, Sampling(), inputs(method, 5, range(4)), GRAPH, recording)
-    assert verified(made, plain.sample, *inputs(method, 5, range(4)), "forgetful") is made
-    with pytest.raises(ArbenchError, match="forgetful: 100% of the images .*; capture = .off. in"):
-        verified(made, plain.sample, *inputs(method, 5, range(1, 5)), "forgetful")
+    assert verified(made, plain, *inputs(method, 5, range(4)), "forgetful") is made
+    with pytest.raises(ArbenchError, match="forgetful: 100% of the images .*captures.. .*capture = .off. in"):
+        verified(made, plain, *inputs(method, 5, range(1, 5)), "forgetful")
+
+
+def test_images_of_the_same_tokens_that_differ_are_an_error_too() -> None:
+    method = FakeMethod.load("tiny")
+    batch = inputs(method, 5, range(4))
+    plain = running(method, FakeMethod.resolve({}), Sampling(), batch, OFF)
+    for shift, said in ((1e-6, "differ by up to 1"), (math.nan, "differ by up to nan")):
+        made = Running(plain.sample, lambda tokens, shift=shift: method.decode(tokens) + shift, GRAPH)  # type: ignore[misc]
+        with pytest.raises(ArbenchError, match=f"fake: images of the same tokens {said}"):
+            verified(made, plain, *batch, "fake")
+    for shift, wrong in ((0.001, None), (0.1, "images of the same tokens differ by 0.1 on average")):
+        made = Running(plain.sample, lambda tokens, shift=shift: method.decode(tokens) + shift, COMPILE)  # type: ignore[misc]
+        assert compared(made, plain, *batch) == (1, wrong)
 
 
 def test_compiling_a_loop_compiles_its_steps(monkeypatch: pytest.MonkeyPatch) -> None:

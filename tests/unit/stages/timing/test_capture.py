@@ -52,21 +52,51 @@ def test_on_a_cpu_methods_run_as_they_are_unless_told_otherwise() -> None:
     assert (found["capture"], found["eager"], found["protocol"]["capture"]) == (None, None, OFF)
 
 
+def wrong(method: Method, knobs: Any, sampling: Sampling, batch: Any, mode: str) -> Running:
+    """In any mode but off, another token in the first image."""
+    plain = running(method, knobs, sampling, batch, OFF)
+
+    def sample(*given: Any) -> Generated:
+        made = plain.sample(*given)
+        if mode != OFF:
+            made.tokens[0] = (made.tokens[0] + 1) % method.vocabulary
+        return made
+
+    return Running(sample, method.decode, mode)
+
+
 def test_other_images_than_without_a_compiler_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    def wrong(method: Method, knobs: Any, sampling: Sampling, batch: Any, mode: str) -> Running:
-        plain = running(method, knobs, sampling, batch, OFF)
-
-        def sample(*given: Any) -> Generated:
-            made = plain.sample(*given)
-            if mode != OFF:
-                made.tokens[0] = (made.tokens[0] + 1) % method.vocabulary
-            return made
-
-        return Running(sample, method.decode, mode)
-
     monkeypatch.setattr(timing, "running", wrong)
     (found,) = interleaved([case(1)], QUICK)
     assert found["capture"]["alike"] == 0  # the least of both batches: of one image none, of two images half
+
+
+def test_a_captured_case_with_other_tokens_has_no_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing, "running", wrong)
+    monkeypatch.setattr(stage, "resolved", lambda capture, device: GRAPH)
+    (found,) = interleaved([case(1)], replace(QUICK, capture=GRAPH))
+    assert "fake: 100% of the images of a batch have other tokens" in found["failure"]
+    assert "latency" not in found
+
+
+def test_a_case_is_captured_on_another_batch_than_the_one_that_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was taken for good from the batch that was captured would otherwise be right."""
+    compared: list[Any] = []
+
+    def stuck(method: Method, knobs: Any, sampling: Sampling, batch: Any, mode: str) -> Running:
+        plain = running(method, knobs, sampling, batch, OFF)
+
+        def sample(labels: Any, noise: Any) -> Generated:
+            compared.append((labels, noise))
+            return plain.sample(*batch) if mode != OFF else plain.sample(labels, noise)
+
+        return Running(sample, method.decode, mode)
+
+    monkeypatch.setattr(timing, "running", stuck)
+    monkeypatch.setattr(stage, "resolved", lambda capture, device: GRAPH)
+    (found,) = interleaved([case(4)], replace(QUICK, capture=GRAPH))
+    assert "of the images of a batch have other tokens" in found["failure"]
+    assert len(compared) == 4
 
 
 def test_a_case_that_does_not_compile_is_given_up_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
