@@ -185,10 +185,13 @@ class Timing(Struct):
     throughput: Throughput | None = None  # of a large batch
     capture: Table | None = None  # the mode in which the method ran, if not as it is, and how many images it changed
     eager: Clock | None = None  # the times of the same method when it is not captured (CUDA)
+    eager_why: str | None = None  # why a captured method could not be timed eagerly as well
     compiled: Table | None = None  # in old records: how much compilation changed the images
-    peak_memory_mb: float | None = None  # of the process, or of the GPU
+    peak_memory_mb: float | None = None  # of the process
     peak_memory_rise_mb: float | None = None  # how much timing added to the peak
     peak_memory_scope: str | None = None  # since when the peak was taken
+    gpu_peak_memory_mb: float | None = None  # most that the process had on the GPU, while the method ran eagerly
+    gpu_peak_memory_rise_mb: float | None = None  # how much running eagerly added to what was on the GPU
     noisy: bool | None = None  # whether one of the two times is noisy
     device: str | None = None  # torch's name of the device
     threads: float | None = None  # threads of torch

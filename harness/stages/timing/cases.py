@@ -77,7 +77,7 @@ def loaded(cases: Sequence[Case]) -> list[TimedCase]:
             try:
                 found[id(source)] = source()
             except Exception as error:  # one case's fault must not cost the others their results
-                found[id(source)] = _said(error)
+                found[id(source)] = said(error)
         one = found[id(source)]
         method, failure = (None, one) if isinstance(one, dict) else (one, None)
         made.append(TimedCase(name, method, knobs, sampling, failure=failure))
@@ -112,7 +112,7 @@ def prepare(case: TimedCase, protocol: Protocol, batch: int, mode: str) -> None:
         if wrong:
             raise refused(case.name, made, wrong)
     except Exception as error:  # one case's fault must not cost the others their results
-        case.failure = _said(error)
+        case.failure = said(error)
         return
     before = case.capture or {"seconds": 0.0, "alike": 1.0}
     case.running = made
@@ -137,7 +137,7 @@ def attempt(case: TimedCase, protocol: Protocol, batch: int, done: int, turn: in
         tokens, decoder = taken(case, labels, noise)
         disturbance, state = between(counted, counters()), gpu.reading(labels.device)
     except Exception as error:  # one case's fault must not cost the others their results
-        case.failure = _said(error)
+        case.failure = said(error)
         return
     if turn is not None:
         case.tokens.append(round(tokens, 9))
@@ -163,6 +163,7 @@ def taken(case: TimedCase, labels: Tensor, noise: Tensor) -> tuple[float, float]
         return middle - start, time.perf_counter() - middle
 
 
-def _said(error: Exception) -> dict[str, str]:
+def said(error: Exception) -> dict[str, str]:
+    """The result of a case that is given up: the reason, and the log."""
     reason = str(error) if isinstance(error, ArbenchError) else f"{type(error).__name__}: {error}"
     return {"failure": reason, "log": "".join(traceback.format_exception(error))}

@@ -171,7 +171,7 @@ class Forgetful(FakeMethod):
 
     def sample(self, labels: Tensor, noise: Tensor, knobs: Any, sampling: Sampling) -> Generated:
         made = super().sample(labels, noise, knobs, sampling)
-        return Generated(made.tokens + int(labels.numpy()[0]) % 2, made.steps)
+        return Generated((made.tokens + int(labels.numpy()[0]) % 2) % self.vocabulary, made.steps)
 
 
 def test_a_first_batch_that_differs_is_an_error_that_names_the_method_and_a_way_out() -> None:

@@ -5,6 +5,7 @@ import gc
 import time
 import weakref
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace as Namespace
@@ -137,6 +138,74 @@ def test_on_cuda_what_is_captured_is_timed_without_as_well(monkeypatch: pytest.M
     assert one["eager"]["throughput"]["images_per_s"] < one["throughput"]["images_per_s"]
     assert (other["eager"], other["capture"]["why"]) == (None, "not captured: as said")
     assert [line for line in lines if "not captured: 1 cases warm" in line]
+
+
+def test_a_fault_in_mode_off_costs_a_captured_case_its_second_clock_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    cases = [case(1), case(2)]
+
+    def starving(method: Method, knobs: Any, sampling: Sampling, batch: Any, mode: str) -> Running:
+        plain = running(method, knobs, sampling, batch, OFF)
+        phases = counted[id(method)] = counted.get(id(method), 0) + (mode == OFF)
+
+        def sample(*given: Any) -> Generated:
+            if mode == OFF and method is cases[0][1] and phases > 2:  # beyond those that the captured runs compare with
+                raise RuntimeError("out of memory")
+            return plain.sample(*given)
+
+        return Running(sample, method.decode, mode)
+
+    counted: dict[int, int] = {}
+    monkeypatch.setattr(timing, "running", starving)
+    monkeypatch.setattr(stage, "resolved", lambda capture, device: GRAPH)
+    monkeypatch.setattr(stage, "_on_cuda", lambda run: True)
+    one, other = interleaved(cases, replace(QUICK, capture=GRAPH))
+    assert (one["eager"], one["eager_why"]) == (None, "RuntimeError: out of memory")
+    assert len(one["latency"]["samples"]) == len(one["throughput"]["samples"]) == 2
+    assert other["eager"]["latency"]["samples"] and other["eager_why"] is None
+
+
+def test_memory_on_the_gpu_is_that_of_mode_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A replay allocates nothing: graphs get their memory when they are captured."""
+
+    @contextmanager
+    def memory(device: Any) -> Iterator[dict[str, Any]]:
+        found: dict[str, Any] = {"peak_memory_mb": 1.0, "gpu_peak_memory_mb": next(peaks)}
+        yield found
+
+    monkeypatch.setattr(
+        timing,
+        "running",
+        lambda method, knobs, sampling, batch, mode: Running(
+            running(method, knobs, sampling, batch, OFF).sample, method.decode, mode
+        ),
+    )
+    monkeypatch.setattr(stage, "resolved", lambda capture, device: GRAPH)
+    monkeypatch.setattr(stage, "_on_cuda", lambda run: True)
+    monkeypatch.setattr(stage, "peak_memory", memory)
+    peaks = iter((10.0, 11.0, 20.0, 21.0))
+    (found,) = interleaved([case(1)], replace(QUICK, capture=GRAPH))
+    assert (found["gpu_peak_memory_mb"], found["peak_memory_mb"]) == (21.0, 1.0)
+
+
+@pytest.mark.parametrize("protocol", [GRAPH, "auto"])
+def test_a_session_whose_methods_cannot_be_loaded_records_why(protocol: str) -> None:
+    def missing() -> Method:
+        raise RuntimeError("out of memory")
+
+    sources: list[Case] = [("one", missing, {}, Sampling()), ("other", missing, {}, Sampling())]
+    for found in interleaved(sources, replace(QUICK, capture=protocol)):
+        assert found["failure"] == "RuntimeError: out of memory"
+
+
+def test_a_method_without_weights_stays_on_the_cpu_and_says_that_it_has_no_graphs_there() -> None:
+    class Weightless(FakeMethod):
+        def parameters(self, recurse: bool = True) -> Iterator[Any]:
+            return iter(())
+
+    found = interleaved(
+        [("fake", Weightless.load("tiny"), FakeMethod.resolve({}), Sampling())], replace(QUICK, capture=GRAPH)
+    )
+    assert ["'cpu' has no CUDA graphs" in one["failure"] for one in found] == [True]
 
 
 @pytest.fixture
