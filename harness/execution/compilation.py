@@ -1,5 +1,11 @@
-"""torch.compile for a function of a method. Each case compiles for itself, for each batch size, so that no case runs
-code that was compiled for another."""
+"""torch.compile for a function of a method.
+
+If torch.compile has ``isolate_recompiles``, each case compiles for itself, for each batch size. Under torch 2.11, which
+has not, cases whose Python is the same share what was compiled: code that was compiled for one case also runs in another
+if everything that the code depends on is the same there (dynamo's guards). The results are right either way. But a case
+may test the guards of other cases first, at each call. Where what is compiled is captured as well (CUDA), a replay tests
+none.
+"""
 
 import inspect
 from collections.abc import Callable

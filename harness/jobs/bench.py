@@ -118,7 +118,8 @@ class Bench:
             method = self._method(job.plan)
             shard = generate.shard(method, self.extractors(), job.plan.trial, job.indices, self._running(job.plan))
             with _unless_done(job.plan):
-                files.write_arrays(path, {**shard, "code": np.array(code_sha256())})
+                origin = {"code": np.array(code_sha256()), "device": np.array(torch.device(self.device).type)}
+                files.write_arrays(path, {**shard, **origin})
 
     def _quality(self, job: Job) -> None:
         arrays = self.generated(job.plan)

@@ -84,6 +84,7 @@ class Made(Struct):
     steps_mean: float | None = None  # sequential evaluations of the network, mean over images
     steps_std: float | None = None  # standard deviation of the steps over images
     seconds: float | None = None  # seconds for all images, summed over processes; not taken by stage timing
+    device: str | None = None  # kind of device that made them, such as cpu or cuda, whatever the run was asked for
 
 
 class _Quality(Struct):
@@ -238,7 +239,7 @@ class Provenance(Struct):
     reference: str | None = None  # key of the reference
     extractors: Table | None = None  # hash of each extractor's weights
     stage_code: Table | None = None  # the code that did each stage
-    device: str | None = None  # the device that was asked for
+    device: str | None = None  # the device that the run was asked for; what made the images is in `generate`
     images_of: Table | None = None  # the trial of another method that has the same images
     checkpoint: Table | None = None  # the user's own file of weights
 

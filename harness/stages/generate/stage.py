@@ -26,7 +26,7 @@ from harness.inputs import inputs
 from harness.machine.arithmetic import arithmetic
 from harness.method import Method
 from harness.setup import compute_batches, to_uint8
-from harness.stages.generate.shards import THUMBNAILS, UNKNOWN_CODE, Arrays
+from harness.stages.generate.shards import THUMBNAILS, UNKNOWN, Arrays
 from harness.trial import Trial
 
 
@@ -136,12 +136,14 @@ def seen_by(arrays: Arrays, extractor: str = "") -> Arrays:
 
 def summary(arrays: Arrays) -> dict[str, Any]:
     """The ``generate`` part of a record: the number of images, the mean and standard deviation of the steps that images
-    really took, the seconds of sampling and decoding, and the hash of the code that made the images (``code``)."""
+    really took, the seconds of sampling and decoding, and what made the images: the hash of the code (``code``) and the kind
+    of device (``device``; ``unknown`` in files of earlier versions)."""
     steps = arrays["steps"].astype(np.float64)
     return {
         "images": len(steps),
         "steps_mean": float(steps.mean()),
         "steps_std": float(steps.std()),
         "seconds": float(arrays["seconds"]),
-        "code": str(arrays.get("code", UNKNOWN_CODE)),
+        "code": str(arrays.get("code", UNKNOWN)),
+        "device": str(arrays.get("device", UNKNOWN)),
     }
