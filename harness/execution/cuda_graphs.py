@@ -61,8 +61,9 @@ class _Memory:
     """The pool of memory that the graphs of a device share.
 
     Only one graph runs at a time, and what it returns is copied before the next one runs. So the pool is as large as
-    the largest graph needs, and not as large as all of them together. The pool exists as long as one of its graphs
-    does: each of them holds this object.
+    the largest graph needs, and not as large as all of them together. What lies outside of it is not shared: weights,
+    and the state of each loop with its cache (docs/gpu.md says how much that is). The pool exists as long as one of its
+    graphs does: each of them holds this object.
     """
 
     def __init__(self, device: torch.device) -> None:

@@ -136,8 +136,8 @@ def seen_by(arrays: Arrays, extractor: str = "") -> Arrays:
 
 def summary(arrays: Arrays) -> dict[str, Any]:
     """The ``generate`` part of a record: the number of images, the mean and standard deviation of the steps that images
-    really took, the seconds of sampling and decoding, and what made the images: the hash of the code (``code``) and the kind
-    of device (``device``; ``unknown`` in files of earlier versions)."""
+    really took, the seconds of sampling and decoding, and what made the images: the hash of the code (``code``) and
+    the kind of device (``device``; ``unknown`` in files of earlier versions)."""
     steps = arrays["steps"].astype(np.float64)
     return {
         "images": len(steps),

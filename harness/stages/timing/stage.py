@@ -43,6 +43,9 @@ COMPANY = 4
 """In a session of more than FEW cases, at least this many cases take part in each round. The reason is that the pace at
 a sample is estimated from samples of other cases, taken right before and after it."""
 
+WIDEST = 300
+"""Most characters of the reason why a case has no eager times."""
+
 OVERDRAWN_ROUNDS = 3
 """If twice the time budget is spent, this many rounds are enough, even if the protocol's min_rounds asks for more."""
 
@@ -170,10 +173,15 @@ def _second_clock(
     found = {}
     for run, times in zip(runs, _clock(runs, protocol, OFF, tell), strict=True):
         failure, run.failure = run.failure, None
-        found[id(run)] = {"eager": times or None, "eager_why": failure and failure["failure"]}
+        found[id(run)] = {"eager": times or None, "eager_why": failure and _short(failure["failure"])}
         gpu_memory = {name: value for name, value in run.memory.items() if name.startswith("gpu_")}
         found[id(run)] |= dict.fromkeys(gpu_memory) if failure else gpu_memory
     return found
+
+
+def _short(reason: str) -> str:
+    """A reason in one line of at most WIDEST characters."""
+    return " ".join(reason.split())[:WIDEST]
 
 
 def _has_two_clocks(run: TimedCase) -> bool:
