@@ -121,7 +121,7 @@ def test_on_cuda_what_is_captured_is_timed_without_as_well(monkeypatch: pytest.M
         plain = running(method, knobs, sampling, batch, OFF)
 
         def sample(*given: Any) -> Generated:
-            time.sleep(0.02 if mode == OFF else 0)
+            time.sleep(0.2 if mode == OFF else 0)
             return plain.sample(*given)
 
         content = knobs["steps"] == 2  # as if this case could not be captured
@@ -134,7 +134,7 @@ def test_on_cuda_what_is_captured_is_timed_without_as_well(monkeypatch: pytest.M
     one, other = interleaved([case(1), case(2)], replace(QUICK, capture=GRAPH), lines.append)
     assert one["capture"] | {"seconds": 0} == {"mode": GRAPH, "why": None, "seconds": 0, "alike": 1.0}
     for kind in ("latency", "throughput"):
-        assert one["eager"][kind]["total_s"] > one[kind]["total_s"] + 0.015
+        assert one["eager"][kind]["total_s"] > one[kind]["total_s"] + 0.05
     assert one["eager"]["throughput"]["images_per_s"] < one["throughput"]["images_per_s"]
     assert (other["eager"], other["capture"]["why"]) == (None, "not captured: as said")
     assert [line for line in lines if "not captured: 1 cases warm" in line]
