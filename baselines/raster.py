@@ -122,7 +122,8 @@ class Raster(SingleScale):
     @torch.inference_mode()
     def sample(self, labels: Tensor, noise: Tensor, knobs: Mapping[str, KnobValue], sampling: Sampling) -> Generated:
         if labels.device.type != "cpu":
-            return self.loop(labels, noise, knobs, sampling).run()
+            # Not self.loop: a subclass with a ``sample`` of its own, which calls this one, has no loop.
+            return _Steps(self, labels, noise, sampling).loop().run()
         # On a CPU a step attends to no more slots than are filled. The loop attends to some that are not.
         net, total = self.network, self.positions
         condition = self.branches(labels, sampling)

@@ -132,8 +132,12 @@ class Method(nn.Module, ABC):
 
     def __init_subclass__(cls, **about: Any) -> None:
         super().__init_subclass__(**about)
-        if "sample" in cls.__dict__ and "loop" not in cls.__dict__:
-            cls.loop = Method.loop  # type: ignore[method-assign]  # the loop of the base class does not do this work
+        samples, loops = (
+            next(place for place, base in enumerate(cls.__mro__) if name in base.__dict__)
+            for name in ("sample", "loop")
+        )
+        if samples < loops:  # ``sample`` was defined anew, here or in a mixin: the loop of a base does other work
+            cls.loop = Method.loop  # type: ignore[method-assign]
 
     preset: Preset
     provenance: Provenance

@@ -1,5 +1,10 @@
-"""torch.compile for a function of a method. Each case compiles for itself, for each batch size, so that no case runs
-code that was compiled for another."""
+"""torch.compile for a function of a method.
+
+If torch.compile has ``isolate_recompiles``, each case compiles for itself, for each batch size. Torch 2.11 has not, and
+cases whose Python is the same share what was compiled: code that was compiled for one case also runs in another one if
+all that the code depends on is the same there (dynamo's guards). The results are right either way. But a case may test
+the guards of other cases first, at each call. Where compiled work is captured as well (CUDA), a replay tests none.
+"""
 
 import inspect
 from collections.abc import Callable

@@ -17,10 +17,13 @@ CAPTURES = (AUTO, OFF, GRAPH, COMPILE)
 """
 
 
-def resolved(capture: str, device: torch.device) -> str:
+def resolved(capture: str, device: torch.device, here: bool = True) -> str:
     """The mode that ``capture`` means on a device: off, graph or compile.
 
-    Raises ArbenchError if there is no mode of this name, or if this machine cannot run it.
+    here: whether this machine runs it; otherwise what the mode needs of the machine is not looked for
+
+    Raises ArbenchError if there is no mode of this name, if the device has no such mode, or if this machine cannot run
+    it.
     """
     if capture not in CAPTURES:
         raise unknown("value of capture", capture, CAPTURES)
@@ -28,7 +31,7 @@ def resolved(capture: str, device: torch.device) -> str:
         return GRAPH if device.type == "cuda" else OFF
     if capture == GRAPH and device.type != "cuda":
         raise ArbenchError(f"capture = {capture!r}: {device.type!r} has no CUDA graphs (valid there: {OFF}, {COMPILE})")
-    if capture == COMPILE and device.type == "cpu" and not any(shutil.which(name) for name in _compilers()):
+    if here and capture == COMPILE and device.type == "cpu" and not any(shutil.which(name) for name in _compilers()):
         raise ArbenchError(f"capture = {capture!r} needs a C++ compiler on a CPU: {' or '.join(_compilers())}")
     return capture
 

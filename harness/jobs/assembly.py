@@ -6,7 +6,7 @@ from typing import Any
 from harness import files, traces
 from harness.jobs.plan import Instrument, TrialPlan
 from harness.records.store import REPLICATES
-from harness.stages.generate.shards import UNKNOWN_CODE
+from harness.stages.generate.shards import UNKNOWN
 
 
 def assemble(
@@ -22,11 +22,14 @@ def assemble(
     paths = {stage: path for stage, path in planned.stages.items() if path.suffix == ".json"}
     found = {stage: files.read_json(path) for stage, path in paths.items() if stage != "timing" or path.exists()}
     quality = found.get("quality", {})
-    code = {"generate": quality["generate"].pop("code", UNKNOWN_CODE)} if quality else {}
-    code |= {stage: found[stage].pop("code", UNKNOWN_CODE) for stage in found}
+    code = {"generate": quality["generate"].pop("code", UNKNOWN)} if quality else {}
+    code |= {stage: found[stage].pop("code", UNKNOWN) for stage in found}
     if quality and (others := sorted({one for part in code.values() for one in part.split("+")} - {about["code"]})):
         stages = ", ".join(stage for stage, made_by in code.items() if made_by != about["code"])
         quality["quality"]["flags"].append(f"{stages}: made by other code ({', '.join(others)[:60]})")
+    if quality and _made_elsewhere(quality["generate"], about):
+        flag = f"images were made on {quality['generate']['device']}, and this run was on {about['device']}"
+        quality["quality"]["flags"].append(flag)
     record = {
         **heading(planned, "done"),
         "generate": quality.get("generate"),
@@ -47,6 +50,13 @@ def assemble(
         **traces.kept(arrays),
         **{f"{REPLICATES}{name}": values for name, values in replicates.items()},
     }
+
+
+def _made_elsewhere(made: Mapping[str, Any], about: Mapping[str, Any]) -> bool:
+    """Whether a run has found images that another kind of device had made. Images of a CPU and of a GPU differ here and
+    there. made: the part ``generate`` of the record."""
+    kinds = {*made.get("device", UNKNOWN).split("+"), str(about.get("device", UNKNOWN)).partition(":")[0]}
+    return len(kinds - {UNKNOWN}) > 1
 
 
 def heading(planned: TrialPlan, status: str) -> dict[str, Any]:

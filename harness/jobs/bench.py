@@ -21,7 +21,7 @@ from harness.identity.source import code_sha256
 from harness.images.datasets import reference_images
 from harness.jobs import loading
 from harness.jobs.plan import Instrument, Job, TrialPlan
-from harness.machine import hardware
+from harness.machine import devices, hardware
 from harness.machine.arithmetic import arithmetic
 from harness.method import Method
 from harness.setup import Setup
@@ -79,7 +79,8 @@ class Bench:
 
     def do(self, job: Job) -> None:
         """Do a job and write its file. Raises any error of the job."""
-        {"generate": self._generate, "flops": self._flops, "quality": self._quality}[job.stage](job)
+        with devices.current(torch.device(self.device)):
+            {"generate": self._generate, "flops": self._flops, "quality": self._quality}[job.stage](job)
 
     def attempt(self, job: Job) -> Failure | None:
         """Do a job; returns its failure, or None. Interrupts are not caught."""
@@ -99,7 +100,10 @@ class Bench:
         cases = [
             (one.name, loaders[one.kind], one.trial.knobs, one.trial.sampling) for one in (job.plan for job in jobs)
         ]
-        results = interleaved(cases, self._timing, tell)
+        # Nothing that a stage before has loaded takes memory, or a share of the device, from what is timed.
+        self._loaded.kind = self._loaded.method = self._loaded.running = None
+        with devices.current(torch.device(self.device)):
+            results = interleaved(cases, self._timing, tell)
         about = {"machine": hardware.machine(), "code": code_sha256()}
         for job, found in zip(jobs, results, strict=True):
             if "failure" in found:
@@ -114,7 +118,8 @@ class Bench:
             method = self._method(job.plan)
             shard = generate.shard(method, self.extractors(), job.plan.trial, job.indices, self._running(job.plan))
             with _unless_done(job.plan):
-                files.write_arrays(path, {**shard, "code": np.array(code_sha256())})
+                origin = {"code": np.array(code_sha256()), "device": np.array(torch.device(self.device).type)}
+                files.write_arrays(path, {**shard, **origin})
 
     def _quality(self, job: Job) -> None:
         arrays = self.generated(job.plan)
@@ -161,8 +166,10 @@ class Bench:
         """The functions that generate a trial's images: captured, if the protocol says so for timing."""
         if self._loaded.running is None or self._loaded.running[0] != plan.key:
             self._loaded.running = None  # what was captured before is freed first
-            mode = resolved(self._timing.capture, torch.device(self.device))
-            made = generate.prepared(self._method(plan), plan.trial, OFF if mode == OFF else GRAPH)
+            device = torch.device(self.device)
+            # Generation is captured on CUDA whenever timing is, and never compiled.
+            graph = device.type == "cuda" and resolved(self._timing.capture, device) != OFF
+            made = generate.prepared(self._method(plan), plan.trial, GRAPH if graph else OFF)
             self._loaded.running = plan.key, made
         return self._loaded.running[1]
 

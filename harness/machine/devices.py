@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
@@ -67,6 +68,12 @@ def synchronise(device: torch.device) -> None:
     """Waits until the device has finished its work. On a CPU there is nothing to wait for."""
     if device.type != "cpu":
         torch.accelerator.synchronize(device)
+
+
+def current(device: torch.device) -> AbstractContextManager[object]:
+    """Makes a GPU torch's current device inside the ``with``. Some code, such as a compiled kernel or a graph, runs on
+    the current device, wherever its tensors are. For a CPU, nothing is done."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
 def visible_gpus() -> list[int]:

@@ -25,7 +25,10 @@ def peak_memory(device: torch.device) -> Iterator[dict[str, Any]]:
     - ``peak_memory_scope``: ``run`` if the peak is that of the code inside the ``with``. ``process`` if the system's
       high-water mark could not be reset: the peak is then that of the whole process since its start, with the buffer
       that harness.machine.rates reads (up to 1 GiB)
-    - ``gpu_peak_memory_mb``: the largest allocation on the GPU; only on CUDA
+    - ``gpu_peak_memory_mb``: the most memory that this process had allocated on the GPU at once, with everything else
+      that it keeps there, such as other methods; only on CUDA
+    - ``gpu_peak_memory_rise_mb``: the memory on the GPU that the code inside the ``with`` added; only on CUDA. What
+      replays a graph adds none: the memory of its work was allocated when it was captured
     """
     found: dict[str, Any] = {}
     _give_back()
@@ -33,6 +36,7 @@ def peak_memory(device: torch.device) -> Iterator[dict[str, Any]]:
     before = _status("VmRSS")
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
+        allocated = torch.cuda.memory_allocated(device)
     try:
         yield found
     finally:
@@ -41,7 +45,9 @@ def peak_memory(device: torch.device) -> Iterator[dict[str, Any]]:
         found["peak_memory_rise_mb"] = None if peak is None or before is None else max(0.0, peak - before)
         found["peak_memory_scope"] = "run" if reset else "process"
         if device.type == "cuda":
-            found["gpu_peak_memory_mb"] = torch.cuda.max_memory_allocated(device) / MEGABYTE
+            most = torch.cuda.max_memory_allocated(device)
+            found["gpu_peak_memory_mb"] = most / MEGABYTE
+            found["gpu_peak_memory_rise_mb"] = (most - allocated) / MEGABYTE
 
 
 def _status(name: str) -> float | None:

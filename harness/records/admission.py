@@ -227,6 +227,8 @@ def _timing(timing: Mapping[str, Any]) -> None:
     _clock(timing, "")
     if timing.get("eager") is not None:
         _clock(timing["eager"], "eager ")
+    if len(timing.get("eager_why") or "") > LONGEST_WHY:
+        _refuse(f"timing: why there are no eager times takes more than {LONGEST_WHY} characters")
     _joules(timing["throughput"])
     capture = timing.get("capture")
     if capture is None:  # the method ran as it is, or the record is older than capturing

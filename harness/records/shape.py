@@ -84,6 +84,7 @@ class Made(Struct):
     steps_mean: float | None = None  # sequential evaluations of the network, mean over images
     steps_std: float | None = None  # standard deviation of the steps over images
     seconds: float | None = None  # seconds for all images, summed over processes; not taken by stage timing
+    device: str | None = None  # kind of device that made them, such as cpu or cuda, whatever the run was asked for
 
 
 class _Quality(Struct):
@@ -185,10 +186,13 @@ class Timing(Struct):
     throughput: Throughput | None = None  # of a large batch
     capture: Table | None = None  # the mode in which the method ran, if not as it is, and how many images it changed
     eager: Clock | None = None  # the times of the same method when it is not captured (CUDA)
+    eager_why: str | None = None  # why a captured method could not be timed eagerly as well
     compiled: Table | None = None  # in old records: how much compilation changed the images
-    peak_memory_mb: float | None = None  # of the process, or of the GPU
+    peak_memory_mb: float | None = None  # of the process
     peak_memory_rise_mb: float | None = None  # how much timing added to the peak
     peak_memory_scope: str | None = None  # since when the peak was taken
+    gpu_peak_memory_mb: float | None = None  # most that the process had on the GPU, while the method ran eagerly
+    gpu_peak_memory_rise_mb: float | None = None  # how much running eagerly added to what was on the GPU
     noisy: bool | None = None  # whether one of the two times is noisy
     device: str | None = None  # torch's name of the device
     threads: float | None = None  # threads of torch
@@ -235,7 +239,7 @@ class Provenance(Struct):
     reference: str | None = None  # key of the reference
     extractors: Table | None = None  # hash of each extractor's weights
     stage_code: Table | None = None  # the code that did each stage
-    device: str | None = None  # the device that was asked for
+    device: str | None = None  # the device that the run was asked for; what made the images is in `generate`
     images_of: Table | None = None  # the trial of another method that has the same images
     checkpoint: Table | None = None  # the user's own file of weights
 

@@ -95,7 +95,7 @@ def prepared(sweep: Sweep, store: Store, options: Options, stream: TextIO | None
     else:
         device = devices.named(options.device)  # the jobs' machines have it; this machine need not
         options.cluster.check(sweep.cluster, options.wait)
-    sweep = replace(sweep, timing=sweep.timing.on(device))
+    sweep = replace(sweep, timing=sweep.timing.on(device, here=options.cluster is None))
     store.prepare()
     trained = [trial for trial in sweep.trials if trial.setup.weights != "random"]
     data = list(dict.fromkeys(trial.owner.preset_named(trial.preset).data for trial in trained))

@@ -15,8 +15,8 @@ from harness.errors import ArbenchError
 
 THUMBNAILS = 40
 """Images 0 to 39 are kept as they are: with 10 classes, four of each."""
-UNKNOWN_CODE = "unknown"
-"""Stands in place of the code's hash in files that were written before files had such a hash."""
+UNKNOWN = "unknown"
+"""Stands in place of the code's hash, or of the device, in files that were written before files had these."""
 Arrays = dict[str, np.ndarray[Any, Any]]
 
 
@@ -60,12 +60,13 @@ class Shards:
     def merge(self) -> Arrays:
         """Merge all shards into the arrays that ``shard`` returns, with rows in the order of image indices.
 
-        If some shards lack an array, that array is left out; this happens with old shards. Three of the merged arrays
+        If some shards lack an array, that array is left out; this happens with old shards. Four of the merged arrays
         are not simply the rows of all shards:
 
         - ``thumbnails`` [n, C, H, W]: the images 0 to n-1
         - ``seconds`` []: the sum over the shards
         - ``code`` []: the hashes of all code that made the shards, joined by +
+        - ``device`` []: the kinds of devices that made the shards, joined by +; old shards have ``unknown``
 
         Raises ArbenchError if images are missing.
         """
@@ -73,12 +74,13 @@ class Shards:
             raise ArbenchError(f"{self.folder} lacks {sum(map(len, gaps))} of {self.images} images")
         whole: Arrays = {}
         traced: Arrays = {}
-        seconds, code = 0.0, set()
+        seconds, code, device = 0.0, set(), set()
         held = Counter[str]()
         for start, stop, path in self._present():
             part = files.read_arrays(path)
             seconds += float(part.pop("seconds"))
-            code.add(str(part.pop("code", UNKNOWN_CODE)))
+            code.add(str(part.pop("code", UNKNOWN)))
+            device.add(str(part.pop("device", UNKNOWN)))
             thumbnails = part.pop("thumbnails")
             traced |= traces.kept(part)
             part = {name: rows for name, rows in part.items() if name not in traced}
@@ -91,7 +93,8 @@ class Shards:
             kept[start : start + len(thumbnails)] = thumbnails
         for name in [name for name, count in held.items() if count < max(held.values())]:
             del whole[name]
-        return {**whole, **traced, "seconds": np.array(seconds), "code": np.array("+".join(sorted(code)))}
+        origin = {"code": np.array("+".join(sorted(code))), "device": np.array("+".join(sorted(device)))}
+        return {**whole, **traced, "seconds": np.array(seconds), **origin}
 
 
 def shard_size(batch: int, compute_batch: int) -> int:

@@ -26,26 +26,29 @@ from harness.inputs import inputs
 from harness.machine.arithmetic import arithmetic
 from harness.method import Method
 from harness.setup import compute_batches, to_uint8
-from harness.stages.generate.shards import THUMBNAILS, UNKNOWN_CODE, Arrays
+from harness.stages.generate.shards import THUMBNAILS, UNKNOWN, Arrays
 from harness.trial import Trial
 
 
 def prepared(method: Method, trial: Trial, capture: str) -> Running:
     """The method's functions for compute batches of a trial. ``shard`` takes them.
 
-    If they are captured, their first batch is compared with that of the method as it is, token for token.
+    If they are captured, tokens and images of the trial's first compute batch are compared with those of the method as
+    it is. They are captured on another batch.
 
     capture: off or graph (harness.execution.modes)
 
-    Raises ArbenchError naming the trial if a token differs.
+    Raises ArbenchError naming the trial if a token or an image differs.
     """
-    batch = inputs(method, trial.seed, range(trial.setup.compute_batch), trial.setup.labels)
+    size, policy = trial.setup.compute_batch, trial.setup.labels
+    first = inputs(method, trial.seed, range(size), policy)
+    other = inputs(method, trial.seed, range(size + 1, 2 * size + 1), policy)  # from an odd place: labels move as well
     with arithmetic(trial.setup.tf32):
-        made = running(method, trial.knobs, trial.sampling, batch, capture)
+        made = running(method, trial.knobs, trial.sampling, other, capture)
         if made.capture == OFF:
             return made
-        plain = running(method, trial.knobs, trial.sampling, batch, OFF)
-        return verified(made, plain.sample, *batch, trial.name)
+        plain = running(method, trial.knobs, trial.sampling, other, OFF)
+        return verified(made, plain, *first, trial.name)
 
 
 def shard(
@@ -133,12 +136,14 @@ def seen_by(arrays: Arrays, extractor: str = "") -> Arrays:
 
 def summary(arrays: Arrays) -> dict[str, Any]:
     """The ``generate`` part of a record: the number of images, the mean and standard deviation of the steps that images
-    really took, the seconds of sampling and decoding, and the hash of the code that made the images (``code``)."""
+    really took, the seconds of sampling and decoding, and what made the images: the hash of the code (``code``) and
+    the kind of device (``device``; ``unknown`` in files of earlier versions)."""
     steps = arrays["steps"].astype(np.float64)
     return {
         "images": len(steps),
         "steps_mean": float(steps.mean()),
         "steps_std": float(steps.std()),
         "seconds": float(arrays["seconds"]),
-        "code": str(arrays.get("code", UNKNOWN_CODE)),
+        "code": str(arrays.get("code", UNKNOWN)),
+        "device": str(arrays.get("device", UNKNOWN)),
     }

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from harness.errors import ArbenchError
 from harness.execution.modes import OFF
-from harness.execution.running import Running, running, share_alike
+from harness.execution.running import Running, compared, refused, running
 from harness.inputs import inputs
 from harness.machine import gpu
 from harness.machine.arithmetic import arithmetic
@@ -77,7 +77,7 @@ def loaded(cases: Sequence[Case]) -> list[TimedCase]:
             try:
                 found[id(source)] = source()
             except Exception as error:  # one case's fault must not cost the others their results
-                found[id(source)] = _said(error)
+                found[id(source)] = said(error)
         one = found[id(source)]
         method, failure = (None, one) if isinstance(one, dict) else (one, None)
         made.append(TimedCase(name, method, knobs, sampling, failure=failure))
@@ -87,29 +87,32 @@ def loaded(cases: Sequence[Case]) -> list[TimedCase]:
 def prepare(case: TimedCase, protocol: Protocol, batch: int, mode: str) -> None:
     """Get a case ready for a phase: no samples yet, and the method runs in ``mode`` for batches of ``batch`` images.
 
-    mode: off, graph or compile. In the last two, the tokens of a batch are compared with those of mode ``off``.
+    mode: off, graph or compile. In the last two, tokens and images of a batch are compared with those of mode ``off``.
+    A captured case that gives others is given up (see ``compared``).
     """
     case.tokens, case.decoder, case.turns, case.states, case.disturbances, case.ended = [], [], [], [], [], ""
     case.running = None  # what the phase before captured is freed first
     if case.failure or case.method is None:
         return
     try:
-        labels, noise = inputs(case.method, protocol.seed, range(batch))
-        plain = running(case.method, case.knobs, case.sampling, (labels, noise), OFF)
+        other = inputs(case.method, protocol.seed, range(batch + 1, 2 * batch + 1))
+        plain = running(case.method, case.knobs, case.sampling, other, OFF)
         if mode == OFF:
             case.running = plain
             return
         with torch.inference_mode(), arithmetic(case.method.tf32):
-            usual = plain.sample(labels, noise).tokens
+            plain.sample(*other)
             synchronise(case.device)
             began = time.perf_counter()
-            made = running(case.method, case.knobs, case.sampling, (labels, noise), mode)
-            tokens = made.sample(labels, noise).tokens
-            made.decode(tokens)
+            made = running(case.method, case.knobs, case.sampling, other, mode)
+            made.decode(made.sample(*other).tokens)
             synchronise(case.device)
-        seconds, alike = time.perf_counter() - began, share_alike(tokens, usual)
+            seconds = time.perf_counter() - began
+            alike, wrong = compared(made, plain, *inputs(case.method, protocol.seed, range(batch)))
+        if wrong:
+            raise refused(case.name, made, wrong)
     except Exception as error:  # one case's fault must not cost the others their results
-        case.failure = _said(error)
+        case.failure = said(error)
         return
     before = case.capture or {"seconds": 0.0, "alike": 1.0}
     case.running = made
@@ -134,7 +137,7 @@ def attempt(case: TimedCase, protocol: Protocol, batch: int, done: int, turn: in
         tokens, decoder = taken(case, labels, noise)
         disturbance, state = between(counted, counters()), gpu.reading(labels.device)
     except Exception as error:  # one case's fault must not cost the others their results
-        case.failure = _said(error)
+        case.failure = said(error)
         return
     if turn is not None:
         case.tokens.append(round(tokens, 9))
@@ -160,6 +163,7 @@ def taken(case: TimedCase, labels: Tensor, noise: Tensor) -> tuple[float, float]
         return middle - start, time.perf_counter() - middle
 
 
-def _said(error: Exception) -> dict[str, str]:
+def said(error: Exception) -> dict[str, str]:
+    """The result of a case that is given up: the reason, and the log."""
     reason = str(error) if isinstance(error, ArbenchError) else f"{type(error).__name__}: {error}"
     return {"failure": reason, "log": "".join(traceback.format_exception(error))}

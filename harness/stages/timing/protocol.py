@@ -101,9 +101,9 @@ class Protocol:
                 f"timing protocol: max_rounds = {self.max_rounds} is below min_rounds = {self.min_rounds}"
             )
 
-    def on(self, device: torch.device) -> "Protocol":
-        """The protocol on a device: ``capture`` is then the mode that is used there.
+    def on(self, device: torch.device, here: bool = True) -> "Protocol":
+        """The protocol on a device: ``capture`` is then the mode that is used there. here: as in ``resolved``
 
-        Raises ArbenchError if this machine cannot run the mode.
+        Raises ArbenchError if the device, or this machine, cannot run the mode.
         """
-        return replace(self, capture=resolved(self.capture, device))
+        return replace(self, capture=resolved(self.capture, device, here))

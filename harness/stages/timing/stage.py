@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from harness.errors import ArbenchError
 from harness.execution.modes import OFF, resolved
 from harness.machine import gpu
 from harness.machine.conditions import conditions, gpu_state
@@ -27,7 +28,7 @@ from harness.machine.disturbances import by_kind, in_words, quiet_cores
 from harness.machine.memory import peak_memory
 from harness.machine.rates import rates_of
 from harness.stages import CONFIDENCE
-from harness.stages.timing.cases import Case, TimedCase, attempt, loaded, prepare, taken
+from harness.stages.timing.cases import Case, TimedCase, attempt, loaded, prepare, said, taken
 from harness.stages.timing.energy import per_image
 from harness.stages.timing.intervals import centre_interval
 from harness.stages.timing.pace import factors
@@ -41,6 +42,9 @@ lowest pace."""
 COMPANY = 4
 """In a session of more than FEW cases, at least this many cases take part in each round. The reason is that the pace at
 a sample is estimated from samples of other cases, taken right before and after it."""
+
+WIDEST = 300
+"""Most characters of the reason why a case has no eager times."""
 
 OVERDRAWN_ROUNDS = 3
 """If twice the time budget is spent, this many rounds are enough, even if the protocol's min_rounds asks for more."""
@@ -94,8 +98,9 @@ def interleaved(
         - ``alike``: share of a batch's images whose tokens are the same in this mode and in mode off. Of the shares for
           the two batch sizes, the lower one is given
     - ``eager``: None, or on CUDA ``latency`` and ``throughput`` of a captured case in mode off, with the same keys
-    - ``peak_memory_mb``, ``peak_memory_rise_mb``, ``peak_memory_scope``; on CUDA also ``gpu_peak_memory_mb`` (see
-      harness.machine.memory)
+    - ``eager_why``: why a captured case could not be timed in mode off as well; None if it could, or is not captured
+    - ``peak_memory_mb``, ``peak_memory_rise_mb``, ``peak_memory_scope``; on CUDA also ``gpu_peak_memory_mb`` and
+      ``gpu_peak_memory_rise_mb``, both of mode off, because a replay allocates nothing (see harness.machine.memory)
     - ``noisy``, ``threads``, ``device``, ``protocol``
     - ``wait_policy``: how threads wait for each other, if the environment sets it (OMP_WAIT_POLICY)
     - ``conditions``: the state of the machine before and after the session (see harness.machine.conditions)
@@ -108,9 +113,13 @@ def interleaved(
     before = conditions()
     session = f"{time.time():.6f}-{os.getpid()}"
     runs = loaded(cases)
-    device = next((run.device for run in runs if run.method), torch.device("cpu"))
+    there = [run.device for run in runs if not run.failure]
+    device = next((one for one in there if one.type != "cpu"), torch.device("cpu"))
     before |= gpu_state(device)  # now that this process uses the GPU, other processes can be told from it
-    mode = resolved(protocol.capture, device)
+    try:
+        mode = resolved(protocol.capture, device) if there else OFF
+    except ArbenchError as error:  # of the cases alone: what else the run has measured is recorded
+        return [run.failure or said(error) for run in runs]
     protocol = replace(protocol, capture=mode)
     with _on_quiet_cores(tell) as threads:
         measured = rates_of((run.kind for run in runs if not run.failure), tell)
@@ -119,8 +128,7 @@ def interleaved(
             if found and run.method is not None:
                 found["throughput"] |= per_image(run.method, run.device, partial(taken, run), protocol, tell)
         memory = [run.memory for run in runs]
-        again = [run for run in runs if _has_two_clocks(run)]
-        eager = {id(run): found for run, found in zip(again, _clock(again, protocol, OFF, tell), strict=True)}
+        second = _second_clock([run for run in runs if _has_two_clocks(run)], protocol, tell)
     about = {
         "threads": threads,
         "wait_policy": os.environ.get("OMP_WAIT_POLICY"),
@@ -130,7 +138,8 @@ def interleaved(
     }
     return [
         run.failure
-        or {**found, **kept, "capture": run.capture or None, "eager": eager.get(id(run)), "device": str(run.device)}
+        or {**found, **kept, "capture": run.capture or None, "device": str(run.device)}
+        | second.get(id(run), {"eager": None, "eager_why": None})
         | {"noisy": any(found[kind]["noisy"] for kind in found), "rates": measured.get(run.kind)}
         | about
         for run, found, kept in zip(runs, times, memory, strict=True)
@@ -154,6 +163,25 @@ def _clock(
         {} if run.failure else {"latency": one, "throughput": _throughput(many)}
         for run, one, many in zip(runs, latency, throughput, strict=True)
     ]
+
+
+def _second_clock(
+    runs: Sequence[TimedCase], protocol: Protocol, tell: Callable[[str], None]
+) -> dict[int, dict[str, Any]]:
+    """Times captured cases in mode off. Returns by the id of each case what its record has of it: ``eager``,
+    ``eager_why`` and the memory on the GPU. A case that fails here keeps the times that it has."""
+    found = {}
+    for run, times in zip(runs, _clock(runs, protocol, OFF, tell), strict=True):
+        failure, run.failure = run.failure, None
+        found[id(run)] = {"eager": times or None, "eager_why": failure and _short(failure["failure"])}
+        gpu_memory = {name: value for name, value in run.memory.items() if name.startswith("gpu_")}
+        found[id(run)] |= dict.fromkeys(gpu_memory) if failure else gpu_memory
+    return found
+
+
+def _short(reason: str) -> str:
+    """A reason in one line of at most WIDEST characters."""
+    return " ".join(reason.split())[:WIDEST]
 
 
 def _has_two_clocks(run: TimedCase) -> bool:

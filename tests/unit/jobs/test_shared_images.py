@@ -8,6 +8,8 @@ from typing import Any, NoReturn
 import pytest
 
 from harness import cli, sweep
+from harness.errors import ArbenchError
+from harness.jobs.assembly import assemble
 from harness.jobs.bench import Bench
 from harness.jobs.plan import Instrument, plan
 from harness.method import KnobValue
@@ -157,3 +159,29 @@ def test_a_trial_has_its_own_tables_though_another_shares_its_images(small: Path
     one, other = run._plans
     assert other.maker.key == one.key
     assert [run._tables[key][1] for key in (one.key, other.key)] == [{"memory": "1G"}, {"memory": "2G"}]
+
+
+def test_a_record_says_what_made_its_images_whatever_the_run_was_asked_for(small: Path) -> None:
+    """A store whose images were made on a CPU is finished by a run on a GPU."""
+    asked = sweep.parse({"preset": "tiny", "images": 28, "method": {"fake": [{"knobs": {"steps": 2}}]}}, "one")
+    store = Store(small / "store")
+    driver.run(asked, store, driver.Options(workers=0, timing=False))
+    (record,) = store.records()
+    assert record["generate"]["device"] == "cpu"
+    assert not [flag for flag in record["quality"]["flags"] if "images were made on" in flag]
+    run = driver.prepared(asked, store, driver.Options())
+    about = {**record["provenance"], "device": "cuda:1"}
+    found, _ = assemble(run._plans[0], run._instrument, about)
+    assert (found["generate"]["device"], found["provenance"]["device"]) == ("cpu", "cuda:1")
+    assert "images were made on cpu, and this run was on cuda:1" in found["quality"]["flags"]
+
+
+def test_the_machine_that_submits_a_compiled_sweep_needs_no_compiler(
+    small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {"preset": "tiny", "images": 28, "method": {"fake": [{"knobs": {"steps": 2}}]}}
+    asked = sweep.parse({**given, "timing": {"capture": "compile"}}, "one")
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    driver.prepared(asked, Store(small / "store"), driver.Options(cluster=Elsewhere()))
+    with pytest.raises(ArbenchError, match="needs a C.. compiler on a CPU"):
+        driver.prepared(asked, Store(small / "store"), driver.Options())

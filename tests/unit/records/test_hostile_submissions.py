@@ -152,6 +152,10 @@ HOSTILE: dict[str, tuple[Callable[[Members], Members], str]] = {
         lambda m: forged(m, setting("timing", "latency", "percentiles", to={"p99": 1e-6})),
         "percentiles of latency are not those of its samples",
     ),
+    "a novel on the eager clock": (
+        lambda m: forged(m, setting("timing", "eager_why", to="x" * 501)),
+        "why there are no eager times takes more than 500 characters",
+    ),
     "an unknown mode": (
         lambda m: forged(m, setting("timing", "capture", to={"mode": "magic", "why": None, "alike": 1.0})),
         "capture has mode 'magic' (valid: graph, compile, off)",

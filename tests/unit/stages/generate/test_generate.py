@@ -196,7 +196,16 @@ def test_another_extractor_sees_the_same_images() -> None:
 
 def test_the_summary_tells_mean_and_spread_of_the_steps_taken() -> None:
     arrays = {"steps": np.array([2, 4, 4, 2]), "seconds": np.array(1.5)}
-    assert summary(arrays) == {"images": 4, "steps_mean": 3.0, "steps_std": 1.0, "seconds": 1.5, "code": "unknown"}
+    unknown = {"code": "unknown", "device": "unknown"}
+    assert summary(arrays) == {"images": 4, "steps_mean": 3.0, "steps_std": 1.0, "seconds": 1.5, **unknown}
+
+
+def test_a_merge_tells_all_devices_that_made_the_shards(tmp_path: Path) -> None:
+    shards = Shards(tmp_path, 12)
+    for indices, device in ((range(0, 4), "cuda"), (range(4, 8), "cpu"), (range(8, 12), None)):
+        origin = {"device": np.array(device)} if device else {}
+        files.write_arrays(shards.path(indices), {**made(indices), **origin})
+    assert str(shards.merge()["device"]) == "cpu+cuda+unknown"
 
 
 def test_images_are_rounded_and_clamped() -> None:
