@@ -16,8 +16,8 @@ class Settings:
     batch: int  # of throughput
     rounds: tuple[int, int]  # fewest and most rounds of timing
     floors: Mapping[str, float]  # model -> least share of the floor, at batch 1
-    # Images of the part ``same``, and how many are computed at once, for the published models.
-    large: tuple[int, int]
+    # Images of the part ``same``, and how many are computed at once, for the published models: precision -> model.
+    large: Mapping[str, Mapping[str, tuple[int, int]]]
     small: tuple[int, int | None]  # the same for fmnist; None is the preset's own number
     cuts: tuple[int, ...]  # numbers of shards that are compared with one shard
     images: tuple[int, int | None]  # the same for the part ``cpu``
@@ -39,8 +39,9 @@ REAL = Settings(
     batch=64,
     rounds=(13, 300),
     floors={"VAR-d16": 0.20, "EAR-B": 0.20, "LlamaGen-B": 0.25},
-    large=(48, 16),
-    small=(1000, None),
+    # Numbers that neither compute batches nor shards divide. VAR in bf16 is computed as its preset says, 64 at once.
+    large={"fp32": dict.fromkeys(MODELS, (50, 16)), "bf16": {**dict.fromkeys(MODELS, (50, 16)), "VAR-d16": (141, 64)}},
+    small=(1003, None),
     cuts=(3, 8),
     images=(1000, None),
     reference=None,
@@ -55,8 +56,8 @@ FAKE = Settings(
     batch=2,
     rounds=(2, 2),
     floors=REAL.floors,
-    large=(8, 4),
-    small=(8, 4),
+    large=dict.fromkeys(("fp32", "bf16"), dict.fromkeys(MODELS, (10, 4))),
+    small=(11, 4),
     cuts=(3,),
     images=(16, 8),
     reference=200,
