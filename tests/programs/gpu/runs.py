@@ -23,7 +23,7 @@ from tests.programs.gpu.parts import Part, out_of_time
 
 OVERTIME = 2.0
 """A part is ended when it has taken so many times its share of the time, or when no time is left."""
-GRACE_S = 5.0
+GRACE_S = 8.0
 """A process that has not ended itself so many seconds after its time was up is killed. So is one that does not end
 when it is done."""
 LEAST_S = 5.0

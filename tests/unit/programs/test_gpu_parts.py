@@ -97,7 +97,7 @@ def test_a_part_that_breaks_says_why_and_keeps_its_lines(tmp_path: Path) -> None
 
 
 def test_a_part_that_takes_too_long_is_ended_and_that_is_a_fault(tmp_path: Path) -> None:
-    work = processes(tmp_path, grace=1.0)
+    work = processes(tmp_path, grace=5.0)
     first, second = work(part("endless"), 5.0, 10.0)  # importing torch counts
     assert (first.verdict, second.verdict, second.figure) == (HELD, FAILED, "not done after 10 s")
     (hung,) = work(part("deaf"), 5.0, 2.0)
