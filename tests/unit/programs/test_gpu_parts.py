@@ -11,13 +11,15 @@ from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
+import torch
 
 from harness.errors import ArbenchError
 from tests.programs.gpu import known
 from tests.programs.gpu.__main__ import chosen, main
 from tests.programs.gpu.lines import FAILED, HELD, Bound, Line, judged
-from tests.programs.gpu.parts import NAMES, PARTS, Bench, Part, thinned
+from tests.programs.gpu.parts import NAMES, PARTS, Bench, Part, attempt, thinned
 from tests.programs.gpu.runs import Processes, run
+from tests.programs.gpu.settings import FAKE
 
 
 def good(found: Bench) -> list[Line]:
@@ -62,9 +64,11 @@ def endless(found: Bench) -> Iterator[Line]:
 
 def deaf(found: Bench) -> list[Line]:
     """A part that cannot be interrupted, as one that waits in a driver."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
     while True:
-        time.sleep(1)
+        try:
+            time.sleep(0.01)
+        except BaseException:
+            continue
 
 
 def part(function: str, number: str = "1") -> Part:
@@ -72,7 +76,7 @@ def part(function: str, number: str = "1") -> Part:
     return Part(function, number, f"the part {function}", 1, f"{__name__}:{function}")
 
 
-def processes(folder: Path, said: list[str] | None = None, grace: float = 2.0) -> Processes:
+def processes(folder: Path, said: list[str] | None = None, grace: float = 60.0) -> Processes:
     """What runs parts in processes."""
     tell = (said if said is not None else []).append
     return Processes("cpu", True, folder, tell, time.monotonic(), grace=grace)
@@ -91,17 +95,29 @@ def test_a_part_whose_process_dies_does_not_cost_the_others_theirs(tmp_path: Pat
 
 
 def test_a_part_that_breaks_says_why_and_keeps_its_lines(tmp_path: Path) -> None:
-    first, second, third = run([part("broken"), part("refused")], processes(tmp_path), lambda: 120.0)
-    assert [line.verdict for line in (first, second, third)] == [HELD, FAILED, FAILED]
-    assert (second.figure, third.figure) == ("RuntimeError: out of memory", "no such thing")
+    said: list[str] = []
+    first, second = attempt(part("broken"), bench(tmp_path, 60.0, said))
+    assert [line.verdict for line in (first, second)] == [HELD, FAILED]
+    assert second.figure == "RuntimeError: out of memory"
+    assert any("in broken" in line for line in said), "the traceback is shown"
+    (third,) = attempt(part("refused"), bench(tmp_path, 60.0))
+    assert (third.verdict, third.figure) == (FAILED, "no such thing")
 
 
 def test_a_part_that_takes_too_long_is_ended_and_that_is_a_fault(tmp_path: Path) -> None:
-    work = processes(tmp_path, grace=5.0)
-    first, second = work(part("endless"), 5.0, 10.0)  # importing torch counts
-    assert (first.verdict, second.verdict, second.figure) == (HELD, FAILED, "not done after 10 s")
-    (hung,) = work(part("deaf"), 5.0, 2.0)
-    assert (hung.verdict, hung.figure) == (FAILED, "not done after 2 s, and did not end by itself")
+    first, second = attempt(part("endless"), bench(tmp_path, 0.2))
+    assert (first.verdict, second.verdict, second.figure) == (HELD, FAILED, "not done after 0.2 s")
+
+
+def test_a_part_that_does_not_end_by_itself_is_killed(tmp_path: Path) -> None:
+    (hung,) = processes(tmp_path, grace=1.0)(part("deaf"), 1.0, 0.5)
+    assert (hung.verdict, hung.figure) == (FAILED, "not done after 0.5 s, and did not end by itself")
+
+
+def bench(folder: Path, limit: float, said: list[str] | None = None) -> Bench:
+    """What a part is given."""
+    tell = (said if said is not None else []).append
+    return Bench(torch.device("cpu"), FAKE, folder, tell, seconds=1.0, limit=limit)
 
 
 def test_a_process_that_is_left_alone_ends_with_the_program(tmp_path: Path) -> None:
