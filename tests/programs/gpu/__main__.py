@@ -14,6 +14,7 @@ import signal  # noqa: E402
 import sys  # noqa: E402
 import tempfile  # noqa: E402
 from collections.abc import Sequence  # noqa: E402
+from contextlib import closing  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 from tests.programs.gpu import known  # noqa: E402
@@ -86,10 +87,11 @@ def _measured(asked: argparse.Namespace, folder: Path, began: float) -> int:
     if "official" in names and asked.official is None:
         names.discard("official")
         lines.append(not_measured("1", "against the authors' code", "no checkouts were given (--official DIR)"))
-    for line in run([part for part in PARTS if part.name in names], work, left):
-        lines.append(rehearsed(line) if asked.fake else elsewhere(line, work.about.get("gpu")))
-        tell(f"{lines[-1].verdict}: {line.name}: {line.figure}")
-        written("\n\nNot all parts are done.")
+    with closing(run([part for part in PARTS if part.name in names], work, left)) as found:
+        for line in found:
+            lines.append(rehearsed(line) if asked.fake else elsewhere(line, work.about.get("gpu")))
+            tell(f"{lines[-1].verdict}: {line.name}: {line.figure}")
+            written("\n\nNot all parts are done.")
     tell(", ".join(f"{name} {value}" for name, value in work.about.items()))
     text = written()
     print(f"\n{text}\n\n{out / 'gpu.txt'}, {out / 'gpu.json'}; {time.monotonic() - began:.0f} s", flush=True)

@@ -20,16 +20,14 @@ from harness.machine.arithmetic import arithmetic
 from harness.machine.devices import synchronise
 from harness.method import Method
 from harness.setup import in_precision
-from harness.stages.timing import energy
 from harness.stages.timing.protocol import Protocol
 from harness.stages.timing.stage import interleaved
 from tests.programs.gpu.lines import Bound, Line, judged
 from tests.programs.gpu.parts import Bench, broke, thinned
+from tests.programs.gpu.speed import brief_energy
 
 ALIKE = Bound(least=1.0, unit="%")
 BATCH = 16
-ENERGY_S = 0.05
-"""A session here measures energy for a moment only."""
 
 
 class NoFaultError(Exception):
@@ -112,17 +110,13 @@ def sessions(bench: Bench) -> float:
         throughput_batch=2, min_rounds=3, max_rounds=3, latency_seconds=0.2, throughput_seconds=0.2, least_seconds=0.0,
         capture=bench.settings.capture,
     )  # fmt: skip
-    before = energy.LEAST_S
-    energy.LEAST_S = ENERGY_S
-    try:
-        for _ in range(2):
-            case = ("ear", pair.method, pair.knobs, pair.method.preset.sampling)
+    for _ in range(2):
+        case = ("ear", pair.method, pair.knobs, pair.method.preset.sampling)
+        with brief_energy():
             (timing,) = interleaved([case], protocol, thinned(bench.tell))
-            if "failure" in timing:
-                raise RuntimeError(timing["failure"])
-            least = min(least, (timing["capture"] or {"alike": 1.0})["alike"])
-    finally:
-        energy.LEAST_S = before
+        if "failure" in timing:
+            raise RuntimeError(timing["failure"])
+        least = min(least, (timing["capture"] or {"alike": 1.0})["alike"])
     return least
 
 

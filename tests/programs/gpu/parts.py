@@ -69,14 +69,14 @@ def _part(name: str, number: str, what: str, weight: float, function: str = "run
 
 
 PARTS = (
-    _part("graphs", "1", "a graph's life: captured, dropped, captured again", 0.8),
+    _part("graphs", "1", "a graph's life: captured, dropped, captured again", 2),
     _part("speed", "1, 2", "captured latency and throughput, share of the floor", 9),
-    _part("sparse", "5", "the time of ActVAR and of static pruning, of VAR's", 8),
+    _part("sparse", "5", "the time of ActVAR and of static pruning, of VAR's", 9),
     _part("same", "3", "the same images however a trial is cut", 8),
-    _part("cpu", "3", "the same images and scores on CPU and GPU", 4, "images", "agree"),
-    _part("inception", "4", "Inception's features on CPU and GPU", 1, "inception", "agree"),
-    _part("draws", "7", "large draws of tokens", 0.7),
-    _part("compiled", "1", "LlamaGen's step by torch.compile", 1.5),
+    _part("cpu", "3", "the same images and scores on CPU and GPU", 3, "images", "agree"),
+    _part("inception", "4", "Inception's features on CPU and GPU", 1.2, "inception", "agree"),
+    _part("draws", "7", "large draws of tokens", 1),
+    _part("compiled", "1", "LlamaGen's step by torch.compile", 2),
     _part("official", "1", "the authors' code beside ours", 12),
 )
 """The parts, in the order in which they are run."""

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,9 @@ from tests.programs.gpu.lines import Line, failed
 from tests.programs.gpu.part import Order
 from tests.programs.gpu.parts import Part, out_of_time
 
-OVERTIME = 2.0
-"""A part is ended when it has taken so many times its share of the time, or when no time is left."""
+OVERTIME, LEAST_LIMIT_S = 2.0, 60.0
+"""A part is ended when it has taken so many times its share of the time, and so many seconds at least; or when no time is
+left."""
 GRACE_S = 8.0
 """A process that has not ended itself so many seconds after its time was up is killed. So is one that does not end
 when it is done."""
@@ -34,7 +35,7 @@ Run = Callable[[Part, float, float], Iterator[Line]]
 """Runs a part: its share of the time, the seconds after which it is ended -> its lines."""
 
 
-def run(parts: Sequence[Part], attempt: Run, seconds: Callable[[], float]) -> Iterator[Line]:
+def run(parts: Sequence[Part], attempt: Run, seconds: Callable[[], float]) -> Generator[Line]:
     """Runs the parts. Yields each line as soon as it is there.
 
     attempt: runs one part
@@ -46,7 +47,7 @@ def run(parts: Sequence[Part], attempt: Run, seconds: Callable[[], float]) -> It
         if left < LEAST_S:
             yield failed(part.number, part.what, "not begun: no time was left (--minutes)")
             continue
-        yield from attempt(part, share, min(left, OVERTIME * share))
+        yield from attempt(part, share, min(left, max(OVERTIME * share, LEAST_LIMIT_S)))
 
 
 @dataclass

@@ -16,7 +16,7 @@ from harness.stages.timing.summary import ratio
 from tests.official.one import random_method
 from tests.programs.gpu.lines import Bound, Line, failed, judged, milliseconds, seen
 from tests.programs.gpu.parts import Bench, thinned
-from tests.programs.gpu.speed import not_captured, protocol
+from tests.programs.gpu.speed import FIXED_S, brief_energy, not_captured, protocol
 
 DENSE = "VAR-d16"
 SAVED = 0.21
@@ -38,7 +38,8 @@ def run(bench: Bench) -> Iterator[Line]:
     sessions = bench.figures["sparse"] = {}
     for name in BOUNDS:
         cases = [dense, _case(name, *given[name], preset, bench)]
-        timed = interleaved(cases, protocol(bench, 2 * len(BOUNDS)), thinned(bench.tell))
+        with brief_energy():
+            timed = interleaved(cases, protocol(bench, 2 * len(BOUNDS), FIXED_S), thinned(bench.tell))
         sessions[name] = {
             case: {"method": given[case], "tokens_macs": costs[case], "timing": timing}
             for case, timing in zip((DENSE, name), timed, strict=True)

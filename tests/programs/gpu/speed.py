@@ -2,6 +2,7 @@
 the share of the floor that is reached."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from harness import registry
@@ -9,6 +10,7 @@ from harness.execution.modes import OFF
 from harness.machine import gpu
 from harness.stages import floors
 from harness.stages.flops.costs import costs
+from harness.stages.timing import energy
 from harness.stages.timing.protocol import Protocol
 from harness.stages.timing.stage import interleaved
 from tests.official.one import random_method
@@ -23,8 +25,10 @@ ALIKE = Bound(least=1.0, unit="%")
 TOKENS, DECODER = Bound(least=0.50, unit="%", timed=True), Bound(least=0.35, unit="%", timed=True)
 OF_THE_RATE = "VAR-d16"
 """The model whose arithmetic at batch 64 is compared with the device's rate."""
-FIXED_S = 12.0
-"""Seconds that a case takes beside its rounds: capturing, first runs, and energy."""
+FIXED_S, ENERGY_S = 6.0, 6.0
+"""Seconds that a case takes beside its rounds: for capturing and first runs, and for energy."""
+LEAST_S = 4.0
+"""A case has at least so many seconds for the rounds of a clock: with fewer there would be too few for an interval."""
 
 
 def run(bench: Bench) -> Iterator[Line]:
@@ -35,19 +39,21 @@ def run(bench: Bench) -> Iterator[Line]:
         owner = registry.get(method)
         made = random_method(owner, preset, settings.precision, bench.device)
         case = (name, made, owner.resolve({}, preset), made.preset.sampling)
-        (timing,) = interleaved([case], protocol(bench, len(settings.presets)), thinned(bench.tell))
+        (timing,) = interleaved([case], protocol(bench, len(settings.presets), FIXED_S + ENERGY_S), thinned(bench.tell))
         cost = costs(owner, preset, *case[2:], precision=settings.precision)
         found[name] = {"timing": timing, "flops": cost}
         yield from of_model(name, found[name], settings.floors[name])
 
 
-def protocol(bench: Bench, cases: int) -> Protocol:
+def protocol(bench: Bench, cases: int, fixed: float) -> Protocol:
     """The timing protocol, if the part times so many cases within its share of the time.
 
     A captured case is timed by two clocks, so that half of the time is for each.
+
+    fixed: seconds that a case takes beside its rounds
     """
     fewest, most = bench.settings.rounds
-    each = max(2.0, bench.seconds / cases - FIXED_S) / 2
+    each = max(LEAST_S, (bench.seconds / cases - fixed) / 2)
     return Protocol(
         throughput_batch=bench.settings.batch,
         min_rounds=fewest,
@@ -57,6 +63,18 @@ def protocol(bench: Bench, cases: int) -> Protocol:
         least_seconds=0.0,
         capture=bench.settings.capture,
     )
+
+
+@contextmanager
+def brief_energy() -> Iterator[None]:
+    """Inside the ``with``, a session measures energy for a moment only: a session whose energy is not shown need not
+    take the seconds that it takes."""
+    before = energy.LEAST_S
+    energy.LEAST_S = 0.05
+    try:
+        yield
+    finally:
+        energy.LEAST_S = before
 
 
 def of_model(name: str, record: Mapping[str, Any], least: float) -> list[Line]:
@@ -94,14 +112,14 @@ def conditions(name: str, timing: Mapping[str, Any]) -> list[Line]:
     if missing(("pynvml",)):
         return [not_measured("6", title, "nvidia-ml-py is not installed")]
     joules, ends = one["joules_per_image"], one["joules_per_image_interval"]
-    energy = "energy unknown" if joules is None else f"{joules:.3g} J an image"
-    energy += f" [{', '.join(f'{end:.3g}' for end in ends)}]" if ends else ""
+    used = "energy unknown" if joules is None else f"{joules:.3g} J an image"
+    used += f" [{', '.join(f'{end:.3g}' for end in ends)}]" if ends else ""
     states = [timing[kind]["gpu"] for kind in KINDS]
     if not any(states):
-        return [seen("6", title, f"NVML did not answer; {energy}", joules)]
+        return [seen("6", title, f"NVML did not answer; {used}", joules)]
     disturbed = ", ".join(dict.fromkeys(filter(None, map(gpu.in_words, states)))) or "not throttled, not shared"
     clock = next((state["sm_mhz"] for state in states if state and state["sm_mhz"]), None)
-    words = [energy, disturbed, *([f"SM clock {clock[1]:.0f} MHz"] if clock else [])]
+    words = [used, disturbed, *([f"SM clock {clock[1]:.0f} MHz"] if clock else [])]
     return [seen("6", title, "; ".join(words), joules)]
 
 

@@ -149,10 +149,21 @@ def test_time_is_shared_by_weight_and_what_is_left_over_goes_on() -> None:
         now[0] += float(one.run)
         yield from ()
 
-    parts = [Part("a", "1", "a part", 1, seconds) for seconds in ("10", "50", "0")]
-    assert list(run(parts, takes, lambda: 90 - now[0])) == []
-    # 90 / 3, (90 - 10) / 2, 90 - 60; each may take twice as long, or what is left.
-    assert shares == [(30, 60), (40, 80), (30, 30)]
+    parts = [Part("a", "1", "a part", 1, seconds) for seconds in ("80", "120", "0")]
+    assert list(run(parts, takes, lambda: 240 - now[0])) == []
+    # 240 / 3, (240 - 80) / 2, 240 - 200; each may take twice as long, or what is left.
+    assert shares == [(80, 160), (80, 160), (40, 40)]
+
+
+def test_a_short_part_has_a_minute_at_the_most() -> None:
+    limits = []
+
+    def takes(one: Part, share: float, limit: float) -> Iterator[Line]:
+        limits.append(limit)
+        yield from ()
+
+    list(run([Part("a", "1", "a", 1, ""), Part("b", "1", "b", 99, "")], takes, lambda: 400.0))
+    assert limits == [60, 400]
 
 
 def test_a_part_for_which_no_time_is_left_is_a_fault() -> None:
