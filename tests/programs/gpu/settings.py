@@ -24,6 +24,8 @@ class Settings:
     reference: int | None  # images of fmnist with which scores of that part are computed; None for all
     pictures: int  # that Inception sees
     draws: tuple[int, int, int, int]  # rows, positions, vocabulary, top-k
+    # Of the part ``same``: where a process is killed once. fmnist, in each precision; models, in bf16.
+    killed: tuple[str, ...]
     fmnist: tuple[str, ...] | None = None  # the methods whose fmnist presets are compared; None for all
 
 
@@ -47,6 +49,7 @@ REAL = Settings(
     reference=None,
     pictures=16,
     draws=(64, 256, 4096, 900),
+    killed=("fmnist", *MODELS),
 )
 """What is measured on a GPU."""
 FAKE = Settings(
@@ -63,6 +66,7 @@ FAKE = Settings(
     reference=200,
     pictures=1,
     draws=(2, 3, 64, 16),
-    fmnist=("var", "random-order"),
+    killed=("VAR-d16",),
+    fmnist=("var",),
 )
 """What a rehearsal does: the same path, with fmnist's presets in place of the published models."""

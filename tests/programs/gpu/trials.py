@@ -72,16 +72,16 @@ def fmnist_trials(settings: Settings, precision: str, images: int, compute_batch
 
 
 def groups(settings: Settings) -> Iterator[Group]:
-    """All trials of the part ``same``, by line of the table. A process is killed once in fmnist's trials of each
-    precision, and once in each of the published models."""
+    """All trials of the part ``same``, by line of the table."""
     for precision in PRECISIONS:
         trials = fmnist_trials(settings, precision, *settings.small)
-        yield Group(f"fmnist, {len(trials)} trials, {precision}", tuple(trials), True)
+        yield Group(f"fmnist, {len(trials)} trials, {precision}", tuple(trials), "fmnist" in settings.killed)
         for name, (method, preset) in settings.presets.items():
             images, compute_batch = settings.large[precision][name]
             setup = {"precision": precision, "compute_batch": compute_batch, "weights": "random"}
             trial = Trial.of(method, preset, images=images, setup=setup)
-            yield Group(f"{name}, {images} images, {compute_batch} at once, {precision}", (trial,), precision == "bf16")
+            killed = precision == "bf16" and name in settings.killed
+            yield Group(f"{name}, {images} images, {compute_batch} at once, {precision}", (trial,), killed)
 
 
 def loaded(trial: Trial, device: torch.device) -> Method:

@@ -155,7 +155,7 @@ def test_time_is_shared_by_weight_and_what_is_left_over_goes_on() -> None:
     assert shares == [(80, 160), (80, 160), (40, 40)]
 
 
-def test_a_short_part_has_a_minute_at_the_most() -> None:
+def test_a_short_part_has_a_minute_at_the_least() -> None:
     limits = []
 
     def takes(one: Part, share: float, limit: float) -> Iterator[Line]:

@@ -32,7 +32,7 @@ def test_a_rehearsal_goes_through_every_part_and_claims_nothing(tmp_path: Path) 
     (tmp_path / "site" / "sitecustomize.py").write_text(HIDES)  # children have it as well
     path = os.pathsep.join([str(tmp_path / "site"), str(ROOT)])
     done = subprocess.run(
-        [sys.executable, "-m", "tests.programs.gpu", "--fake", "--minutes", "8", "--out", str(tmp_path / "out")],
+        [sys.executable, "-m", "tests.programs.gpu", "--fake", "--minutes", "30", "--out", str(tmp_path / "out")],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
         capture_output=True,
@@ -52,7 +52,7 @@ def test_a_rehearsal_goes_through_every_part_and_claims_nothing(tmp_path: Path) 
     assert "nothing is claimed" in text.splitlines()[0]
     assert FAILED not in text
     killed = [line for line in found["lines"] if "one killed and resumed" in line["name"]]
-    assert len(killed) == 5  # fmnist in both precisions, each model in bf16
+    assert [line["name"].partition(",")[0] for line in killed] == ["VAR-d16"]
     alike = [line for line in found["lines"] if "same images in" in line["name"]]
     assert len(alike) == 16  # fmnist and three models, fp32 and bf16, shards and processes
     assert {line["value"] for line in alike} == {1.0}
