@@ -22,8 +22,8 @@ from tests.programs.gpu.part import Order
 from tests.programs.gpu.parts import Part, out_of_time
 
 OVERTIME, LEAST_LIMIT_S = 2.0, 60.0
-"""A part is ended when it has taken so many times its share of the time, but not before it has taken so many seconds. It
-is also ended when no time is left."""
+"""A part is ended when it has taken so many times its share of the time, but not before it has taken so many seconds.
+It is also ended when no time is left."""
 GRACE_S = 8.0
 """A process that has not ended itself so many seconds after its time was up is killed. So is one that does not end
 when it is done."""
