@@ -178,6 +178,13 @@ def overhead(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none")
+def sparse(session: nox.Session) -> None:
+    """Time ActVAR and static pruning against VAR on this CPU, and VAR's draws: do saved FLOPs save time?"""
+    install(session)
+    run(session, "python", "-m", "tests.programs.sparse", *given(session))
+
+
+@nox.session(venv_backend="none")
 def large(session: nox.Session) -> None:
     """The metrics, and `arbench score`, at 50,000 images: seconds, memory, FID against torch-fidelity's."""
     install(session)

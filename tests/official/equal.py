@@ -10,7 +10,7 @@ import argparse
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
@@ -28,6 +28,7 @@ from harness.machine.arithmetic import arithmetic
 from harness.machine.devices import checked
 from tests.helpers.published import published_state, uniform
 from tests.official.models import MODELS, How, Official, official
+from tests.programs.gpu import known
 
 LOGITS, PIXELS, TOKENS = 1e-4, 1 / 255, 1.0
 SAMPLERS = {"raster": "baselines.raster", "ear": "baselines.next_set", "var": "baselines.var"}
@@ -43,8 +44,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--device", default="cpu", metavar="D", help="cpu or cuda (default: %(default)s)")
     asked = parser.parse_args(arguments)
-    if asked.packages:
-        sys.path.append(str(asked.packages.resolve()))
+    with tempfile.TemporaryDirectory() as folder:
+        # Where arbench is not installed, such as on a borrowed machine, its methods are made known.
+        known.add_packages(Path(folder) / "packages", asked.packages)
+        known.make_known(Path(folder) / "known")
+        return _compared(asked)
+
+
+def _compared(asked: argparse.Namespace) -> int:
+    """Compare one model; print the figures."""
     model = MODELS[asked.model]
     owner: Any = registry.get(model.method)
     preset = owner.preset_named(asked.preset or model.preset)
@@ -93,7 +101,7 @@ def _figures(method: Any, found: Official, batch: int, cfg: float) -> Iterator[t
     # VAR's cfg is t in (1 + t) c - t u, ours the factor of c.
     sampling = replace(method.preset.sampling, cfg=cfg + (method.name == "var"), top_k=1, top_p=1.0)
     noise = torch.full((batch, positions), 0.5, dtype=torch.float64, device=device)
-    with _watched(method) as steps:
+    with watched(method) as steps:
         drawn = method.sample(labels, noise, knobs, sampling).tokens
     order = getattr(method.network, "order", None)
     logits, greedy = (torch.cat(part, 1) for part in zip(*seen, strict=True))
@@ -135,21 +143,30 @@ def _encoded(tokenizer: Any, pixels: Tensor) -> Tensor:
 
 
 @contextmanager
-def _watched(method: Any) -> Iterator[list[Tensor]]:
-    """Inside the ``with``: the guided logits [B, n, V] of every step of ours."""
+def watched(method: Any) -> Iterator[list[Tensor]]:
+    """Inside the ``with``: the guided logits [B, n, V] of every step of ours.
+
+    A sampler calls ``guide`` or, in a loop whose steps a GPU can replay, ``guide_by``.
+    """
     module: Any = import_module(SAMPLERS[method.name])
-    guide, steps = module.guide, list[Tensor]()
+    kept = {name: getattr(module, name) for name in ("guide", "guide_by") if hasattr(module, name)}
+    steps = list[Tensor]()
 
-    def spy(*arguments: Any) -> Tensor:
-        guided: Tensor = guide(*arguments)
-        steps.append(guided if guided.ndim == 3 else guided[:, None])
-        return guided
+    def spy(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        def spied(*arguments: Any) -> Tensor:
+            guided = function(*arguments)
+            steps.append(guided if guided.ndim == 3 else guided[:, None])
+            return guided
 
-    module.guide = spy
+        return spied
+
+    for name, function in kept.items():
+        setattr(module, name, spy(function))
     try:
         yield steps
     finally:
-        module.guide = guide
+        for name, function in kept.items():
+            setattr(module, name, function)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@ Writes one line of JSON: for each batch size, the seconds of each measured gener
 import argparse
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -79,6 +80,24 @@ def ours(model: Model, preset: Preset, how: How, capture: str) -> Callable[[int]
     return of
 
 
+@contextmanager
+def as_their_scripts() -> Iterator[None]:
+    """Inside the ``with``, torch's settings are those of the authors' scripts, such as LlamaGen's sample_c2i.py.
+
+    They switch TF32 on by torch's older interface. torch.compile refuses a process that has used both interfaces, so
+    ``arithmetic``, which uses the newer one, must not have set anything.
+    """
+    matmul, cudnn, precision = torch.backends.cuda.matmul, torch.backends.cudnn, torch.get_float32_matmul_precision()
+    before = matmul.allow_tf32, cudnn.allow_tf32
+    matmul.allow_tf32 = cudnn.allow_tf32 = True
+    torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(precision)
+        matmul.allow_tf32, cudnn.allow_tf32 = before
+
+
 def theirs(model: Model, checkout: Path, preset: Preset, how: How) -> Callable[[int], Generate]:
     """The authors' generation at their settings: batch size -> generate."""
     built = official(model, checkout, preset, how)
@@ -123,9 +142,8 @@ def main() -> None:
     preset = with_layers(registry.get(model.method).preset_named(model.preset), asked.layers)
     how = How(PRECISIONS[asked.precision], checked(asked.device), asked.how == COMPILED)
     # What the authors compile runs without gradients, as in their scripts; inference mode is another thing to compile.
-    # Their scripts switch TF32 on; ours is off unless a setup says otherwise.
     mode = torch.no_grad() if how.compiled else torch.inference_mode()
-    with mode, arithmetic("off" if asked.checkout is None else "on"):
+    with mode, arithmetic("off") if asked.checkout is None else as_their_scripts():
         if asked.checkout is None:
             generate = ours(model, preset, how, AUTO if asked.how == CAPTURED else OFF)
         else:

@@ -13,6 +13,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from harness.machine.hardware import machine
 from tests.official.models import COMPILED as COMPILED_TARGET
 from tests.official.models import MODELS, Model
 from tests.official.one import CAPTURED, COMPILED, PLAIN
+from tests.programs.gpu import known
 
 ROOT = Path(__file__).parent.parent.parent
 Side = tuple[bool, str]
@@ -63,8 +65,16 @@ class Asked:
     threads: int
     repeats: int  # generations timed in each process
     layers: int | None = None
-    packages: Path | None = None
     limit: float | None = None  # seconds after which a process is ended; None for no limit
+
+
+class BrokenError(SystemExit):
+    """A process of the comparison failed, or took too long."""
+
+    def __init__(self, reason: str, said: str = "") -> None:
+        """said: what the process wrote to stderr; empty if it took too long"""
+        super().__init__(reason)
+        self.said = said
 
 
 def sides(model: Model, device: str) -> list[Side]:
@@ -90,7 +100,7 @@ def ratios(model: Model, batch: int, times: Times) -> list[Ratio]:
 
 
 def seconds(name: str, checkout: Path, side: Side, asked: Asked) -> dict[int, list[float]]:
-    """Seconds of each generation of one process, by batch size. SystemExit if the process fails or takes too long."""
+    """Seconds of each generation of one process, by batch size. BrokenError if the process fails or takes too long."""
     command = [sys.executable, "-m", "tests.official.one", name, "--how", side[1]]
     command += ["--device", asked.device, "--precision", asked.precision, "--batch", *map(str, asked.batches)]
     for option in ("threads", "repeats"):
@@ -98,7 +108,7 @@ def seconds(name: str, checkout: Path, side: Side, asked: Asked) -> dict[int, li
     command += ["--layers", str(asked.layers)] if asked.layers else []
     command += ["--checkout", str(checkout.resolve())] if side[0] else []
     there = os.environ.get("PYTHONPATH", "")
-    path = [str(ROOT), *([str(asked.packages.resolve())] if asked.packages else []), *([there] if there else [])]
+    path = [str(ROOT), *([there] if there else [])]
     given = {name: str(asked.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
     env = {**os.environ, **given, "PYTHONPATH": os.pathsep.join(path)}
     what = f"{name}, {asked.precision}, {TITLES[side]}"
@@ -107,9 +117,9 @@ def seconds(name: str, checkout: Path, side: Side, asked: Asked) -> dict[int, li
             command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=asked.limit
         )
     except subprocess.TimeoutExpired as error:
-        raise SystemExit(f"{what}: not done after {asked.limit:.0f} s") from error
+        raise BrokenError(f"{what}: not done after {asked.limit:.0f} s") from error
     if done.returncode:
-        raise SystemExit(f"{what}: exit code {done.returncode}\n{done.stderr[-2000:]}")
+        raise BrokenError(f"{what}: exit code {done.returncode}\n{done.stderr[-2000:]}", done.stderr)
     return {int(batch): taken for batch, taken in json.loads(done.stdout.splitlines()[-1]).items()}
 
 
@@ -130,6 +140,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = {name: getattr(asked, model.checkout) for name, model in MODELS.items() if getattr(asked, model.checkout)}
     if not chosen:
         parser.error("name one checkout at least: --llamagen DIR, --ear DIR, --var DIR")
+    with tempfile.TemporaryDirectory() as folder:
+        # Where arbench is not installed, such as on a borrowed machine, its methods are made known.
+        known.add_packages(Path(folder) / "packages", asked.packages)
+        known.make_known(Path(folder) / "known")
+        return _compared(asked, chosen)
+
+
+def _compared(asked: argparse.Namespace, chosen: Mapping[str, Path]) -> int:
+    """Time both sides of each model; print the table."""
     on_gpu = asked.device.startswith("cuda")
     batches, repeats = asked.batch or ([1, 64] if on_gpu else [4]), asked.repeats or (5 if on_gpu else 2)
     about = machine()
@@ -138,7 +157,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     missed = 0
     for name, checkout in chosen.items():
         for precision in asked.precision or (["bf16"] if on_gpu else ["fp32", "bf16"]):
-            how = Asked(asked.device, precision, batches, asked.threads, repeats, asked.layers, asked.packages)
+            how = Asked(asked.device, precision, batches, asked.threads, repeats, asked.layers)
             times: dict[int, dict[Side, list[float]]] = {batch: {} for batch in batches}
             for _ in range(asked.rounds):
                 for side in sides(MODELS[name], asked.device):

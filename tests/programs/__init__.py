@@ -1,1 +1,1 @@
-"""Programs of nox that measure arbench itself: `nox -s coverage`, `copies`, `overhead`, `large`."""
+"""Programs of nox that measure arbench itself: `nox -s coverage`, `copies`, `overhead`, `sparse`, `large`, `gpu`."""

@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from harness.errors import ArbenchError
-from harness.sampling import Sampling, draw, guide
+from harness.sampling import Sampling, _largest, draw, guide
 from tests.helpers.drawing import written_out
 
 rows = hnp.arrays(np.float32, st.tuples(st.integers(1, 4), st.integers(2, 40)), elements=st.floats(-8, 8, width=32))
@@ -109,19 +109,51 @@ def half_impossible(logits: torch.Tensor) -> torch.Tensor:
     return torch.where(logits < 0, -torch.inf, logits).index_fill(-1, torch.tensor([0]), 0.0)
 
 
-@pytest.mark.parametrize("kind", [torch.clone, few_values, repeated, in_bf16, half_impossible, torch.zeros_like])
+KINDS = (torch.clone, few_values, repeated, in_bf16, half_impossible, torch.zeros_like)
+"""Kinds of logits: two in three have ties."""
+
+
+def on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """NumPy finds the largest logits."""
+
+
+def on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """topk finds the largest logits, as on a GPU and in compiled code."""
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    monkeypatch.setattr("harness.sampling.np", None)
+
+
+@pytest.mark.parametrize("branch", [on_a_cpu, on_a_gpu])
 @pytest.mark.parametrize("size", [7, 512, 4096])
-def test_forty_thousand_rows_are_drawn_as_the_definition_says(kind: Callable[..., torch.Tensor], size: int) -> None:
+def test_ten_thousand_rows_are_drawn_as_the_definition_says(
+    branch: Callable[[pytest.MonkeyPatch], None], size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    branch(monkeypatch)
     generator = torch.Generator().manual_seed(size)
-    rows = 60 if size == 4096 else 250
-    differing = 0
-    for top_k in (0, 1, size // 4, 900):
-        for top_p in (0.96, 0.9999, 0.61):
-            logits = kind(3 * torch.randn(rows, size, generator=generator))
-            uniform = torch.rand(rows, generator=generator, dtype=torch.float64)
-            asked = Sampling(top_k=top_k, top_p=top_p)
-            differing += int((draw(logits, uniform, asked) != written_out(logits, uniform, asked)).sum())
+    rows = 55
+    drawn = differing = 0
+    for kind in KINDS:
+        for top_k in (0, 1, size // 4, 900):
+            for top_p in (1.0, 0.96, 0.9999, 0.61):
+                for temperature in (1.0, 0.7):
+                    logits = kind(3 * torch.randn(rows, size, generator=generator))
+                    uniform = torch.rand(rows, generator=generator, dtype=torch.float64)
+                    asked = Sampling(top_k=top_k, top_p=top_p, temperature=temperature)
+                    differing += int((draw(logits, uniform, asked) != written_out(logits, uniform, asked)).sum())
+                    drawn += rows
+    assert drawn > 10_000
     assert differing == 0
+
+
+def test_both_branches_of_the_largest_logits_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(0)
+    for kind in KINDS:
+        logits = kind(3 * torch.randn(50, 300, generator=generator))
+        for few in (1, 75, 300):
+            with monkeypatch.context() as patch:
+                by_numpy = _largest(logits, few)
+                on_a_gpu(patch)
+                assert torch.equal(_largest(logits, few), by_numpy)
 
 
 @pytest.mark.parametrize("asked", [{}, {"top_k": 900}, {"top_p": 0.9}, {"top_k": 900, "top_p": 0.96}], ids=str)

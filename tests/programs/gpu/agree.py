@@ -1,7 +1,7 @@
 """The parts ``cpu`` and ``inception``: do CPU and GPU make the same images, scores and features?"""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,22 +53,23 @@ def images(bench: Bench) -> Iterator[Line]:
             continue
         alike = float((ours["fingerprints"] == theirs["fingerprints"]).mean())
         found[trial.name] = {"alike": alike, **outside(_scored(ours, reference), _scored(theirs, reference))}
-        bench.tell(f"cpu: {trial.name}: {alike:.2%} of the images have the same tokens")
-    if found:
-        yield from lines_of(found)
+        yield from lines_of(short(trial), found[trial.name])
 
 
-def lines_of(found: dict[str, Any]) -> list[Line]:
-    """The lines of the part ``cpu``. found: for each trial, ``alike`` and what ``outside`` gives."""
-    worst = min(found, key=lambda name: found[name]["alike"])
-    out = [f"{name}: {', '.join(one['outside'])}" for name, one in found.items() if one["outside"]]
-    scores = sum(one["scores"] for one in found.values())
-    count = sum(len(one["outside"]) for one in found.values())
-    what = f"fmnist, fp32, {len(found)} trials"
-    words = f"of {scores}" + (f" ({'; '.join(out)})" if out else "")
+def short(trial: Trial) -> str:
+    """The method of a trial and what is set of its knobs."""
+    default = trial.owner.resolve({}, trial.preset)
+    knobs = [f"{name} {value:g}" for name, value in trial.knobs.items() if value != default[name]]
+    return f"fmnist, {', '.join([trial.method, *knobs])}"
+
+
+def lines_of(name: str, found: Mapping[str, Any]) -> list[Line]:
+    """The lines of a trial in the part ``cpu``. found: ``alike`` and what ``outside`` gives."""
+    out = found["outside"]
+    words = f"of {found['scores']}" + (f" ({', '.join(out)})" if out else "")
     return [
-        judged("3", f"{what}: same images on CPU and GPU", ALIKE, found[worst]["alike"], f"at the least ({worst})"),
-        judged("3", f"{what}: scores on the GPU outside of the CPU's intervals", OUTSIDE, count, words),
+        judged("3", f"{name}, fp32: same images on CPU and GPU", ALIKE, found["alike"]),
+        judged("3", f"{name}, fp32: scores on the GPU outside of the CPU's intervals", OUTSIDE, len(out), words),
     ]
 
 

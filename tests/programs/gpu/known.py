@@ -27,6 +27,23 @@ def missing(names: Iterable[str]) -> list[str]:
     return [name for name in names if find_spec(name) is None]
 
 
+def add_packages(folder: Path, packages: Path | None) -> None:
+    """Append a folder of packages to the path of this process and of its children. What Python itself has is found
+    first, so that a torch in the folder does no harm.
+
+    folder: takes a file; it must stay until the program ends.
+    packages: None if there are none.
+    """
+    if packages is None:
+        return
+    sys.path.append(str(packages.resolve()))
+    folder.mkdir(parents=True)
+    # PYTHONPATH would put the folder before the packages that Python itself has.
+    (folder / "sitecustomize.py").write_text(f"import sys\n\nsys.path.append({str(packages.resolve())!r})\n")
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
+    invalidate_caches()
+
+
 def make_known(folder: Path) -> bool:
     """Make arbench's entry points known to this process and its children. Returns whether that had to be done: an
     installed arbench is known already.

@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
-from textwrap import wrap
 from typing import Any
 
 HELD, MISSED, NOT_MEASURED, FAILED = "held", "MISSED", "not measured", "FAILED"
@@ -14,8 +13,10 @@ REHEARSED = "rehearsal"
 """The verdict of every figure of a rehearsal, in which nothing is claimed."""
 BAD = (MISSED, FAILED)
 """Verdicts with which the program ends with exit code 1."""
-WIDTHS = (3, 50, 15, 42)
-"""Characters of the table's columns: number, line, bound, figure. The verdict comes last."""
+BOUNDS_OF = "H100"
+"""The GPU of which times and floors are promised."""
+MOST = 11_500
+"""Characters of the table at most. A borrowed machine gives back the last 12,000 that a program prints."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Bound:
     least: float | None = None
     most: float | None = None
     unit: str = ""  # "%": the figure is a share of 1, and shown in percent; else what follows the number
+    timed: bool = False  # whether it is a bound of time or of the floor, which is promised of one GPU only (BOUNDS_OF)
 
     def keeps(self, value: float) -> bool:
         """Whether a figure is within the bound."""
@@ -46,18 +48,19 @@ class Line:
     figure: str
     verdict: str
     value: float | None = None  # the figure as a number
+    timed: bool = False  # as the bound's
 
 
 def judged(number: str, name: str, bound: Bound, value: float | None, words: str = "") -> Line:
     """The line of a figure that has a bound.
 
-    value: None if the figure was not measured; ``words`` then says why.
+    value: None if there is no figure, which is a fault; ``words`` then says why.
     words: what stands behind the figure, such as its interval.
     """
     if value is None:
-        return Line(number, name, str(bound), words, NOT_MEASURED)
+        return Line(number, name, str(bound), words, FAILED)
     figure = " ".join(filter(None, [shown(value, bound.unit), words]))
-    return Line(number, name, str(bound), figure, HELD if bound.keeps(value) else MISSED, value)
+    return Line(number, name, str(bound), figure, HELD if bound.keeps(value) else MISSED, value, bound.timed)
 
 
 def seen(number: str, name: str, words: str, value: float | None = None) -> Line:
@@ -71,18 +74,28 @@ def failed(number: str, name: str, reason: str) -> Line:
 
 
 def not_measured(number: str, name: str, reason: str) -> Line:
-    """The line of what was not measured."""
+    """The line of what was not measured because a package or a checkout is missing, or does not work. All else that
+    gives no figure is a fault (``failed``): with too little time nothing would be measured, and nothing missed."""
     return Line(number, name, "", reason, NOT_MEASURED)
 
 
-def rehearsed(lines: Sequence[Line]) -> list[Line]:
-    """The same lines without a claim. What failed stays so."""
-    return [replace(line, verdict=REHEARSED) if line.verdict in (HELD, MISSED, SEEN) else line for line in lines]
+def rehearsed(line: Line) -> Line:
+    """The same line without a claim. What failed stays so."""
+    return replace(line, verdict=REHEARSED) if line.verdict in (HELD, MISSED, SEEN) else line
+
+
+def elsewhere(line: Line, gpu: str | None) -> Line:
+    """The same line on a GPU of this name: on another than the one of which times are promised, they are shown with
+    their bounds and not judged."""
+    if gpu is None or BOUNDS_OF in gpu or not line.timed:
+        return line
+    return replace(line, verdict=SEEN if line.verdict in (HELD, MISSED) else line.verdict)
 
 
 def exit_code(lines: Sequence[Line]) -> int:
-    """1 if a line was missed or broke, 0 otherwise. What was not measured is no fault."""
-    return int(any(line.verdict in BAD for line in lines))
+    """1 if a line was missed or broke, or if no line has a figure; 0 otherwise. A line that was not measured, because a
+    package or a checkout is missing, is no fault."""
+    return int(any(line.verdict in BAD for line in lines) or all(line.verdict == NOT_MEASURED for line in lines))
 
 
 def shown(value: float, unit: str = "") -> str:
@@ -110,15 +123,27 @@ def milliseconds(seconds: float, ends: Sequence[float] | None = None) -> str:
     return f"{1e3 * seconds:.3g} ms{interval}"
 
 
-def table(lines: Sequence[Line]) -> str:
-    """The table, in lines of text."""
-    rows = [("", "line", "bound", "figure", "verdict")]
-    rows += [(line.number, line.name, line.bound, line.figure, line.verdict) for line in lines]
-    text = []
-    for row in rows:
-        cells = [wrap(cell, width) or [""] for cell, width in zip(row, (*WIDTHS, 20), strict=True)]
-        for place in range(max(map(len, cells))):
-            parts = [cell[place] if place < len(cell) else "" for cell in cells]
-            text.append("  ".join(f"{part:<{width}}" for part, width in zip(parts, (*WIDTHS, 0), strict=True)).rstrip())
+def table(lines: Sequence[Line], gpu: str | None = None) -> str:
+    """The table, in lines of text, of at most MOST characters: long figures and reasons are cut short if they have to
+    be.
+
+    gpu: the GPU's name, if there is one
+    """
+    for most in (400, 200, 120, 80, 50, 20):
+        text = _text(lines, gpu, most)
+        if len(text) <= MOST:
+            break
+    return text
+
+
+def _text(lines: Sequence[Line], gpu: str | None, most: int) -> str:
+    head = "Verdict, number of the promise, what: figure (bound)."
+    if gpu is not None and BOUNDS_OF not in gpu:
+        head += f" Bounds of times and floors are those of an {BOUNDS_OF}; on this {gpu} they are not judged."
+    text = [head]
+    for line in lines:
+        figure = line.figure if len(line.figure) <= most else f"{line.figure[: most - 3]}..."
+        bound = f" ({line.bound})" if line.bound else ""
+        text.append(f"{line.verdict:<12} {line.number:<4} {line.name}: {figure}{bound}".rstrip())
     counts = Counter(line.verdict for line in lines)
     return "\n".join([*text, "", ", ".join(f"{count} {verdict}" for verdict, count in counts.items())])

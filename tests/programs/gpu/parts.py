@@ -1,10 +1,11 @@
-"""Runs the parts of the program one after the other. Each has its share of the time, and one that breaks or takes too
-long does not cost the others theirs."""
+"""The parts of the program: what each measures, its share of the time, and how one runs. ``runs`` starts each part in a
+process of its own; the module ``part`` is that process."""
 
+import importlib
 import signal
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,12 +15,8 @@ from typing import Any
 import torch
 
 from harness.errors import ArbenchError
-from tests.programs.gpu.lines import Line, failed, not_measured
+from tests.programs.gpu.lines import Line, failed
 from tests.programs.gpu.settings import Settings
-
-Clock = Callable[[], float]
-OVERTIME = 2.0
-"""A part is ended when it has taken so many times its share of the time, or when no time is left."""
 
 LONGEST = 300
 """Characters of a reason in the table."""
@@ -38,10 +35,16 @@ class Bench:
     folder: Path  # for files that are not kept
     tell: Callable[[str], None]  # prints a line of progress
     official: Path | None = None  # folder of the authors' checkouts
-    packages: Path | None = None  # folder of packages that the authors' code needs
     inception: Path | None = None  # weights of Inception
-    seconds: float = 0.0  # the share of the time of the part that runs
+    seconds: float = 0.0  # the part's share of the time; it is ended when it takes ``limit``
+    limit: float = 0.0
     figures: dict[str, Any] = field(default_factory=dict)  # all that was measured, as plain values, by part
+    began: float = field(default_factory=time.monotonic)  # when the part's process was started
+
+    @property
+    def left(self) -> float:
+        """Seconds until the part is ended."""
+        return self.limit - (time.monotonic() - self.began)
 
 
 @dataclass(frozen=True)
@@ -52,40 +55,50 @@ class Part:
     number: str  # of the acceptance line
     what: str  # what it measures, in words
     weight: float  # its share of the time, relative to the others
-    run: Callable[[Bench], Iterable[Line]]  # lines that it has given stay, even if it breaks later
-    least: float = 5.0  # seconds without which it is not begun
+    run: str  # MODULE:FUNCTION; the function takes a Bench and gives lines. Lines that it has given stay, if it breaks
+
+    def function(self) -> Callable[[Bench], Iterable[Line]]:
+        """What runs the part."""
+        module, _, name = self.run.partition(":")
+        found: Callable[[Bench], Iterable[Line]] = getattr(importlib.import_module(module), name)
+        return found
 
 
-def run(parts: Sequence[Part], bench: Bench, seconds: float, clock: Clock = time.monotonic) -> Iterator[list[Line]]:
-    """Runs the parts. Yields the lines of each, as soon as it is done.
+def _part(name: str, number: str, what: str, weight: float, function: str = "run", module: str = "") -> Part:
+    return Part(name, number, what, weight, f"tests.programs.gpu.{module or name}:{function}")
 
-    seconds: for all parts together. What a part leaves over, the later ones have.
+
+PARTS = (
+    _part("graphs", "1", "a graph's life: captured, dropped, captured again", 2),
+    _part("speed", "1, 2", "captured latency and throughput, share of the floor", 9),
+    _part("sparse", "5", "the time of ActVAR and of static pruning, of VAR's", 9),
+    _part("same", "3", "the same images however a trial is cut", 8),
+    _part("cpu", "3", "the same images and scores on CPU and GPU", 3, "images", "agree"),
+    _part("inception", "4", "Inception's features on CPU and GPU", 1.2, "inception", "agree"),
+    _part("draws", "7", "large draws of tokens", 1),
+    _part("compiled", "1", "LlamaGen's step by torch.compile", 2),
+    _part("official", "1", "the authors' code beside ours", 12),
+)
+"""The parts, in the order in which they are run."""
+NAMES = tuple(part.name for part in PARTS)
+
+
+def attempt(part: Part, bench: Bench) -> Iterator[Line]:
+    """The lines of a part, as they come. A part that breaks, or takes ``bench.limit`` seconds, ends with a line that
+    says so. Only for the main thread.
     """
-    ends = clock() + seconds
-    for place, part in enumerate(parts):
-        left = ends - clock()
-        bench.seconds = max(0.0, left) * part.weight / sum(one.weight for one in parts[place:])
-        if left < part.least:
-            yield [not_measured(part.number, part.what, f"no time was left ({seconds / 60:.3g} minutes in all)")]
-            continue
-        bench.tell(f"{part.name}: {part.what}; {bench.seconds:.0f} s of {left:.0f} s")
-        began = clock()
-        lines = _attempt(part, bench, min(left, OVERTIME * bench.seconds))
-        bench.tell(f"{part.name}: done after {clock() - began:.0f} s")
-        yield lines
-
-
-def _attempt(part: Part, bench: Bench, limit: float) -> list[Line]:
-    lines: list[Line] = []
     try:
-        with _within(limit):
-            for line in part.run(bench):
-                lines.append(line)
+        with _within(bench.left):
+            yield from part.function()(bench)
     except OutOfTimeError:
-        lines.append(not_measured(part.number, part.what, f"not done after {limit:.3g} s"))
-    except (Exception, SystemExit) as error:  # one part's fault must not cost the others their results
-        lines.append(broke(bench, part.number, part.what, error))
-    return lines
+        yield failed(part.number, part.what, out_of_time(bench.limit))
+    except (Exception, SystemExit) as error:
+        yield broke(bench, part.number, part.what, error)
+
+
+def out_of_time(seconds: float) -> str:
+    """Says that something took so long that it was ended."""
+    return f"not done after {seconds:.3g} s"
 
 
 def broke(bench: Bench, number: str, what: str, error: BaseException) -> Line:
@@ -94,6 +107,20 @@ def broke(bench: Bench, number: str, what: str, error: BaseException) -> Line:
     known = isinstance(error, ArbenchError | SystemExit)
     reason = str(error) if known else f"{type(error).__name__}: {error}"
     return failed(number, what, " ".join(reason.split())[:LONGEST])
+
+
+def thinned(tell: Callable[[str], None], seconds: float = 10.0) -> Callable[[str], None]:
+    """The same, for a stage that says something every round: passes on at most one line in so many seconds."""
+    last = -seconds
+
+    def some(line: str) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= seconds:
+            last = now
+            tell(line)
+
+    return some
 
 
 @contextmanager

@@ -16,14 +16,16 @@ class Settings:
     batch: int  # of throughput
     rounds: tuple[int, int]  # fewest and most rounds of timing
     floors: Mapping[str, float]  # model -> least share of the floor, at batch 1
-    # Images of the part ``same``, and how many are computed at once, for the published models.
-    large: tuple[int, int]
+    # Images of the part ``same``, and how many are computed at once, for the published models: precision -> model.
+    large: Mapping[str, Mapping[str, tuple[int, int]]]
     small: tuple[int, int | None]  # the same for fmnist; None is the preset's own number
     cuts: tuple[int, ...]  # numbers of shards that are compared with one shard
     images: tuple[int, int | None]  # the same for the part ``cpu``
     reference: int | None  # images of fmnist with which scores of that part are computed; None for all
     pictures: int  # that Inception sees
     draws: tuple[int, int, int, int]  # rows, positions, vocabulary, top-k
+    # Of the part ``same``: where a process is killed once. fmnist, in each precision; models, in bf16.
+    killed: tuple[str, ...]
     fmnist: tuple[str, ...] | None = None  # the methods whose fmnist presets are compared; None for all
 
 
@@ -39,13 +41,15 @@ REAL = Settings(
     batch=64,
     rounds=(13, 300),
     floors={"VAR-d16": 0.20, "EAR-B": 0.20, "LlamaGen-B": 0.25},
-    large=(48, 16),
-    small=(1000, None),
+    # Numbers that neither compute batches nor shards divide. VAR in bf16 is computed as its preset says, 64 at once.
+    large={"fp32": dict.fromkeys(MODELS, (50, 16)), "bf16": {**dict.fromkeys(MODELS, (50, 16)), "VAR-d16": (141, 64)}},
+    small=(1003, None),
     cuts=(3, 8),
     images=(1000, None),
     reference=None,
     pictures=16,
     draws=(64, 256, 4096, 900),
+    killed=("fmnist", *MODELS),
 )
 """What is measured on a GPU."""
 FAKE = Settings(
@@ -55,13 +59,14 @@ FAKE = Settings(
     batch=2,
     rounds=(2, 2),
     floors=REAL.floors,
-    large=(8, 4),
-    small=(8, 4),
+    large=dict.fromkeys(("fp32", "bf16"), dict.fromkeys(MODELS, (10, 4))),
+    small=(11, 4),
     cuts=(3,),
     images=(16, 8),
     reference=200,
     pictures=1,
     draws=(2, 3, 64, 16),
-    fmnist=("var", "random-order"),
+    killed=("VAR-d16",),
+    fmnist=("var",),
 )
 """What a rehearsal does: the same path, with fmnist's presets in place of the published models."""

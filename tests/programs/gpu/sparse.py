@@ -1,6 +1,6 @@
 """The part ``sparse``: ActVAR and static pruning against VAR, in one session. Do saved FLOPs save time?"""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -14,9 +14,9 @@ from harness.stages.timing.cases import Case
 from harness.stages.timing.stage import interleaved
 from harness.stages.timing.summary import ratio
 from tests.official.one import random_method
-from tests.programs.gpu.lines import Bound, Line, failed, judged, milliseconds, not_measured, seen
-from tests.programs.gpu.parts import Bench
-from tests.programs.gpu.speed import clocks, not_captured, protocol
+from tests.programs.gpu.lines import Bound, Line, failed, judged, milliseconds, seen
+from tests.programs.gpu.parts import Bench, thinned
+from tests.programs.gpu.speed import FIXED_S, brief_energy, not_captured, protocol
 
 DENSE = "VAR-d16"
 SAVED = 0.21
@@ -28,23 +28,29 @@ BOUNDS = {"ActVAR, 21 % of FLOPs saved": 1.0, "ActVAR, token sparsity .5": 0.9, 
 """Bounds in a large batch, as multiples of VAR's time."""
 
 
-def run(bench: Bench) -> list[Line]:
-    """Measure VAR and its sparse versions in one session."""
+def run(bench: Bench) -> Iterator[Line]:
+    """Measure each sparse version beside VAR, in a session of the two, so that its lines are there when it is done."""
     settings = bench.settings
     preset = settings.presets[DENSE][1]
     given = asked(preset)
-    cases: list[Case] = []
-    for name, (method, knobs) in given.items():
-        owner = registry.get(method)
-        made = random_method(owner, preset, settings.precision, bench.device)
-        cases.append((name, made, owner.resolve(knobs, preset), made.preset.sampling))
-    timed = interleaved(cases, protocol(bench, len(cases)), bench.tell)
     costs = {name: tokens_macs(registry.get(method), preset, knobs) for name, (method, knobs) in given.items()}
-    bench.figures["sparse"] = {
-        name: {"method": given[name], "tokens_macs": costs[name], "timing": timing}
-        for (name, *_), timing in zip(cases, timed, strict=True)
-    }
-    return lines_of(bench.figures["sparse"])
+    dense = _case(DENSE, *given[DENSE], preset, bench)
+    sessions = bench.figures["sparse"] = {}
+    for name in BOUNDS:
+        cases = [dense, _case(name, *given[name], preset, bench)]
+        with brief_energy():
+            timed = interleaved(cases, protocol(bench, 2 * len(BOUNDS), FIXED_S), thinned(bench.tell))
+        sessions[name] = {
+            case: {"method": given[case], "tokens_macs": costs[case], "timing": timing}
+            for case, timing in zip((DENSE, name), timed, strict=True)
+        }
+        yield from lines_of(name, sessions[name])
+
+
+def _case(name: str, method: str, knobs: Mapping[str, KnobValue], preset: str, bench: Bench) -> Case:
+    owner = registry.get(method)
+    made = random_method(owner, preset, bench.settings.precision, bench.device)
+    return name, made, owner.resolve(knobs, preset), made.preset.sampling
 
 
 def asked(preset: str) -> dict[str, tuple[str, dict[str, KnobValue]]]:
@@ -88,29 +94,21 @@ def _tokens(method: Method, knobs: Mapping[str, KnobValue], sampling: Sampling) 
     return sum(macs for part, macs in method.closed_form(knobs, sampling).items() if part != "tokenizer")
 
 
-def lines_of(found: Mapping[str, Any]) -> list[Line]:
-    """The lines of the part. found: for each case, ``timing`` and ``tokens_macs``."""
-    dense = found[DENSE]["timing"]
-    if "failure" in dense:
-        return [failed("5", f"{DENSE}: time", dense["failure"])]
-    lines = []
-    for name, most in BOUNDS.items():
-        timing = found[name]["timing"]
-        if "failure" in timing:
-            lines.append(failed("5", name, timing["failure"]))
-            continue
-        saved = 1 - found[name]["tokens_macs"] / found[DENSE]["tokens_macs"]
-        lines.append(seen("5", f"{name}: FLOPs of the tokens saved", f"{saved:.1%}", saved))
-        lines += [clocks(name, timing, kind, "5") for kind in ("latency", "throughput")]
-        if timing["device"] != "cpu" and (why := not_captured(timing) or not_captured(dense)):
-            lines.append(not_measured("5", name, why))
-            continue
-        for kind, bound in (("throughput", most), ("latency", SINGLE)):
-            value, low, high = ratio(_tokens_of(timing, kind), _tokens_of(dense, kind), kind)
-            batch, times = timing[kind]["batch"], milliseconds(timing[kind]["tokens_s"])
-            words = f"[{low:.3g}, {high:.3g}], tokens in {times}"
-            title = f"{name}: time of the tokens, batch {batch}, of {DENSE}'s"
-            lines.append(judged("5", title, Bound(most=bound, unit="times"), value, words))
+def lines_of(name: str, found: Mapping[str, Any]) -> list[Line]:
+    """The lines of a sparse version. found: for it and for VAR, ``timing`` and ``tokens_macs``."""
+    timing, dense = found[name]["timing"], found[DENSE]["timing"]
+    for case, one in ((DENSE, dense), (name, timing)):
+        if "failure" in one:
+            return [failed("5", f"{name}: time of {case}", one["failure"])]
+    saved = 1 - found[name]["tokens_macs"] / found[DENSE]["tokens_macs"]
+    lines = [seen("5", f"{name}: FLOPs of the tokens saved", f"{saved:.1%}", saved)]
+    if timing["device"] != "cpu" and (why := not_captured(timing) or not_captured(dense)):
+        return [*lines, failed("5", f"{name}: captured", why)]
+    for kind, bound in (("throughput", BOUNDS[name]), ("latency", SINGLE)):
+        value, low, high = ratio(_tokens_of(timing, kind), _tokens_of(dense, kind), kind)
+        words = f"[{low:.3g}, {high:.3g}], tokens in {milliseconds(timing[kind]['tokens_s'])}"
+        title = f"{name}: time of the tokens, batch {timing[kind]['batch']}, of {DENSE}'s"
+        lines.append(judged("5", title, Bound(most=bound, unit="times", timed=True), value, words))
     return lines
 
 

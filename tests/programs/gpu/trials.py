@@ -42,6 +42,7 @@ class Group:
 
     name: str
     trials: tuple[Trial, ...]
+    killed: bool  # whether a process is killed in the middle of the first of them, and started again
 
 
 class Pixels(Extractor):
@@ -74,12 +75,13 @@ def groups(settings: Settings) -> Iterator[Group]:
     """All trials of the part ``same``, by line of the table."""
     for precision in PRECISIONS:
         trials = fmnist_trials(settings, precision, *settings.small)
-        yield Group(f"fmnist, {len(trials)} trials, {precision}", tuple(trials))
-        images, compute_batch = settings.large
-        setup = {"precision": precision, "compute_batch": compute_batch, "weights": "random"}
+        yield Group(f"fmnist, {len(trials)} trials, {precision}", tuple(trials), "fmnist" in settings.killed)
         for name, (method, preset) in settings.presets.items():
+            images, compute_batch = settings.large[precision][name]
+            setup = {"precision": precision, "compute_batch": compute_batch, "weights": "random"}
             trial = Trial.of(method, preset, images=images, setup=setup)
-            yield Group(f"{name}, {precision}", (trial,))
+            killed = precision == "bf16" and name in settings.killed
+            yield Group(f"{name}, {images} images, {compute_batch} at once, {precision}", (trial,), killed)
 
 
 def loaded(trial: Trial, device: torch.device) -> Method:

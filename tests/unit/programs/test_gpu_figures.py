@@ -1,5 +1,6 @@
 """What `nox -s gpu` reads off the figures of the stages, on made figures."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -7,13 +8,15 @@ import pytest
 import torch
 
 from harness import registry
+from harness.machine import gpu
 from harness.stages.generate.shards import Arrays
 from tests.official import speed as official_speed
 from tests.official.models import MODELS
 from tests.official.speed import OURS, OURS_CAPTURED, THEIRS, THEIRS_COMPILED
 from tests.programs.gpu import agree, official, same, sparse, speed
-from tests.programs.gpu.lines import FAILED, HELD, MISSED, NOT_MEASURED, SEEN, Line
-from tests.programs.gpu.trials import COMPARED, FMNIST, Pixels, share_alike
+from tests.programs.gpu.lines import FAILED, HELD, MISSED, NOT_MEASURED, SEEN, Line, judged
+from tests.programs.gpu.settings import REAL
+from tests.programs.gpu.trials import COMPARED, FMNIST, Pixels, groups, share_alike
 
 RATES = {"bandwidth": 1e12, "matrix": 1e14}
 FLOPS = {
@@ -33,6 +36,9 @@ def timed(total: float, decoder: float, batch: int, width: float = 0.01, noisy: 
         "noisy": noisy,
         "why": "4 % steal" if noisy else None,
         "batch": batch,
+        "gpu": None,
+        "joules_per_image": None,
+        "joules_per_image_interval": None,
         "samples": [total * (1 + 0.001 * (place % 3)) for place in range(13)],
         "decoder_samples": [decoder] * 13,
     }
@@ -81,20 +87,20 @@ def test_a_wide_or_noisy_time_is_missed_and_says_why() -> None:
     assert by_name(lines, "noisy").verdict == MISSED
 
 
-def test_of_a_model_that_was_not_captured_nothing_is_judged() -> None:
+def test_a_model_that_was_not_captured_is_a_fault() -> None:
     off = timing(capture={"mode": "off", "why": "how much work there is depends", "alike": 1.0}, eager=None)
     lines = speed.of_model("EAR-B", {"timing": off, "flops": FLOPS}, 0.2)
-    assert {line.verdict for line in lines} == {SEEN, NOT_MEASURED}
-    assert by_name(lines, "captured").figure == "how much work there is depends"
+    assert {line.verdict for line in lines} == {SEEN, FAILED}
+    assert by_name(lines, ": captured").figure == "how much work there is depends"
     (broken,) = speed.of_model("EAR-B", {"timing": {"failure": "out of memory"}, "flops": FLOPS}, 0.2)
     assert (broken.verdict, broken.figure) == (FAILED, "out of memory")
 
 
-def test_without_the_devices_rates_shares_are_not_measured() -> None:
+def test_without_the_devices_rates_shares_are_a_fault() -> None:
     lines = speed.of_model("VAR-d16", {"timing": timing(rates=None), "flops": FLOPS}, 0.2)
     shares = [line for line in lines if line.number == "2"]
     assert len(shares) == 3
-    assert {line.verdict for line in shares} == {NOT_MEASURED}
+    assert {line.verdict for line in shares} == {FAILED}
 
 
 @pytest.mark.parametrize("method", ["actvar", "var-static"])
@@ -112,13 +118,13 @@ def test_the_sparsity_saves_the_stated_share_of_the_tokens_flops(method: str, pr
 
 
 def test_sparse_times_are_those_of_the_tokens_alone_relative_to_vars() -> None:
-    found = {sparse.DENSE: {"tokens_macs": 100.0, "timing": timing()}}
+    lines: list[Line] = []
     for name, time in zip(sparse.BOUNDS, (1.02, 0.85, 1.5), strict=True):
         one = timing()
         for kind, total in (("latency", 0.1), ("throughput", 8.0)):
             one[kind] = timed(total / 2 + time * total / 2, total / 2, one[kind]["batch"])
-        found[name] = {"tokens_macs": 79.0, "timing": one}
-    lines = sparse.lines_of(found)
+        dense = {"tokens_macs": 100.0, "timing": timing()}
+        lines += sparse.lines_of(name, {sparse.DENSE: dense, name: {"tokens_macs": 79.0, "timing": one}})
     first, second, third = (f"{name}: time of the tokens, batch" for name in sparse.BOUNDS)
     assert by_name(lines, f"{first} 64").verdict == MISSED
     assert by_name(lines, f"{first} 1,").verdict == HELD
@@ -128,12 +134,13 @@ def test_sparse_times_are_those_of_the_tokens_alone_relative_to_vars() -> None:
     assert [line.figure for line in lines if "saved" in line.name and line.verdict == SEEN][0] == "21.0%"
 
 
-def test_a_sparse_case_that_broke_leaves_the_others_their_lines() -> None:
-    found = {name: {"tokens_macs": 79.0, "timing": timing()} for name in (sparse.DENSE, *sparse.BOUNDS)}
-    found["ActVAR, token sparsity .5"]["timing"] = {"failure": "no graph"}
-    lines = sparse.lines_of(found)
-    assert [line.figure for line in lines if line.verdict == FAILED] == ["no graph"]
-    assert sum(line.verdict in (HELD, MISSED) for line in lines) == 4
+def test_a_sparse_case_or_var_that_broke_is_named() -> None:
+    name = "ActVAR, token sparsity .5"
+    fine, broken = ({"tokens_macs": 79.0, "timing": one} for one in (timing(), {"failure": "no graph"}))
+    (line,) = sparse.lines_of(name, {sparse.DENSE: fine, name: broken})
+    assert (line.verdict, line.name, line.figure) == (FAILED, f"{name}: time of {name}", "no graph")
+    (line,) = sparse.lines_of(name, {sparse.DENSE: broken, name: fine})
+    assert (line.verdict, line.name) == (FAILED, f"{name}: time of VAR-d16")
 
 
 def test_every_bundled_method_is_among_the_trials_whose_images_are_compared() -> None:
@@ -173,10 +180,9 @@ def test_scores_outside_of_the_other_sides_intervals_are_named() -> None:
     assert agree.outside(ours, {"fid": {"fmnist-cnn": 3.05}, "kid": 0.2}) == {"scores": 2, "outside": []}
     found = agree.outside(ours, {"fid": {"fmnist-cnn": 3.2}, "kid": None})
     assert found == {"scores": 1, "outside": ["fid.fmnist-cnn"]}
-    lines = agree.lines_of({"var": {"alike": 0.995, **found}, "ear": {"alike": 0.98, "scores": 2, "outside": []}})
+    lines = agree.lines_of("fmnist, var", {"alike": 0.985, **found})
     assert [line.verdict for line in lines] == [MISSED, MISSED]
-    assert lines[0].figure == "98 % at the least (ear)"
-    assert lines[1].figure == "1 of 3 (var: fid.fmnist-cnn)"
+    assert lines[1].figure == "1 of 1 (fid.fmnist-cnn)"
 
 
 def test_features_are_compared_by_size() -> None:
@@ -219,7 +225,109 @@ def test_their_times_stand_against_ours_of_the_same_run() -> None:
     assert [single.value, many.value] == pytest.approx([16, 3.5])
     compiled, _ = official.lines_of("LlamaGen", THEIRS_COMPILED, {1: [0.31], 64: [3.5]}, ours)
     assert (compiled.bound, compiled.verdict) == ("at least 1.5 times", HELD)
-    assert {line.verdict for line in official.lines_of("VAR", THEIRS, {1: [0.1], 64: [0.5]}, {})} == {NOT_MEASURED}
+    assert {line.verdict for line in official.lines_of("VAR", THEIRS, {1: [0.1], 64: [0.5]}, {})} == {FAILED}
+
+
+def test_the_authors_compiled_code_comes_last() -> None:
+    sides = official.order()
+    assert sides[-1] == ("LlamaGen", THEIRS_COMPILED)
+    assert [side for _, side in sides[:-1]] == [THEIRS] * len(MODELS)
+
+
+def test_what_breaks_in_the_authors_code_is_not_measured_and_what_breaks_in_ours_is_a_fault(tmp_path: Path) -> None:
+    theirs = official_speed.BrokenError("exit code 1", f'File "{tmp_path.resolve()}/models/gpt.py", line 3\nNo timm')
+    assert official.fault("EAR-B: official", theirs, tmp_path).verdict == NOT_MEASURED
+    assert "the authors' code broke: exit code 1" in official.fault("EAR-B: official", theirs, tmp_path).figure
+    ours = official_speed.BrokenError("exit code 1", 'File "tests/official/one.py", line 3')
+    assert official.fault("EAR-B: official", ours, tmp_path).verdict == FAILED
+    late = official_speed.BrokenError("not done after 90 s")
+    assert official.fault("EAR-B: official", late, tmp_path).verdict == FAILED
+
+
+def test_what_nvml_says_has_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    state = dict.fromkeys(gpu.RANGES) | {"sm_mhz": [1700.0, 1755.0, 1980.0], "readings": 13, "others": 0}
+    state["reasons"] = {"power cap": 5}
+    one = timing()
+    one["latency"]["gpu"] = one["throughput"]["gpu"] = state
+    one["throughput"] |= {"joules_per_image": 1.234, "joules_per_image_interval": [1.2, 1.3]}
+    monkeypatch.setattr(speed, "missing", lambda names: [])
+    (line,) = speed.conditions("EAR-B", one)
+    assert (line.number, line.verdict, line.value) == ("6", SEEN, 1.234)
+    assert line.figure == (
+        "1.23 J an image [1.2, 1.3]; the GPU was throttled (power cap in 5 of 13 samples); SM clock 1755 MHz"
+    )
+    (silent,) = speed.conditions("EAR-B", timing())
+    assert silent.figure == "NVML did not answer; energy unknown"
+    monkeypatch.setattr(speed, "missing", lambda names: ["pynvml"])
+    (lacking,) = speed.conditions("EAR-B", timing())
+    assert lacking.verdict == NOT_MEASURED
+
+
+def test_every_bound_of_the_program_is_the_issues() -> None:
+    """Issue 17, acceptance on an H100."""
+    lines = [line for name, least in REAL.floors.items() for line in shown_of(name, least)]
+    sparsely = {"tokens_macs": 79.0, "timing": timing()}
+    for name in sparse.BOUNDS:
+        lines += sparse.lines_of(name, {sparse.DENSE: sparsely, name: sparsely})
+    lines += agree.lines_of("fmnist, var", {"alike": 1.0, "scores": 3, "outside": []})
+    lines.append(same.worst("same images", {"var": 1.0}))
+    lines.append(judged("4", "features", agree.FEATURES, 0.0))
+    for name, model in MODELS.items():
+        for side in (THEIRS, *([THEIRS_COMPILED] if model.compiles else [])):
+            lines += official.lines_of(name, side, {1: [1.0], 64: [1.0]}, timing())
+    found = {line.name: line.bound for line in lines if line.bound}
+    assert found == {
+        **{f"{name}: half-width of the interval of latency": "at most 3 %" for name in REAL.floors},
+        **{f"{name}: noisy times": "at most 0" for name in REAL.floors},
+        **{f"{name}: same tokens captured and not": "at least 100 %" for name in REAL.floors},
+        "VAR-d16: share of the floor, batch 1": "at least 20 %",
+        "EAR-B: share of the floor, batch 1": "at least 20 %",
+        "LlamaGen-B: share of the floor, batch 1": "at least 25 %",
+        "VAR-d16: tokens at batch 64, of the matrix rate": "at least 50 %",
+        "VAR-d16: decoder at batch 64, of the matrix rate": "at least 35 %",
+        "ActVAR, 21 % of FLOPs saved: time of the tokens, batch 64, of VAR-d16's": "at most 1 times",
+        "ActVAR, token sparsity .5: time of the tokens, batch 64, of VAR-d16's": "at most 0.9 times",
+        "VAR-static, 21 % of FLOPs saved: time of the tokens, batch 64, of VAR-d16's": "at most 0.9 times",
+        **{f"{name}: time of the tokens, batch 1, of VAR-d16's": "at most 1.1 times" for name in sparse.BOUNDS},
+        "fmnist, var, fp32: same images on CPU and GPU": "at least 99 %",
+        "fmnist, var, fp32: scores on the GPU outside of the CPU's intervals": "at most 0",
+        "same images": "at least 100 %",
+        "features": "at most 1e-05",
+        "LlamaGen-B, batch 1: as fast as the official code": "at least 15 times",
+        "LlamaGen-B, batch 64: as fast as the official code": "at least 5 times",
+        "LlamaGen-B, batch 1: as fast as the official, compiled code": "at least 1.5 times",
+        "LlamaGen-B, batch 64: as fast as the official, compiled code": "at least 1.5 times",
+        "EAR-B, batch 1: as fast as the official code": "at least 13 times",
+        "EAR-B, batch 64: as fast as the official code": "at least 5 times",
+        "VAR-d16, batch 1: as fast as the official code": "at least 5 times",
+        "VAR-d16, batch 64: as fast as the official code": "at least 2 times",
+    }
+    assert {line.number for line in lines if line.timed} == {"1", "2", "5"}
+    assert {line.number for line in lines if line.bound and not line.timed} == {"1", "3", "4"}
+    assert sparse.SAVED == 0.21
+    assert REAL.cuts == (3, 8)
+    assert REAL.draws == (64, 256, 4096, 900)
+    assert REAL.batch == 64
+
+
+def shown_of(name: str, least: float) -> list[Line]:
+    """The lines of a model in the part ``speed``."""
+    return speed.of_model(name, {"timing": timing(), "flops": FLOPS}, least)
+
+
+def test_images_are_cut_where_neither_batches_nor_shards_end() -> None:
+    cut = list(groups(REAL))
+    sizes = {
+        (trial.setup.precision, trial.method, trial.images, trial.setup.compute_batch)
+        for one in cut
+        for trial in one.trials
+    }
+    assert ("bf16", "var", 141, 64) in sizes
+    assert {images for _, _, images, _ in sizes} == {1003, 50, 141}
+    for _, _, images, size in sizes:
+        assert images % size
+        assert images > 2 * size, "a process that is killed has a second shard"
+    assert [one.name.partition(",")[0] for one in cut if one.killed] == ["fmnist", "fmnist", *REAL.presets]
 
 
 def test_a_process_of_the_comparison_is_told_all_that_it_needs(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:

@@ -8,10 +8,12 @@ from tests.programs.gpu.lines import (
     FAILED,
     HELD,
     MISSED,
-    NOT_MEASURED,
+    MOST,
     REHEARSED,
     SEEN,
     Bound,
+    Line,
+    elsewhere,
     exit_code,
     failed,
     finite,
@@ -36,7 +38,7 @@ SHARE, TIMES = Bound(least=0.2, unit="%"), Bound(most=1.1, unit="times")
         (TIMES, 1.1, HELD),
         (TIMES, 1.2, MISSED),
         (TIMES, math.nan, MISSED),
-        (TIMES, None, NOT_MEASURED),
+        (TIMES, None, FAILED),
     ],
 )
 def test_a_figure_is_held_against_its_bound(bound: Bound, value: float | None, verdict: str) -> None:
@@ -58,14 +60,41 @@ def test_a_share_that_is_not_all_does_not_look_like_all() -> None:
 
 def test_only_what_was_missed_or_broke_is_a_fault() -> None:
     good = [judged("1", "a", TIMES, 1.0), not_measured("1", "b", "no checkout"), seen("1", "c", "24 ms")]
-    assert exit_code(good) == exit_code([]) == 0
+    assert exit_code(good) == 0
     assert exit_code([*good, judged("1", "d", TIMES, 2.0)]) == 1
     assert exit_code([*good, failed("1", "e", "out of memory")]) == 1
 
 
+def test_a_run_in_which_nothing_was_measured_does_not_pass() -> None:
+    assert exit_code([]) == exit_code([not_measured("1", "b", "no checkout")]) == 1
+
+
+def test_on_another_gpu_times_and_floors_are_shown_and_not_judged() -> None:
+    time = judged("5", "a", Bound(most=1.0, unit="times", timed=True), 2.0)
+    images = judged("3", "b", Bound(least=1.0, unit="%"), 0.9)
+    there = [elsewhere(line, "NVIDIA H200") for line in (time, images, failed("5", "c", "out of memory"))]
+    assert [line.verdict for line in there] == [SEEN, MISSED, FAILED]
+    assert there[0].bound == "at most 1 times"
+    assert elsewhere(time, "NVIDIA H100 80GB HBM3").verdict == MISSED
+    text = table(there, "NVIDIA H200")
+    assert "Bounds of times and floors are those of an H100; on this NVIDIA H200 they are not judged." in text
+    assert "not judged" not in table(there, "NVIDIA H100 80GB HBM3")
+
+
+def test_the_table_is_short_enough_to_be_given_back() -> None:
+    reason = "RuntimeError: CUDA error: an illegal memory access was encountered; " * 10
+    lines: list[Line] = [
+        failed("1", f"VAR-d16, line {place}: time of the tokens, batch 64", reason) for place in range(95)
+    ]
+    text = table(lines)
+    assert len(text) <= MOST < 12_000
+    assert text.count("RuntimeError") == 95
+    assert text.endswith("95 FAILED")
+
+
 def test_a_rehearsal_claims_nothing_but_keeps_its_faults() -> None:
     lines = [judged("1", "a", TIMES, 1.0), judged("1", "b", TIMES, 2.0), seen("1", "c", "x"), failed("1", "d", "x")]
-    assert [line.verdict for line in rehearsed(lines)] == [REHEARSED, REHEARSED, REHEARSED, FAILED]
+    assert [rehearsed(line).verdict for line in lines] == [REHEARSED, REHEARSED, REHEARSED, FAILED]
 
 
 def test_the_table_has_every_line_and_counts_the_verdicts() -> None:
