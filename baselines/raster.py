@@ -170,13 +170,11 @@ class _Steps:
         kinds = [min(self.total, -(-(place + 1) // REACH) * REACH) for place in range(self.total)]
         return Loop(kinds, self.begin, self.step, self.result)
 
-    @torch.inference_mode()
     def begin(self) -> None:
         condition = self.net.cls_embedding(self.method.branches(self.labels, self.sampling))
         self.x.copy_(condition[:, None])
         self.place.zero_()
 
-    @torch.inference_mode()
     def step(self, reach: int) -> None:
         net, place = self.net, self.place
         empty = torch.arange(reach, device=place.device) > place

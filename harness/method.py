@@ -89,6 +89,7 @@ class Loop:
     A method with hundreds of steps offers a loop, because capturing every step would take long. All state is in tensors
     that stay where they are: ``begin`` and ``step`` write into them. The tensors of labels and noise with which the
     loop was made are read again by each ``begin``.
+    All functions are called within ``torch.inference_mode()``.
     """
 
     kinds: Sequence[int]  # the kind of each step, in order; steps of one kind do the same work on the same tensors

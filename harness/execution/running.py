@@ -63,6 +63,7 @@ def _looped(work: Work, labels: Tensor, noise: Tensor) -> Sample:
     if loop is None:
         return work.sample
 
+    @torch.inference_mode()  # around what is compiled: within it, torch.compile refuses to change what is kept
     def sample(labels: Tensor, noise: Tensor) -> Generated:
         for own, given in zip(kept, (labels, noise), strict=True):
             own.copy_(given)
