@@ -17,6 +17,7 @@ from harness.errors import ArbenchError
 from harness.records import packs
 from harness.records.store import Store
 from harness.records.submissions import admit
+from reports import table
 from tests.helpers import submitting
 from tests.helpers.submitting import Members, forged, members, npy, packed, refused, setting
 
@@ -241,6 +242,21 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
         with pytest.raises(ArbenchError):
             admit(path, Store(tmp_path / "store"))
     assert not (tmp_path / "store").exists()
+
+
+def test_unknown_parts_of_an_eager_clock_do_not_spoil_the_report(valid: Path, tmp_path: Path) -> None:
+    """A record may have parts that are not declared, of any form. Nobody may rely on their form."""
+
+    def change(record: Any) -> None:
+        for kind in ("latency", "throughput"):
+            record["timing"][kind]["noisy"] = False
+        record["timing"]["eager"] = second(record) | {"x": 5, "y": [1], "z": {"noisy": True}}
+
+    store = Store(tmp_path / "store")
+    assert admit(packed(tmp_path, forged(members(valid), change)), store) == (3, 0)
+    rows = table.tidy(store.records(), "tiny")
+    assert not rows["eager_noisy"].any() and not rows["eager_disturbed"].any()
+    assert rows["eager_latency"].notna().sum() == 1
 
 
 LEAVES: list[Any] = [None, True, -1, 0, 2**63, 1e29, "", "x", SCRIPT, "../..", "\x07", [], {}, [[]], {"a": {}}]
