@@ -91,6 +91,8 @@ def _floor(batch: int, kind: str) -> tuple[Figure, Figure]:
 SHARE = (0.0, 1.0)
 POSITIVE = (1e-9, 1e9)
 """Values that a time, a rate or an energy can have."""
+SPAN = (0.0, 1e9)
+"""Values that a part of a time can have."""
 PLAUSIBLE = (0.0, 10.0)
 """Values that a share of the floor can have. It is above 1 if a device's rates were measured too low, or if a cache
 gave what the floor takes from memory."""
@@ -120,9 +122,9 @@ FIGURES = (
     Figure("latency", "Latency b1", "one image at batch 1: tokens and decoder", "low", "(ms)",
            "timing.latency.total_s", "timing.latency.interval", scale=1e3),
     Figure("latency_tokens", "of it tokens", "part of the latency that makes tokens", None, "",
-           "timing.latency.tokens_s", scale=1e3),
+           "timing.latency.tokens_s", scale=1e3, valid=SPAN),
     Figure("latency_decoder", "of it decoder", "part of the latency that decodes them", None, "",
-           "timing.latency.decoder_s", scale=1e3),
+           "timing.latency.decoder_s", scale=1e3, valid=SPAN),
     Figure("latency_p90", "Latency b1 p90", "nine of ten images at batch 1 take at most as long", "low", "(ms)",
            "timing.latency.percentiles.p90", scale=1e3, valid=POSITIVE),
     Figure("latency_p99", "Latency b1 p99", "99 of 100 images at batch 1 take at most as long", "low", "(ms)",

@@ -153,6 +153,26 @@ HOSTILE: dict[str, tuple[Callable[[Members], Members], str]] = {
         lambda m: forged(m, setting("timing", "latency", "percentiles", to={"p99": 1e-6})),
         "percentiles of latency are not those of its samples",
     ),
+    "percentiles of too few samples": (
+        lambda m: forged(m, setting("timing", "latency", "percentiles", to={"p90": 0.0, "p99": 0.0})),
+        "percentiles of latency are not those of its samples",
+    ),
+    "a percentile that is none of ours": (
+        lambda m: forged(m, setting("timing", "latency", "percentiles", to={"p42": 0.0})),
+        "percentiles of latency are not those of its samples",
+    ),
+    "tokens in less than no time": (
+        lambda m: forged(m, setting("timing", "latency", "tokens_s", to=-1.0)),
+        "latency_tokens = -1 (possible: 0 to 1e+09)",
+    ),
+    "an interval of a rate that has one end": (
+        lambda m: forged(m, setting("timing", "throughput", "images_per_s_interval", to=[1.0])),
+        "not of our schema (IndexError",
+    ),
+    "an interval of a rate the wrong way round": (
+        lambda m: forged(m, setting("timing", "throughput", "images_per_s_interval", to=[2.0, 1.0])),
+        "throughput: its interval is none",
+    ),
     "an unknown mode": (
         lambda m: forged(m, setting("timing", "capture", to={"mode": "magic", "why": None, "alike": 1.0})),
         "capture has mode 'magic' (valid: graph, compile, off)",
