@@ -202,6 +202,7 @@ def _row(record: Record, fid: str) -> dict[str, Any]:
         "noisy": bool(timing.get("noisy")),
         "why_noisy": "; ".join(why_noisy(timing)),
         "gpu_disturbed": clocks.disturbed(timing),
+        "energy_disturbed": clocks.energy_disturbed(timing),
         "why_disturbed": "; ".join(why_disturbed(timing)),
         "flags": tuple(flags(record)),
         "stage": failure.get("stage", ""),

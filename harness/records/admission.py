@@ -31,7 +31,7 @@ from harness.records.store import REPLICATES, Record
 from harness.sampling import SAMPLING_FIELDS
 from harness.setup import SETUP_FIELDS
 from harness.stages import clocks
-from harness.stages.figures import FIGURES, flat, scores
+from harness.stages.figures import FIGURES, figure_named, flat, scores
 from harness.stages.quality.resampling import interval
 from harness.stages.timing.summary import percentiles
 from harness.trial import ASKED, Trial
@@ -277,9 +277,11 @@ def _timed(timed: Mapping[str, Any], kind: str) -> None:
 
 def _joules(throughput: Mapping[str, Any]) -> None:
     joules, ends = throughput.get("joules_per_image"), throughput.get("joules_per_image_interval")
-    low, high = next(figure.valid for figure in FIGURES if figure.name == "joules" and figure.valid)
+    low, high = figure_named("joules").valid or ANY
     if ends is not None and not (len(ends) == 2 and all(_number(end, low, high) for end in ends)):
         _refuse("timing: the interval of joules an image is none")
+    if len(throughput.get("joules_per_image_why") or "") > LONGEST_WHY:
+        _refuse(f"timing: why joules an image are unknown takes more than {LONGEST_WHY} characters")
     if joules is not None and joules != 0.0 and not _number(joules, low, high):  # 0.0: older records knew none
         _refuse(f"timing: {str(joules)[:40]} joules an image (possible: {low:g} to {high:g})")
     if ends is not None and (joules is None or not ends[0] <= joules <= ends[1]):

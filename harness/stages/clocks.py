@@ -15,8 +15,6 @@ CLOCKS: Mapping[str, str] = {"graph": CAPTURED, "compile": COMPILED, "off": EAGE
 """Mode in which a method ran (harness.execution.modes) -> its clock."""
 KINDS = ("latency", "throughput")
 """The two times of a clock, as a record names them."""
-FIRST, SECOND = "first", "eager"
-"""Names of the two clocks of a record, for figures that are of one of them (harness.stages.figures)."""
 Times = Mapping[str, Any]
 """``session``, ``latency`` and ``throughput``, as the timing part of a record has them."""
 
@@ -80,6 +78,11 @@ def noisy(times: Times | None) -> bool:
 def disturbed(times: Times | None) -> bool:
     """Whether the GPU was throttled or shared while the latency or the throughput of one clock was taken."""
     return any((one.get("gpu") or {}).get("disturbed") for one in parts(times))
+
+
+def energy_disturbed(timing: Mapping[str, Any]) -> bool:
+    """Whether the GPU was throttled or shared while the energy of a record was taken."""
+    return bool(((timing.get("throughput") or {}).get("joules_per_image_gpu") or {}).get("disturbed"))
 
 
 def has_second(timing: Mapping[str, Any]) -> bool:

@@ -117,7 +117,7 @@ def interleaved(
         times = _clock(runs, protocol, mode, tell)
         for run, found in zip(runs, times, strict=True):
             if found and run.method is not None:
-                found["throughput"] |= per_image(run.method, run.device, partial(taken, run), protocol, tell)
+                found["throughput"] |= per_image(run.name, run.method, run.device, partial(taken, run), protocol, tell)
         memory = [run.memory for run in runs]
         again = [run for run in runs if _has_two_clocks(run)]
         eager = {id(run): found for run, found in zip(again, _clock(again, protocol, OFF, tell), strict=True)}
