@@ -82,7 +82,7 @@ def test_each_row_on_cuda_says_how_it_was_timed(site: Path, made: list[Any]) -> 
 
 def test_a_trial_shows_both_clocks(site: Path, made: list[Any]) -> None:
     found = trial(site, made[0])
-    assert found["clock"] == "captured"
+    assert found["clock"] == "captured" and "setup" not in found, "its trial has its whole setup"
     eager = found["timing"]["eager"]["latency"]
     assert eager["samples"] == pytest.approx(made[0]["timing"]["eager"]["latency"]["samples"], rel=1e-4)
     assert "decoder_samples" not in eager
@@ -110,6 +110,7 @@ def test_a_store_of_a_cpu_has_none_of_it(tmp_path: Path) -> None:
     header = (out / "trials.csv").read_text().splitlines()[0].split(",")
     assert not {name.partition(":")[0] for name in header} & (SECOND | {"clock", "timed", "other_clock"})
     assert "clock" not in trial(out, RECORDS[0])
+    assert trial(out, RECORDS[0])["setup"]["compute_batch"] == "unknown", "the record is older than compute batches"
     assert {"latency", "latency:low", "throughput", "fid:low", "params"} <= set(header)
     assert [row["note"] for row in board(out) if row["key"]] == [""] * 6
     assert "timed in several ways" not in (out / "measured.html").read_text()
