@@ -154,14 +154,15 @@ def _row(site: Site, row: Mapping[str, Any], number: int) -> dict[str, Any]:
 
 
 def _note(row: Mapping[str, Any]) -> str:
-    """What is wrong with a row; empty if nothing is.
+    """What a reader has to know of a row beside its settings. It is empty for a row on a CPU with which nothing is
+    wrong; a row on CUDA always says how it was timed.
 
     For a failed trial, the note names the stage that failed. For a finished trial, the note lists what applies:
     - that the trial was not timed
     - which numbers are flagged on the trial's page
     - what disturbed the times, if the times are noisy
     - how the GPU was throttled or shared while times were taken
-    - on CUDA, that times are of captured work, or why they are not
+    - on CUDA, ``timed captured``, or why the times are eager; compiled times are named in the settings
     - if the time saved is relative to times of another clock
     """
     if row["status"] != "done":

@@ -25,8 +25,9 @@ def added(rows: pd.DataFrame, records: Iterable[Record]) -> pd.DataFrame:
 
     Time savings exist only if the row and the base were timed in the same timing session. The two are then compared
     round by round. They are of the first clock (harness.stages.clocks): captured on CUDA. A base that was timed on the
-    row's own device is preferred, and then one of the row's own clock. There are no time savings from a base of another clock, with one exception: a row that cannot be
-    captured is compared with a captured base. The new column ``other_clock`` then says so; otherwise it is empty.
+    row's own device is preferred, and then one of the row's own clock. There are no time savings from a base of another
+    clock, with one exception: a row that cannot be captured is compared with a captured base. The new column
+    ``other_clock`` then says so; otherwise it is empty.
     """
     by_key = {str(record["key"]): record for record in records}
     timed = rows.assign(
