@@ -70,8 +70,12 @@ def _base(row: Mapping[str, object], rows: pd.DataFrame) -> Mapping[str, object]
         candidates = _rather(candidates, column, row[column])
     if candidates.empty:
         return None
-    best = candidates["settings"][candidates["fid"].idxmin()]
-    candidates = _rather(candidates[candidates["settings"] == best], "session", row["session"])
+    same = candidates[candidates["settings"] == _best(candidates)["settings"]]
+    return _best(_rather(same, "session", row["session"]))
+
+
+def _best(candidates: pd.DataFrame) -> Mapping[str, object]:
+    """The candidate of lowest FID."""
     return dicts(candidates.loc[[candidates["fid"].idxmin()]])[0]
 
 
