@@ -26,9 +26,11 @@ LARGEST_COMPUTE_BATCH = 4096
 SMALL_IMAGES_COMPUTE_BATCH = 125
 """``Setup.compute_batch`` of our presets for images of 28x28. It divides the usual size of a shard and the number of
 images in most bundled sweeps, so that nothing is computed beyond them."""
-# CPU time on one core of a shared Xeon in ms an image, extractor included, least of 5 passes over 500 images, at 50,
-# 64, 125 and 250 images at once: raster 7.8, 7.5, 6.7, 7.0; ear (13 steps) 4.0, 3.8, 3.9, 4.2; var 5.5, 5.6, 5.9, 6.2;
-# actvar (ffn_sparsity 0.645) 6.0, 6.1, 6.5, 7.1. So 125 takes less time than the 250 of earlier versions in all four.
+# Measured when compute batches came: CPU time on one core of a shared Xeon in ms an image, extractor included, least of
+# 5 passes over 500 images. The work is that of `arbench run default --images 500 --workers 0 --no-timing
+# --compute-batch N`; by the clock, a record of it has the time under generate.seconds. At 50, 64, 125 and 250 images:
+# raster 7.8, 7.5, 6.7, 7.0; ear (13 steps) 4.0, 3.8, 3.9, 4.2; var 5.5, 5.6, 5.9, 6.2; actvar (ffn_sparsity 0.645) 6.0,
+# 6.1, 6.5, 7.1. So 125 takes less time than the 250 of earlier versions in all four.
 OWN = re.compile(r"own-[0-9a-f]{8}")
 """The value of ``weights`` for a user's checkpoint: ``own-`` and the first eight hex digits of the file's sha256."""
 

@@ -35,14 +35,14 @@ def sheets(site: Site, out: Path) -> Iterator[Sheet]:
     rows = [*_settings(site), *_apart(site), *map(_published, listed())]
     found = _figures(rows, [one.name for one in FIGURES])
     offered = [one for one in FIGURES if one.name in DEFAULT or found[one.name][0]]
-    noisy = ["eager_noisy"] if any(row.get("eager_noisy") for row in rows) else []
+    marks = [name for name in _MARKS if site.rows[name].any()]
     about = {
         "measures": [measure(one) for one in offered],
         "methods": methods(site),
         "costs": [[cost, _COST_WORDS[cost]] for cost in COSTS],
         "sets": _sets(rows),
         "limits": list(_limits(site)),
-        "columns": _columns(rows, ["standing", *_WORDS, *noisy]),
+        "columns": _columns(rows, ["standing", *_WORDS, *marks]),
         "figures": {name: found[name] for name in DEFAULT},
         "cite": _cite(site),
     }
@@ -51,7 +51,7 @@ def sheets(site: Site, out: Path) -> Iterator[Sheet]:
     empty = [one.name + end for one in FIGURES if one not in offered for end in ("", LOW, HIGH)]
     empty += [
         "cannot_be_captured",
-        "eager_noisy",
+        *(name for name in _MARKS if name not in marks),
         *(() if _tells_clocks(site) else ("clock", "timed", "other_clock")),
     ]
     for name, written in (("leaderboard", site.board), ("trials", site.rows)):
@@ -105,8 +105,10 @@ def listed() -> list[PublishedRow]:
 _COST_WORDS = {"steps": "steps", "gflops": "FLOPs", "latency": "latency", "throughput": "throughput"}
 _WORDS = (
     "method", "title", "family", "settings", "set", "source", "device", "status", "note", "key", "seed", "seeds",
-    "images", "best", "noisy", "gpu_disturbed", "random", "steps_std", "ffn_sparsity", "token_sparsity", "tuned",
+    "images", "best", "noisy", "random", "steps_std", "ffn_sparsity", "token_sparsity", "tuned",
 )  # fmt: skip
+_MARKS = ("gpu_disturbed", "eager_noisy", "eager_disturbed", "energy_disturbed")
+"""Columns of marks beside times and energy. They are left out if no row has such a mark."""
 
 
 def _settings(site: Site) -> Iterator[dict[str, Any]]:
@@ -152,14 +154,15 @@ def _row(site: Site, row: Mapping[str, Any], number: int) -> dict[str, Any]:
 
 
 def _note(row: Mapping[str, Any]) -> str:
-    """What is wrong with a row; empty if nothing is.
+    """What a reader has to know of a row beside its settings. It is empty for a row on a CPU with which nothing is
+    wrong; a row on CUDA always says how it was timed.
 
     For a failed trial, the note names the stage that failed. For a finished trial, the note lists what applies:
     - that the trial was not timed
     - which numbers are flagged on the trial's page
     - what disturbed the times, if the times are noisy
     - how the GPU was throttled or shared while times were taken
-    - on CUDA, that times are of captured work, or why they are not
+    - on CUDA, ``timed captured``, or why the times are eager; compiled times are named in the settings
     - if the time saved is relative to times of another clock
     """
     if row["status"] != "done":
@@ -240,7 +243,7 @@ def _limits(site: Site) -> Iterator[dict[str, Any]]:
 def measure(one: Figure) -> dict[str, Any]:
     """What the scripts of the pages need to know about a measure."""
     known = {"name": one.name, "title": one.heading, "about": one.about, "better": one.better}
-    return {**known, "digits": one.digits, "places": one.places, "shown": one.name in DEFAULT}
+    return {**known, "digits": one.digits, "places": one.places, "shown": one.name in DEFAULT, "clock": one.clock}
 
 
 def _columns(rows: list[dict[str, Any]], names: Iterable[str]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from harness.progress import counted
+from harness.records.setups import setup_of
 from harness.stages import clocks
 from reports.table import Record, figure
 
@@ -35,8 +36,9 @@ def protocol(records: Iterable[Record]) -> list[tuple[str, str]]:
 
     return [  # one topic a line, however long its text
         ("Images", "Unless a row says otherwise, image i has label i mod classes, bytes are round(255 x), and networks "
-         "run in float32. All randomness comes from uniforms keyed by (seed, image index, position), so an image does "
-         "not depend on batch size, order or restarts."),
+         "run in float32. All randomness comes from uniforms keyed by (seed, image index, position). Image i is always "
+         "computed together with the other images of its compute batch, whose size is part of the setup. So shards, "
+         f"workers, order and restarts do not change it. Size of compute batches: {_compute_batches(records)}."),
         ("Extractor", said("quality", "extractor")),
         ("Reference", f"images: {said('quality', 'reference', 'images')}; sha256: {said('provenance', 'reference')}"),
         ("Intervals", "95 %: what other images of the same method would have given; the reference is taken as it is."
@@ -100,6 +102,10 @@ def _words(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {_words(part)}" for name, part in value.items())
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def _compute_batches(records: Iterable[Record]) -> str:
+    return _said(setup_of(record).get("compute_batch") for record in records)
 
 
 def _clocks(records: Iterable[Record]) -> str:

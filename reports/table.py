@@ -197,12 +197,12 @@ def _row(record: Record, fid: str) -> dict[str, Any]:
         "clock": clocks.clock(timing),
         "timed": _timed(timing),
         "cannot_be_captured": clocks.cannot_be_captured(timing),
-        "eager_noisy": any((part or {}).get("noisy") for part in (timing.get("eager") or {}).values()),
+        "eager_noisy": clocks.noisy(clocks.eager(timing)),
+        "eager_disturbed": clocks.disturbed(clocks.eager(timing)),
         "noisy": bool(timing.get("noisy")),
         "why_noisy": "; ".join(why_noisy(timing)),
-        "gpu_disturbed": any(
-            ((timing.get(one) or {}).get("gpu") or {}).get("disturbed") for one in ("latency", "throughput")
-        ),
+        "gpu_disturbed": clocks.disturbed(timing),
+        "energy_disturbed": clocks.energy_disturbed(timing),
         "why_disturbed": "; ".join(why_disturbed(timing)),
         "flags": tuple(flags(record)),
         "stage": failure.get("stage", ""),

@@ -13,6 +13,7 @@ from typing import Any
 
 from harness.errors import ArbenchError
 from harness.machine.disturbances import disturbed
+from harness.records.setups import setup_of
 from harness.stages import clocks
 from harness.stages.figures import FIGURES
 from reports import images, leaderboard, table
@@ -80,6 +81,8 @@ def _trial(site: Site, row: Mapping[str, Any]) -> dict[str, Any]:
         **(
             {"clock": clock} if (clock := clocks.in_words(record.get("timing") or {})) not in ("", clocks.EAGER) else {}
         ),
+        # The setup of a record of an earlier version is not all in its trial.
+        **({"setup": setup} if (setup := setup_of(record)) != (record["trial"].get("setup") or {}) else {}),
         **({"foreign": record["foreign"]} if record.get("foreign") else {}),
         "log": str(record.get("log") or "")[-LOG_SHOWN:],
     }

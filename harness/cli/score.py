@@ -165,8 +165,11 @@ def _extractor(asked: argparse.Namespace) -> "InceptionExtractor":
     from harness.extractors.inception import load_inception
     from harness.machine import devices
 
+    device = devices.checked(asked.device)
+    if asked.tf32 == "on" and device.type != "cuda":
+        raise ArbenchError(f"--tf32 on: device {asked.device!r} has no TF32 (valid with --device cuda)")
     extractor = load_inception(asked.inception, asked.inception_sha256)
-    extractor.network.to(devices.checked(asked.device))
+    extractor.network.to(device)
     extractor.tf32 = asked.tf32
     return extractor
 

@@ -2,7 +2,7 @@
 knob is a setting that a method declares, with its valid values.
 
     subjects      the methods under test, and their images
-    test_methods  shapes, ranges, the same image at any batch size, costs
+    test_methods  shapes, ranges, images that do not depend on the rest of their batch, costs
     test_capture  on a GPU, a method at fixed settings asks nothing of the host (on fake tensors: fake_cuda)
     test_knobs    every knob has an effect, and invalid values are refused
     test_steps    methods that decode in steps

@@ -221,7 +221,8 @@ def jobs(planned: TrialPlan, batch: int) -> Iterator[Job]:
     The job of stage ``quality`` is not among the jobs, because stage ``quality`` needs all shards. A shard is a file
     with some of the trial's images. Each job of stage ``generate`` makes one shard.
 
-    batch: the largest number of images in a new shard.
+    batch: the number of images in a new shard, before it is rounded up to whole compute batches. A shard that fills a
+        gap may be smaller.
     """
     if not planned.done("generate"):
         yield from (Job(planned.maker, "generate", indices) for indices in planned.maker.shards.missing(batch))

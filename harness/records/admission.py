@@ -31,7 +31,7 @@ from harness.records.store import REPLICATES, Record
 from harness.sampling import SAMPLING_FIELDS
 from harness.setup import SETUP_FIELDS
 from harness.stages import clocks
-from harness.stages.figures import FIGURES, flat, scores
+from harness.stages.figures import FIGURES, figure_named, flat, scores
 from harness.stages.quality.resampling import interval
 from harness.stages.timing.summary import percentiles
 from harness.trial import ASKED, Trial
@@ -42,6 +42,8 @@ ARRAYS = ("labels", "steps", "thumbnails")
 """The arrays that travel with a record, beside the bootstrap replicates of its scores. Others (traces) do not
 travel."""
 MOST_IMAGES, MOST_THUMBNAILS, LARGEST_SIDE, LONGEST_WHY = 10**7, 64, 512, 500
+ANY = (-1e18, 1e18)
+"""Possible values of a figure that states no range."""
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}", re.ASCII)
 KNOB = re.compile(r"[a-z][a-z0-9_]{0,39}", re.ASCII)
 WORD = re.compile(r"[A-Za-z0-9_.+-]{1,60}", re.ASCII)
@@ -83,7 +85,7 @@ def _whole(record: Record, arrays: Arrays) -> None:
     _scores(record["quality"], arrays)
     _flops(record["flops"], record["parameters"])
     _timing(record["timing"])
-    _derived(record)
+    _costs(record)
     _images(record, arrays)
 
 
@@ -158,7 +160,7 @@ def _scores(quality: Mapping[str, Any], arrays: Arrays) -> None:
     if quality["extractor"] not in quality["fid"]:
         _refuse("quality: no FID of its own extractor")
     for figure in scores():
-        found, (low, high) = quality.get(figure.name), figure.valid or (-1e18, 1e18)
+        found, (low, high) = quality.get(figure.name), figure.valid or ANY
         for value in found.values() if isinstance(found, dict) else (found,):
             if value is not None and not _number(value, low, high):
                 _refuse(f"quality: {figure.name} = {str(value)[:40]} (possible: {low:g} to {high:g})")
@@ -209,15 +211,18 @@ def _bytes(flops: Mapping[str, Any]) -> None:
         _refuse(f"flops: bytes of the decoder are {str(read['decoder'])[:40]}")
 
 
-def _derived(record: Record) -> None:
-    """Refuses figures that are computed from other figures, if they are out of range."""
+def _costs(record: Record) -> None:
+    """Refuses figures other than scores if they, or the ends of their intervals, are out of range."""
     for figure in FIGURES:
-        if figure.derived is None or figure.valid is None:
+        if figure.of_quality:
             continue
-        low, high = figure.valid
-        found = figure.derived(record)
+        valid = figure.valid or ANY
+        low, high = (figure.scale * end for end in valid)
+        found, ends = figure.value(record, ""), figure.ends(record, "")
         if found is not None and not _number(found, low, high):
-            _refuse(f"{figure.name} = {str(found)[:40]} (possible: {low:g} to {high:g})")
+            _refuse(f"{figure.name} = {found / figure.scale:g} (possible: {valid[0]:g} to {valid[1]:g})")
+        if ends is not None and not (all(_number(end, low, high) for end in ends) and ends[0] <= ends[1]):
+            _refuse(f"{figure.name}: its interval is none")
 
 
 def _timing(timing: Mapping[str, Any]) -> None:
@@ -266,15 +271,19 @@ def _timed(timed: Mapping[str, Any], kind: str) -> None:
     if not _near(timed["total_s"], median(samples), 1e-6) or not low <= timed["total_s"] <= high:
         _refuse(f"timing: {kind} is not the median of its samples")
     given, true = timed.get("percentiles") or {}, percentiles(samples)
-    if any(value is not None and not _near(value, true.get(name) or 0.0, 1e-6) for name, value in given.items()):
-        _refuse(f"timing: percentiles of {kind} are not those of its samples")
+    for name, value in given.items():
+        wanted = true.get(name)  # None: no percentile of ours, or too few samples for it
+        if value is not None and (wanted is None or not _near(value, wanted, 1e-6)):
+            _refuse(f"timing: percentiles of {kind} are not those of its samples")
 
 
 def _joules(throughput: Mapping[str, Any]) -> None:
     joules, ends = throughput.get("joules_per_image"), throughput.get("joules_per_image_interval")
-    low, high = next(figure.valid for figure in FIGURES if figure.name == "joules" and figure.valid)
+    low, high = figure_named("joules").valid or ANY
     if ends is not None and not (len(ends) == 2 and all(_number(end, low, high) for end in ends)):
         _refuse("timing: the interval of joules an image is none")
+    if len(throughput.get("joules_per_image_why") or "") > LONGEST_WHY:
+        _refuse(f"timing: why joules an image are unknown takes more than {LONGEST_WHY} characters")
     if joules is not None and joules != 0.0 and not _number(joules, low, high):  # 0.0: older records knew none
         _refuse(f"timing: {str(joules)[:40]} joules an image (possible: {low:g} to {high:g})")
     if ends is not None and (joules is None or not ends[0] <= joules <= ends[1]):

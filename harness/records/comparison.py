@@ -23,17 +23,15 @@ from numpy.typing import NDArray
 from harness.records.setups import differences_of_setup
 from harness.records.store import REPLICATES, Record, Store
 from harness.stages import CONFIDENCE, clocks
-from harness.stages.figures import FIGURES, flat, scores
+from harness.stages.figures import FIGURES, figure_named, flat, scores
 from harness.stages.timing.summary import ratio
 
 SESSIONS = 0.10
 """Times from two sessions on one machine may differ by this share even if nothing has changed."""
-FIRST_CLOCK = ("latency", "latency_p90", "latency_p99", "throughput", "joules")
-"""Times in seconds and energy in joules that depend on how the method ran: captured, compiled or eager."""
 SECOND_CLOCK = {"latency": "eager_latency", "throughput": "eager_throughput"}
 """The times of a record's first clock -> those of its eager clock."""
-RELATIVE = (*FIRST_CLOCK, *SECOND_CLOCK.values())
-"""What is compared by logarithm: times in seconds, and energy in joules."""
+RELATIVE = frozenset(figure.name for figure in FIGURES if figure.relative)
+"""What is compared by logarithm: times, and energy."""
 EXACT = 1e-3
 """Multiply-adds and steps that differ by no more than this share count as equal: they are counted on few images, and on
 another machine a token in a thousand may differ."""
@@ -116,7 +114,7 @@ def _costs(record: Record, other: Record, confidence: float) -> Iterator[Differe
     yield from _times({kind: kind for kind in SECOND_CLOCK}, timings[0], timings[1], confidence)
     if any(map(clocks.has_second, timings)):
         yield from _times(SECOND_CLOCK, clocks.eager(timings[0]), clocks.eager(timings[1]), confidence)
-    joules = next(figure for figure in FIGURES if figure.name == "joules")
+    joules = figure_named("joules")
     (one, ends), (two, ends_2) = ((joules.value(found, ""), joules.ends(found, "")) for found in (record, other))
     if one is not None and two is not None and ends and ends_2:  # older records have no interval
         sessions = 0.0 if timings[0].get("session") == timings[1].get("session") else SESSIONS

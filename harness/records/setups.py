@@ -25,13 +25,16 @@ def made_on(record: Mapping[str, Any]) -> str:
 def setup_of(record: Mapping[str, Any]) -> dict[str, Any]:
     """All fields of a record's setup. Empty for samples that another program made.
 
-    Earlier versions left it to torch whether convolutions used TF32. So ``tf32`` of their records is unknown, but off
-    on a CPU, which has no TF32. ``compute_batch`` of their records is unknown.
+    Earlier versions left it to torch whether convolutions used TF32. So ``tf32`` of their records is unknown if they
+    were made on CUDA in fp32. Otherwise it is off: a CPU has no TF32, and TF32 takes the place of float32.
+    ``compute_batch`` of their records is unknown.
     """
     if "foreign" in record:
         return {}
-    earlier = {"tf32": "off" if made_on(record) == "cpu" else UNKNOWN, "compute_batch": UNKNOWN}
-    return {**asdict(Setup()), **earlier, **(record["trial"].get("setup") or {})}
+    found = {**asdict(Setup()), **(record["trial"].get("setup") or {})}
+    perhaps = made_on(record) != "cpu" and found["precision"] == "fp32"
+    earlier = {"tf32": UNKNOWN if perhaps else "off", "compute_batch": UNKNOWN}
+    return {**found, **earlier, **(record["trial"].get("setup") or {})}
 
 
 def arithmetic_of(record: Mapping[str, Any]) -> tuple[str, str]:

@@ -160,6 +160,8 @@ class Throughput(Timed):
     joules_per_image: float | None = None  # energy of an image, where the machine counts it
     joules_per_image_interval: list[float] | None = None  # 95 % interval of joules_per_image; null in older records
     joules_per_image_runs: list[float] | None = None  # for each run of seconds: energy of an image
+    joules_per_image_gpu: Table | None = None  # state of the GPU during these runs
+    joules_per_image_why: str | None = None  # why energy is unknown, or how the GPU was throttled or shared
 
 
 class Rates(Struct):

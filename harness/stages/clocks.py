@@ -13,6 +13,8 @@ from typing import Any
 CAPTURED, COMPILED, EAGER = "captured", "compiled", "eager"
 CLOCKS: Mapping[str, str] = {"graph": CAPTURED, "compile": COMPILED, "off": EAGER}
 """Mode in which a method ran (harness.execution.modes) -> its clock."""
+KINDS = ("latency", "throughput")
+"""The two times of a clock, as a record names them."""
 Times = Mapping[str, Any]
 """``session``, ``latency`` and ``throughput``, as the timing part of a record has them."""
 
@@ -59,6 +61,28 @@ def in_words(timing: Mapping[str, Any]) -> str:
     """
     why = why_eager(timing)
     return f"{clock(timing)} ({why})" if why else clock(timing)
+
+
+def parts(times: Times | None) -> list[Mapping[str, Any]]:
+    """The latency and the throughput of one clock, so far as it has them. Other parts of a record are not looked at:
+    they may have any form."""
+    found = [(times or {}).get(kind) for kind in KINDS]
+    return [one for one in found if isinstance(one, Mapping)]
+
+
+def noisy(times: Times | None) -> bool:
+    """Whether the latency or the throughput of one clock is noisy."""
+    return any(one.get("noisy") for one in parts(times))
+
+
+def disturbed(times: Times | None) -> bool:
+    """Whether the GPU was throttled or shared while the latency or the throughput of one clock was taken."""
+    return any((one.get("gpu") or {}).get("disturbed") for one in parts(times))
+
+
+def energy_disturbed(timing: Mapping[str, Any]) -> bool:
+    """Whether the GPU was throttled or shared while the energy of a record was taken."""
+    return bool(((timing.get("throughput") or {}).get("joules_per_image_gpu") or {}).get("disturbed"))
 
 
 def has_second(timing: Mapping[str, Any]) -> bool:

@@ -30,6 +30,8 @@ class Figure:
     places: int | None = None  # decimals printed, if given, in place of significant digits
     valid: tuple[float, float] | None = None  # lowest and highest possible value, in the record's unit
     unknown: float | None = None  # a value by which old records say that they have none
+    # Whose times the figure is of: the first clock's or the eager clock's (harness.stages.clocks); empty if of neither.
+    clock: Literal["", "first", "eager"] = ""
     derived: Callable[[Mapping[str, Any]], float | None] | None = None  # computes the value from a record without path
     derived_ends: Callable[[Mapping[str, Any]], tuple[float, float] | None] | None = None  # the same for the interval
 
@@ -37,6 +39,12 @@ class Figure:
     def heading(self) -> str:
         """Title and unit, as the heading of a column."""
         return f"{self.title} {self.unit}".strip()
+
+    @property
+    def relative(self) -> bool:
+        """Whether the figure is a time or an energy of a record itself. Such figures are compared by logarithm. The
+        time that was saved is none: it is a ratio within a session already."""
+        return bool(self.clock and (self.path or self.derived))
 
     @property
     def of_quality(self) -> bool:
@@ -72,7 +80,9 @@ def _eager(
     """
     kind, value, ends = parts
     found, interval = (partial(clocks.eager_value, kind=kind, name=part) for part in (value, ends))
-    return Figure(name, title, about, better, valid=POSITIVE, derived=found, derived_ends=interval, **more)
+    return Figure(
+        name, title, about, better, valid=POSITIVE, clock="eager", derived=found, derived_ends=interval, **more
+    )
 
 
 def _floor(batch: int, kind: str) -> tuple[Figure, Figure]:
@@ -84,13 +94,15 @@ def _floor(batch: int, kind: str) -> tuple[Figure, Figure]:
         Figure(f"floor_b{batch}", f"Floor b{batch}", f"least time of {of} for its bytes and FLOPs on this device",
                "low", "(ms)", scale=1e3, derived=least),
         Figure(f"floor_share_b{batch}", f"Floor reached b{batch}", f"floor / measured time, at batch {batch}", "high",
-               "(%)", scale=100.0, places=1, valid=PLAUSIBLE, derived=share, derived_ends=ends),
+               "(%)", scale=100.0, places=1, valid=PLAUSIBLE, clock="first", derived=share, derived_ends=ends),
     )  # fmt: skip
 
 
 SHARE = (0.0, 1.0)
 POSITIVE = (1e-9, 1e9)
 """Values that a time, a rate or an energy can have."""
+SPAN = (0.0, 1e9)
+"""Values that a part of a time can have."""
 PLAUSIBLE = (0.0, 10.0)
 """Values that a share of the floor can have. It is above 1 if a device's rates were measured too low, or if a cache
 gave what the floor takes from memory."""
@@ -118,17 +130,17 @@ FIGURES = (
     Figure("gmacs", "GMACs / image", "multiply-adds an image, decoder included", "low", "", "flops.macs", scale=1e-9),
     Figure("gflops", "GFLOPs / image", "2 × GMACs, which stand below in small", "low", "", "flops.flops", scale=1e-9),
     Figure("latency", "Latency b1", "one image at batch 1: tokens and decoder", "low", "(ms)",
-           "timing.latency.total_s", "timing.latency.interval", scale=1e3),
+           "timing.latency.total_s", "timing.latency.interval", scale=1e3, clock="first"),
     Figure("latency_tokens", "of it tokens", "part of the latency that makes tokens", None, "",
-           "timing.latency.tokens_s", scale=1e3),
+           "timing.latency.tokens_s", scale=1e3, valid=SPAN, clock="first"),
     Figure("latency_decoder", "of it decoder", "part of the latency that decodes them", None, "",
-           "timing.latency.decoder_s", scale=1e3),
+           "timing.latency.decoder_s", scale=1e3, valid=SPAN, clock="first"),
     Figure("latency_p90", "Latency b1 p90", "nine of ten images at batch 1 take at most as long", "low", "(ms)",
-           "timing.latency.percentiles.p90", scale=1e3, valid=POSITIVE),
+           "timing.latency.percentiles.p90", scale=1e3, valid=POSITIVE, clock="first"),
     Figure("latency_p99", "Latency b1 p99", "99 of 100 images at batch 1 take at most as long", "low", "(ms)",
-           "timing.latency.percentiles.p99", scale=1e3, valid=POSITIVE),
+           "timing.latency.percentiles.p99", scale=1e3, valid=POSITIVE, clock="first"),
     Figure("throughput", "Images / s b64", "images a second at batch 64: tokens and decoder", "high", "",
-           "timing.throughput.images_per_s", "timing.throughput.images_per_s_interval"),
+           "timing.throughput.images_per_s", "timing.throughput.images_per_s_interval", clock="first"),
     _eager("eager_latency", "Eager latency b1", "latency on CUDA if nothing is captured or compiled", "low",
            ("latency", "total_s", "interval"), unit="(ms)", scale=1e3),
     _eager("eager_throughput", "Eager images / s b64", "throughput on CUDA if nothing is captured or compiled", "high",
@@ -136,15 +148,22 @@ FIGURES = (
     # Older records have the median of single generations, shorter than the counter's steps: 0.0 for a small model.
     Figure("joules", "Energy / image b64", "joules an image at batch 64, from runs of 2 s or more", "low", "(J)",
            "timing.throughput.joules_per_image", "timing.throughput.joules_per_image_interval", valid=POSITIVE,
-           unknown=0.0),
+           unknown=0.0, clock="first"),
     Figure("flops_saved", "FLOPs saved", "of the family's dense method at its best setting", "high", "(%)", places=0),
     Figure("saved_b1", "Time saved b1", "what that became in time, at batch 1, round by round", "high", "(%)",
-           places=0),
-    Figure("saved_b64", "Time saved b64", "the same at batch 64", "high", "(%)", places=0),
+           places=0, clock="first"),
+    Figure("saved_b64", "Time saved b64", "the same at batch 64", "high", "(%)", places=0, clock="first"),
     *_floor(1, "latency"),
     *_floor(64, "throughput"),
     Figure("memory", "Peak memory", "of the process", "low", "(MB)", "timing.peak_memory_mb", places=0),
 )  # fmt: skip
+
+_BY_NAME = {figure.name: figure for figure in FIGURES}
+
+
+def figure_named(name: str) -> Figure:
+    """The figure of this name. Raises KeyError if there is none."""
+    return _BY_NAME[name]
 
 
 def scores() -> tuple[Figure, ...]:

@@ -20,10 +20,11 @@ import pandas as pd
 
 from harness import registry
 from harness.errors import ArbenchError
-from harness.records.comparison import FIRST_CLOCK, RELATIVE, SESSIONS
+from harness.records.comparison import RELATIVE, SESSIONS
 from harness.records.setups import arithmetic_of, clock_of
 from harness.records.store import Record, Store, trusted
 from harness.stages.clocks import CAPTURED
+from harness.stages.figures import FIGURES
 from harness.stages.flops.costs import costs
 from harness.trial import resolve_sampling
 from reports import table
@@ -34,6 +35,10 @@ from reports.published import PublishedRow, published
 
 Row = Mapping[str, Any]
 NORMAL_95 = 1.96
+OF_FIRST_CLOCK = {figure.name for figure in FIGURES if figure.clock == "first"}
+"""Figures that depend on how the method ran: captured, compiled or eager."""
+OF_DEVICE = {figure.name for figure in FIGURES if figure.clock or figure.derived}
+"""Figures that depend on the machine: times, energy and floors."""
 
 
 @dataclass(frozen=True)
@@ -83,14 +88,14 @@ class Evidence:
                 raise ArbenchError(f"a record of {_words(trials[name])}")
         asked = _of_one_kind(asked, ARITHMETIC)
         figures = {figure for name in trials for figure in _figures(claim, name)}
-        if figures.intersection(FIRST_CLOCK):
+        if figures & OF_FIRST_CLOCK:
             asked = _of_one_kind(asked, CLOCK)
         by_key = {key: one for records in asked.values() for key, one in records.items()}
         fid = claim.extractor or table.extractor(by_key.values())
         settings = _settings(list(by_key.values()), fid, claim.scored)
         rows = {name: _chosen(settings, records, trials[name], claim) for name, records in asked.items()}
         used = {key: by_key[key] for row in rows.values() for key in row["keys"]}
-        if figures.intersection(RELATIVE):
+        if figures & OF_DEVICE:
             _one_machine(used.values())
         return {name: self._found(row, _figures(claim, name), fid, used) for name, row in rows.items()}
 

@@ -44,6 +44,9 @@ document.addEventListener("DOMContentLoaded", () => {
     const seeds = new Set(loaded.map((trial) => trial.trial.seed));
     const cards = loaded.map((trial, number) => el("article", { class: "card" }, el("h2", {}, `${LETTERS[number]}: `, el("a", { href: `trial.html#${asked[number]}` }, trial.trial.method)), el("p", {}, trial.settings), strip(trial), trial.flops ? stack(PARTS.filter((name) => name in trial.flops.by_part).map((name) => [name, trial.flops.by_part[name] / 1e6]), "M MACs") : ""));
     if (cards.length) place.append(el("p", { class: "soft" }, loaded.some((trial) => trial.foreign) ? "Another program made some of these images: of other labels and noise." : seeds.size === 1 ? "One seed: the same labels and the same noise, image by image." : "Seeds differ, and so does the noise; labels are the same."), el("div", { class: "cards" }, cards));
+    const setups = loaded.map((trial, number) => [LETTERS[number], { ...trial.trial.setup, ...trial.setup }]).filter(([, setup]) => Object.keys(setup).length);
+    const differ = Object.keys(setups[0]?.[1] ?? {}).filter((name) => new Set(setups.map(([, setup]) => String(setup[name]))).size > 1);
+    if (differ.length) place.append(el("p", { class: "fault", id: "setups" }, `Their setups differ, and their figures differ for that reason, too: ${differ.map((name) => `${name} ${setups.map(([letter, setup]) => `${letter} ${setup[name]}`).join(", ")}`).join("; ")}.`));
     const clocks = loaded.map((trial, number) => [LETTERS[number], trial.clock ?? (trial.timing ? "eager" : "")]).filter(([, clock]) => clock);
     if (new Set(clocks.map(([, clock]) => clock.split(" ")[0])).size > 1) place.append(el("p", { class: "fault", id: "clocks" }, `They were timed in different ways, and their times differ for that reason, too: ${clocks.map(([letter, clock]) => `${letter} ${clock}`).join(", ")}.`));
     if (loaded.length) {

@@ -73,12 +73,14 @@ document.addEventListener("DOMContentLoaded", () => {
     }
     const number = value(name, row), [, low, high] = figures(name);
     if (number === null) return el("td", { class: "n" }, "–");
-    const eager = name.startsWith("eager_"), timed = ["latency", "latency_p90", "latency_p99", "throughput", "joules"].includes(name);
-    const noisy = eager ? of.eager_noisy?.[row] : of.noisy[row] && timed && name !== "joules", disturbed = of.gpu_disturbed?.[row] && timed;
+    // Energy is measured in runs of its own: it is never noisy, and has a mark of its own.
+    const clock = measures.get(name).clock, eager = clock === "eager", energy = name === "joules", first = clock === "first" && !energy;
+    const noisy = (eager && of.eager_noisy?.[row]) || (first && of.noisy[row]);
+    const disturbed = (eager && of.eager_disturbed?.[row]) || (first && of.gpu_disturbed?.[row]) || (energy && of.energy_disturbed?.[row]);
     const spread = name === "steps" && of.steps_std[row] > 0 ? ` ± ${figure(of.steps_std[row], 2)}` : "";
     const ends = low[row] === null || low[row] === undefined ? null : el("span", { class: "small" }, `${print(name, low[row])} – ${print(name, high[row])}`);
     const macs = name === "gflops" ? el("span", { class: "small" }, `${figure(number / 2)} GMACs`) : null;
-    return el("td", { class: number === best.get(name) ? "n best" : "n" }, noisy ? el("abbr", { title: `noisy: interval over 10 % of the median; the ${eager ? "trial's page" : "row"} says what disturbed it` }, "≈") : null, disturbed ? el("abbr", { title: "the GPU was throttled, or other processes used it; the row says how" }, "†") : null, print(name, number) + spread, ends, macs);
+    return el("td", { class: number === best.get(name) ? "n best" : "n" }, noisy ? el("abbr", { title: `noisy: interval over 10 % of the median; the ${eager ? "trial's page" : "row"} says what disturbed it` }, "≈") : null, disturbed ? el("abbr", { title: `the GPU was throttled, or other processes used it; the ${first ? "row" : "trial's page"} says how` }, "†") : null, print(name, number) + spread, ends, macs);
   };
   const bestOf = (rows) => new Map([...measures.values()].filter((measure) => measure.better).map((measure) => {
     const known = rows.map((row) => value(measure.name, row)).filter((number) => number !== null);

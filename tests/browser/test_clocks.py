@@ -58,6 +58,17 @@ def test_the_page_of_comparisons_says_where_clocks_differ(visit: Open, folder: P
     assert visit("compare.html", f"{CAPTURED},{CAPTURED}", folder=folder).page.locator("#clocks").count() == 0
 
 
+def test_the_page_of_comparisons_says_where_setups_differ(
+    visit: Open, folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    assert visit("compare.html", f"{CAPTURED},{EAGER}", folder=folder).page.locator("#setups").count() == 0
+    place, other = tmp_path_factory.mktemp("setups"), on_cuda(RECORDS[4])
+    other["trial"]["setup"] |= {"precision": "fp32", "tf32": "on", "compute_batch": 16}
+    out = build(fakes_store.write(place / "store", [MADE[0], other]), place / "site").parent
+    said = visit("compare.html", f"{CAPTURED},{other['key'][:12]}", folder=out).page.inner_text("#setups")
+    assert said.endswith("precision A bf16, B fp32; tf32 A off, B on; compute_batch A 64, B 16.")
+
+
 def test_an_axis_or_a_column_that_the_store_has_not_is_never_shown(visit: Open) -> None:
     seen = visit("frontier.html", "x=eager_latency")
     assert seen.page.locator("[name=x]").input_value() == "latency"

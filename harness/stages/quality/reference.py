@@ -46,7 +46,9 @@ EARLIER = {"mu": "mean", "sigma": "covariance", "mu_s": "spatial mean", "sigma_s
 """Names of the statistics in caches of earlier versions."""
 NAMES = (*STATISTICS, *EARLIER.values(), "features", "radii", "kernel", "logits", "about")
 NO_TF32 = "off"
-"""``Extractor.tf32`` of references whose facts do not state it, such as all references of earlier versions."""
+"""``Extractor.tf32`` of computed references whose facts do not state it."""
+UNKNOWN_TF32 = "unknown"
+"""Stands for ``Extractor.tf32`` in the facts of a file that a user built with an earlier version."""
 SCORES = ("key", "is", "label_accuracy")
 """The entries that ``about`` has in addition to the facts."""
 
@@ -74,7 +76,7 @@ class Reference:
 
     @property
     def tf32(self) -> str:
-        """``Extractor.tf32`` of the extractor that saw the images."""
+        """``Extractor.tf32`` of the extractor that saw the images; UNKNOWN_TF32 if that is not known."""
         return str(self.facts.get("tf32", NO_TF32))
 
     def about(self) -> dict[str, Any]:
@@ -92,7 +94,7 @@ class Reference:
 
 def stated(extractor: Extractor) -> dict[str, Any]:
     """The arithmetic of an extractor, as a part of a reference's facts. Empty without TF32, so that references of
-    earlier versions, which were computed on CPUs, keep their keys."""
+    earlier versions that were computed on CPUs keep their keys."""
     return {} if extractor.tf32 == NO_TF32 else {"tf32": extractor.tf32}
 
 
@@ -148,7 +150,8 @@ def read(path: Path) -> Reference:
 
 def cached(facts: Mapping[str, Any], extractor: Extractor, folder: Path) -> tuple[str, Path, Reference | None]:
     """Look for a reference in a cache. Returns the reference's key, its file in ``folder``, and the reference itself.
-    The reference is None if the file is missing or damaged, or belongs to another key.
+    The reference is None if the file is missing or damaged, or belongs to another key. It is also None if the file does
+    not state ``tf32``: earlier versions computed references on the run's device, and on a GPU with TF32.
 
     facts: all that the reference depends on. The key is the hash of these facts.
     """
@@ -158,4 +161,4 @@ def cached(facts: Mapping[str, Any], extractor: Extractor, folder: Path) -> tupl
         found = read(path)
     except ArbenchError:
         return key, path, None
-    return key, path, found if found.key == key else None
+    return key, path, found if found.key == key and "tf32" in found.facts else None

@@ -22,7 +22,7 @@ from harness.images.samples import ARRAY
 from harness.stages.quality.distributions import Gaussian
 from harness.stages.quality.features import Tell, same_width, silent
 from harness.stages.quality.pairs import FAR, NEAR, Within
-from harness.stages.quality.reference import STATISTICS, VERSION, Reference, cached, read, stated, write
+from harness.stages.quality.reference import STATISTICS, UNKNOWN_TF32, VERSION, Reference, cached, read, stated, write
 from harness.stages.quality.seen import Seen, watched
 
 BATCH = 50
@@ -33,7 +33,7 @@ def facts_of(path: Path, extractor: Extractor, reading: Reading = AS_THEY_ARE, b
     """All facts on which the reference of a path depends. The digest of these facts is the reference's key. Raises
     ArbenchError for an extractor other than Inception, and for a path that cannot be read.
 
-    batch: number of images that Inception sees at once
+    batch: number of images that Inception sees at once; no fact of a reference that has no images to be seen
     """
     if not isinstance(extractor, InceptionExtractor):
         raise ArbenchError(
@@ -49,7 +49,7 @@ def facts_of(path: Path, extractor: Extractor, reading: Reading = AS_THEY_ARE, b
         "neighbours": [NEAR, FAR],
         **({"crop": reading.resize} if reading.resize else {}),
         **({"array": reading.key} if reading.key else {}),
-        **({"batch": batch} if batch != BATCH else {}),
+        **({"batch": batch} if batch != BATCH and _has_images(path, reading) else {}),
         **stated(extractor),
     }
 
@@ -96,7 +96,7 @@ def remembered(
     ``say`` is called with a line that names the cached file. If the folder cannot be written, ``say`` is called with a
     line that says so, and no error is raised.
     """
-    if folder is None or not _has_images(path):
+    if folder is None or not _has_images(path, reading):
         return open_reference(path, extractor, batch, reading, tell)
     key, file, found = cached(facts_of(path, extractor, reading, batch), extractor, folder)
     if found is not None:
@@ -111,13 +111,13 @@ def remembered(
     return made
 
 
-def _has_images(path: Path) -> bool:
+def _has_images(path: Path, reading: Reading) -> bool:
     """Whether a path holds images. Two kinds of files hold no images: a file that ``arbench reference build`` wrote,
     and an .npz that contains only statistics."""
     if not holds_statistics(path):
         return True
     names = set(ArrayFile(path).names)
-    return "about" not in names and ARRAY in names
+    return "about" not in names and (reading.key or ARRAY) in names
 
 
 def holds_statistics(path: Path) -> bool:
@@ -212,11 +212,12 @@ def _built(path: Path, extractor: InceptionExtractor, reading: Reading) -> Refer
     if reading.images is not None:
         raise ArbenchError(f"{path} holds no images, but what was computed of them: --images cannot go with it")
     found = read(path)
+    known = {"tf32": UNKNOWN_TF32, **found.facts}  # an earlier version did not state it, whatever its device did
     if found.facts["weights"] != sha256(_weights(extractor)):
         raise ArbenchError(f"{path} was made with other Inception weights")
-    if found.tf32 != extractor.tf32:
+    if known["tf32"] not in (extractor.tf32, UNKNOWN_TF32):
         raise ArbenchError(f"{path} was made with tf32 {found.tf32} (here it is {extractor.tf32}): build it again")
-    return replace(found, facts={**found.facts, "path": one_line(str(path)), "extractor": extractor.name})
+    return replace(found, facts={**known, "path": one_line(str(path)), "extractor": extractor.name})
 
 
 def _weights(extractor: InceptionExtractor) -> Path:

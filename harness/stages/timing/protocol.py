@@ -81,6 +81,8 @@ class Protocol:
     max_rounds: int = 300
     latency_seconds: float = 1.6  # budget for latency: seconds per case on average, warm-up included
     throughput_seconds: float = 5.5  # the same for throughput
+    # Budget for energy, where the device counts it: no run of a case begins after so many seconds. 0: no energy.
+    energy_seconds: float = 6.0
     least_seconds: float = 60.0  # least budget of all cases together, if they are few (throughput: twice that)
     settled: float = 0.03
     seed: int = 0

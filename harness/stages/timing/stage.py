@@ -126,7 +126,7 @@ def interleaved(
         times = _clock(runs, protocol, mode, tell)
         for run, found in zip(runs, times, strict=True):
             if found and run.method is not None:
-                found["throughput"] |= per_image(run.method, run.device, partial(taken, run), protocol, tell)
+                found["throughput"] |= per_image(run.name, run.method, run.device, partial(taken, run), protocol, tell)
         memory = [run.memory for run in runs]
         second = _second_clock([run for run in runs if _has_two_clocks(run)], protocol, tell)
     about = {

@@ -7,7 +7,7 @@ from statistics import median
 from typing import Any
 
 from harness.errors import ArbenchError
-from harness.stages import CONFIDENCE
+from harness.stages import CONFIDENCE, clocks
 from harness.stages.timing.intervals import centre_interval, median_interval, sequential_interval
 
 NOISY = 0.10
@@ -116,7 +116,7 @@ def why_disturbed(timing: Mapping[str, Any]) -> list[str]:
     has one line; for noisy times, ``why_noisy`` says it as well."""
     return [
         f"batch {one.get('batch')}: {one.get('why') or 'the cause was not recorded'}"
-        for one in _parts(timing)
+        for one in clocks.parts(timing)
         if (one.get("gpu") or {}).get("disturbed") and not one.get("noisy")
     ]
 
@@ -126,11 +126,6 @@ def why_noisy(timing: Mapping[str, Any]) -> list[str]:
     Older records do not hold the cause. Their lines say that the cause was not recorded."""
     return [
         f"batch {one.get('batch')}: {one.get('why') or 'the cause was not recorded'}"
-        for one in _parts(timing)
+        for one in clocks.parts(timing)
         if one.get("noisy")
     ]
-
-
-def _parts(timing: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The two times of a record: latency and throughput, so far as it has them."""
-    return [timing[kind] for kind in ("latency", "throughput") if isinstance(timing.get(kind), Mapping)]

@@ -6,11 +6,12 @@ on the path of this process and of its children.
 """
 
 import os
+import re
 import sys
 import tomllib
 from collections.abc import Iterable, Mapping
 from importlib import invalidate_caches
-from importlib.metadata import PackageNotFoundError, distribution
+from importlib.metadata import PackageNotFoundError, distribution, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,26 @@ USEFUL = {"torch_fidelity": "Inception's features are not measured", "pynvml": "
 """Packages without which something is left out."""
 
 
+LEAST = {"torch": (2, 11)}
+"""Versions before these are refused."""
+
+
 def missing(names: Iterable[str]) -> list[str]:
-    """Those of the packages that are not installed."""
-    return [name for name in names if find_spec(name) is None]
+    """Those of the packages that are not installed. A package that is too old is among them, with its version:
+    ``torch 2.11 or later (2.6.0 is installed)``."""
+    return [words for name in names if (words := name if find_spec(name) is None else too_old(name))]
+
+
+def too_old(name: str) -> str:
+    """A package whose version is before that in LEAST, in words; "" if it is recent, or if its version is not known."""
+    try:
+        found = version(name) if name in LEAST else ""
+    except PackageNotFoundError:
+        return ""
+    numbers = re.match(r"(\d+)\.(\d+)", found)
+    if numbers is None or tuple(map(int, numbers.groups())) >= LEAST[name]:
+        return ""
+    return f"{name} {'.'.join(map(str, LEAST[name]))} or later ({found} is installed)"
 
 
 def add_packages(folder: Path, packages: Path | None) -> None:

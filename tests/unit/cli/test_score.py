@@ -329,3 +329,15 @@ def test_foreign_rows_are_compared_and_exported_but_neither_submitted_nor_verifi
     assert main(["verify", str(record)]) == 2
     assert "is of foreign samples" in capsys.readouterr().err
     assert main(["status", store]) in (0, 2)
+
+
+@pytest.mark.parametrize("command", [["score", "--reference", "images.npz"], ["reference", "build", "--out", "o.npz"]])
+def test_tf32_is_refused_where_there_is_none(
+    files: Path, capsys: pytest.CaptureFixture[str], command: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would give the same figures under another key."""
+    monkeypatch.chdir(files)
+    assert main([*command, "samples.npz", "--tf32", "on"]) == 2
+    said = capsys.readouterr().err
+    assert "--tf32 on: device 'cpu' has no TF32 (valid with --device cuda)" in said
+    assert not (files / "o.npz").exists()

@@ -240,6 +240,16 @@ def test_without_a_package_the_program_names_it(
     assert capsys.readouterr().err == "nothing was measured: Python packages are missing: no_such_package\n"
 
 
+@pytest.mark.parametrize(
+    ("installed", "old"), [("2.6.0+cu124", True), ("2.11.0", False), ("3.0a1", False), ("x", False)]
+)
+def test_a_torch_that_is_too_old_is_refused_in_one_line(
+    installed: str, old: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(known, "version", lambda name: installed)
+    assert known.missing(["numpy", "torch"]) == (["torch 2.11 or later (2.6.0+cu124 is installed)"] if old else [])
+
+
 def test_an_unknown_part_is_refused_with_those_that_there_are(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["--only", "sped"])

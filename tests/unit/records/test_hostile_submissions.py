@@ -17,6 +17,7 @@ from harness.errors import ArbenchError
 from harness.records import packs
 from harness.records.store import Store
 from harness.records.submissions import admit
+from reports import table
 from tests.helpers import submitting
 from tests.helpers.submitting import Members, forged, members, npy, packed, refused, setting
 
@@ -156,6 +157,26 @@ HOSTILE: dict[str, tuple[Callable[[Members], Members], str]] = {
         lambda m: forged(m, setting("timing", "eager_why", to="x" * 501)),
         "why there are no eager times takes more than 500 characters",
     ),
+    "percentiles of too few samples": (
+        lambda m: forged(m, setting("timing", "latency", "percentiles", to={"p90": 0.0, "p99": 0.0})),
+        "percentiles of latency are not those of its samples",
+    ),
+    "a percentile that is none of ours": (
+        lambda m: forged(m, setting("timing", "latency", "percentiles", to={"p42": 0.0})),
+        "percentiles of latency are not those of its samples",
+    ),
+    "tokens in less than no time": (
+        lambda m: forged(m, setting("timing", "latency", "tokens_s", to=-1.0)),
+        "latency_tokens = -1 (possible: 0 to 1e+09)",
+    ),
+    "an interval of a rate that has one end": (
+        lambda m: forged(m, setting("timing", "throughput", "images_per_s_interval", to=[1.0])),
+        "not of our schema (IndexError",
+    ),
+    "an interval of a rate the wrong way round": (
+        lambda m: forged(m, setting("timing", "throughput", "images_per_s_interval", to=[2.0, 1.0])),
+        "throughput: its interval is none",
+    ),
     "an unknown mode": (
         lambda m: forged(m, setting("timing", "capture", to={"mode": "magic", "why": None, "alike": 1.0})),
         "capture has mode 'magic' (valid: graph, compile, off)",
@@ -245,6 +266,21 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
         with pytest.raises(ArbenchError):
             admit(path, Store(tmp_path / "store"))
     assert not (tmp_path / "store").exists()
+
+
+def test_unknown_parts_of_an_eager_clock_do_not_spoil_the_report(valid: Path, tmp_path: Path) -> None:
+    """A record may have parts that are not declared, of any form. Nobody may rely on their form."""
+
+    def change(record: Any) -> None:
+        for kind in ("latency", "throughput"):
+            record["timing"][kind]["noisy"] = False
+        record["timing"]["eager"] = second(record) | {"x": 5, "y": [1], "z": {"noisy": True}}
+
+    store = Store(tmp_path / "store")
+    assert admit(packed(tmp_path, forged(members(valid), change)), store) == (3, 0)
+    rows = table.tidy(store.records(), "tiny")
+    assert not rows["eager_noisy"].any() and not rows["eager_disturbed"].any()
+    assert rows["eager_latency"].notna().sum() == 1
 
 
 LEAVES: list[Any] = [None, True, -1, 0, 2**63, 1e29, "", "x", SCRIPT, "../..", "\x07", [], {}, [[]], {"a": {}}]

@@ -30,6 +30,7 @@ def record(device: str = "cpu", place: int = 0, **setup: Any) -> Any:
 def test_a_record_of_an_earlier_version_had_no_tf32_on_a_cpu_and_perhaps_on_a_gpu(device: str, tf32: str) -> None:
     assert setup_of(record(device, **BEFORE)) == {**BEFORE, "tf32": tf32, "compute_batch": "unknown"}
     assert setup_of(record(device, **NOW)) == NOW
+    assert setup_of(record(device, **{**BEFORE, "precision": "bf16"}))["tf32"] == "off", "bf16 is not rounded to TF32"
     assert setup_of(record(device))["precision"] == "fp32"  # of before setups were recorded
 
 

@@ -1,6 +1,7 @@
 """Pages show the captured clock, offer the eager one, say how each row was timed, and mix nothing in silence."""
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +9,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from harness.records.comparison import RELATIVE
 from harness.records.store import Store
+from harness.stages import clocks
+from harness.stages.figures import FIGURES
 from reports import speedup, table
 from reports.build import build
 from reports.certainty import Certainty
 from reports.claims.bundled import bundled_store
 from reports.claims.claim import shipped
 from reports.claims.evidence import Evidence
+from reports.claims.expression import parse
 from reports.claims.verdict import NOT_MEASURED, Verdict, judge
 from tests.helpers import fakes_store
 from tests.helpers.fakes_cuda import CONTENT, SLOWER, on_cuda
@@ -77,7 +82,7 @@ def test_each_row_on_cuda_says_how_it_was_timed(site: Path, made: list[Any]) -> 
 
 def test_a_trial_shows_both_clocks(site: Path, made: list[Any]) -> None:
     found = trial(site, made[0])
-    assert found["clock"] == "captured"
+    assert found["clock"] == "captured" and "setup" not in found, "its trial has its whole setup"
     eager = found["timing"]["eager"]["latency"]
     assert eager["samples"] == pytest.approx(made[0]["timing"]["eager"]["latency"]["samples"], rel=1e-4)
     assert "decoder_samples" not in eager
@@ -105,6 +110,7 @@ def test_a_store_of_a_cpu_has_none_of_it(tmp_path: Path) -> None:
     header = (out / "trials.csv").read_text().splitlines()[0].split(",")
     assert not {name.partition(":")[0] for name in header} & (SECOND | {"clock", "timed", "other_clock"})
     assert "clock" not in trial(out, RECORDS[0])
+    assert trial(out, RECORDS[0])["setup"]["compute_batch"] == "unknown", "the record is older than compute batches"
     assert {"latency", "latency:low", "throughput", "fid:low", "params"} <= set(header)
     assert [row["note"] for row in board(out) if row["key"]] == [""] * 6
     assert "timed in several ways" not in (out / "measured.html").read_text()
@@ -128,6 +134,44 @@ def test_a_noisy_eager_clock_does_not_make_the_row_noisy(tmp_path: Path) -> None
     rows = {row["key"]: row for row in board(out)}
     one, other = (rows[record["key"][:12]] for record in made)
     assert (one["eager_noisy"], one["noisy"], other["eager_noisy"]) == (True, False, False)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_each_clock_and_the_energy_have_marks_of_their_own(tmp_path: Path) -> None:
+    made = [on_cuda(record, *way) for record, way in zip(RECORDS[3:7], WAYS, strict=True)]
+    made[0]["timing"]["eager"]["throughput"]["gpu"] = {"disturbed": True}
+    made[1]["timing"]["throughput"]["joules_per_image_gpu"] = {"disturbed": True}
+    made[2]["timing"]["latency"] |= {"gpu": {"disturbed": True}, "noisy": True, "why": "x"}
+    out = build(fakes_store.write(tmp_path / "store", made), tmp_path / "site").parent
+    rows = {row["key"]: row for row in board(out)}
+    marks = ("gpu_disturbed", "eager_disturbed", "eager_noisy", "energy_disturbed")
+    found = [[name for name in marks if rows[record["key"][:12]][name]] for record in made]
+    only = ["gpu_disturbed", "eager_disturbed", "eager_noisy"]  # its only clock is the eager one
+    assert found == [["eager_disturbed"], ["energy_disturbed"], only, []]
+    header = (out / "trials.csv").read_text().splitlines()[0].split(",")
+    assert set(marks) <= set(header)
+    told = {one["name"]: one["clock"] for one in data(out, "leaderboard")["measures"]}
+    assert (told["latency"], told["eager_latency"], told["fid"]) == ("first", "eager", "")
+
+
+def test_every_figure_that_follows_the_times_says_of_which_clock_it_is() -> None:
+    usual = on_cuda(next(one for one in RECORDS if one["timing"].get("rates")))
+    usual["timing"]["throughput"]["joules_per_image"] = 2.0
+
+    def changed(first: float, eager: float) -> set[str]:
+        made = copy.deepcopy(usual)
+        for clock, factor in ((made["timing"], first), (made["timing"]["eager"], eager)):
+            for kind in clocks.KINDS:
+                for name in ("total_s", "tokens_s", "decoder_s", "images_per_s", "joules_per_image"):
+                    clock[kind][name] = factor * clock[kind].get(name, 0.0)
+                clock[kind]["percentiles"] = {q: factor * s for q, s in clock[kind]["percentiles"].items()}
+        return {one.name for one in FIGURES if one.value(made, "fmnist-cnn") != one.value(usual, "fmnist-cnn")}
+
+    first, eager = ({one.name for one in FIGURES if one.clock == clock} for clock in ("first", "eager"))
+    saved = {"saved_b1", "saved_b64"}  # of two records
+    assert changed(2.0, 1.0) | saved == first
+    assert changed(1.0, 2.0) == eager
+    assert (first | eager) - saved == RELATIVE
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -234,4 +278,6 @@ def test_a_claim_about_time_is_not_judged_on_records_of_two_clocks() -> None:
         assert after.word == NOT_MEASURED
         assert after.missing.startswith("records that were timed in one way (")
         assert "timed compiled" in after.missing and "timed eager" in after.missing
+        parts = replace(claims["actvar-time"], expression=parse("actvar.latency_tokens < var.latency_tokens"))
+        assert judge(parts, Evidence(store)).missing == after.missing, "a part of the latency is of a clock, too"
         assert verdict("actvar-flops").word != NOT_MEASURED, "the clock matters only for times"

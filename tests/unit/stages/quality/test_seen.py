@@ -1,5 +1,6 @@
 """What an extractor sees in images does not depend on how many images there are, or on how they lie in files."""
 
+import json
 from pathlib import Path
 from typing import ClassVar
 
@@ -10,10 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from harness.errors import ArbenchError
-from harness.extractors.inception import InceptionExtractor
+from harness.extractors.inception import FEATURES, InceptionExtractor
+from harness.files import read_arrays, write_arrays
 from harness.images.reading import AS_THEY_ARE
 from harness.stages.quality.reference import write
-from harness.stages.quality.reference_files import BATCH, facts_of, of_seen, open_reference, remembered
+from harness.stages.quality.reference_files import BATCH, facts_of, of_seen, open_reference, reference_of, remembered
 from harness.stages.quality.seen import watched
 from tests.helpers import light
 
@@ -95,6 +97,46 @@ def test_a_reference_that_was_built_in_another_arithmetic_is_refused(extractor: 
     extractor.tf32 = "off"
     with pytest.raises(ArbenchError, match=r"built\.npz was made with tf32 on \(here it is off\)"):
         open_reference(tmp_path / "built.npz", extractor, 5)
+
+
+def as_an_earlier_version_wrote(file: Path) -> None:
+    """Takes away that a reference's file says whether TF32 was used, and moves its statistics."""
+    stored = read_arrays(file)
+    about = json.loads(str(stored["about"]))
+    assert about.pop("tf32") == "off"
+    write_arrays(file, {**stored, "mu": stored["mu"] + 1, "about": np.array(json.dumps(about))})
+
+
+def test_a_file_that_an_earlier_version_built_is_read_and_says_that_its_arithmetic_is_unknown(
+    extractor: Sociable, tmp_path: Path
+) -> None:
+    write(tmp_path / "built.npz", open_reference(npz(tmp_path / "whole.npz", pictures(9)), extractor, 5))
+    as_an_earlier_version_wrote(tmp_path / "built.npz")
+    for asked in ("off", "on"):
+        extractor.tf32 = asked
+        assert open_reference(tmp_path / "built.npz", extractor, 5).about()["tf32"] == "unknown"
+
+
+def test_what_an_earlier_version_kept_is_computed_anew_under_the_same_key(extractor: Sociable, tmp_path: Path) -> None:
+    """It may have been computed with TF32."""
+    path, cache = npz(tmp_path / "whole.npz", pictures(9)), tmp_path / "cache"
+    first = reference_of(path, extractor, cache)
+    (kept,) = cache.iterdir()
+    as_an_earlier_version_wrote(kept)
+    again = reference_of(path, extractor, cache)
+    assert again.key == first.key
+    np.testing.assert_array_equal(again.gaussian.mean, first.gaussian.mean)
+    assert [file.name for file in cache.iterdir()] == [kept.name]
+
+
+def test_the_batch_is_no_fact_of_a_reference_without_images(extractor: Sociable, tmp_path: Path) -> None:
+    images = npz(tmp_path / "whole.npz", pictures(9))
+    write(tmp_path / "built.npz", open_reference(images, extractor, 5))
+    mu, sigma = np.zeros(FEATURES), np.eye(FEATURES)
+    np.savez(tmp_path / "stored.npz", mu=mu, sigma=sigma)
+    np.savez(tmp_path / "both.npz", mu=mu, sigma=sigma, arr_0=np.zeros((2, 8, 8, 3), np.uint8))
+    for name, has in (("built", False), ("stored", False), ("both", True), ("whole", True)):
+        assert ("batch" in facts_of(tmp_path / f"{name}.npz", extractor, batch=5)) is has
 
 
 def test_torchs_settings_are_left_as_they_were(extractor: Sociable, tmp_path: Path) -> None:

@@ -1,7 +1,10 @@
 """The energy of an image comes from runs that are long enough for the counter, or it is unknown: never 0."""
 
 import random
+import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,13 +12,16 @@ import pytest
 import torch
 from torch import Tensor
 
+from harness.machine import gpu
 from harness.machine.energy import Counter
+from harness.stages import clocks
 from harness.stages.timing import energy
-from harness.stages.timing.energy import BATCHES, BUDGET_S, LEAST_S, RUNS, Run, figures, per_image, repeated
+from harness.stages.timing.energy import BATCHES, LEAST_S, RUNS, Run, figures, per_image, repeated
 from harness.stages.timing.protocol import Protocol
 from tests.helpers.fakes import FakeMethod
 
 PROTOCOL = Protocol(throughput_batch=4)
+BUDGET = PROTOCOL.energy_seconds
 
 
 class Machine:
@@ -24,6 +30,7 @@ class Machine:
     def __init__(self, step: float = 0.1, most: float | None = None, began: float = 0.0) -> None:
         self.now, self.step, self.most = began, step, most
         self.joules, self.counted = 0.0, 0.0  # used so far, and as the counter says
+        self.looks: list[float] = []  # when the state was looked at
         self.counter = Counter(self.read, (most,), step)
 
     def work(self, seconds: float, watts: float = 300.0) -> None:
@@ -33,6 +40,9 @@ class Machine:
             self.counted = self.joules + watts * (ticks * self.step - self.now)
         self.now, self.joules = self.now + seconds, self.joules + watts * seconds
 
+    def looked(self) -> None:
+        self.looks.append(self.now)
+
     def read(self) -> list[float]:
         return [self.counted % self.most if self.most else self.counted]
 
@@ -40,7 +50,8 @@ class Machine:
         return figures(self.runs(seconds, watts), self.step)
 
     def runs(self, seconds: float, watts: Callable[[], float] = lambda: 300.0) -> list[Run]:
-        return repeated(self.counter, lambda turn: self.work(seconds, watts()), 4, lambda: self.now)
+        work = lambda turn: self.work(seconds, watts())  # noqa: E731
+        return repeated(self.counter, work, 4, BUDGET, lambda: self.now, self.looked)
 
 
 def test_a_counter_that_moves_every_100_ms_gives_the_energy_of_short_generations() -> None:
@@ -73,7 +84,7 @@ def test_the_budget_ends_the_runs(seconds: float, runs: int) -> None:
     found = machine.runs(seconds)
     assert len(found) == runs
     assert all(run.seconds >= LEAST_S for run in found)
-    assert machine.now < BUDGET_S + LEAST_S + seconds
+    assert machine.now < BUDGET + LEAST_S + seconds
 
 
 def test_one_run_gives_energy_without_an_interval() -> None:
@@ -119,7 +130,7 @@ def test_nothing_is_generated_where_energy_is_not_counted(monkeypatch: pytest.Mo
     def generate(labels: Tensor, noise: Tensor) -> None:
         raise AssertionError("there is no counter")
 
-    found = per_image(FakeMethod.load("tiny"), torch.device("cpu"), generate, PROTOCOL, print)
+    found = per_image("a case", FakeMethod.load("tiny"), torch.device("cpu"), generate, PROTOCOL, print)
     assert set(found.values()) == {None}
 
 
@@ -133,7 +144,7 @@ def test_batches_are_drawn_before_the_counter_is_read(monkeypatch: pytest.Monkey
         machine.work(0.25)
         seen.append(noise)
 
-    found = per_image(FakeMethod.load("tiny"), torch.device("cpu"), generate, PROTOCOL, print)
+    found = per_image("a case", FakeMethod.load("tiny"), torch.device("cpu"), generate, PROTOCOL, print)
     assert found["joules_per_image"] == pytest.approx(300.0 * 0.25 / 4, rel=0.02)
     assert {tuple(one.shape) for one in seen} == {(4, FakeMethod.load("tiny").positions)}
     assert len({id(one) for one in seen}) == BATCHES
@@ -146,9 +157,10 @@ def test_a_case_that_fails_here_keeps_its_times(monkeypatch: pytest.MonkeyPatch)
     def generate(labels: Tensor, noise: Tensor) -> None:
         raise RuntimeError("out of memory")
 
-    found = per_image(FakeMethod.load("tiny"), torch.device("cpu"), generate, PROTOCOL, lines.append)
+    found = per_image("a case", FakeMethod.load("tiny"), torch.device("cpu"), generate, PROTOCOL, lines.append)
+    assert found.pop("joules_per_image_why") == "RuntimeError: out of memory"
     assert set(found.values()) == {None}
-    assert lines == ["energy unknown: RuntimeError: out of memory"]
+    assert lines == ["energy of a case: unknown (RuntimeError: out of memory)"]
 
 
 def test_a_counter_that_stands_still_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,7 +169,42 @@ def test_a_counter_that_stands_still_is_said(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(energy, "time", SimpleNamespace(perf_counter=lambda: machine.now))
     lines: list[str] = []
     found = per_image(
-        FakeMethod.load("tiny"), torch.device("cpu"), lambda *_: machine.work(0.5), PROTOCOL, lines.append
+        "a case", FakeMethod.load("tiny"), torch.device("cpu"), lambda *_: machine.work(0.5), PROTOCOL, lines.append
     )
-    assert found["joules_per_image"] is None
-    assert lines == ["energy unknown: its counter does not move"]
+    assert (found["joules_per_image"], found["joules_per_image_why"]) == (None, "its counter does not move")
+    assert lines == ["energy of a case: unknown (its counter does not move)"]
+
+
+def test_the_state_of_the_gpu_is_read_at_each_end_of_a_run() -> None:
+    machine = Machine()
+    runs = machine.runs(0.9)
+    assert len(machine.looks) == RUNS + 1
+    assert [after - before for before, after in pairwise(machine.looks)] == pytest.approx([r.seconds for r in runs])
+
+
+def test_a_gpu_that_is_throttled_during_the_runs_is_told_of_the_energy_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine()
+    busy = gpu.Reading(1500.0, 2600.0, 80.0, 699.0, 700.0, ("power cap",), True, 1.0, 0)
+    monkeypatch.setattr(energy, "counter", lambda device: machine.counter)
+    monkeypatch.setattr(energy, "time", SimpleNamespace(perf_counter=lambda: machine.now))
+    monkeypatch.setattr(gpu, "reading", lambda device: busy)
+    lines: list[str] = []
+    device = torch.device("cpu")
+    found = per_image("a case", FakeMethod.load("tiny"), device, lambda *_: machine.work(0.5), PROTOCOL, lines.append)
+    assert found["joules_per_image_why"] == "the GPU was throttled (power cap in 4 of 4 samples)"
+    assert found["joules_per_image_gpu"]["celsius"] == [80.0, 80.0, 80.0]
+    assert re.fullmatch(r"energy of a case: 3\d\.\d J an image", lines[0])
+    timing = {"latency": {}, "throughput": found}
+    assert clocks.energy_disturbed(timing) and not clocks.disturbed(timing)
+
+
+@pytest.mark.parametrize(("budget", "runs"), [(0.0, 0), (1.0, 1), (3.0, 2), (99.0, RUNS)])
+def test_the_protocol_bounds_the_time_for_energy(budget: float, runs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine()
+    monkeypatch.setattr(energy, "counter", lambda device: machine.counter)
+    monkeypatch.setattr(energy, "time", SimpleNamespace(perf_counter=lambda: machine.now))
+    asked = replace(PROTOCOL, energy_seconds=budget)
+    method = FakeMethod.load("tiny")
+    found = per_image("a case", method, torch.device("cpu"), lambda *_: machine.work(0.25), asked, print)
+    assert len(found["joules_per_image_runs"] or []) == runs
+    assert machine.now == pytest.approx(runs * LEAST_S)
