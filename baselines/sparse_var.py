@@ -30,7 +30,6 @@ from baselines.var import Block, Past, Run, VARNetwork, modulated
 from harness import traces
 from harness.method import KnobValue
 
-
 T = TypeVar("T")
 
 
@@ -314,9 +313,7 @@ def _whole(block: Block) -> PartialFFN:
     return lambda x, places: block.ffn(x)
 
 
-def _attended(
-    block: Block, x: Tensor, q: Tensor, memory: tuple[Tensor, Tensor], modulation: list[Tensor]
-) -> Tensor:
+def _attended(block: Block, x: Tensor, q: Tensor, memory: tuple[Tensor, Tensor], modulation: list[Tensor]) -> Tensor:
     """What a block's attention makes of the tokens that are computed.
 
     x, q: the block's input and the queries, of these tokens.
