@@ -46,7 +46,15 @@ def test_a_trial_shows_the_samples_of_both_clocks(visit: Open, folder: Path) -> 
         assert words in text
     only = visit("trial.html", EAGER, folder=folder).page.inner_text("#trial")
     assert f"eager ({CONTENT})" in only
-    assert "(batch 1), eager" not in only
+    assert "(batch 1), eager" not in only and "no eager times" not in only
+
+
+def test_a_trial_says_why_it_has_no_eager_times(visit: Open, tmp_path: Path) -> None:
+    made = on_cuda(RECORDS[3])
+    made["timing"] |= {"eager": None, "eager_why": "OutOfMemoryError: so much was asked for"}
+    out = build(fakes_store.write(tmp_path / "store", [made]), tmp_path / "site").parent
+    text = visit("trial.html", made["key"][:12], folder=out).page.inner_text("#trial")
+    assert "so much was asked for" in text and "(batch 1), eager" not in text
 
 
 def test_the_page_of_comparisons_says_where_clocks_differ(visit: Open, folder: Path) -> None:
