@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from baselines.gelu import gelu
-from baselines.sparse_var import PartialFFN, Selection, Shape, Sparsity, straight_through, top_mask
+from baselines.sparse_var import PartialFFN, Selection, Shape, Sparsity, straight_through, top_mask, whole_ffn
 from baselines.var import FFN, Block
 from harness import traces
 
@@ -30,6 +30,8 @@ class ExpertSelection(Selection):
 
     def partial_ffn(self, block: Block, shape: Shape) -> PartialFFN:
         kept, sparsity = shape.sparsity.kept_units(shape.tokens), shape.sparsity
+        if kept == shape.tokens:  # nothing is left to choose, as where a scale has one token
+            return whole_ffn(block)
         indices = shape.once(lambda: ExpertIndices.of(self.experts, kept, shape))
         experts = Experts(block.ffn, self.experts)
 
@@ -76,19 +78,22 @@ class ExpertIndices:
         )
 
 
-class Experts:
+class Experts(nn.Module):
     """An FFN of which each expert computes only its own tokens. For sampling: it has no gradient.
 
     Every expert computes as many tokens as every other. So each of the two layers is one batched product of fixed size,
     in any precision and on any device. The host waits for no value, and nothing is added atomically.
     """
 
+    part = "ffn"
+
     def __init__(self, ffn: FFN, count: int) -> None:
+        super().__init__()
         up, down = ffn.fc1.weight.detach(), ffn.fc2.weight.detach()
         self.up, self.up_bias = up.unflatten(0, (count, -1)).transpose(1, 2), ffn.fc1.bias.detach().view(count, 1, -1)
         self.down, self.down_bias = down.unflatten(1, (count, -1)).permute(1, 2, 0), ffn.fc2.bias.detach()
 
-    def __call__(self, x: Tensor, tokens: Tensor, indices: ExpertIndices) -> Tensor:
+    def forward(self, x: Tensor, tokens: Tensor, indices: ExpertIndices) -> Tensor:
         """The FFN's output, [B, n, dim].
 
         x: [B, n, dim]. If there are guidance branches, all rows of the first come first, then all rows of the second.

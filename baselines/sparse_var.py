@@ -241,7 +241,7 @@ class SparseVARNetwork(nn.Module):
         tokens = tuple(_split(one[None, places], kept) for one in scores if kept < size)
         shape = Shape(images, sparsity.branches, kept, sparsity, device)
         ffns = tuple(
-            one.partial_ffn(block, shape) if sparsity.ffn else _whole(block)
+            one.partial_ffn(block, shape) if sparsity.ffn else whole_ffn(block)
             for one, block in zip(self.selections, self.blocks, strict=True)
         )
         first = torch.arange(0, images * sparsity.branches * size, size, device=device)[:, None]
@@ -308,7 +308,7 @@ class SparseVARNetwork(nn.Module):
         return {part: macs * len(net.blocks) for part, macs in total.items()}
 
 
-def _whole(block: Block) -> PartialFFN:
+def whole_ffn(block: Block) -> PartialFFN:
     """The whole FFN of a block."""
     return lambda x, places: block.ffn(x)
 

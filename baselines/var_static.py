@@ -15,14 +15,31 @@ from pathlib import Path
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from baselines.gelu import by_rows, gelu
 from baselines.sparse_method import SparseVAR
 from baselines.sparse_var import PartialFFN, Selection, Shape, Sparsity
-from baselines.var import Block, VARNetwork, modulated
+from baselines.var import FFN, Block, VARNetwork, modulated
 from harness.method import Preset
+
+
+class PrunedFFN(nn.Module):
+    """An FFN of which only the first units are computed. For sampling: it has no gradient."""
+
+    part = "ffn"
+
+    def __init__(self, ffn: FFN, kept: int) -> None:
+        super().__init__()
+        self.up, self.up_bias = ffn.fc1.weight.detach()[:kept], ffn.fc1.bias.detach()[:kept]
+        self.down, self.down_bias = ffn.fc2.weight.detach()[:, :kept], ffn.fc2.bias.detach()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return by_rows(self._rows, x)
+
+    def _rows(self, x: Tensor) -> Tensor:
+        return F.linear(gelu(F.linear(x, self.up, self.up_bias)), self.down, self.down_bias)
 
 
 class StaticSelection(Selection):
@@ -38,9 +55,8 @@ class StaticSelection(Selection):
         self.register_buffer("token_scores", torch.arange(positions, 0, -1).float())
 
     def partial_ffn(self, block: Block, shape: Shape) -> PartialFFN:
-        ffn, kept = block.ffn, shape.sparsity.kept_units(block.ffn.fc1.out_features)
-        up, bias, down = ffn.fc1.weight[:kept], ffn.fc1.bias[:kept], ffn.fc2.weight[:, :kept]
-        return lambda x, _: by_rows(lambda rows: F.linear(gelu(F.linear(rows, up, bias)), down, ffn.fc2.bias), x)
+        pruned = PrunedFFN(block.ffn, shape.sparsity.kept_units(block.ffn.fc1.out_features))
+        return lambda x, places: pruned(x)
 
     def unit_mask(self, x: Tensor, places: Tensor, selected: Tensor, span: slice, sparsity: Sparsity) -> Tensor:
         hidden = 4 * x.shape[-1]

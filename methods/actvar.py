@@ -89,7 +89,8 @@ class LearnedSelection(ExpertSelection):
         return F.mse_loss(self.router(x.detach()).float(), size / size.mean())
 
     def ffn_macs(self, dim: int, hidden: int, tokens: int, sparsity: Sparsity) -> dict[str, float]:
-        return super().ffn_macs(dim, hidden, tokens, sparsity) | {"router": dim * self.experts * tokens}
+        router = dim * self.experts * tokens if sparsity.kept_units(tokens) < tokens else 0
+        return super().ffn_macs(dim, hidden, tokens, sparsity) | {"router": router}
 
     def token_macs(self, dim: int, tokens: int) -> float:
         return dim * tokens
