@@ -16,8 +16,10 @@ def complaint(name: str, given: Knobs, precision: str = "fp32") -> str:
     """What a method asks of the host at these knobs, and the two ways out; empty if it asks nothing, or says that it
     cannot be captured."""
     owner, method = registry.get(name), subject(name)
+    if not method.captures(method.resolve(given)):
+        return ""
     asked = asked_of_the_host(owner, preset_of(owner), given, precision=precision)
-    if not asked or not method.captures(method.resolve(given)):
+    if not asked:
         return ""
     return (
         f"from the second batch on, {name} asks the host: {'; '.join(asked[:3])}. Tables can be made once and kept on "
@@ -38,10 +40,12 @@ def test_in_bf16_a_method_asks_nothing_of_the_host(name: str, given: Knobs) -> N
 
 @pytest.mark.parametrize("name", names())
 def test_no_way_of_drawing_asks_anything_of_the_host(name: str) -> None:
-    owner = registry.get(name)
+    owner, method = registry.get(name), subject(name)
+    if not method.captures(method.resolve({})):
+        pytest.skip(f"{name} says that it cannot be captured")
     changed: list[dict[str, Any]] = [{"cfg": 1.0}, {"cfg": 2.0, "cfg_schedule": "ramp", "top_k": 5, "top_p": 0.9}]
     for sampling in changed:
-        made = sampling_of(subject(name), **sampling)
+        made = sampling_of(method, **sampling)
         assert asked_of_the_host(owner, preset_of(owner), {}, made) == []
 
 
@@ -51,7 +55,8 @@ def test_a_loop_gives_what_sampling_gives(name: str) -> None:
     labels, noise = inputs(method, 3, range(16))
     knobs, sampling = method.resolve({}), method.preset.sampling
     loop = method.loop(labels, noise, knobs, sampling)
-    if loop is not None:
-        usual = method.sample(labels, noise, knobs, sampling)
-        assert (loop.run().tokens == usual.tokens).double().mean() >= 0.999
-        assert torch.equal(loop.run().steps, usual.steps)
+    if loop is None:
+        pytest.skip(f"{name} has no loop")
+    found, usual = loop.run(), method.sample(labels, noise, knobs, sampling)
+    assert torch.equal(found.tokens, usual.tokens)
+    assert torch.equal(found.steps, usual.steps)
