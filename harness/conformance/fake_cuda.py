@@ -2,6 +2,7 @@
 shows, without a GPU, what the method asks of the host."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -82,7 +83,7 @@ class _Watch(TorchDispatchMode):
         kwargs = kwargs or {}
         if func.namespace == "prim":  # a fake tensor is asked for its device
             return func(*args, **kwargs)
-        if func._can_decompose():  # torch leaves it whole in inference mode
+        if _is_composite(func):  # torch leaves it whole in inference mode
             with self:
                 return func.decompose(*args, **kwargs)
         tensors = _tensors((args, kwargs))
@@ -98,6 +99,12 @@ class _Watch(TorchDispatchMode):
         if len({one.device.type for one in [*tensors, *_tensors(made)]}) > 1:
             self.noted.append(f"{func} has tensors on the host and on the device")
         return made
+
+
+@cache
+def _is_composite(operator: Any) -> bool:
+    """Whether an operator of torch consists of others on every device."""
+    return torch._C._dispatch_has_kernel_for_dispatch_key(operator.name(), "CompositeImplicitAutograd")
 
 
 def _tensors(values: Any) -> list[Tensor]:

@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from harness.conformance.fake_cuda import waits
+
 T = TypeVar("T")
-OF_THE_HOST = ("aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select", "aten::unique")
-"""Operations for which a graph cannot be captured: the host needs their results, or the shapes of these."""
 
 
 class Operations(TorchDispatchMode):
@@ -22,7 +22,7 @@ class Operations(TorchDispatchMode):
         self.noted: list[tuple[Any, Any, Any, Any]] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func._schema.name in OF_THE_HOST:
+        if waits(func, args, kwargs or {}):
             raise RuntimeError(f"operation not permitted when stream is capturing: {func}")
         made = func(*args, **(kwargs or {}))
         self.noted.append((func, args, kwargs or {}, made))
