@@ -168,7 +168,7 @@ class _Steps:
     def loop(self) -> Loop:
         """The loop; the kind of a step is the number of slots to which it attends."""
         kinds = [min(self.total, -(-(place + 1) // REACH) * REACH) for place in range(self.total)]
-        return Loop(kinds, self.begin, self.step, self.result)
+        return Loop(kinds, self.begin, self.step, self.result, unpadded=range(1, self.total + 1))
 
     def begin(self) -> None:
         condition = self.net.cls_embedding(self.method.branches(self.labels, self.sampling))

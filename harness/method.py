@@ -96,6 +96,9 @@ class Loop:
     begin: Callable[[], None]  # brings the state to before the first step
     step: Callable[[int], None]  # takes the next step, which is of the kind given
     result: Callable[[], "Generated"]  # the batch, after the last step
+    # The kind with which each step does no work that pads it, such as attention to empty slots; empty if none is
+    # padded. Costs are counted on these kinds, so that they do not depend on how a loop is cut into kinds.
+    unpadded: Sequence[int] = ()
 
     def run(self) -> "Generated":
         """Takes all steps, one after the other."""

@@ -4,6 +4,7 @@ give the tokens and logits that the methods compute."""
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -62,9 +63,11 @@ def with_knobs(*knobs: str) -> list[str]:
     return found
 
 
-def cases(wanted: Callable[[Knobs], bool] = lambda given: True) -> list[Any]:
+def cases(
+    wanted: Callable[[Knobs], bool] = lambda given: True, settings: Callable[[type[Method]], list[Knobs]] | None = None
+) -> list[Any]:
     """Parameters for a pytest test: pairs of a method's name and a dict of knobs. Each method under test gets one pair
-    for each dict that the function ``moved`` returns for the method.
+    for each dict that the function ``settings`` returns for the method; None stands for ``moved``.
 
     wanted: takes a dict of knobs, and says whether its pair is kept
 
@@ -73,7 +76,7 @@ def cases(wanted: Callable[[Knobs], bool] = lambda given: True) -> list[Any]:
     found = []
     for name in names():
         try:
-            given = moved(registry.get(name))
+            given = (settings or moved)(registry.get(name))
         except ArbenchError:
             given = [{}]
         found += [pytest.param(name, knobs, id=f"{name}-{_words(knobs)}") for knobs in given if wanted(knobs)]
@@ -113,6 +116,30 @@ def values(knob: Knob) -> list[KnobValue]:
     high = knob.high - step if knob.open_high else knob.high
     middle = (knob.low + high) / 2
     return [knob.check(value) for value in (knob.low, int(middle) if knob.kind == "int" else middle, high)]
+
+
+def middle(owner: type[Method]) -> list[Knobs]:
+    """The settings of ``moved`` that say something about the kinds of work: each choice, and of a range the middle."""
+    ends = [(knob.name, value) for knob in owner.knobs if knob.kind != "choice" for value in values(knob)[::2]]
+    return [given for given in moved(owner) if len(given) != 1 or next(iter(given.items())) not in ends]
+
+
+@contextmanager
+def shallow(owner: type[Method], preset: str) -> Iterator[None]:
+    """Inside the ``with``, the preset has two layers in place of all, if it states how many it has and if the method
+    can be built so. Layers are alike, so that what holds for two of them holds for all."""
+    found, presets = owner.preset_named(preset), owner.presets
+    layers = found.network.get("layers")
+    with pytest.MonkeyPatch.context() as patch:
+        if isinstance(layers, int) and layers > 2:
+            small = replace(found, network={**found.network, "layers": 2})
+            patch.setattr(owner, "presets", {**presets, preset: small})
+            try:
+                with torch.device("meta"):
+                    owner.build(preset)
+            except Exception:  # it needs all of its layers
+                patch.undo()
+        yield
 
 
 def dense(knobs: Mapping[str, KnobValue]) -> Knobs:

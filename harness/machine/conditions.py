@@ -23,11 +23,11 @@ def conditions(system: Path = SYSTEM, device: torch.device | None = None) -> dic
     - ``clock_mhz``: clock of the fastest and of the slowest core
     - ``governor``: name of the frequency governor
     - ``celsius``: temperature of the hottest sensor
-    - ``gpu``, ``driver``: names of the GPU and of the GPU's driver
-    - ``gpu_state``: see ``gpu_state``
+    - ``driver``: name of the GPU's driver
+    - ``gpu``, ``gpu_state``: see ``gpu_state``
 
     system: the folder that holds /proc and /sys.
-    device: whose state ``gpu_state`` is; the GPU that torch uses if none is named, if None.
+    device: the device that is meant by the last two; the GPU that torch uses if none is named, if None.
     """
     cuda = torch.cuda.is_available()
     return {
@@ -36,17 +36,21 @@ def conditions(system: Path = SYSTEM, device: torch.device | None = None) -> dic
         "clock_mhz": _clock(text(system / "proc/cpuinfo")),
         "governor": text(system / CPU / "scaling_governor"),
         "celsius": _hottest(system / "sys/class/thermal"),
-        "gpu": torch.cuda.get_device_name() if cuda else None,
         "driver": (text(system / "proc/driver/nvidia/version") or "").partition("\n")[0] or None if cuda else None,
         **gpu_state(device or torch.device("cuda")),
     }
 
 
 def gpu_state(device: torch.device) -> dict[str, Any]:
-    """``gpu_state``: the state of a GPU now, in the fields of harness.machine.gpu.Reading. None if the device is no
-    GPU, or if its driver cannot be asked."""
+    """What is known of a GPU now.
+
+    - ``gpu``: its name; None if the device is no GPU
+    - ``gpu_state``: its state, in the fields of harness.machine.gpu.Reading. None if the device is no GPU, or if its
+      driver cannot be asked
+    """
     found = reading(device)
-    return {"gpu_state": None if found is None else asdict(found)}
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" and torch.cuda.is_available() else None
+    return {"gpu": name, "gpu_state": None if found is None else asdict(found)}
 
 
 def _others(loadavg: str | None) -> int | None:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -32,6 +33,10 @@ THROTTLED = tuple(REASONS[bit] for bit in (0x4, 0x8, 0x20, 0x40, 0x80))
 display shares are no throttling."""
 RANGES = ("sm_mhz", "memory_mhz", "celsius", "watts", "watts_limit", "busy")
 """The numbers of a Reading for which ``during`` gives the range."""
+
+SYSTEM = Path("/")
+FIRST_NAMESPACE = "pid:[4026531836]"
+"""How /proc names the namespace of pids that Linux starts with. The number is a constant of the kernel."""
 
 
 @dataclass(frozen=True)
@@ -87,19 +92,32 @@ class GPU:
         return tuple(REASONS.get(1 << place, f"bit {place}") for place in range(bits.bit_length()) if bits >> place & 1)
 
     def _others(self) -> int | None:
-        # In a container, NVML lists pids as the host counts them, or none at all. Then our own pid is not in the list,
-        # and we cannot tell which of the listed processes we are.
-        listed = self._ask("nvmlDeviceGetComputeRunningProcesses")
+        # NVML lists the processes of the whole GPU, whichever slice they use. It counts pids as the host does: in a
+        # container, we cannot tell which of the listed processes we are, or our pid is that of another process.
+        listed = self._ask("nvmlDeviceGetComputeRunningProcesses") if self.whole and _sees_the_hosts_pids() else None
         pids = None if listed is None else {process.pid for process in listed}
         return len(pids) - 1 if pids is not None and os.getpid() in pids else None
 
     def _ask(self, name: str, *arguments: Any) -> Any:
-        """The answer of a function of NVML; None if there is no such function, or if it does not answer."""
-        function = getattr(self.nvml, name, None)
-        try:
-            return None if function is None else function(self.handle, *arguments)
-        except self.nvml.NVMLError:
-            return None
+        """The answer of a function of NVML about this GPU, as ``_answer`` gives it."""
+        return _answer(self.nvml, name, self.handle, *arguments)
+
+
+def _answer(nvml: Any, name: str, *arguments: Any) -> Any:
+    """The answer of a function of NVML; None if there is no such function, or if it does not answer."""
+    function = getattr(nvml, name, None)
+    try:
+        return None if function is None else function(*arguments)
+    except nvml.NVMLError:
+        return None
+
+
+def _sees_the_hosts_pids(system: Path = SYSTEM) -> bool:
+    """Whether this process counts pids as the host does: whether it is in the namespace that Linux starts with."""
+    try:
+        return (system / "proc/self/ns/pid").readlink() == Path(FIRST_NAMESPACE)
+    except OSError:
+        return False
 
 
 def reading(device: torch.device) -> Reading | None:
@@ -146,14 +164,15 @@ def find(nvml: Any, uuid: str | None, name: str) -> GPU | None:
     # torch and NVML may count GPUs in different orders, so an index is the last resort.
     uuids = [f"GPU-{uuid}", f"MIG-{uuid}"] if uuid else []
     for full in [*uuids, *([name] if name.startswith(("GPU-", "MIG-")) else [])]:
-        handle = _or_none(nvml, nvml.nvmlDeviceGetHandleByUUID, full)
+        handle = _answer(nvml, "nvmlDeviceGetHandleByUUID", full)
         if handle is not None:
             return _whole(nvml, handle, full.startswith("MIG-"))
-    handles = [_or_none(nvml, nvml.nvmlDeviceGetHandleByIndex, place) for place in range(nvml.nvmlDeviceGetCount())]
+    count = _answer(nvml, "nvmlDeviceGetCount") or 0
+    handles = [_answer(nvml, "nvmlDeviceGetHandleByIndex", place) for place in range(count)]
     if name.isdecimal():
         chosen = handles[int(name) : int(name) + 1]
     else:
-        known = ((one, _or_none(nvml, nvml.nvmlDeviceGetUUID, one)) for one in handles if one is not None)
+        known = ((one, _answer(nvml, "nvmlDeviceGetUUID", one)) for one in handles if one is not None)
         chosen = [one for one, own in known if own and name.startswith("GPU-") and own.startswith(name)]
     return _whole(nvml, chosen[0], False) if len(chosen) == 1 and chosen[0] is not None else None
 
@@ -161,17 +180,10 @@ def find(nvml: Any, uuid: str | None, name: str) -> GPU | None:
 def _whole(nvml: Any, handle: Any, is_slice: bool) -> GPU | None:
     """The GPU of a handle. If the handle is that of a slice, the GPU that the slice is part of."""
     if is_slice:
-        parent = _or_none(nvml, nvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle, handle)
+        parent = _answer(nvml, "nvmlDeviceGetDeviceHandleFromMigDeviceHandle", handle)
         return None if parent is None else GPU(nvml, parent, whole=False)
-    mode = _or_none(nvml, nvml.nvmlDeviceGetMigMode, handle)  # (now, after the next reset); 1 is on
+    mode = _answer(nvml, "nvmlDeviceGetMigMode", handle)  # (now, after the next reset); 1 is on
     return GPU(nvml, handle, whole=mode is None or mode[0] == 0)
-
-
-def _or_none(nvml: Any, function: Any, argument: Any) -> Any:
-    try:
-        return function(argument)
-    except nvml.NVMLError:
-        return None
 
 
 def _thousandth(value: float | None) -> float | None:

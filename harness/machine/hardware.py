@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.machine.cores import cores
+from harness.machine.system_files import text
 
 
 def machine() -> dict[str, Any]:
@@ -14,16 +15,18 @@ def machine() -> dict[str, Any]:
         "host": platform.node(),
         "processor": _processor(),
         "cores": cores(),
-        "memory_mb": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20,
+        "memory_mb": physical_memory() // 2**20,
         "system": platform.platform(),
     }
 
 
+def physical_memory() -> int:
+    """Bytes of memory that the machine has, whatever this process may use of it."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
 def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
+    for line in (text(Path("/proc/cpuinfo")) or "").splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()

@@ -15,8 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from harness.machine.arithmetic import arithmetic
 from harness.machine.cores import groups
 from harness.machine.devices import synchronise
+from harness.machine.hardware import physical_memory
+from harness.machine.system_files import text
 
 SECONDS = 2.0
 """How long measuring takes, about."""
@@ -34,11 +37,16 @@ SAMPLE = 0.01
 SYSTEM = Path("/")
 
 Clock = Callable[[], float]
-Kind = tuple[torch.device, torch.dtype]
+Kind = tuple[torch.device, torch.dtype, str]
+"""Where and how a case computes: its device, the precision of its weights, and ``Setup.tf32``."""
 
 
 def rates(
-    device: torch.device, dtype: torch.dtype, seconds: float | None = None, clock: Clock = time.perf_counter
+    device: torch.device,
+    dtype: torch.dtype,
+    tf32: str = "off",
+    seconds: float | None = None,
+    clock: Clock = time.perf_counter,
 ) -> dict[str, Any] | None:
     """What the device can do now. None if it lacks the memory, or an operation in this precision.
 
@@ -46,11 +54,13 @@ def rates(
       count, and bytes that are written count as well)
     - ``matrix``: FLOPs a second of square matrix products in ``dtype``, the best of several sizes
     - ``precision``: torch's name of ``dtype``
+    - ``tf32``: the argument
     - ``cache``: bytes of the device's last cache; None if it is not known
     - ``seconds``: how long this took
 
     Each rate is the best of several samples, because other work on the machine only makes a sample slower.
 
+    tf32: a value of ``Setup.tf32``. With "on", a GPU multiplies float32 several times as fast.
     seconds: how long this takes, about; a device that is very slow takes longer. None stands for SECONDS.
     clock: gives seconds.
     """
@@ -59,22 +69,24 @@ def rates(
     cache = last_cache(device)
     try:
         bandwidth = _bandwidth(device, cache, budget / 2, clock)
-        matrix = _matrix(device, dtype, budget / 2, clock)
+        with arithmetic(tf32):
+            matrix = _matrix(device, dtype, budget / 2, clock)
     except (RuntimeError, MemoryError, OSError):  # torch's error for too little memory is a RuntimeError
         return None
     finally:
         if device.type == "cuda":
             torch.cuda.empty_cache()
-    about = {"precision": str(dtype).removeprefix("torch."), "cache": cache, "seconds": clock() - began}
-    return {"bandwidth": bandwidth, "matrix": matrix, **about}
+    about = {"precision": str(dtype).removeprefix("torch."), "tf32": tf32, "cache": cache}
+    return {"bandwidth": bandwidth, "matrix": matrix, **about, "seconds": clock() - began}
 
 
 def rates_of(kinds: Iterable[Kind], tell: Callable[[str], None]) -> dict[Kind, dict[str, Any] | None]:
-    """The rates of several devices and precisions. ``tell`` is called with a line for each."""
+    """The rates of several kinds, each measured once. ``tell`` is called with a line for each."""
     found = {kind: rates(*kind) for kind in dict.fromkeys(kinds)}
-    for (device, _), one in found.items():
+    for (device, _, tf32), one in found.items():
         if one is not None:
-            words = f"{one['bandwidth'] / 1e9:,.1f} GB/s, {one['matrix'] / 1e12:.3g} TFLOP/s in {one['precision']}"
+            how = one["precision"] + (" with TF32" if tf32 == "on" else "")
+            words = f"{one['bandwidth'] / 1e9:,.1f} GB/s, {one['matrix'] / 1e12:.3g} TFLOP/s in {how}"
             tell(f"timing on {device}: {words}")
     return found
 
@@ -92,7 +104,7 @@ def last_cache(device: torch.device, system: Path = SYSTEM) -> int | None:
     found: dict[str, int] = {}  # cores that share a last cache -> its bytes
     for core in os.sched_getaffinity(0):
         caches = system.glob(f"sys/devices/system/cpu/cpu{core}/cache/index*")
-        known = [(_text(one / "level"), _text(one / "shared_cpu_list"), _text(one / "size")) for one in caches]
+        known = [[text(one / name) or "" for name in ("level", "shared_cpu_list", "size")] for one in caches]
         if known:
             _, sharing, size = max(known)
             found[sharing] = _bytes(size)
@@ -166,15 +178,8 @@ def memory_bytes(device: torch.device, system: Path = SYSTEM) -> int | None:
     if device.type != "cpu":
         return None
     files = [group / name for group in groups(system, "memory") for name in ("memory.max", "memory.limit_in_bytes")]
-    limits = [int(text) for file in files if (text := _text(file)).isdecimal()]
-    return min([os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *limits])
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="ascii").strip()
-    except (OSError, ValueError):
-        return ""
+    limits = [int(limit) for file in files if (limit := text(file) or "").isdecimal()]
+    return min([physical_memory(), *limits])
 
 
 def _bytes(size: str) -> int:

@@ -170,6 +170,7 @@ class Rates(Struct):
     bandwidth: float | None = None  # bytes a second that it read from memory
     matrix: float | None = None  # FLOPs a second, of large matrix products
     precision: str | None = None  # torch's name of the numbers in those products
+    tf32: str | None = None  # whether those products could use TF32: ``setup.tf32`` of the trial
     cache: float | None = None  # bytes of the device's last cache
     seconds: float | None = None  # how long measuring this took
 

@@ -1,6 +1,5 @@
 """What holds for our own methods beside the suite: they meet on equal terms, by the published schedules."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,32 +11,51 @@ from harness.conformance.fake_cuda import asked_of_the_host
 from harness.conformance.subjects import (
     CONTENT,
     SPARSITY,
+    Knobs,
     bundled_presets,
     images_of,
     names,
     preset_of,
+    shallow,
     subject,
     trained,
     with_knobs,
 )
 from harness.errors import ArbenchError
-from harness.method import Method
+from harness.method import Method, Preset
+
+FFN: Knobs = {"ffn_sparsity": 0.5}
+TOKEN: Knobs = {"token_sparsity": 0.5}
+BOTH: Knobs = {**FFN, **TOKEN}
+"""Settings of sparse methods. By default these are dense, which most of their code is not for."""
 
 
-def all_presets() -> list[Any]:
-    return [
-        pytest.param(name, preset, id=f"{name}-{preset}") for name in names() for preset in registry.get(name).presets
-    ]
+def published() -> list[Any]:
+    """The presets of published models. Of those that differ in width and depth alone, the first: what is computed is
+    the same. Sparse methods have both kinds of sparsity and each alone, at one size."""
+    found = []
+    for name in names():
+        owner = registry.get(name)
+        sparse = {knob.name for knob in owner.knobs} >= set(SPARSITY)
+        alike: set[tuple[Any, ...]] = {_structure(owner.preset_named(preset_of(owner)))}  # the suite covers this one
+        for preset, about in owner.presets.items():
+            if _structure(about) not in alike:
+                settings = [{}] if not sparse else [FFN, TOKEN, BOTH] if len(alike) == 1 else []
+                alike.add(_structure(about))
+                found += [pytest.param(name, preset, one, id="-".join([name, preset, *one])) for one in settings]
+    return found
 
 
-@pytest.mark.parametrize(("name", "preset"), all_presets())
-def test_no_preset_asks_anything_of_the_host(name: str, preset: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With two layers in place of all: layers are alike, and the largest network would take a minute."""
+def _structure(preset: Preset) -> tuple[Any, ...]:
+    sizes = ("dim", "layers", "heads", "depth", "grid", "scales")
+    return preset.data, *sorted(name for name in preset.network if name not in sizes)
+
+
+@pytest.mark.parametrize(("name", "preset", "given"), published())
+def test_no_published_preset_asks_anything_of_the_host(name: str, preset: str, given: Knobs) -> None:
     owner = registry.get(name)
-    found = owner.preset_named(preset)
-    small = replace(found, network={**found.network, "layers": 2})
-    monkeypatch.setattr(owner, "presets", {**owner.presets, preset: small})
-    assert asked_of_the_host(owner, preset, {}, precision="bf16") == []
+    with shallow(owner, preset):
+        assert asked_of_the_host(owner, preset, given, precision="bf16") == []
 
 
 @pytest.mark.parametrize("name", with_knobs("schedule", "steps"))

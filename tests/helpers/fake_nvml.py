@@ -46,7 +46,7 @@ class FakeNvml:
     NVML_CLOCK_SM, NVML_CLOCK_MEM, NVML_TEMPERATURE_GPU = 1, 2, 0
 
     def nvmlDeviceGetCount(self) -> int:  # noqa: N802 - the names are the library's
-        return len(self.gpus)
+        return _told(len(self.gpus) or None)
 
     def nvmlDeviceGetHandleByIndex(self, index: int) -> FakeGPU:  # noqa: N802
         return self.gpus[index]
@@ -98,10 +98,11 @@ class FakeNvml:
         properties = SimpleNamespace(uuid=(uuid or self.gpus[0].uuid).removeprefix("GPU-").removeprefix("MIG-"))
         patch.setattr(torch.cuda, "is_available", lambda: True)
         patch.setattr(torch.cuda, "current_device", lambda: 0)
-        patch.setattr(torch.cuda, "get_device_name", lambda *_: "Fake H100")
+        patch.setattr(torch.cuda, "get_device_name", lambda device=None: f"Fake H100 {device or ''}".strip())
         patch.setattr(torch.cuda, "get_device_properties", lambda *_: properties)
         patch.setattr(gpu, "_gpu", gpu._gpu.__wrapped__)  # nothing is kept between tests
         patch.setattr(gpu, "_library", lambda: self)
+        patch.setattr(gpu, "_sees_the_hosts_pids", lambda: True)
 
 
 def _told(value: T | None) -> T:

@@ -88,7 +88,7 @@ def _measured_floors(found: Record) -> Record:
     macs = found["flops"]["tokens_macs"] / steps
     read = {"weights": [8e6] * steps, "cache": [1e5 * step for step in range(steps)], "decoder": 2e6}
     found["flops"] |= {"by_step": [macs] * steps, "bytes": {**read, "convention": "bytes: weights once a step"}}
-    rates = {"bandwidth": 9e9, "matrix": 8e10, "precision": "float32", "cache": 2**20, "seconds": 2.1}
+    rates = {"bandwidth": 9e9, "matrix": 8e10, "precision": "float32", "tf32": "off", "cache": 2**20, "seconds": 2.1}
     found["timing"]["rates"] = rates
     return found
 

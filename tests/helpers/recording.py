@@ -14,9 +14,9 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
+from harness.conformance.fake_cuda import waits
+
 T = TypeVar("T")
-OF_THE_HOST = ("aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select", "aten::unique")
-"""Operations for which a graph cannot be captured: the host needs their results, or the shapes of these."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Operations(TorchDispatchMode):
         self._inside: set[int] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func._schema.name in OF_THE_HOST:
+        if waits(func, args, kwargs or {}):
             raise RuntimeError(f"operation not permitted when stream is capturing: {func}")
         if func._schema.name == "aten::lift_fresh":  # a constant, which Python has just made
             self._inside |= {key for one in args if (key := _key(one)) is not None}

@@ -8,7 +8,8 @@ If the MACs differ from image to image, there is no closed form. The method then
 operators are counted.
 
 Bytes have no closed form: they are counted on a run, also on the meta device. If a method offers its steps as a loop,
-one step of each kind is run.
+one step of each kind is run. If a loop has more kinds of steps without padding, a few of these are run, and the others
+follow if costs grow evenly.
 """
 
 from collections.abc import Mapping, Sequence
@@ -132,23 +133,53 @@ def _one_of_each_step(method: Method, knobs: Mapping[str, KnobValue], sampling: 
     """The counts of sampling and of decoding one image. If the method offers a loop, only the first step and one step
     of each kind are run; ``by_part`` and ``by_operator`` then hold only what was run."""
     labels, noise = inputs(method, 0, [0], method.preset.setup.labels)
+    if method.loop(labels, noise, knobs, sampling) is None:
+        return _run(method, knobs, sampling)
     with torch.no_grad():
         with ExecutedCounter(method) as sampled:
-            loop = method.loop(labels, noise, knobs, sampling)
-            if loop is None:
-                return _run(method, knobs, sampling)
-            ran = [loop.kinds[0], *dict.fromkeys(loop.kinds[1:])]
+            loop = method.loop(labels, noise, knobs, sampling)  # again: what it makes counts to the first step
+            assert loop is not None
+            first, *others = loop.unpadded or loop.kinds
+            ran = [first, *(_some(others) if loop.unpadded else dict.fromkeys(others))]
             replace(loop, kinds=ran).run()
         with ExecutedCounter(method.tokenizer, otherwise="tokenizer") as decoded:
             method.decode(labels.new_zeros(1, method.positions))
     count = sampled.count
     if len(count.by_step) != len(ran):  # its steps do not end with a head, so that they cannot be told apart
         return _run(method, knobs, sampling)
-    places = [0, *(1 + ran[1:].index(kind) for kind in loop.kinds[1:])]
-    count.by_step, count.weights_by_step, count.cache_by_step = (
-        [values[place] for place in places] for values in (count.by_step, count.weights_by_step, count.cache_by_step)
-    )
+    series = [_all(others, ran[1:], one) for one in (count.by_step, count.weights_by_step, count.cache_by_step)]
+    if not all(series):
+        return _run(method, knobs, sampling)
+    count.by_step, count.weights_by_step, count.cache_by_step = series
     return count, decoded.count
+
+
+def _some(kinds: Sequence[int]) -> list[int]:
+    """The first kind, one in the middle and the last; all kinds if there are no more than three."""
+    distinct = list(dict.fromkeys(kinds))
+    return distinct if len(distinct) <= 3 else [distinct[0], distinct[len(distinct) // 2], distinct[-1]]
+
+
+def _all(kinds: Sequence[int], ran: Sequence[int], costs: Sequence[int]) -> list[int]:
+    """The cost of the first step, and of each step of ``kinds`` after it.
+
+    Costs of kinds that did not run lie on the line through the first and the last that ran. Empty if another kind that
+    ran does not lie on it: then costs do not grow evenly with the kind.
+
+    ran: the kinds that ran after the first step.
+    costs: what the first step and each step of ``ran`` cost.
+    """
+    first, known = costs[0], dict(zip(ran, costs[1:], strict=True))
+    if set(kinds) <= set(known):
+        return [first, *(known[kind] for kind in kinds)]
+    start, end = ran[0], ran[-1]
+
+    def on_line(kind: int) -> float:
+        return known[start] + (known[end] - known[start]) * (kind - start) / (end - start)
+
+    found = [first, *(round(on_line(kind)) for kind in kinds)]
+    even = all(on_line(kind) == cost for kind, cost in known.items())
+    return found if even else []
 
 
 def _by_part(sampled: Count, decoded: Count) -> dict[str, float]:

@@ -8,7 +8,7 @@ not counted.
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from types import FrameType
 from typing import Any
@@ -212,13 +212,20 @@ def count_image(
 ) -> tuple[Count, Count]:
     """Samples and decodes one image alone. Returns two counts: of sampling, and of decoding.
 
+    Costs belong to the method, whatever the device: if the steps of its loop are padded on some devices, steps without
+    padding are counted on all of them.
+
     policy: a value of ``Setup.labels``.
     """
     labels, noise = inputs(method, seed, [index], policy)
     sampled, decoded = ExecutedCounter(method), ExecutedCounter(method.tokenizer, otherwise="tokenizer")
     with torch.no_grad():
         with sampled:
-            tokens = method.sample(labels, noise, knobs, sampling).tokens
+            loop = method.loop(labels, noise, knobs, sampling)
+            if loop is not None and loop.unpadded:
+                tokens = replace(loop, kinds=loop.unpadded).run().tokens
+            else:
+                tokens = method.sample(labels, noise, knobs, sampling).tokens
         with decoded:
             method.decode(tokens)
     return sampled.count, decoded.count

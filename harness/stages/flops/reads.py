@@ -120,6 +120,8 @@ class Reads:
         given = [(place, tensor, _identity(tensor)) for place, tensor in _tensors(*arguments)]
         known = {identity for *_, identity in given}
         results = [(tensor, _identity(tensor)) for tensor in _flat(out)]
+        if not results and not signature.written:  # it gives a value, or a fact such as a fake tensor's device
+            return
         shared = {identity for _, identity in results if identity in known}
         made = [tensor for tensor, _ in results]
         for place, tensor, identity in given:

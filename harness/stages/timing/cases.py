@@ -19,6 +19,7 @@ from harness.machine.arithmetic import arithmetic
 from harness.machine.devices import synchronise
 from harness.machine.disturbances import between, counters
 from harness.machine.garbage import no_collection
+from harness.machine.rates import Kind
 from harness.method import KnobValue, Method
 from harness.sampling import Sampling
 from harness.stages.timing.protocol import Protocol
@@ -59,10 +60,11 @@ class TimedCase:
         return torch.device("cpu") if parameter is None else parameter.device
 
     @property
-    def kind(self) -> tuple[torch.device, torch.dtype]:
-        """Where the case computes, and in which precision."""
+    def kind(self) -> Kind:
+        """Where and how the case computes."""
         parameter = None if self.method is None else next(self.method.network.parameters(), None)
-        return self.device, torch.float32 if parameter is None else parameter.dtype
+        tf32 = "off" if self.method is None else self.method.tf32
+        return self.device, torch.float32 if parameter is None else parameter.dtype, tf32
 
 
 def loaded(cases: Sequence[Case]) -> list[TimedCase]:

@@ -104,8 +104,8 @@ def interleaved(
     - ``noisy``, ``threads``, ``device``, ``protocol``
     - ``wait_policy``: how threads wait for each other, if the environment sets it (OMP_WAIT_POLICY)
     - ``conditions``: the state of the machine before and after the session (see harness.machine.conditions)
-    - ``rates``: what the device could do at the start of the session, with as many threads and in the precision of the
-      case (see harness.machine.rates); None if it could not be measured
+    - ``rates``: what the device could do at the start of the session, with as many threads, in the precision and with
+      the TF32 of the case (see harness.machine.rates); None if it could not be measured
     - ``session``: the name of the session, the same for all cases that were timed together
     """
     protocol = protocol or Protocol()

@@ -1,8 +1,8 @@
 """float32 means float32 unless TF32 is asked for, and torch's settings are afterwards what they were."""
 
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
@@ -28,6 +28,7 @@ from harness.trial import Trial
 from tests.helpers import sweeping
 from tests.helpers.fakes import FakeMethod
 
+BACKENDS: Any = torch.backends
 GPU = ("cuda.matmul", "cudnn.conv", "cudnn.rnn")
 CPU = ("mkldnn.matmul", "mkldnn.conv", "mkldnn.rnn")
 
@@ -56,6 +57,13 @@ def test_matrix_products_and_convolutions_follow_and_a_cpu_stays_exact(tf32: str
         assert {flags()[name] for name in CPU} == {"ieee"}
 
 
+def older() -> tuple[Any, ...]:
+    """What torch's older functions say. They raise RuntimeError where the two interfaces contradict each other."""
+    with BACKENDS.cudnn.flags(enabled=None, allow_tf32=None):  # torch.export and methods call it
+        pass
+    return torch.get_float32_matmul_precision(), BACKENDS.cuda.matmul.allow_tf32, BACKENDS.cudnn.allow_tf32
+
+
 def test_what_was_set_before_is_restored_after_an_error_and_from_within() -> None:
     before = flags()
     assert before["cudnn.conv"] == "tf32"  # torch's default, which is why this has to be said
@@ -66,19 +74,87 @@ def test_what_was_set_before_is_restored_after_an_error_and_from_within() -> Non
             assert flags()["cuda.matmul"] == "ieee"
         assert flags()["cuda.matmul"] == "tf32"
     assert flags() == before
-    assert torch.backends.cudnn.allow_tf32 is True  # torch raises here where both interfaces were used
 
 
-def test_a_torch_of_one_interface_alone_is_set_by_that_one() -> None:
-    old = SimpleNamespace(
-        cuda=SimpleNamespace(matmul=SimpleNamespace(allow_tf32=False)), cudnn=SimpleNamespace(allow_tf32=True)
-    )
-    with arithmetic("on", old):
-        assert (old.cuda.matmul.allow_tf32, old.cudnn.allow_tf32) == (True, True)
-    assert (old.cuda.matmul.allow_tf32, old.cudnn.allow_tf32) == (False, True)
-    with arithmetic("off", old):
-        assert (old.cuda.matmul.allow_tf32, old.cudnn.allow_tf32) == (False, False)
-    assert not hasattr(old.cudnn, "conv")
+def test_torchs_older_functions_say_the_same_as_its_newer_ones() -> None:
+    usual = older()
+    for tf32, wanted in (("off", ("highest", False, False)), ("on", ("high", True, True))):
+        with arithmetic(tf32):
+            assert older() == wanted
+            for inner, other in (("on", ("high", True, True)), ("off", ("highest", False, False))):
+                with arithmetic(inner):
+                    assert older() == other
+            assert older() == wanted
+        assert older() == usual
+
+
+@pytest.mark.parametrize("tf32", ["off", "on"])
+def test_the_arithmetic_stays_after_flags_of_cudnn(tf32: str) -> None:
+    with arithmetic(tf32):
+        inside = flags()
+        with BACKENDS.cudnn.flags(enabled=True, deterministic=True):
+            pass
+        assert flags() == inside
+
+
+def _older_within() -> None:
+    BACKENDS.cudnn.allow_tf32 = not BACKENDS.cudnn.allow_tf32
+    torch.set_float32_matmul_precision("medium")
+
+
+def _newer_within() -> None:
+    BACKENDS.fp32_precision = "tf32"
+    BACKENDS.cudnn.fp32_precision = "tf32"
+    BACKENDS.cudnn.rnn.fp32_precision = "ieee"
+
+
+@pytest.mark.parametrize("tf32", ["off", "on"])
+@pytest.mark.parametrize("change", [_older_within, _newer_within])
+def test_what_a_method_sets_inside_does_not_last(tf32: str, change: Callable[[], None]) -> None:
+    before = flags(), older(), BACKENDS.fp32_precision, BACKENDS.cudnn.fp32_precision
+    with arithmetic(tf32):
+        change()
+    after = flags(), older(), BACKENDS.fp32_precision, BACKENDS.cudnn.fp32_precision
+    assert after == before
+
+
+@pytest.mark.parametrize("tf32", ["off", "on"])
+def test_settings_that_contradicted_each_other_before_are_left_so(tf32: str) -> None:
+    """A program may have used one interface alone. Its settings hold again afterwards."""
+    try:
+        BACKENDS.cudnn.conv.fp32_precision = BACKENDS.cudnn.rnn.fp32_precision = "ieee"
+        BACKENDS.cuda.matmul.fp32_precision = "tf32"
+        before = flags()
+        with arithmetic(tf32):
+            older()
+        assert flags() == before
+        with pytest.raises(RuntimeError, match="mix of the legacy and new APIs"):
+            torch.get_float32_matmul_precision()
+        BACKENDS.cudnn.conv.fp32_precision = BACKENDS.cudnn.rnn.fp32_precision = "tf32"
+        assert BACKENDS.cudnn.allow_tf32 is True
+    finally:
+        BACKENDS.cudnn.allow_tf32 = True
+        BACKENDS.cuda.matmul.fp32_precision = "none"
+
+
+@pytest.mark.parametrize("tf32", ["off", "on"])
+def test_an_operator_that_inherits_its_setting_inherits_it_afterwards(tf32: str) -> None:
+    BACKENDS.cudnn.fp32_precision = "ieee"
+    try:
+        with arithmetic(tf32):
+            pass
+        assert BACKENDS.cuda.matmul.fp32_precision == "ieee"
+        BACKENDS.cudnn.fp32_precision = "tf32"
+        assert BACKENDS.cuda.matmul.fp32_precision == "tf32"
+    finally:
+        BACKENDS.cudnn.fp32_precision = "none"
+
+
+def test_setting_the_arithmetic_says_nothing() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with arithmetic("on"), arithmetic("off"):
+            pass
 
 
 def test_another_word_is_refused() -> None:

@@ -3,6 +3,7 @@
 import builtins
 import os
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -38,7 +39,7 @@ def test_without_the_library_or_the_driver_nothing_is_reported(monkeypatch: pyte
     FakeNvml().install(monkeypatch)
     monkeypatch.setattr(gpu, "_library", lambda: None)
     assert reading(CUDA) is None
-    assert gpu_state(CUDA) == {"gpu_state": None}
+    assert gpu_state(CUDA)["gpu_state"] is None
 
 
 def test_a_missing_package_is_a_missing_library(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,7 +147,8 @@ def test_an_older_driver_is_asked_by_the_older_name() -> None:
         ([1, 2, 1], 2),  # a process is listed once for each of its contexts
     ],
 )
-def test_other_processes_are_counted(pids: list[int], others: int) -> None:
+def test_other_processes_are_counted(pids: list[int], others: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu, "_sees_the_hosts_pids", lambda: True)
     one = FakeGPU(pids=[os.getpid(), *pids])
     assert GPU(FakeNvml([one]), one, True).read().others == others
 
@@ -155,6 +157,27 @@ def test_other_processes_are_counted(pids: list[int], others: int) -> None:
 def test_in_a_container_whose_pids_differ_other_processes_cannot_be_told(pids: list[int]) -> None:
     one = FakeGPU(pids=pids)
     assert GPU(FakeNvml([one]), one, True).read().others is None
+
+
+def test_company_is_not_known_on_a_slice_or_where_pids_are_counted_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Processes of other slices would be taken for company, and another process for ourselves."""
+    one = FakeGPU(pids=[os.getpid(), 1])
+    for namespace, told in ((gpu.FIRST_NAMESPACE, 1), ("pid:[4026532201]", None)):
+        system = tmp_path / str(told)
+        (system / "proc/self/ns").mkdir(parents=True)
+        (system / "proc/self/ns/pid").symlink_to(namespace)
+        sees = gpu._sees_the_hosts_pids(system)
+        with monkeypatch.context() as patch:
+            patch.setattr(gpu, "_sees_the_hosts_pids", lambda sees=sees: sees)
+            assert GPU(FakeNvml([one]), one, whole=True).read().others == told
+            assert GPU(FakeNvml([one]), one, whole=False).read().others is None
+    assert not gpu._sees_the_hosts_pids(tmp_path / "nothing")
+
+
+def test_an_nvml_that_cannot_count_its_gpus_finds_none() -> None:
+    assert find(FakeNvml([]), None, "0") is None
 
 
 def test_readings_during_a_measurement_are_summarised() -> None:
@@ -192,4 +215,12 @@ def test_conditions_include_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     FakeNvml([SECOND]).install(monkeypatch)
     state = conditions()["gpu_state"]
     assert (state["celsius"], state["watts_limit"], state["persistence"], state["busy"]) == (50, 700.0, True, 0.97)
-    assert conditions(device=torch.device("cpu"))["gpu_state"] is None
+    found = conditions(device=torch.device("cpu"))
+    assert (found["gpu"], found["gpu_state"]) == (None, None)
+
+
+def test_the_gpu_that_conditions_name_is_the_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not the one that torch would take without being told."""
+    FakeNvml([FIRST, SECOND]).install(monkeypatch)
+    assert conditions(device=torch.device("cuda", 1))["gpu"] == "Fake H100 cuda:1"
+    assert gpu_state(torch.device("cuda", 1))["gpu"] == "Fake H100 cuda:1"

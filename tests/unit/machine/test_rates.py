@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from harness.machine import rates as module
-from harness.machine.rates import buffer_bytes, last_cache, memory_bytes, rates, rates_of
+from harness.machine.rates import Kind, buffer_bytes, last_cache, memory_bytes, rates, rates_of
 
 CPU = torch.device("cpu")
 GB = 2**30
@@ -178,14 +178,30 @@ def test_a_gpu_is_asked_for_its_cache_and_its_free_memory(monkeypatch: pytest.Mo
 
 
 def test_each_device_and_precision_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[torch.device, torch.dtype]] = []
+    asked: list[Kind] = []
 
-    def fake(device: torch.device, dtype: torch.dtype) -> dict[str, object] | None:
-        asked.append((device, dtype))
+    def fake(device: torch.device, dtype: torch.dtype, tf32: str) -> dict[str, object] | None:
+        asked.append((device, dtype, tf32))
         return {"bandwidth": 2.8e12, "matrix": 7e14, "precision": "bfloat16"} if dtype == torch.bfloat16 else None
 
     monkeypatch.setattr(module, "rates", fake)
-    kinds, lines = [(CPU, torch.bfloat16), (CPU, torch.float32), (CPU, torch.bfloat16)], list[str]()
-    found = rates_of(kinds, lines.append)
-    assert asked == kinds[:2] and found[CPU, torch.float32] is None
+    half, lines = (CPU, torch.bfloat16, "off"), list[str]()
+    found = rates_of([half, (CPU, torch.float32, "off"), half], lines.append)
+    assert asked == [half, (CPU, torch.float32, "off")] and found[CPU, torch.float32, "off"] is None
     assert lines == ["timing on cpu: 2,800.0 GB/s, 700 TFLOP/s in bfloat16"]
+
+
+def test_products_are_measured_with_and_without_tf32_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU multiplies float32 with TF32 several times as fast: a trial's floor is that of its own arithmetic."""
+    seen: list[str] = []
+
+    def product(*_: object) -> float:
+        seen.append(torch.backends.cuda.matmul.fp32_precision)
+        return {"ieee": 5e13, "tf32": 4e14}[seen[-1]]
+
+    monkeypatch.setattr(module, "_matrix", product)
+    lines: list[str] = []
+    found = rates_of([(CPU, torch.float32, "off"), (CPU, torch.float32, "on")], lines.append)
+    assert seen == ["ieee", "tf32"]
+    assert [(one["tf32"], one["matrix"]) for one in found.values() if one] == [("off", 5e13), ("on", 4e14)]
+    assert lines[1].endswith("400 TFLOP/s in float32 with TF32")

@@ -251,10 +251,7 @@ def test_the_meta_device_gives_the_bytes_of_a_real_run(method: type[Method]) -> 
     assert found["precision"] == "bf16" and len(found["by_step"]) == len(read["weights"])
     assert found["bytes"]["decoder"] == read["decoder"]
     assert found["bytes"]["weights"] == pytest.approx(read["weights"], rel=0.001)
-    if method is Raster:  # its loop attends to empty slots as well, so that steps are of few kinds
-        assert all(one >= other for one, other in zip(found["bytes"]["cache"], read["cache"], strict=True))
-    else:
-        assert found["bytes"]["cache"] == read["cache"]
+    assert found["bytes"]["cache"] == read["cache"]
 
 
 def test_one_step_of_each_kind_stands_for_all_steps_of_a_loop() -> None:
@@ -262,5 +259,5 @@ def test_one_step_of_each_kind_stands_for_all_steps_of_a_loop() -> None:
     short = costs(Raster, "fmnist", knobs, sampling, precision="fp32")
     whole = costs(Raster, "fmnist", knobs, sampling, check=True, precision="fp32")  # runs all steps
     assert short["by_step"] == whole["by_step"]
-    assert short["bytes"]["weights"] == whole["bytes"]["weights"]
-    assert short["bytes"]["cache"] == pytest.approx(whole["bytes"]["cache"])
+    assert short["bytes"] == whole["bytes"]
+    assert sum(short["by_step"]) + short["decoder_macs"] == sum(short["macs"].values())

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from harness.errors import ArbenchError
 from harness.machine.disturbances import Counters
+from harness.machine.rates import Kind
 from harness.method import Generated, KnobValue
 from harness.sampling import Sampling
 from harness.stages.timing import cases
@@ -369,7 +370,7 @@ def test_a_wrong_setting_of_the_protocol_is_one_clear_line(settings: dict[str, A
 
 def test_what_the_device_can_do_is_measured_once_before_anything_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     said = {"bandwidth": 1e10, "matrix": 1e12, "precision": "float32", "cache": 2**20, "seconds": 2.0}
-    asked: list[tuple[torch.device, torch.dtype]] = []
+    asked: list[Kind] = []
 
     class Late(FakeMethod):
         def sample(
@@ -378,14 +379,16 @@ def test_what_the_device_can_do_is_measured_once_before_anything_is_timed(monkey
             assert asked
             return super().sample(labels, noise, knobs, sampling)
 
-    def rates(kinds: Iterable[tuple[torch.device, torch.dtype]], tell: Callable[[str], None]) -> dict[Any, Any]:
+    def rates(kinds: Iterable[Kind], tell: Callable[[str], None]) -> dict[Any, Any]:
         asked.extend(kinds)
-        return {(torch.device("cpu"), torch.float32): said}
+        return {(torch.device("cpu"), torch.float32, "off"): said}
 
     monkeypatch.setattr(timing, "rates_of", rates)
-    half = Late()
+    half, rounded = Late(), Late()
     half.network.to(torch.bfloat16)
+    rounded.tf32 = "on"
     broken = lambda: (_ for _ in ()).throw(ArbenchError("no weights"))  # noqa: E731
-    one, other, failed = interleaved([case(Late()), case(half), case(broken)], QUICK)
-    assert asked == [(torch.device("cpu"), torch.float32), (torch.device("cpu"), torch.bfloat16)]
+    one, other, _, failed = interleaved([case(Late()), case(half), case(rounded), case(broken)], QUICK)
+    cpu = torch.device("cpu")
+    assert asked == [(cpu, torch.float32, "off"), (cpu, torch.bfloat16, "off"), (cpu, torch.float32, "on")]
     assert (one["rates"], other["rates"], failed["failure"]) == (said, None, "no weights")
