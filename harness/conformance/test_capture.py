@@ -1,6 +1,8 @@
 """On a GPU a batch is captured once and replayed. A method that does not say that it cannot be captured must therefore
 ask nothing of the host."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -67,11 +69,12 @@ def test_no_way_of_drawing_asks_anything_of_the_host(name: str) -> None:
     assert complaint(name, given, sampling_of(method, cfg=2.0, cfg_schedule="ramp", top_k=5, top_p=0.9)) == ""
 
 
+@pytest.mark.parametrize("changed", [{}, {"cfg": 3.0, "cfg_schedule": "ramp"}, {"cfg": 1.0}], ids=str)
 @pytest.mark.parametrize("name", names())
-def test_a_loop_gives_what_sampling_gives(name: str) -> None:
+def test_a_loop_gives_what_sampling_gives(name: str, changed: dict[str, Any]) -> None:
     method = trained(name)
     labels, noise = inputs(method, 3, range(16))
-    knobs, sampling = method.resolve({}), method.preset.sampling
+    knobs, sampling = method.resolve({}), sampling_of(method, **changed)
     loop = method.loop(labels, noise, knobs, sampling)
     if loop is None:
         pytest.skip(f"{name} has no loop")

@@ -117,17 +117,6 @@ def test_a_recording_keeps_what_was_made_in_it_and_nothing_else() -> None:
         replay()
 
 
-@pytest.mark.parametrize("sampling", [{}, {"cfg": 3.0, "cfg_schedule": "ramp"}, {"cfg": 1.0}], ids=str)
-def test_a_loop_gives_what_sampling_gives(sampling: dict[str, Any]) -> None:
-    method = subject("raster")
-    labels, noise = inputs(method, 3, range(16))
-    loop = method.loop(labels, noise, {}, Sampling(**sampling))
-    assert loop is not None
-    found, usual = loop.run(), method.sample(labels, noise, {}, Sampling(**sampling))
-    assert torch.equal(found.tokens, usual.tokens)
-    assert torch.equal(found.steps, usual.steps)
-
-
 def test_a_method_with_sampling_of_its_own_does_not_inherit_a_loop() -> None:
     class Colder(Raster):
         def sample(self, labels: Tensor, noise: Tensor, knobs: Any, sampling: Sampling) -> Generated:
