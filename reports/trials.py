@@ -84,7 +84,8 @@ def _trial(site: Site, row: Mapping[str, Any]) -> dict[str, Any]:
         # The setup of a record of an earlier version is not all in its trial.
         **({"setup": setup} if (setup := setup_of(record)) != (record["trial"].get("setup") or {}) else {}),
         **({"foreign": record["foreign"]} if record.get("foreign") else {}),
-        "log": str(record.get("log") or "")[-LOG_SHOWN:],
+        # Most trials keep no log.
+        **({"log": str(record["log"])[-LOG_SHOWN:]} if record.get("log") else {}),
     }
 
 

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from harness import sweep
 from harness.jobs.bench import Bench
@@ -46,7 +47,7 @@ def test_a_sweep_of_a_thousand_finished_trials_starts_work_within_a_second(
         store.prepare()
         named = ((asked.extractor, None),)
         references = {"tiny": Bench(named, store.folder / "references").references("tiny")}
-        instrument = Instrument(named, references, protocol({}, "long"))
+        instrument = Instrument(named, references, protocol({}, "long").on(torch.device("cpu")))
         record = fakes_store.records()[0]
         for trial in asked.trials[:1000]:
             planned = plan(trial, instrument, store)
