@@ -9,9 +9,8 @@ from typing import Any
 import torch
 
 from harness.machine.gpu import reading
-from harness.machine.system_files import text
+from harness.machine.system_files import SYSTEM, text
 
-SYSTEM = Path("/")
 CPU = "sys/devices/system/cpu/cpu0/cpufreq"
 
 

@@ -6,15 +6,15 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-ROOT = Path("/")
-"""The folder that holds /proc and /sys. Tests use another folder."""
+from harness.machine.system_files import SYSTEM
+
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 """Environment variables that set the number of threads for computations. Libraries read the variables on loading."""
 heeded: list[str] = []
 """The variables of THREADS that ``heed_quota`` has set in this process."""
 
 
-def cores(root: Path = ROOT) -> int:
+def cores(root: Path = SYSTEM) -> int:
     """The number of cores that this process may use, at least 1. A quota is rounded down: 1.5 cores give 1."""
     # If two threads ran under a quota of 1.5 cores, the quota would be used up before each tenth of a second is over.
     # The system would then stop both threads until the next tenth of a second begins.
@@ -27,14 +27,14 @@ def allowed() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def quota(root: Path = ROOT) -> float | None:
+def quota(root: Path = SYSTEM) -> float | None:
     """The CPU time that the control groups of this process allow, in cores. Of nested groups, the lowest limit holds.
     None without a limit."""
     found = [share for group in groups(root) if (share := _share(group)) is not None]
     return min(found, default=None)
 
 
-def heed_quota(root: Path = ROOT) -> None:
+def heed_quota(root: Path = SYSTEM) -> None:
     """Limit numpy and torch to as many threads as the quota allows. If there is no quota, nothing is changed: numpy and
     torch count the cores themselves. If the user has set a number of threads, that number stays."""
     if quota(root) is None or THREADS[0] in os.environ:

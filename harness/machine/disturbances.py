@@ -10,9 +10,8 @@ from functools import cache
 from pathlib import Path
 
 from harness.machine.cores import cores, groups
-from harness.machine.system_files import text
+from harness.machine.system_files import SYSTEM, text
 
-SYSTEM = Path("/")
 LOOK_S = 0.5
 """For so many seconds we observe how many cores other processes keep busy."""
 DISTURBED = 0.02

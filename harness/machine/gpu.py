@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from harness.machine.devices import visible_names
+from harness.machine.system_files import SYSTEM
 
 IDLE = 0x1
 REASONS = {
@@ -34,7 +35,6 @@ display shares are no throttling."""
 RANGES = ("sm_mhz", "memory_mhz", "celsius", "watts", "watts_limit", "busy")
 """The numbers of a Reading for which ``during`` gives the range."""
 
-SYSTEM = Path("/")
 FIRST_NAMESPACE = "pid:[4026531836]"
 """How /proc names the namespace of pids that Linux starts with. The number is a constant of the kernel."""
 

@@ -19,7 +19,7 @@ from harness.machine.arithmetic import arithmetic
 from harness.machine.cores import groups
 from harness.machine.devices import synchronise
 from harness.machine.hardware import physical_memory
-from harness.machine.system_files import text
+from harness.machine.system_files import SYSTEM, text
 
 SECONDS = 2.0
 """How long measuring takes, about."""
@@ -34,7 +34,6 @@ SIDES = (1024, 2048, 4096, 8192)
 """Sides of the square matrices that are multiplied."""
 SAMPLE = 0.01
 """Seconds of one sample at least, so that starting the work does not count."""
-SYSTEM = Path("/")
 
 Clock = Callable[[], float]
 Kind = tuple[torch.device, torch.dtype, str]

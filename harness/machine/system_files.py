@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+SYSTEM = Path("/")
+"""The folder that holds /proc and /sys. Tests use another folder."""
+
 
 def text(path: Path) -> str | None:
     """The content of a file, without the spaces around it; None if it cannot be read."""

@@ -1,7 +1,8 @@
 """The records that come with arbench, for ``arbench claims`` without a store.
 
 These are the records that the verdicts on claims use, without their images. ``nox -s bundle -- --store STORE`` makes
-the file of records anew; ``python -m reports.claims.bundled STORE`` does the same.
+the file of records anew; ``python -m reports.claims.bundled STORE`` does the same. The file that comes with arbench is
+from a store with the trials of seed 0, of the sweeps ``fmnist`` and ``fmnist-seeds``.
 """
 
 import sys
